@@ -1,0 +1,317 @@
+import { dirname, resolve } from "node:path";
+import * as v from "valibot";
+import { type AddressRules, checkEndpointUrl, parseCidr } from "../core/address.ts";
+import { AppError } from "../core/errors.ts";
+import { EVENT_TYPES } from "../core/event_types.ts";
+import type { Secret } from "../core/secret.ts";
+import {
+  addressRules,
+  type Config,
+  DEFAULTS,
+  type EndpointConfig,
+  type TlsConfig,
+} from "./config.ts";
+import { ConfigError, type ConfigMistake, MAX_MISTAKES } from "./error.ts";
+import { readBytes, type Surroundings } from "./references.ts";
+import * as schema from "./schema.ts";
+import { keyLabel, MAX_BYTES, parseYaml, type Path, YamlError, type YamlFile } from "./yaml.ts";
+
+const MAX_TYPES = 500;
+const MAX_ENDPOINTS = 5000;
+
+/** The file's keys, in the order of the example. */
+const SECTIONS = [
+  "environment",
+  "server",
+  "database",
+  "ip_ranges",
+  "secrets",
+  "ingest",
+  "admin",
+  "events",
+  "delivery",
+  "retention",
+  "alerts",
+  "endpoints",
+];
+
+/**
+ * Reads and checks the configuration file. `env` looks up environment variables. Throws a
+ * `ConfigError` with every mistake; nothing is changed and nothing but files is touched.
+ */
+export function loadConfig(
+  path: string,
+  env: (name: string) => string | undefined,
+): Config {
+  const absolute = resolve(path);
+  try {
+    const file = parseYaml(readFile(absolute));
+    const reader = makeReader(file);
+    const config = build(reader, { path: absolute, directory: dirname(absolute), env });
+    if (reader.mistakes.length > 0) throw new YamlError(reader.mistakes);
+    return deepFreeze(config);
+  } catch (error) {
+    if (error instanceof YamlError) throw new ConfigError(path, error.mistakes);
+    throw error;
+  }
+}
+
+function readFile(path: string): Uint8Array {
+  try {
+    return readBytes(path, MAX_BYTES);
+  } catch (error) {
+    if (!(error instanceof AppError)) throw error;
+    const remedy = error.code === "not_found"
+      ? "; start with `cp config.example.yaml config.yaml`, or name another one with --config"
+      : "";
+    throw new YamlError([{ line: 0, column: 0, path: "", message: error.message + remedy }]);
+  }
+}
+
+/** Reads sections of the file and gathers their mistakes. */
+interface Reader {
+  readonly mistakes: ConfigMistake[];
+  readonly lineOf: YamlFile["lineOf"];
+  /** The raw value at a path, or undefined. */
+  at(path: Path): unknown;
+  report(path: Path, message: string, at?: "key" | "value"): void;
+  /** What the value at `path` means, or undefined where it has mistakes. */
+  read<T>(path: Path, schema: v.GenericSchema<unknown, T>): T | undefined;
+  /** The same for what may be left out; with mistakes, what leaving it out means. */
+  section<T>(name: string, schema: v.GenericSchema<unknown, T>): T;
+  /** The entries of a list section that have no mistakes. */
+  entries<T>(name: string, schema: v.GenericSchema<unknown, T>, max: number): readonly T[];
+}
+
+function makeReader(file: YamlFile): Reader {
+  const mistakes = [...file.mistakes];
+  const root = file.data ?? {};
+  if (!schema.isTable(root)) {
+    throw new YamlError([file.mistakeAt([], "Must be a mapping of keys to values")]);
+  }
+  const reader: Reader = {
+    mistakes,
+    lineOf: file.lineOf,
+    at: (path) => path.reduce<unknown>(step, root),
+    report: (path, message, at) => mistakes.push(file.mistakeAt(path, message, at)),
+    read(path, shape) {
+      const result = v.safeParse(shape, reader.at(path));
+      if (result.success) return result.output;
+      for (const issue of result.issues) {
+        const inner = issue.path?.map((item) => item.key as string | number) ?? [];
+        const at = issue.path?.at(-1)?.origin === "key" ? "key" : "value";
+        reader.report([...path, ...inner], issue.message, at);
+      }
+      return undefined;
+    },
+    section: (name, shape) => reader.read([name], shape) ?? v.parse(shape, undefined),
+    entries<T>(name: string, shape: v.GenericSchema<unknown, T>, max: number) {
+      const value = reader.at([name]) ?? [];
+      if (!Array.isArray(value)) reader.report([name], "Must be a list; write it in [ ]");
+      const list = Array.isArray(value) ? value : [];
+      if (list.length > max) reader.report([name, max], `Must have at most ${max} entries`);
+      const entries: T[] = [];
+      for (const index of list.slice(0, max).keys()) {
+        if (mistakes.length > MAX_MISTAKES) break;
+        const entry = reader.read([name, index], shape);
+        if (entry !== undefined) entries.push(entry);
+      }
+      return entries;
+    },
+  };
+  const unknown = Object.keys(root).filter((key) => !SECTIONS.includes(key));
+  for (const key of unknown.slice(0, MAX_MISTAKES)) {
+    reader.report([key], schema.unknownKey(key, SECTIONS), "key");
+  }
+  return reader;
+}
+
+function step(value: unknown, key: string | number): unknown {
+  if (typeof key === "number") return Array.isArray(value) ? value[key] : undefined;
+  return schema.isTable(value) ? value[key] : undefined;
+}
+
+interface Source {
+  readonly path: string;
+  readonly directory: string;
+  readonly env: (name: string) => string | undefined;
+}
+
+function build(reader: Reader, { path, directory, env }: Source): Config {
+  const environment = reader.section("environment", schema.environmentSchema);
+  const around: Surroundings = { directory, env, production: environment === "production" };
+  const context: schema.Context = { ...around, secrets: readSecrets(reader, around) };
+  const server = reader.section("server", schema.serverSchema(around));
+  const database = reader.section("database", schema.databaseSchema(context));
+  const ip_ranges = reader.section("ip_ranges", schema.ipRangesSchema);
+  const ingest = reader.section("ingest", schema.ingestSchema(context));
+  const admin = reader.section("admin", schema.adminSchema(context));
+  const delivery = reader.section("delivery", schema.deliverySchema);
+  const retention = reader.section("retention", schema.retentionSchema);
+  const alerts = reader.section("alerts", schema.alertsSchema);
+  const builtIn = EVENT_TYPES.map((type) => type.name);
+  const event_types = reader.entries("events", schema.eventTypeSchema(around, builtIn), MAX_TYPES);
+
+  refuseRepeated(reader, ["events"], "name");
+  refuseRepeated(reader, ["admin", "tokens"], "name");
+  refuseRepeated(reader, ["endpoints"], "id");
+  refuseSharedTokens(reader, admin.tokens);
+
+  const settings = {
+    environment,
+    server,
+    delivery: {
+      timeout_ms: delivery.timeout,
+      retry_ms: delivery.retry,
+      concurrency: delivery.concurrency,
+      allow_networks: delivery.allow_networks,
+      source_address: delivery.source_address ?? null,
+    },
+  };
+  return {
+    path,
+    environment,
+    server,
+    database: database.url === undefined
+      ? {
+        kind: "embedded",
+        directory: database.directory ?? resolve(directory, DEFAULTS.directory),
+      }
+      : { kind: "server", url: database.url },
+    ip_ranges,
+    ingest: {
+      secrets: ingest.secret ?? [],
+      max_body_bytes: ingest.max_body,
+      max_age_ms: ingest.max_age ?? null,
+    },
+    admin,
+    event_types: event_types.map(({ name, description, schema }) =>
+      schema === undefined ? { name, description } : { name, description, schema }
+    ),
+    delivery: settings.delivery,
+    retention: { events_ms: retention.events, attempts_ms: retention.attempts },
+    alerts: {
+      failure_rate: alerts.failure_rate,
+      window_ms: alerts.window,
+      min_attempts: alerts.min_attempts,
+      to: alerts.to,
+    },
+    endpoints: readEndpoints(reader, context, builtIn, settings),
+  };
+}
+
+function readSecrets(reader: Reader, around: Surroundings): ReadonlyMap<string, Secret | null> {
+  const value = reader.at(["secrets"]) ?? {};
+  if (!schema.isTable(value)) {
+    reader.report(["secrets"], "Must be a mapping of names to env:NAME, file:PATH or values");
+    return new Map();
+  }
+  return new Map(
+    Object.keys(value).map((name) => {
+      if (!/^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$/.test(name)) {
+        reader.report(["secrets", name], "A secret's name has 1 to 63 letters, digits, _, . or -");
+      }
+      return [name, reader.read(["secrets", name], schema.secretSchema(around)) ?? null];
+    }),
+  );
+}
+
+function readEndpoints(
+  reader: Reader,
+  context: schema.Context,
+  builtIn: readonly string[],
+  settings: Pick<Config, "environment" | "server" | "delivery">,
+): readonly EndpointConfig[] {
+  const rules = addressRules(settings);
+  // Where the networks are wrong themselves, what they would have allowed is not known.
+  const known = !reader.mistakes.some(({ path }) => path.startsWith("delivery"));
+  const own: AddressRules = known
+    ? rules
+    : { ...rules, allow_networks: ["0.0.0.0/0", "::/0"].map(parseCidr) };
+  const endpoints = reader.entries(
+    "endpoints",
+    schema.endpointSchema({
+      ...context,
+      types: [
+        ...new Set([...builtIn, ...namesAt(reader, ["events"], "name").map(({ name }) => name)]),
+      ],
+      urlMistake: (url) => checkEndpointUrl(url, own).mistake,
+    }),
+    MAX_ENDPOINTS,
+  );
+  return endpoints.map((endpoint) => ({
+    id: endpoint.id,
+    url: endpoint.url,
+    secret: endpoint.secret ?? null,
+    unsigned: endpoint.unsigned,
+    events: endpoint.events,
+    businesses: endpoint.businesses ?? null,
+    headers: { ...endpoint.headers },
+    timeout_ms: endpoint.timeout ?? settings.delivery.timeout_ms,
+    retry_ms: endpoint.retry ?? settings.delivery.retry_ms,
+    concurrency: endpoint.concurrency ?? null,
+    rate_limit_per_s: endpoint.rate_limit ?? null,
+    tls: endpoint.tls === undefined ? null : tlsOf(endpoint.tls),
+    ...(endpoint.description === undefined ? {} : { description: endpoint.description }),
+  }));
+}
+
+function tlsOf(
+  tls: { ca?: string | undefined; cert?: string | undefined; key?: Secret | undefined },
+): TlsConfig {
+  return {
+    ...(tls.ca === undefined ? {} : { ca: tls.ca }),
+    ...(tls.cert === undefined ? {} : { cert: tls.cert }),
+    ...(tls.key === undefined ? {} : { key: tls.key }),
+  };
+}
+
+/** Reports what a list has twice under `key`, whatever else is wrong with its entries. */
+function refuseRepeated(reader: Reader, list: Path, key: string): void {
+  const first = new Map<string, Path>();
+  for (const { name, path } of namesAt(reader, list, key)) {
+    const before = first.get(name);
+    if (before === undefined) first.set(name, path);
+    else {
+      const line = reader.lineOf(path);
+      const other = reader.lineOf(before);
+      reader.report(
+        path,
+        `Duplicate ${key} ${keyLabel(name)} in line ${line}, already in line ${other}`,
+      );
+    }
+  }
+}
+
+function namesAt(
+  reader: Reader,
+  list: Path,
+  key: string,
+): readonly { readonly name: string; readonly path: Path }[] {
+  const value = reader.at(list);
+  return (Array.isArray(value) ? value.slice(0, MAX_ENDPOINTS) : []).flatMap((entry, index) => {
+    const name = step(entry, key);
+    return typeof name === "string" ? [{ name, path: [...list, index, key] }] : [];
+  });
+}
+
+/** One token says who somebody is: two names for one would make the audit log guess. */
+function refuseSharedTokens(reader: Reader, tokens: Config["admin"]["tokens"]): void {
+  const first = new Map<string, number>();
+  for (const [index, { token }] of tokens.entries()) {
+    const before = first.get(token.reveal());
+    if (before === undefined) first.set(token.reveal(), index);
+    else {
+      const line = reader.lineOf(["admin", "tokens", before]);
+      const message = `The same token as in line ${line}; give each name its own`;
+      reader.report(["admin", "tokens", index, "token"], message);
+    }
+  }
+}
+
+/** Freezes all of it. Nothing in a configuration is nested deeper than a bounded JSON Schema. */
+function deepFreeze<T>(value: T): T {
+  if (typeof value !== "object" || value === null || Object.isFrozen(value)) return value;
+  for (const inner of Object.values(value)) deepFreeze(inner);
+  return Object.freeze(value);
+}

@@ -1,0 +1,178 @@
+import { Buffer } from "node:buffer";
+import { closeSync, openSync, readSync, statSync } from "node:fs";
+import { isAbsolute, resolve } from "node:path";
+import { AppError } from "../core/errors.ts";
+import { decodeWhsec, secretMistake } from "../core/secret.ts";
+
+/** Largest file that a reference may name, in bytes. */
+const MAX_FILE_BYTES = 256 * 1024;
+
+/** Shortest admin token, in characters: in development, and in production. */
+export const MIN_TOKEN_LENGTH = { development: 16, production: 24 } as const;
+
+/** What references are resolved against. */
+export interface Surroundings {
+  /** Absolute; relative paths start here. */
+  readonly directory: string;
+  readonly env: (name: string) => string | undefined;
+  /** Whether secrets must be strong, and their files closed to others. */
+  readonly production: boolean;
+}
+
+/** Whether a text is `env:NAME` or `file:PATH`. */
+export function isReference(text: string): boolean {
+  return /^(env|file):/.test(text);
+}
+
+/** The path of a file that the configuration names, with or without `file:` before it. */
+export function filePath(text: string, around: Surroundings): string {
+  const path = text.replace(/^file:/, "");
+  if (path === "" || path.includes("\0")) throw invalid("Must be the path of a file");
+  return isAbsolute(path) ? path : resolve(around.directory, path);
+}
+
+/**
+ * The value of a secret: `env:NAME`, `file:PATH` (one newline at its end is dropped) or the text
+ * itself. Throws an `AppError` that does not show it.
+ */
+export function resolveSecret(text: string, around: Surroundings): string {
+  if (text.startsWith("env:")) return fromEnvironment(text.slice("env:".length), around);
+  if (text.startsWith("file:")) {
+    return readText(filePath(text, around), around.production).replace(/\r?\n$/, "");
+  }
+  if (around.production && passwordOf(text) !== "") {
+    throw invalid("In production a secret must not stand in the file; use env:NAME or file:PATH");
+  }
+  return text;
+}
+
+/** What is wrong with a secret that is to sign, in words, or undefined. */
+export function signingMistake(value: string, production: boolean): string | undefined {
+  return secretMistake(value) ?? (production ? weakness(value) : undefined);
+}
+
+/** What is wrong with an admin token, in words, or undefined. */
+export function tokenMistake(value: string, production: boolean): string | undefined {
+  // What a header carries and no space ends: wider than RFC 6750, 2.1.
+  if (!/^[\x21-\x7e]*$/.test(value)) {
+    return "A token has only ASCII letters, digits and punctuation, and no spaces";
+  }
+  const least = MIN_TOKEN_LENGTH[production ? "production" : "development"];
+  if (value.length < least) {
+    return `A token has at least ${least} characters; make one with \`bookme-webhooks secret\``;
+  }
+  return production ? weakness(value) : undefined;
+}
+
+/** What is wrong with the URL of a PostgreSQL server, in words, or undefined. */
+export function databaseUrlMistake(value: string): string | undefined {
+  return /^postgres(ql)?:\/\//.test(value) && URL.canParse(value)
+    ? undefined
+    : "Must be a URL such as postgres://user:password@host:5432/database";
+}
+
+// A database URL without a password is no secret; any other text is one as a whole.
+function passwordOf(text: string): string {
+  if (databaseUrlMistake(text) !== undefined) return text;
+  const url = new URL(text);
+  return url.password !== "" ? url.password : url.searchParams.get("password") ?? "";
+}
+
+/** What makes a secret guessable in spite of its length, in words, or undefined. */
+function weakness(secret: string): string | undefined {
+  const whsec = decodeWhsec(secret);
+  const units = whsec === undefined ? [...secret.slice(0, 512)].map(code) : [...whsec];
+  const steps = units.slice(1).map((unit, index) => unit - (units[index] ?? 0));
+  return new Set(units).size < 8 || new Set(steps).size < 6 || repeats(units)
+    ? "Too easy to guess for production; make one with `bookme-webhooks secret`"
+    : undefined;
+}
+
+function code(char: string): number {
+  return char.codePointAt(0) ?? 0;
+}
+
+function repeats(units: readonly number[]): boolean {
+  for (let period = 1; period <= units.length / 2; period++) {
+    if (units.every((unit, index) => index < period || unit === units[index - period])) return true;
+  }
+  return false;
+}
+
+function fromEnvironment(name: string, around: Surroundings): string {
+  if (!/^[A-Za-z_][A-Za-z0-9_]*$/.test(name)) {
+    throw invalid("Must be env: and the name of an environment variable, such as env:MY_SECRET");
+  }
+  const value = around.env(name);
+  if (value === undefined || value === "") {
+    throw invalid(`Environment variable ${name} is ${value === "" ? "empty" : "not set"}`);
+  }
+  return value;
+}
+
+/** The text of a regular file. `strict`: not one that others may read or change. */
+export function readText(path: string, strict: boolean): string {
+  const bytes = readBytes(path, MAX_FILE_BYTES, (mode) => {
+    const rights = (mode & 0o777).toString(8).padStart(4, "0");
+    if (strict && (mode & 0o004) !== 0) return `may be read by everyone (mode ${rights})`;
+    if (strict && (mode & 0o022) !== 0) return `may be changed by others (mode ${rights})`;
+    return undefined;
+  });
+  try {
+    return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+  } catch {
+    throw invalid(`File ${JSON.stringify(path)} is not UTF-8 text`);
+  }
+}
+
+/**
+ * At most `limit` bytes of a file. Only a regular one: a pipe would keep the daemon waiting.
+ * Throws an `AppError`: `not_found`, `too_large`, or `invalid` for every other reason.
+ */
+export function readBytes(
+  path: string,
+  limit: number,
+  modeMistake: (mode: number) => string | undefined = () => undefined,
+): Uint8Array {
+  let file: number | undefined;
+  try {
+    const stat = statSync(path);
+    if (!stat.isFile()) throw invalid(`${JSON.stringify(path)} is not a regular file`);
+    const mistake = modeMistake(stat.mode);
+    if (mistake !== undefined) {
+      throw invalid(`File ${JSON.stringify(path)} ${mistake}; run chmod 600 on it`);
+    }
+    file = openSync(path, "r");
+    return readUpTo(file, limit, path);
+  } catch (error) {
+    throw error instanceof AppError ? error : fileError(path, error);
+  } finally {
+    if (file !== undefined) closeSync(file);
+  }
+}
+
+function readUpTo(file: number, limit: number, path: string): Uint8Array {
+  const buffer = Buffer.alloc(limit + 1);
+  let length = 0;
+  while (length <= limit) {
+    const read = readSync(file, buffer, length, buffer.length - length, null);
+    if (read === 0) return new Uint8Array(buffer.subarray(0, length));
+    length += read;
+  }
+  throw new AppError(
+    "too_large",
+    `File ${JSON.stringify(path)} is larger than ${limit / 1024} KiB`,
+  );
+}
+
+function fileError(path: string, error: unknown): AppError {
+  const cause = error instanceof Error && "code" in error ? String(error.code) : "no permission";
+  if (cause === "ENOENT") {
+    return new AppError("not_found", `File ${JSON.stringify(path)} does not exist`);
+  }
+  return invalid(`File ${JSON.stringify(path)} cannot be read (${cause})`);
+}
+
+function invalid(message: string): AppError {
+  return new AppError("invalid", message);
+}

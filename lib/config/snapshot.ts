@@ -1,0 +1,146 @@
+import type { Cidr } from "../core/address.ts";
+import { Secret } from "../core/secret.ts";
+import type { Config } from "./config.ts";
+
+/** Header names whose values are credentials. */
+const CREDENTIAL = /auth|cookie|token|secret|key|password|credential|signature/i;
+
+/**
+ * The configuration as it may be shown: the file's keys, networks as text, durations as `…_ms`, and
+ * `[redacted]` for secrets and for headers that look like credentials.
+ */
+export function redactConfig(config: Config): Record<string, unknown> {
+  const { listen, trusted_proxies } = config.server;
+  const host = listen.host.includes(":") ? `[${listen.host}]` : listen.host;
+  return {
+    path: config.path,
+    environment: config.environment,
+    server: { listen: `${host}:${listen.port}`, trusted_proxies: texts(trusted_proxies) },
+    database: config.database.kind === "embedded"
+      ? { directory: config.database.directory }
+      : { url: redact(config.database.url) },
+    ip_ranges: {
+      development: texts(config.ip_ranges.development),
+      production: texts(config.ip_ranges.production),
+    },
+    ingest: {
+      secret: config.ingest.secrets.map(redact),
+      max_body_bytes: config.ingest.max_body_bytes,
+      max_age_ms: config.ingest.max_age_ms,
+    },
+    admin: {
+      tokens: config.admin.tokens.map((token) => ({ ...token, token: redact(token.token) })),
+      public: [...config.admin.public],
+    },
+    events: config.event_types.map((type) => ({ ...type })),
+    delivery: {
+      ...config.delivery,
+      retry_ms: [...config.delivery.retry_ms],
+      allow_networks: texts(config.delivery.allow_networks),
+    },
+    retention: { ...config.retention },
+    alerts: { ...config.alerts, to: [...config.alerts.to] },
+    endpoints: config.endpoints.map(redactEndpoint),
+  };
+}
+
+function redactEndpoint(endpoint: Config["endpoints"][number]): Record<string, unknown> {
+  const { tls, secret } = endpoint;
+  return {
+    ...endpoint,
+    secret: secret === null ? null : redact(secret),
+    events: [...endpoint.events],
+    retry_ms: [...endpoint.retry_ms],
+    headers: Object.fromEntries(
+      Object.entries(endpoint.headers).map(([name, value]) => [
+        name,
+        CREDENTIAL.test(name) ? "[redacted]" : value,
+      ]),
+    ),
+    tls: tls === null ? null : { ...tls, ...(tls.key ? { key: redact(tls.key) } : {}) },
+  };
+}
+
+/**
+ * What differs between two configurations, in words: `endpoint crm added`,
+ * `endpoints.crm.url changed`. Values are not shown; some are secrets.
+ */
+export function diffConfig(before: Config, after: Config): string[] {
+  const changes: string[] = [];
+  compare(before, after, "", changes);
+  return changes;
+}
+
+/** Lists whose entries are told apart by a key, and what one of them is called. */
+const KEYED: Readonly<Record<string, { readonly key: string; readonly noun: string }>> = {
+  "endpoints": { key: "id", noun: "endpoint" },
+  "event_types": { key: "name", noun: "event type" },
+  "admin.tokens": { key: "name", noun: "admin token" },
+};
+
+function compare(before: unknown, after: unknown, path: string, changes: string[]): void {
+  if (fingerprint(before) === fingerprint(after)) return;
+  const keyed = KEYED[path];
+  if (keyed !== undefined && Array.isArray(before) && Array.isArray(after)) {
+    compareEntries(byKey(before, keyed.key), byKey(after, keyed.key), path, keyed.noun, changes);
+  } else if (isRecord(before) && isRecord(after) && !isMap(path)) {
+    const inner = path === "" ? "" : `${path}.`;
+    for (const key of new Set([...Object.keys(before), ...Object.keys(after)])) {
+      compare(before[key], after[key], inner + key, changes);
+    }
+  } else {
+    changes.push(`${path} changed`);
+  }
+}
+
+function compareEntries(
+  before: ReadonlyMap<string, unknown>,
+  after: ReadonlyMap<string, unknown>,
+  path: string,
+  noun: string,
+  changes: string[],
+): void {
+  for (const name of before.keys()) {
+    if (!after.has(name)) changes.push(`${noun} ${name} removed`);
+  }
+  const count = changes.length;
+  for (const [name, entry] of after) {
+    if (before.has(name)) compare(before.get(name), entry, `${path}.${name}`, changes);
+    else changes.push(`${noun} ${name} added`);
+  }
+  if (changes.length === count && before.size === after.size) changes.push(`${path} reordered`);
+}
+
+// Headers and schemas have keys of the user's choosing: they change as a whole.
+function isMap(path: string): boolean {
+  return /\.(headers|schema)$/.test(path);
+}
+
+function byKey(list: readonly unknown[], key: string): ReadonlyMap<string, unknown> {
+  return new Map(list.map((entry) => [String(isRecord(entry) ? entry[key] : ""), entry]));
+}
+
+function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null && !Array.isArray(value) &&
+    !(value instanceof Secret);
+}
+
+// Stays in here: it holds secrets.
+function fingerprint(value: unknown): string {
+  return JSON.stringify(reveal(value)) ?? "";
+}
+
+function reveal(value: unknown): unknown {
+  if (value instanceof Secret) return { revealed: value.reveal() };
+  if (Array.isArray(value)) return value.map(reveal);
+  if (!isRecord(value)) return value;
+  return Object.fromEntries(Object.entries(value).map(([key, inner]) => [key, reveal(inner)]));
+}
+
+function redact(_: Secret): string {
+  return "[redacted]";
+}
+
+function texts(networks: readonly Cidr[]): string[] {
+  return networks.map((network) => network.text);
+}

@@ -1,0 +1,305 @@
+import ipaddr from "ipaddr.js";
+import { AppError } from "./errors.ts";
+
+/** A network. IPv4-mapped IPv6 is folded into IPv4, so `::ffff:10.0.0.0/104` is `10.0.0.0/8`. */
+export interface Cidr {
+  /** Canonical text, `10.0.0.0/8`. */
+  readonly text: string;
+  /** The network's address: 4 or 16 octets. */
+  readonly octets: readonly number[];
+  /** Length of the prefix in bits. */
+  readonly prefix: number;
+}
+
+/** Where an endpoint may live, beside public addresses. */
+export interface AddressRules {
+  /** Whether loopback is allowed: in `development`. */
+  readonly allow_loopback: boolean;
+  /** Private networks that endpoints may live in: `delivery.allow_networks`. */
+  readonly allow_networks: readonly Cidr[];
+  /**
+   * Where the daemon itself listens: never an endpoint. A wildcard (`0.0.0.0`, `::`) stands for
+   * every loopback address at its port; who makes the rules adds this machine's other addresses.
+   */
+  readonly own_listener: readonly { readonly address: string; readonly port: number }[];
+}
+
+/**
+ * What the rules say about an address. `scope` says why it is allowed, because plain http may go
+ * to loopback and listed networks only; `rule` says why not, in words.
+ */
+export type AddressVerdict =
+  | { readonly allowed: true; readonly scope: "public" | "loopback" | "listed" }
+  | { readonly allowed: false; readonly rule: string };
+
+/** An endpoint's URL that may be kept, or what is wrong with it. `rule` is a stable short name. */
+export type UrlVerdict =
+  | { readonly url: URL; readonly mistake?: never }
+  | { readonly mistake: string; readonly rule: string; readonly url?: never };
+
+const MAX_URL_LENGTH = 2048;
+
+/** Metadata services and link-local addresses: what they hand out is worth more than any webhook. */
+const METADATA: readonly Cidr[] = [
+  "169.254.0.0/16", // AWS, Azure, Google and others at 169.254.169.254
+  "100.100.100.200/32", // Alibaba
+  "168.63.129.16/32", // Azure's platform agent, at a public address
+  "192.0.0.192/32", // Oracle
+  "fd00:ec2::254/128", // AWS
+  "fd20:ce::254/128", // Google
+  "fe80::/10",
+].map(parseCidr);
+
+// Addresses of ipaddr.js ranges that name no single other machine. No list can allow them.
+const NO_HOST = new Set(["unspecified", "multicast", "broadcast"]);
+
+const GLOBAL_UNICAST = parseCidr("2000::/3");
+
+/**
+ * Reads a network in CIDR notation. Throws an AppError `invalid` where it is not one, or where bits
+ * behind the prefix are set, because then it is unclear what was meant.
+ */
+export function parseCidr(text: string): Cidr {
+  const slash = text.lastIndexOf("/");
+  const address = parseAddress(slash < 0 ? text : text.slice(0, slash));
+  if (address === undefined) {
+    throw new AppError("invalid", `"${text}" is not a network; write one like 10.0.0.0/8`);
+  }
+  const bits = address.length * 8;
+  if (slash < 0) {
+    throw new AppError("invalid", `"${text}" lacks a prefix length; write ${text}/${bits}`);
+  }
+  const written = text.slice(slash + 1);
+  const prefix = Number(written) - (isMapped(text.slice(0, slash)) ? 96 : 0);
+  if (!/^(0|[1-9]\d{0,2})$/.test(written) || prefix < 0 || prefix > bits) {
+    throw new AppError("invalid", `"${text}" has a prefix length outside 0 to ${bits}`);
+  }
+  const octets = address.map((octet, at) => octet & maskOctet(prefix, at));
+  const network = `${ipaddr.fromByteArray(octets).toString()}/${prefix}`;
+  if (octets.some((octet, at) => octet !== address[at])) {
+    throw new AppError("invalid", `"${text}" has bits set behind its prefix; write ${network}`);
+  }
+  return { text: network, octets, prefix };
+}
+
+/** Whether the network contains the address. Text that is not an address is in no network. */
+export function cidrContains(cidr: Cidr, address: string): boolean {
+  const octets = parseAddress(address);
+  return octets !== undefined && contains(cidr, octets);
+}
+
+/**
+ * Whether an endpoint may live at `ip` and `port`. Metadata, the daemon's own listener and what is
+ * no single host are refused whatever is listed; loopback follows its own switch alone; public
+ * unicast is allowed; everything else needs its network listed.
+ *
+ * IPv4-mapped IPv6 is that IPv4 address. Other forms that carry an IPv4 address (NAT64, 6to4,
+ * Teredo, IPv4-compatible, SIIT) lead a packet there, so what they carry must be public.
+ */
+export function classifyEndpointAddress(
+  ip: string,
+  port: number,
+  rules: AddressRules,
+): AddressVerdict {
+  const octets = parseAddress(ip);
+  if (octets === undefined) return refuse("not an IP address");
+  if (isMetadata(octets)) {
+    return refuse("metadata and link-local addresses are never allowed");
+  }
+  const range = rangeOf(octets);
+  if (NO_HOST.has(range)) return refuse(`${range} addresses are never allowed`);
+  if (isOwnListener(octets, range === "loopback", port, rules)) {
+    return refuse("this is the daemon's own listener");
+  }
+  const carried = carriedIpv4(octets);
+  if (carried !== undefined) {
+    const inner = carried.find((part) => rangeOf(part) !== "unicast" || isMetadata(part));
+    return inner === undefined
+      ? { allowed: true, scope: "public" }
+      : refuse(`it carries ${inner.join(".")}, which is not public`);
+  }
+  if (range === "rfc6052") return refuse("a NAT64 address of unknown layout is never allowed");
+  if (range === "loopback") {
+    return rules.allow_loopback
+      ? { allowed: true, scope: "loopback" }
+      : refuse("loopback is allowed in environment development only");
+  }
+  if (rules.allow_networks.some((cidr) => contains(cidr, octets))) {
+    return { allowed: true, scope: "listed" };
+  }
+  return range === "unicast" ? { allowed: true, scope: "public" } : refuse(
+    `${inWords(range)} addresses are allowed only where delivery.allow_networks lists them`,
+  );
+}
+
+/**
+ * Checks an endpoint's URL before it is kept. A host that is an address in any spelling (octal,
+ * hexadecimal, one number, full-width: `URL` makes all of them canonical) or that means loopback is
+ * judged here; what a name resolves to is judged at each connect.
+ */
+export function checkEndpointUrl(text: string, rules: AddressRules): UrlVerdict {
+  const shape = shapeMistake(text);
+  if (shape !== undefined) return shape;
+  const url = URL.parse(text);
+  if (url === null) return { mistake: `"${text}" is not a valid URL`, rule: "url" };
+  if (url.port === "0") return { mistake: "Port 0 cannot be connected to", rule: "port" };
+  const http = url.protocol === "http:";
+  const ip = literalAddress(url.hostname);
+  if (ip === undefined) {
+    if (http && !rules.allow_loopback && rules.allow_networks.length === 0) return plainHttp();
+    return { url };
+  }
+  const verdict = classifyEndpointAddress(ip, portOf(url), rules);
+  if (!verdict.allowed) {
+    const means = ip === url.hostname ? ip : `${url.hostname} (${ip})`;
+    return { mistake: `The address ${means} is not allowed: ${verdict.rule}`, rule: "address" };
+  }
+  return http && verdict.scope === "public" ? plainHttp() : { url };
+}
+
+/** The port that a URL leads to: its own, or that of its scheme. */
+export function portOf(url: URL): number {
+  if (url.port !== "") return Number(url.port);
+  return url.protocol === "http:" ? 80 : 443;
+}
+
+/**
+ * The address that a URL's hostname stands for without asking DNS, without brackets: a literal, or
+ * 127.0.0.1 for the localhost names (RFC 6761, 6.3). Undefined where it is a name to resolve.
+ */
+export function literalAddress(hostname: string): string | undefined {
+  if (hostname.startsWith("[")) return hostname.slice(1, -1);
+  if (ipaddr.IPv4.isValidFourPartDecimal(hostname)) return hostname;
+  return /(^|\.)localhost\.?$/.test(hostname) ? "127.0.0.1" : undefined;
+}
+
+// What `URL` would quietly repair, and a person did not mean.
+function shapeMistake(text: string): UrlVerdict | undefined {
+  if (text.length > MAX_URL_LENGTH) {
+    return { mistake: `A URL has at most ${MAX_URL_LENGTH} characters`, rule: "length" };
+  }
+  // deno-lint-ignore no-control-regex -- control characters are what is looked for
+  if (/[\s\x00-\x1f\x7f-\x9f\\]/.test(text)) {
+    return {
+      mistake: "A URL must not contain white space, control characters or backslashes; " +
+        "write them percent-encoded",
+      rule: "characters",
+    };
+  }
+  if (!/^https?:\/\/[^/]/i.test(text)) {
+    return { mistake: "An endpoint's URL starts with https:// and a host", rule: "scheme" };
+  }
+  if (/^[^/]*\/\/[^/?#]*@/.test(text)) {
+    return {
+      mistake: "A URL must not contain a user name or password; use the endpoint's headers",
+      rule: "userinfo",
+    };
+  }
+  return text.includes("#")
+    ? { mistake: "A URL must not have a fragment: it would not be sent", rule: "fragment" }
+    : undefined;
+}
+
+function plainHttp(): UrlVerdict {
+  return {
+    mistake: "Plain http is allowed only to loopback in environment development and to networks " +
+      "that delivery.allow_networks lists; write https",
+    rule: "scheme",
+  };
+}
+
+function refuse(rule: string): AddressVerdict {
+  return { allowed: false, rule };
+}
+
+// carrierGradeNat → carrier grade nat
+function inWords(range: string): string {
+  return range.replace(/[A-Z]/g, (capital) => ` ${capital.toLowerCase()}`);
+}
+
+function isMetadata(octets: readonly number[]): boolean {
+  return METADATA.some((cidr) => contains(cidr, octets));
+}
+
+function isOwnListener(
+  octets: readonly number[],
+  loopback: boolean,
+  port: number,
+  rules: AddressRules,
+): boolean {
+  return rules.own_listener.some((own) => {
+    if (own.port !== port) return false;
+    const listens = parseAddress(own.address);
+    if (listens === undefined) return false;
+    return sameOctets(listens, octets) || (loopback && rangeOf(listens) === "unspecified");
+  });
+}
+
+/** The range of ipaddr.js's names, in words. `unicast` is public. */
+function rangeOf(octets: readonly number[]): string {
+  const range = ipaddr.fromByteArray([...octets]).range();
+  // Outside 2000::/3 nothing is assigned to the public Internet (RFC 4291, 2.4).
+  if (range === "unicast" && octets.length === 16 && !contains(GLOBAL_UNICAST, octets)) {
+    return "unassigned";
+  }
+  return range;
+}
+
+/** IPv4 addresses that an IPv6 one carries, or undefined where it is none of those forms. */
+function carriedIpv4(octets: readonly number[]): (readonly number[])[] | undefined {
+  if (octets.length !== 16) return undefined;
+  const group = (at: number) => ((octets[at * 2] ?? 0) << 8) | (octets[at * 2 + 1] ?? 0);
+  const zero = (from: number, to: number) => octets.slice(from, to).every((octet) => octet === 0);
+  const last = octets.slice(12);
+  if (group(0) === 0x2002) return [octets.slice(2, 6)]; // 6to4, RFC 3056
+  if (group(0) === 0x2001 && group(1) === 0) { // Teredo, RFC 4380: server, and client inverted
+    return [octets.slice(4, 8), last.map((octet) => octet ^ 0xff)];
+  }
+  if (group(0) === 0x64 && group(1) === 0xff9b) {
+    // NAT64: RFC 6052's own prefix, and a /96 within RFC 8215's. What else may be in the latter puts
+    // the address in other places and is refused, see classifyEndpointAddress.
+    return zero(4, 12) || (group(2) === 1 && zero(6, 12)) ? [last] : undefined;
+  }
+  if (zero(0, 8) && group(4) === 0xffff && group(5) === 0) return [last]; // SIIT, RFC 2765
+  // IPv4-compatible, RFC 4291, 2.5.5.1; not :: and ::1.
+  if (zero(0, 12) && !(zero(12, 15) && (octets[15] ?? 0) <= 1)) return [last];
+  return undefined;
+}
+
+/** The octets of an address, IPv4-mapped folded; undefined where the text is not an address. */
+function parseAddress(text: string): number[] | undefined {
+  if (ipaddr.IPv4.isValidFourPartDecimal(text)) return ipaddr.IPv4.parse(text).toByteArray();
+  if (!text.includes(":") || text.includes("%") || !ipaddr.IPv6.isValid(text)) return undefined;
+  // ipaddr.js takes ::1.2.3.4 for IPv4-mapped, which it is not: spell the tail as groups.
+  const octets = ipaddr.IPv6.parse(text.replace(/(\d+)\.(\d+)\.(\d+)\.(\d+)$/, tailGroups))
+    .toByteArray();
+  return isMappedOctets(octets) ? octets.slice(12) : octets;
+}
+
+function tailGroups(_: string, a: string, b: string, c: string, d: string): string {
+  const group = (high: string, low: string) => ((Number(high) << 8) | Number(low)).toString(16);
+  return `${group(a, b)}:${group(c, d)}`;
+}
+
+function isMapped(text: string): boolean {
+  return text.includes(":") && parseAddress(text)?.length === 4;
+}
+
+function isMappedOctets(octets: readonly number[]): boolean {
+  return octets.slice(0, 10).every((octet) => octet === 0) && octets[10] === 0xff &&
+    octets[11] === 0xff;
+}
+
+function contains(cidr: Cidr, octets: readonly number[]): boolean {
+  return cidr.octets.length === octets.length &&
+    cidr.octets.every((octet, at) => octet === ((octets[at] ?? 0) & maskOctet(cidr.prefix, at)));
+}
+
+function maskOctet(prefix: number, at: number): number {
+  const bits = Math.min(8, Math.max(0, prefix - at * 8));
+  return (0xff << (8 - bits)) & 0xff;
+}
+
+function sameOctets(a: readonly number[], b: readonly number[]): boolean {
+  return a.length === b.length && a.every((octet, at) => octet === b[at]);
+}

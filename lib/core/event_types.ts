@@ -1,0 +1,349 @@
+import * as v from "valibot";
+import type { Mistake } from "./errors.ts";
+
+/** The member of `data` that an event is about. */
+export type Subject = "appointment" | "business" | "service";
+
+/** A kind of event: one of the documentation's eight, or one that the configuration adds. */
+export interface EventType {
+  /** Dotted, `booking.created`. */
+  readonly name: string;
+  readonly description: string;
+  /** By the name's first part (`booking.` is about an appointment); null for any other. */
+  readonly subject: Subject | null;
+  /** JSON text of a whole event: the documentation's own, or the least that a custom type takes. */
+  readonly sample: string;
+  /** Of the event's `data`. It transforms nothing, so it is also a JSON Schema. */
+  readonly schema: v.GenericSchema;
+  /** Further rules of a custom type. Pointers are relative to `data`. */
+  readonly check?: (data: unknown) => readonly Mistake[];
+}
+
+/** A type that the configuration adds. Names are unique and valid: the configuration saw to it. */
+export type CustomEventType = Pick<EventType, "name" | "description" | "check">;
+
+/** The event types in force: the documentation's eight and the configuration's. */
+export interface EventTypes {
+  readonly names: readonly string[];
+  get(name: string): EventType | undefined;
+}
+
+// Without the u flag, which JSON Schema patterns lack, a surrogate pair is spelled out so that a
+// lone surrogate, which no UTF-8 database column can hold, does not match.
+const IDENTIFIER =
+  // deno-lint-ignore no-control-regex
+  /^(?:[^\x00-\x1f\x7f-\x9f\ud800-\udfff]|[\ud800-\udbff][\udc00-\udfff]){1,255}$/;
+
+/** What `isIdentifier` asks for, in words. */
+export const IDENTIFIER_RULE = "1 to 255 characters, none of them a control character";
+
+/** Whether a text can identify something: 1 to 255 characters, well formed, none of them control. */
+export function isIdentifier(text: string): boolean {
+  return IDENTIFIER.test(text);
+}
+
+/** A JSON value's type with its article, for messages. Never the value: a log may carry it. */
+export function kindOf(value: unknown): string {
+  if (value === null) return "null";
+  if (Array.isArray(value)) return "an array";
+  return typeof value === "object" ? "an object" : `a ${typeof value}`;
+}
+
+// A missing member is its object's mistake to valibot, so there its own type is not known.
+function mustBe(expected: string): (issue: v.BaseIssue<unknown>) => string {
+  return ({ input }) =>
+    input === undefined ? "Is missing" : `Must be ${expected}, not ${kindOf(input)}`;
+}
+
+/** Whether a JSON value is an object: neither null nor an array. */
+export function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+function record<const E extends v.ObjectEntries>(entries: E) {
+  const expected = mustBe("an object");
+  // To valibot an array is an object too. A JSON Schema is made of the second: `typeMode: "output"`.
+  return v.pipe(
+    v.custom<Record<string, unknown>>(isObject, expected),
+    v.looseObject(entries, expected),
+  );
+}
+
+const text = v.string(mustBe("a string"));
+const id = v.pipe(text, v.regex(IDENTIFIER, `Must have ${IDENTIFIER_RULE}`));
+const integer = v.pipe(
+  v.number(mustBe("an integer")),
+  v.integer("Must be an integer, not a fraction"),
+);
+
+// What the documentation shows, `null` counting as absent. Only what identifies the subject must be
+// there; the rest is checked for its JSON type, and a date is any string.
+const TEXT = v.nullish(text);
+const ID = v.nullish(id);
+const INTEGER = v.nullish(integer);
+const TEXTS = v.nullish(v.array(text, mustBe("an array of strings")));
+
+const SCHEMAS = {
+  appointment: record({
+    appointment: record({
+      id,
+      confirmationNumber: TEXT,
+      business: v.nullish(record({ id: ID, name: TEXT, slug: TEXT })),
+      service: v.nullish(record({ id: TEXT, name: TEXT, duration: INTEGER, price: INTEGER })),
+      customer: v.nullish(record({ name: TEXT, email: TEXT, phone: TEXT })),
+      appointmentDate: TEXT,
+      startTime: TEXT,
+      endTime: TEXT,
+      status: TEXT,
+      notes: TEXT,
+      createdAt: TEXT,
+      confirmedAt: TEXT,
+      cancelledAt: TEXT,
+      cancellationReason: TEXT,
+      cancelledBy: TEXT,
+      completedAt: TEXT,
+    }),
+  }),
+  business: record({
+    business: record({
+      id,
+      name: TEXT,
+      slug: TEXT,
+      category: TEXT,
+      owner: v.nullish(record({ id: TEXT, email: TEXT })),
+      createdAt: TEXT,
+      updatedFields: TEXTS,
+      updatedAt: TEXT,
+    }),
+  }),
+  service: record({
+    service: record({
+      id,
+      businessId: ID,
+      name: TEXT,
+      duration: INTEGER,
+      price: INTEGER,
+      createdAt: TEXT,
+      updatedFields: TEXTS,
+      updatedAt: TEXT,
+    }),
+  }),
+};
+
+// A custom `booking.moved` is found by its appointment and reaches the endpoints of its business as
+// the documented ones do, but need not have either.
+const CUSTOM_SCHEMAS = {
+  appointment: record({
+    appointment: v.nullish(record({
+      id: ID,
+      confirmationNumber: TEXT,
+      business: v.nullish(record({ id: ID })),
+    })),
+  }),
+  business: record({ business: v.nullish(record({ id: ID })) }),
+  service: record({ service: v.nullish(record({ id: ID, businessId: ID })) }),
+};
+
+const SUBJECTS: ReadonlyMap<string, Subject> = new Map([
+  ["booking", "appointment"],
+  ["business", "business"],
+  ["service", "service"],
+]);
+
+/** The eight event types of the documentation, in its order, each with its sample as it stands. */
+export const EVENT_TYPES: readonly EventType[] = [
+  {
+    name: "booking.created",
+    description: "Triggered when a new booking is created.",
+    subject: "appointment",
+    schema: SCHEMAS.appointment,
+    sample: `{
+  "event": "booking.created",
+  "timestamp": "2025-10-31T15:30:00Z",
+  "data": {
+    "appointment": {
+      "id": "apt_789",
+      "confirmationNumber": "BK7X9M2P",
+      "business": {
+        "id": "bus_123",
+        "name": "Bella Hair Salon",
+        "slug": "bella-hair-salon"
+      },
+      "service": {
+        "id": "svc_456",
+        "name": "Haircut & Style",
+        "duration": 60,
+        "price": 7500
+      },
+      "customer": {
+        "name": "John Doe",
+        "email": "john@example.com",
+        "phone": "+1-555-0199"
+      },
+      "appointmentDate": "2025-11-01",
+      "startTime": "10:00",
+      "endTime": "11:00",
+      "status": "pending",
+      "notes": "First time customer",
+      "createdAt": "2025-10-31T15:30:00Z"
+    }
+  }
+}`,
+  },
+  {
+    name: "booking.confirmed",
+    description: "Triggered when a booking is confirmed by the business.",
+    subject: "appointment",
+    schema: SCHEMAS.appointment,
+    sample: `{
+  "event": "booking.confirmed",
+  "timestamp": "2025-10-31T16:00:00Z",
+  "data": {
+    "appointment": {
+      "id": "apt_789",
+      "confirmationNumber": "BK7X9M2P",
+      "status": "confirmed",
+      "confirmedAt": "2025-10-31T16:00:00Z"
+    }
+  }
+}`,
+  },
+  {
+    name: "booking.cancelled",
+    description: "Triggered when a booking is cancelled.",
+    subject: "appointment",
+    schema: SCHEMAS.appointment,
+    sample: `{
+  "event": "booking.cancelled",
+  "timestamp": "2025-10-31T16:30:00Z",
+  "data": {
+    "appointment": {
+      "id": "apt_789",
+      "confirmationNumber": "BK7X9M2P",
+      "status": "cancelled",
+      "cancelledAt": "2025-10-31T16:30:00Z",
+      "cancellationReason": "Customer request",
+      "cancelledBy": "customer"
+    }
+  }
+}`,
+  },
+  {
+    name: "booking.completed",
+    description: "Triggered when a booking is marked as completed.",
+    subject: "appointment",
+    schema: SCHEMAS.appointment,
+    sample: `{
+  "event": "booking.completed",
+  "timestamp": "2025-11-01T11:00:00Z",
+  "data": {
+    "appointment": {
+      "id": "apt_789",
+      "confirmationNumber": "BK7X9M2P",
+      "status": "completed",
+      "completedAt": "2025-11-01T11:00:00Z"
+    }
+  }
+}`,
+  },
+  {
+    name: "business.created",
+    description: "Triggered when a new business is created.",
+    subject: "business",
+    schema: SCHEMAS.business,
+    sample: `{
+  "event": "business.created",
+  "timestamp": "2025-10-31T10:00:00Z",
+  "data": {
+    "business": {
+      "id": "bus_123",
+      "name": "Bella Hair Salon",
+      "slug": "bella-hair-salon",
+      "category": "salon",
+      "owner": {
+        "id": "usr_456",
+        "email": "sarah@bellahair.com"
+      },
+      "createdAt": "2025-10-31T10:00:00Z"
+    }
+  }
+}`,
+  },
+  {
+    name: "business.updated",
+    description: "Triggered when business details are updated.",
+    subject: "business",
+    schema: SCHEMAS.business,
+    sample: `{
+  "event": "business.updated",
+  "timestamp": "2025-10-31T14:00:00Z",
+  "data": {
+    "business": {
+      "id": "bus_123",
+      "updatedFields": ["name", "description"],
+      "updatedAt": "2025-10-31T14:00:00Z"
+    }
+  }
+}`,
+  },
+  {
+    name: "service.created",
+    description: "Triggered when a new service is added.",
+    subject: "service",
+    schema: SCHEMAS.service,
+    sample: `{
+  "event": "service.created",
+  "timestamp": "2025-10-31T12:00:00Z",
+  "data": {
+    "service": {
+      "id": "svc_789",
+      "businessId": "bus_123",
+      "name": "Hair Color",
+      "duration": 120,
+      "price": 15000,
+      "createdAt": "2025-10-31T12:00:00Z"
+    }
+  }
+}`,
+  },
+  {
+    name: "service.updated",
+    description: "Triggered when a service is modified.",
+    subject: "service",
+    schema: SCHEMAS.service,
+    sample: `{
+  "event": "service.updated",
+  "timestamp": "2025-10-31T13:00:00Z",
+  "data": {
+    "service": {
+      "id": "svc_789",
+      "businessId": "bus_123",
+      "updatedFields": ["price", "description"],
+      "updatedAt": "2025-10-31T13:00:00Z"
+    }
+  }
+}`,
+  },
+];
+
+/** The sample of one of the documentation's event types, or undefined for any other name. */
+export function sampleOf(name: string): string | undefined {
+  return EVENT_TYPES.find((type) => type.name === name)?.sample;
+}
+
+/** The documentation's event types and `custom` ones. */
+export function makeEventTypes(custom: readonly CustomEventType[]): EventTypes {
+  const types = new Map([...EVENT_TYPES, ...custom.map(complete)].map((type) => [type.name, type]));
+  return { names: [...types.keys()], get: (name) => types.get(name) };
+}
+
+function complete(type: CustomEventType): EventType {
+  const subject = SUBJECTS.get(type.name.split(".")[0] ?? "") ?? null;
+  const sample = { event: type.name, timestamp: "2025-10-31T15:30:00Z", data: {} };
+  return {
+    ...type,
+    subject,
+    schema: subject === null ? record({}) : CUSTOM_SCHEMAS[subject],
+    sample: JSON.stringify(sample, null, 2),
+  };
+}

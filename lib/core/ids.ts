@@ -1,0 +1,128 @@
+/**
+ * Identifiers. Inside, an event, a delivery and an attempt are UUIDs (version 7, RFC 9562), so that
+ * they sort by time and index well; outside they are `evt_…`, `dlv_…`, `att_…` in Crockford base32.
+ *
+ * An event's last 32 bits are zero, and a delivery is its event with the endpoint's number in those
+ * bits. So one event has at most one delivery per endpoint (the primary key says so), and the
+ * deliveries of an event are a range of the key: no index on the event is needed.
+ */
+
+const ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz";
+const EVENT_CHARS = 20; // 100 bits, of which 96 are the identifier
+const FULL_CHARS = 26; // 130 bits, of which 128 are
+
+/** Makes event UUIDs. Holds the sequence that keeps two of one millisecond apart. */
+export interface EventIds {
+  /** A new event UUID, in its canonical text form. */
+  next(now_ms: number): string;
+}
+
+/**
+ * An event id source. `random` answers 32 random bits. The 42 bits behind the clock are 26 random
+ * ones and a 16-bit sequence: 65,536 in one millisecond of one process before chance is needed.
+ */
+export function makeEventIds(random: () => number): EventIds {
+  let sequence = random() & 0xffff;
+  return {
+    next(now_ms) {
+      sequence = (sequence + 1) & 0xffff;
+      const chance = random();
+      const time = hex(Math.floor(now_ms), 12);
+      const a = hex((chance >>> 14) & 0xfff, 3);
+      const b = hex(0x80000000 + (((chance & 0x3fff) << 16) | sequence), 8);
+      return `${time.slice(0, 8)}-${time.slice(8)}-7${a}-${b.slice(0, 4)}-${b.slice(4)}00000000`;
+    },
+  };
+}
+
+/** A new attempt UUID (plain version 7). `random` answers 32 random bits. */
+export function makeAttemptId(now_ms: number, random: () => number): string {
+  const time = hex(Math.floor(now_ms), 12);
+  const b = hex(0x8000 | (random() & 0x3fff), 4);
+  return `${time.slice(0, 8)}-${time.slice(8)}-7${hex(random() & 0xfff, 3)}-${b}-` +
+    hex(random() & 0xffff, 4) + hex(random() >>> 0, 8);
+}
+
+/** The delivery of `event` (a UUID) to the endpoint with that internal number. */
+export function deliveryUuid(event: string, endpoint_no: number): string {
+  return event.slice(0, 28) + hex(endpoint_no, 8);
+}
+
+/** The event that a delivery UUID belongs to. */
+export function eventOfDelivery(delivery: string): string {
+  return delivery.slice(0, 28) + "00000000";
+}
+
+/** `evt_…` of an event UUID. */
+export function eventId(uuid: string): string {
+  return "evt_" + encode(uuid.replaceAll("-", "").slice(0, 24), EVENT_CHARS);
+}
+
+/** `dlv_…` of a delivery UUID. */
+export function deliveryId(uuid: string): string {
+  return "dlv_" + encode(uuid.replaceAll("-", ""), FULL_CHARS);
+}
+
+/** `att_…` of an attempt UUID. */
+export function attemptId(uuid: string): string {
+  return "att_" + encode(uuid.replaceAll("-", ""), FULL_CHARS);
+}
+
+/** The UUID of an `evt_…`, or undefined where it is not one. */
+export function parseEventId(id: string): string | undefined {
+  const digits = decode(id, "evt_", EVENT_CHARS, 24);
+  return digits === undefined ? undefined : uuid(digits + "00000000");
+}
+
+/** The UUID of a `dlv_…`, or undefined where it is not one. */
+export function parseDeliveryId(id: string): string | undefined {
+  const digits = decode(id, "dlv_", FULL_CHARS, 32);
+  return digits === undefined ? undefined : uuid(digits);
+}
+
+/** Smallest event UUID of a moment: the bound for paging and purging by time. */
+export function firstUuidAt(now_ms: number): string {
+  return uuid(hex(Math.max(0, Math.floor(now_ms)), 12) + "0".repeat(20));
+}
+
+function uuid(digits: string): string {
+  return `${digits.slice(0, 8)}-${digits.slice(8, 12)}-${digits.slice(12, 16)}-` +
+    `${digits.slice(16, 20)}-${digits.slice(20)}`;
+}
+
+function hex(value: number, width: number): string {
+  return value.toString(16).padStart(width, "0");
+}
+
+// Twenty bits (five hexadecimal digits, four characters) at a time: small integers, and no BigInt,
+// because this runs for every header of every attempt.
+function encode(digits: string, chars: number): string {
+  let text = "";
+  for (let at = 0; at < digits.length; at += 5) {
+    const part = digits.slice(at, at + 5).padEnd(5, "0");
+    const bits = parseInt(part, 16);
+    text += ALPHABET.charAt(bits >>> 15) + ALPHABET.charAt((bits >>> 10) & 31) +
+      ALPHABET.charAt((bits >>> 5) & 31) + ALPHABET.charAt(bits & 31);
+  }
+  return text.slice(0, chars);
+}
+
+function decode(id: string, prefix: string, chars: number, width: number): string | undefined {
+  if (!id.startsWith(prefix) || id.length !== prefix.length + chars) return undefined;
+  const spelling = id.slice(prefix.length);
+  // Without this, the Kelvin sign would pass: its lower case is a k.
+  if (/[^0-9a-z]/i.test(spelling)) return undefined;
+  const text = spelling.toLowerCase();
+  let digits = "";
+  for (let at = 0; at < text.length; at += 4) {
+    let bits = 0;
+    for (const char of text.slice(at, at + 4).padEnd(4, "0")) {
+      const value = ALPHABET.indexOf(char);
+      if (value < 0) return undefined;
+      bits = (bits << 5) | value;
+    }
+    digits += hex(bits, 5);
+  }
+  // What is cut off is padding; anything else there is a different id that must not pass as this one.
+  return /^0*$/.test(digits.slice(width)) ? digits.slice(0, width) : undefined;
+}

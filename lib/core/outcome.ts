@@ -1,0 +1,62 @@
+/** Why an attempt did not deliver (contract, section 6). */
+export const REASONS = [
+  "http_4xx",
+  "http_5xx",
+  "redirect",
+  "timeout",
+  "dns",
+  "tls",
+  "connection",
+  "protocol",
+  "blocked",
+  "gone",
+  "interrupted",
+] as const;
+
+export type Reason = typeof REASONS[number];
+
+/** What an attempt met: data, never thrown. */
+export interface Outcome {
+  readonly outcome: "delivered" | Reason;
+  /** HTTP status, or null where no answer came. */
+  readonly status: number | null;
+  /** The raw cause in words, `ECONNREFUSED 127.0.0.1:9`; null where the status says it all. */
+  readonly cause: string | null;
+  /** From the start of the attempt to its end, in milliseconds. */
+  readonly duration_ms: number;
+  /** What a `Retry-After` asked for, in milliseconds, or null. */
+  readonly retry_after_ms: number | null;
+  /** The address and port that were spoken to, or null. */
+  readonly address: string | null;
+  readonly response: ResponseRecord | null;
+}
+
+/** What is kept of an answer. */
+export interface ResponseRecord {
+  /** Status line and header fields as they came, at most 8 KiB, lines split by \r\n. */
+  readonly head: string;
+  /** At most 64 KiB. */
+  readonly body: Uint8Array;
+  /** Whether there was more than `body` holds. */
+  readonly truncated: boolean;
+}
+
+/** The outcome that a status line stands for. Statuses from 600 count as 5xx (RFC 9110, 15). */
+export function outcomeOfStatus(status: number): "delivered" | Reason {
+  if (status >= 200 && status < 300) return "delivered";
+  if (status >= 300 && status < 400) return "redirect";
+  if (status === 410) return "gone";
+  return status < 500 ? "http_4xx" : "http_5xx";
+}
+
+/**
+ * The wait that a `Retry-After` field asks for (RFC 9110, 10.2.3: seconds or an HTTP date), in
+ * milliseconds, or null where it is absent, malformed or in the past.
+ */
+export function parseRetryAfter(value: string | undefined, now_ms: number): number | null {
+  const text = value?.trim() ?? "";
+  if (/^\d{1,10}$/.test(text)) return Number(text) * 1000;
+  if (!/^[A-Za-z]{3}, \d{2} [A-Za-z]{3} \d{4} \d{2}:\d{2}:\d{2} GMT$/.test(text)) return null;
+  const at = Date.parse(text);
+  return Number.isNaN(at) || at <= now_ms ? null : at - now_ms;
+}

@@ -1,0 +1,35 @@
+import { deliveryId, eventId } from "./ids.ts";
+
+/** What the headers of one request are made of. */
+export interface RequestFacts {
+  readonly type: string;
+  readonly event_uuid: string;
+  readonly delivery_uuid: string;
+  /** From 1. */
+  readonly attempt: number;
+  readonly test: boolean;
+  readonly timestamp_s: number;
+  /** Both empty for an unsigned endpoint. */
+  readonly signature: string;
+  readonly webhook_signature: string;
+}
+
+/** The headers that differ from one request to the next (contract, section 5), in their order. */
+export function requestHeaders(facts: RequestFacts): [name: string, value: string][] {
+  const event = eventId(facts.event_uuid);
+  const headers: [string, string][] = [
+    ["X-BookMe-Event", facts.type],
+    ["X-BookMe-Event-Id", event],
+    ["X-BookMe-Delivery-Id", deliveryId(facts.delivery_uuid)],
+    ["X-BookMe-Attempt", String(facts.attempt)],
+  ];
+  if (facts.test) headers.push(["X-BookMe-Test", "true"]);
+  headers.push(["webhook-id", event], ["webhook-timestamp", String(facts.timestamp_s)]);
+  if (facts.signature !== "") {
+    headers.push(
+      ["X-BookMe-Signature", facts.signature],
+      ["webhook-signature", facts.webhook_signature],
+    );
+  }
+  return headers;
+}

@@ -1,0 +1,59 @@
+import type { Outcome } from "./outcome.ts";
+
+/** How often an interrupted attempt is sent again without counting (contract, section 6). */
+export const MAX_INTERRUPTIONS = 5;
+
+/** The longest wait that a `Retry-After` can ask for: 24 hours, in milliseconds. */
+export const MAX_RETRY_AFTER_MS = 24 * 3_600_000;
+
+/** Share of a wait that jitter may add. It never takes away: an attempt is never early. */
+export const JITTER = 0.1;
+
+/** Where a delivery stands before the attempt that is being decided about. */
+export interface Progress {
+  /** Attempts that count against the policy in this round, without the present one. */
+  readonly counted: number;
+  /** Interrupted attempts of this round that did not count. */
+  readonly interruptions: number;
+}
+
+/** What becomes of a delivery after an attempt. A wait, not a date: the database's clock adds it. */
+export type Decision =
+  | { readonly verdict: "delivered" | "failed"; readonly counts: boolean }
+  | { readonly verdict: "retry"; readonly counts: boolean; readonly wait_ms: number };
+
+/**
+ * Decides what follows an attempt.
+ *
+ * `policy` is the wait in milliseconds before each attempt; its length is the number of attempts.
+ * `random` answers a number in [0, 1).
+ *
+ * A success delivers and a 410 fails at once. An interrupted attempt is sent again without counting,
+ * at most `MAX_INTERRUPTIONS` times, so that a delivery that kills its sender cannot do so for ever.
+ * Everything else counts and waits for its place in the policy, with up to 10 % of jitter, longer
+ * where the receiver said so in a `Retry-After` on 429 or 503.
+ */
+export function decide(
+  outcome: Pick<Outcome, "outcome" | "status" | "retry_after_ms">,
+  progress: Progress,
+  policy: readonly number[],
+  random: () => number,
+): Decision {
+  if (outcome.outcome === "delivered") return { verdict: "delivered", counts: true };
+  if (outcome.outcome === "gone") return { verdict: "failed", counts: true };
+  if (outcome.outcome === "interrupted" && progress.interruptions < MAX_INTERRUPTIONS) {
+    return { verdict: "retry", counts: false, wait_ms: 0 };
+  }
+  const wait_ms = policy[progress.counted + 1];
+  if (wait_ms === undefined) return { verdict: "failed", counts: true };
+  return {
+    verdict: "retry",
+    counts: true,
+    wait_ms: Math.max(wait_ms + Math.floor(wait_ms * JITTER * random()), askedFor(outcome)),
+  };
+}
+
+function askedFor(outcome: Pick<Outcome, "status" | "retry_after_ms">): number {
+  if (outcome.status !== 429 && outcome.status !== 503) return 0;
+  return Math.min(outcome.retry_after_ms ?? 0, MAX_RETRY_AFTER_MS);
+}

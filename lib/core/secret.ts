@@ -1,0 +1,76 @@
+import { Buffer } from "node:buffer";
+
+const REDACTED = "[redacted]";
+const INSPECT_NODE = Symbol.for("nodejs.util.inspect.custom");
+const INSPECT_DENO = Symbol.for("Deno.customInspect");
+
+/** Shortest secret that signs, in characters (contract, section 5). */
+export const MIN_SECRET_LENGTH = 24;
+
+/**
+ * A value that cannot be printed by accident: string conversion, JSON, `console` and template
+ * literals all give `[redacted]`. Only `reveal()` hands it out, so every use can be found.
+ */
+export class Secret {
+  readonly #value: string;
+
+  constructor(value: string) {
+    this.#value = value;
+  }
+
+  /** The value itself. Call it where it is used, never to store the answer. */
+  reveal(): string {
+    return this.#value;
+  }
+
+  toString(): string {
+    return REDACTED;
+  }
+
+  toJSON(): string {
+    return REDACTED;
+  }
+
+  [INSPECT_NODE](): string {
+    return REDACTED;
+  }
+
+  [INSPECT_DENO](): string {
+    return REDACTED;
+  }
+}
+
+/**
+ * The bytes that a `whsec_` secret stands for, or undefined where the string is not of that form
+ * (Standard Webhooks: `whsec_` + base64 of 24 to 64 bytes).
+ */
+export function decodeWhsec(secret: string): Uint8Array | undefined {
+  if (!secret.startsWith("whsec_")) return undefined;
+  const text = secret.slice("whsec_".length);
+  if (!/^[A-Za-z0-9+/]+={0,2}$/.test(text)) return undefined;
+  const bytes = Buffer.from(text, "base64");
+  if (bytes.toString("base64").replace(/=+$/, "") !== text.replace(/=+$/, "")) return undefined;
+  return bytes.length >= 24 && bytes.length <= 64 ? new Uint8Array(bytes) : undefined;
+}
+
+/** What is wrong with a signing secret, in words with the remedy, or undefined where nothing is. */
+export function secretMistake(secret: string): string | undefined {
+  if (secret.startsWith("whsec_")) {
+    return decodeWhsec(secret) === undefined
+      ? "A whsec_ secret is whsec_ followed by the base64 of 24 to 64 bytes; " +
+        "make one with `bookme-webhooks secret`"
+      : undefined;
+  }
+  // deno-lint-ignore no-control-regex
+  if (/[\x00-\x1f\x7f]/.test(secret)) {
+    return "A secret must not contain control characters (a newline at the end of a file is dropped)";
+  }
+  return [...secret].length < MIN_SECRET_LENGTH
+    ? `A secret has at least ${MIN_SECRET_LENGTH} characters; make one with \`bookme-webhooks secret\``
+    : undefined;
+}
+
+/** A new strong secret from 32 random bytes. */
+export function makeSecret(random: Uint8Array): string {
+  return `whsec_${Buffer.from(random).toString("base64")}`;
+}

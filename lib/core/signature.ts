@@ -1,0 +1,47 @@
+import { Buffer } from "node:buffer";
+import { createHmac, timingSafeEqual } from "node:crypto";
+import { decodeWhsec } from "./secret.ts";
+
+/** Signs bodies under one secret, in both of the forms that receivers check. */
+export interface Signer {
+  /** Value of `X-BookMe-Signature`: `sha256=` + hex HMAC keyed with the secret's own UTF-8 bytes. */
+  bookme(body: Uint8Array): string;
+  /**
+   * One `v1,…` entry of `webhook-signature` (Standard Webhooks): base64 HMAC over
+   * `id.timestamp.body`, keyed with the decoded bytes of a `whsec_` secret, else with the string's.
+   */
+  standard(id: string, timestamp_s: number, body: Uint8Array): string;
+}
+
+/** A signer for `secret`, which must have passed `secretMistake`. */
+export function makeSigner(secret: string): Signer {
+  const text = Buffer.from(secret, "utf8");
+  const decoded = decodeWhsec(secret) ?? text;
+  return {
+    bookme: (body) => "sha256=" + createHmac("sha256", text).update(body).digest("hex"),
+    standard: (id, timestamp_s, body) =>
+      "v1," +
+      createHmac("sha256", decoded).update(`${id}.${timestamp_s}.`).update(body).digest("base64"),
+  };
+}
+
+/** Whether two texts are equal, in a time that tells nothing about where they differ. */
+export function equalInConstantTime(a: string, b: string): boolean {
+  // Digests have one length whatever the input, which timingSafeEqual needs.
+  const digest = (text: string) => createHmac("sha256", "compare").update(text).digest();
+  return timingSafeEqual(digest(a), digest(b));
+}
+
+/** Whether `header` is the `X-BookMe-Signature` of the exact bytes under one of the secrets. */
+export function verifyBookme(
+  body: Uint8Array,
+  header: string | undefined,
+  secrets: readonly string[],
+): boolean {
+  if (header === undefined) return false;
+  // Every secret is tried, found or not: the time must not tell which one fits.
+  return secrets.map((secret) =>
+    equalInConstantTime(makeSigner(secret).bookme(body), header.trim())
+  )
+    .includes(true);
+}

@@ -1,0 +1,267 @@
+import { createServer, type RequestListener } from "node:http";
+import { randomBytes } from "node:crypto";
+import type { AddressInfo } from "node:net";
+import { getRequestListener } from "@hono/node-server";
+import type { AddressRules } from "./core/address.ts";
+import { AppError, messageOf } from "./core/errors.ts";
+import { makeEventTypes } from "./core/event_types.ts";
+import { Secret } from "./core/secret.ts";
+import { VERSION } from "./core/version.ts";
+import { addressRules, type AdminToken, type Config } from "./config/config.ts";
+import { type Context, makeClock } from "./delivery/context.ts";
+import { type Dispatcher, makeDispatcher } from "./delivery/dispatcher.ts";
+import { makeFleet, toStored } from "./delivery/fleet.ts";
+import { type HttpClient, makeHttpClient } from "./delivery/http_client.ts";
+import { type Intake, makeIntake } from "./delivery/intake.ts";
+import { startSweeper, type Sweeper } from "./delivery/sweeper.ts";
+import type { Log } from "./observe/log.ts";
+import { type Database, openDatabase } from "./store/database.ts";
+import { loadFleet, syncFile } from "./store/endpoints.ts";
+import { makeApp } from "../routes/app.ts";
+
+/** A running daemon. */
+export interface Daemon {
+  /** Where it listens, `http://127.0.0.1:8080`. */
+  readonly url: string;
+  /** A token of the role `admin`: the first configured, or the one that was made. */
+  readonly admin_token: Secret | undefined;
+  /**
+   * Stops: claims nothing more, finishes what is under way (at most the longest timeout and five
+   * seconds), gives back the rest. Called again, it cuts off at once.
+   */
+  stop(): Promise<void>;
+  /** Resolves when it has stopped. */
+  readonly stopped: Promise<void>;
+}
+
+const STOP_GRACE_MS = 5_000;
+const PING_TIMEOUT_MS = 4_000;
+
+/**
+ * Starts everything: database, endpoints of the file, engine, HTTP. When it resolves, events are
+ * accepted. Throws where anything is missing, and leaves nothing running then.
+ */
+export async function start(config: Config, log: Log): Promise<Daemon> {
+  const stack = new AsyncDisposableStack();
+  try {
+    return await startOn(stack, config, log);
+  } catch (error) {
+    await stack.disposeAsync();
+    throw error;
+  }
+}
+
+async function startOn(
+  stack: AsyncDisposableStack,
+  config: Config,
+  log: Log,
+): Promise<Daemon> {
+  const db = await openDatabase(config);
+  stack.defer(() => db.close());
+  if (db.migrated.length > 0) log.info("Database migrated", { migrations: db.migrated.join(" ") });
+
+  const ctx: Context = {
+    config: () => config,
+    db,
+    log,
+    clock: makeClock(),
+    random: Math.random,
+  };
+  const synced = await syncFile(db.admin, config.endpoints.map(toStored));
+  for (const id of synced.changed) log.info("Endpoint of the file stored", { endpoint: id });
+  for (const id of synced.retired) log.info("Endpoint retired: not in the file", { endpoint: id });
+
+  const http = await listen(config);
+  stack.defer(() => http.close());
+  const rules = rulesFor(config, http.port);
+  const client = makeHttpClient({
+    rules: () => rules,
+    ...(config.delivery.source_address === null
+      ? {}
+      : { source_address: config.delivery.source_address }),
+  });
+  stack.defer(() => client.close());
+
+  const engine = await startEngine(ctx, client);
+  stack.defer(() => engine.dispatcher.stop(0));
+  const { tokens, made_at } = adminTokens(config);
+  const event_types = makeEventTypes(config.event_types);
+  const app = makeApp({
+    config: ctx.config,
+    event_types: () => event_types,
+    db,
+    log,
+    tokens: () => tokens,
+    accept: engine.intake.accept,
+    readiness: () => readiness(db, engine.dispatcher),
+  });
+  http.serve(getRequestListener(app.fetch, { overrideGlobalObjects: false }));
+  await db.listen(engine.heard, () => engine.heard("all"));
+
+  log.info("Listening", { url: http.url, version: VERSION, database: db.kind });
+  if (made_at !== undefined) log.info("Admin token made, as none is configured", { file: made_at });
+  stack.move();
+  return {
+    url: http.url,
+    admin_token: tokens.find((token) => token.role === "admin")?.token,
+    ...makeStop({ http, client, db, log, ...engine }),
+  };
+}
+
+interface Engine {
+  readonly dispatcher: Dispatcher;
+  readonly intake: Intake;
+  readonly sweeper: Sweeper;
+  /** What another process said: endpoint numbers with something due, `all`, or `fleet`. */
+  heard(payload: string): void;
+}
+
+async function startEngine(ctx: Context, client: HttpClient): Promise<Engine> {
+  const load = async () => makeFleet(await loadFleet(ctx.db.admin), ctx.config());
+  // Once at a time, and once more for whoever asked meanwhile: what they saw may be newer.
+  let running: Promise<void> | undefined;
+  let next: Promise<void> | undefined;
+  const reload = (): Promise<void> => {
+    const run = async () => dispatcher.setFleet(await load());
+    if (running === undefined) return running = run().finally(() => running = undefined);
+    next ??= running.catch(() => {}).then(() => {
+      next = undefined;
+      return reload();
+    });
+    return next;
+  };
+  const tryReload = () =>
+    void reload().catch((error) =>
+      ctx.log.error("The endpoints could not be read again", { cause: messageOf(error) })
+    );
+  const dispatcher = makeDispatcher(ctx, client, await load(), tryReload);
+  const intake = makeIntake(ctx, dispatcher, reload);
+  const sweeper = startSweeper(ctx, dispatcher);
+  return {
+    dispatcher,
+    intake,
+    sweeper,
+    heard(payload) {
+      if (payload === "fleet") tryReload();
+      else dispatcher.wake(payload === "all" ? "all" : payload.split(",").map(Number));
+    },
+  };
+}
+
+async function readiness(db: Database, dispatcher: Dispatcher) {
+  const database = await db.ping(PING_TIMEOUT_MS).then(() => "ok", messageOf);
+  const engine = dispatcher.healthy ? "ok" : "The dispatcher has had no answer for 8 seconds";
+  return {
+    ready: database === "ok" && engine === "ok",
+    checks: { database, dispatcher: engine },
+  };
+}
+
+interface Listener {
+  readonly port: number;
+  readonly url: string;
+  serve(handler: RequestListener): void;
+  /** Takes no more connections, and waits for the requests under way. */
+  close(): Promise<void>;
+}
+
+// Bound before it serves, so that a port in use is known before anything is started.
+function listen(config: Config): Promise<Listener> {
+  const { host, port } = config.server.listen;
+  const server = createServer({
+    // Deno.serve waits for ever; node:http answers 408 in time.
+    headersTimeout: 10_000,
+    requestTimeout: 30_000,
+    keepAliveTimeout: 60_000,
+    connectionsCheckingInterval: 1_000,
+    maxHeaderSize: 16_384,
+  });
+  server.maxConnections = 4_096;
+  return new Promise((resolve, reject) => {
+    server.once("error", (error) => {
+      reject(
+        new AppError(
+          "conflict",
+          `Cannot listen on ${host}:${port}: ${
+            messageOf(error)
+          }; stop what uses it, or set server.listen`,
+        ),
+      );
+    });
+    server.listen({ host, port }, () => {
+      const bound = (server.address() as AddressInfo).port;
+      const name = host.includes(":") ? `[${host}]` : host;
+      resolve({
+        port: bound,
+        url: `http://${name}:${bound}`,
+        serve: (handler) => void server.on("request", handler),
+        close: () => closeServer(server),
+      });
+    });
+  });
+}
+
+function closeServer(server: ReturnType<typeof createServer>): Promise<void> {
+  return new Promise((resolve) => {
+    server.close(() => resolve());
+    server.closeIdleConnections();
+    // A client that keeps its connection busy must not keep the daemon from stopping.
+    const timer = setTimeout(() => server.closeAllConnections(), 1_000);
+    server.once("close", () => clearTimeout(timer));
+  });
+}
+
+function rulesFor(config: Config, port: number): AddressRules {
+  const rules = addressRules(config);
+  return {
+    ...rules,
+    own_listener: rules.own_listener.map(({ address }) => ({ address, port })),
+  };
+}
+
+// Without a token nobody could look: the embedded default makes one, beside the database.
+function adminTokens(config: Config): { tokens: readonly AdminToken[]; made_at?: string } {
+  const { tokens } = config.admin;
+  if (tokens.length > 0 || config.database.kind === "server") return { tokens };
+  const path = `${config.database.directory}/admin.token`;
+  const admin = (token: string) =>
+    [{ name: "admin", token: new Secret(token), role: "admin" }] as const;
+  try {
+    return { tokens: admin(Deno.readTextFileSync(path).trim()) };
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+  }
+  const token = randomBytes(24).toString("base64url");
+  Deno.writeTextFileSync(path, token + "\n", { mode: 0o600, createNew: true });
+  return { tokens: admin(token), made_at: path };
+}
+
+function makeStop(
+  parts: Engine & { http: Listener; client: HttpClient; db: Database; log: Log },
+): Pick<Daemon, "stop" | "stopped"> {
+  const { http, client, db, log, dispatcher, intake, sweeper } = parts;
+  const done = Promise.withResolvers<void>();
+  let asked = false;
+  async function stop(): Promise<void> {
+    log.info("Stopping", { in_flight: dispatcher.in_flight });
+    const closed = http.close();
+    await sweeper.stop();
+    await intake.settle();
+    await dispatcher.stop(dispatcher.fleet.max_timeout_ms + STOP_GRACE_MS);
+    await closed;
+    client.close();
+    await db.close();
+    log.info("Stopped");
+  }
+  return {
+    stopped: done.promise,
+    stop() {
+      if (asked) client.close();
+      else {
+        asked = true;
+        stop().then(done.resolve, done.reject);
+      }
+      return done.promise;
+    },
+  };
+}

@@ -1,0 +1,48 @@
+import type { Config } from "../config/config.ts";
+import type { Log } from "../observe/log.ts";
+import type { Database } from "../store/database.ts";
+
+/** What every part of the engine needs, made once by the daemon. */
+export interface Context {
+  /** The configuration in force: read it each time, a reload replaces it. */
+  readonly config: () => Config;
+  readonly db: Database;
+  readonly log: Log;
+  readonly clock: Clock;
+  /** A number in [0, 1). */
+  readonly random: () => number;
+}
+
+/**
+ * The database's time, in milliseconds since 1970, as well as this process knows it: it ticks by the
+ * monotonic clock from the last `sync`, so that a wrong wall clock of this machine does not matter.
+ * For what is shown and signed; what is scheduled, the database schedules.
+ */
+export interface Clock {
+  now(): number;
+  sync(now_ms: number): void;
+}
+
+/** A clock that follows this machine's wall clock until the first `sync`. */
+export function makeClock(): Clock {
+  let offset_ms = Date.now() - performance.now();
+  return {
+    now: () => performance.now() + offset_ms,
+    sync(now_ms) {
+      offset_ms = now_ms - performance.now();
+    },
+  };
+}
+
+/** 32 random bits from a number in [0, 1). */
+export function random32(random: () => number): number {
+  return Math.floor(random() * 0x100000000);
+}
+
+/**
+ * How long a claim lasts: the longest timeout of the endpoints, half a minute in which a result
+ * can be recorded although the database is away, and half a minute of slack.
+ */
+export function leaseOf(timeout_ms: number): number {
+  return timeout_ms + 60_000;
+}

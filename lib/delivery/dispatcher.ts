@@ -1,0 +1,417 @@
+import { makeAttemptId } from "../core/ids.ts";
+import { messageOf } from "../core/errors.ts";
+import { decide, type Decision } from "../core/retry.ts";
+import type { Outcome } from "../core/outcome.ts";
+import { within } from "../store/database.ts";
+import {
+  claim,
+  type Claimed,
+  type Lease,
+  overview,
+  type Recorded,
+  release,
+  type Room,
+} from "../store/deliveries.ts";
+import { type Context, leaseOf, random32 } from "./context.ts";
+import type { Endpoint, Fleet } from "./fleet.ts";
+import type { HttpClient } from "./http_client.ts";
+import { makeRecorder, type Unrecorded } from "./recorder.ts";
+import { send, sign } from "./send.ts";
+
+/**
+ * Claims due deliveries and sends them.
+ *
+ * Fair by construction: each endpoint has a lane of its own with a cap on attempts under way, and a
+ * claim asks, per endpoint, for no more than its lane has room for. An attempt that has no answer
+ * after a second leaves the concurrency that all lanes share and halves its lane's cap; each answer
+ * raises the cap by one. So an endpoint that hangs keeps few slots, and others never wait for it.
+ */
+export interface Dispatcher {
+  readonly fleet: Fleet;
+  /** Uses these endpoints from now on. */
+  setFleet(fleet: Fleet): void;
+  /** Something may be due for these endpoints: claim as soon as there is room. */
+  wake(endpoint_nos: Iterable<number> | "all"): void;
+  /**
+   * Takes a slot for a delivery that is about to be stored as leased by this process, so that it can
+   * be sent without being claimed. False where it must wait its turn.
+   */
+  reserve(endpoint_no: number): boolean;
+  /** Gives a reserved slot back. */
+  unreserve(endpoint_no: number): void;
+  /** Sends a delivery on its reserved slot. `leased_at` is `performance.now()` before the lease. */
+  start(claimed: Claimed, leased_at: number, lease_ms: number): void;
+  /** Decides about an attempt that never reported back and records it. */
+  interrupted(lease: Lease): void;
+  /** Whether the database answered the dispatcher lately. */
+  readonly healthy: boolean;
+  readonly in_flight: number;
+  /**
+   * Claims nothing more, waits at most `grace_ms` for what is under way, cuts off the rest and
+   * records all of it.
+   */
+  stop(grace_ms: number): Promise<void>;
+}
+
+interface Lane {
+  endpoint: Endpoint;
+  in_flight: number;
+  /** Attempts under way at once: between 1 and `capLimit`. */
+  cap: number;
+  /** Whether something may be due that is not claimed yet. */
+  due: boolean;
+}
+
+interface Sending {
+  readonly lane: Lane;
+  readonly started_at: number;
+  /** Whether it has left the shared concurrency. */
+  slow: boolean;
+}
+
+const FIRST_CAP = 8;
+const MAX_CAP = 32;
+const SLOW_AFTER_MS = 1_000;
+/** Slow attempts under way at once: each holds a socket. */
+const MAX_SLOW = 1_024;
+const MAX_BACKLOG = 4_000;
+const POLL_MS = 1_000;
+const TICK_MS = 250;
+const CLAIM_TIMEOUT_MS = 35_000;
+/** What a result needs to be recorded in: nothing is sent with less than that left of its lease. */
+const RECORD_MARGIN_MS = 10_000;
+/** Longer waits are found by the poll. */
+const MAX_TIMED_WAKE_MS = 2_000;
+
+function capLimit(endpoint: Endpoint): number {
+  return endpoint.concurrency ?? MAX_CAP;
+}
+
+/** A dispatcher over these endpoints; `reload` is called when the stored ones have changed. */
+export function makeDispatcher(
+  ctx: Context,
+  client: HttpClient,
+  first: Fleet,
+  reload: () => void,
+): Dispatcher {
+  const lanes = new Map<number, Lane>();
+  const active = new Set<Sending>();
+  const timers = new Set<ReturnType<typeof setTimeout>>();
+  const abort = new AbortController();
+  const recorder = makeRecorder(ctx, recorded);
+  let fleet = first;
+  let shared = 0; // attempts under way that are not slow, and reserved slots
+  let slow = 0;
+  let turn = 0; // which lane is served first
+  let claiming: Promise<void> | undefined;
+  let failures = 0;
+  let stopping = false;
+  let answered_at = performance.now();
+
+  setFleet(first);
+  later(POLL_MS, poll);
+  const ticker = setInterval(findSlow, TICK_MS);
+
+  function setFleet(next: Fleet): void {
+    fleet = next;
+    for (const endpoint of next.endpoints.values()) {
+      const lane = lanes.get(endpoint.no);
+      if (lane === undefined) {
+        const cap = Math.min(FIRST_CAP, capLimit(endpoint));
+        lanes.set(endpoint.no, { endpoint, in_flight: 0, cap, due: true });
+      } else {
+        lane.endpoint = endpoint;
+        lane.cap = Math.min(lane.cap, capLimit(endpoint));
+        lane.due = true;
+      }
+    }
+    for (const no of lanes.keys()) if (!next.endpoints.has(no)) lanes.delete(no);
+    pump();
+  }
+
+  function wake(endpoint_nos: Iterable<number> | "all"): void {
+    for (const no of endpoint_nos === "all" ? lanes.keys() : endpoint_nos) {
+      const lane = lanes.get(no);
+      if (lane !== undefined) lane.due = true;
+    }
+    pump();
+  }
+
+  function canSend(lane: Lane): boolean {
+    return lane.endpoint.sendable && !lane.endpoint.paused && lane.in_flight < lane.cap;
+  }
+
+  function pump(): void {
+    if (claiming !== undefined || stopping || failures > 0) return;
+    claiming = claimAll().finally(() => claiming = undefined);
+  }
+
+  async function claimAll(): Promise<void> {
+    // Wakes of one turn of the event loop are one claim.
+    await Promise.resolve();
+    for (let rooms = plan(); rooms.length > 0 && !stopping; rooms = plan()) {
+      const asked = rooms.map((room) => lanes.get(room.endpoint_no));
+      // Before the claim, so that a wake during it is not lost.
+      for (const lane of asked) if (lane !== undefined) lane.due = false;
+      const lease_ms = leaseOf(fleet.max_timeout_ms);
+      const leased_at = performance.now();
+      try {
+        const claimed = await within(claim(ctx.db.engine, rooms, lease_ms), CLAIM_TIMEOUT_MS);
+        answered_at = performance.now();
+        takeIn(rooms, claimed, leased_at, lease_ms);
+      } catch (error) {
+        for (const lane of asked) if (lane !== undefined) lane.due = true;
+        failed("Claiming failed, trying again", error);
+        return;
+      }
+    }
+  }
+
+  // How much to claim for whom: an even share of what is free, lanes taking turns at being first.
+  function plan(): Room[] {
+    if (recorder.backlog >= MAX_BACKLOG) return [];
+    const open = [...lanes.values()].filter((lane) => lane.due && canSend(lane));
+    let free = ctx.config().delivery.concurrency - shared - Math.max(0, slow - MAX_SLOW);
+    const rooms: Room[] = [];
+    turn = open.length === 0 ? 0 : (turn + 1) % open.length;
+    for (let i = 0; i < open.length && free > 0; i++) {
+      const lane = open[(turn + i) % open.length];
+      if (lane === undefined) break;
+      const share = Math.ceil(free / (open.length - i));
+      const room = Math.min(lane.cap - lane.in_flight, share);
+      free -= room;
+      rooms.push({
+        endpoint_no: lane.endpoint.no,
+        room,
+        max_attempts: lane.endpoint.retry_ms.length,
+        floor: "",
+      });
+    }
+    return rooms;
+  }
+
+  function takeIn(
+    rooms: readonly Room[],
+    claimed: readonly Claimed[],
+    leased_at: number,
+    lease_ms: number,
+  ): void {
+    const got = new Map<number, number>();
+    for (const delivery of claimed) {
+      got.set(delivery.endpoint_no, (got.get(delivery.endpoint_no) ?? 0) + 1);
+      const lane = lanes.get(delivery.endpoint_no);
+      if (lane === undefined || stopping) {
+        giveBack(delivery);
+        continue;
+      }
+      occupy(lane);
+      start(delivery, leased_at, lease_ms);
+    }
+    for (const { endpoint_no, room } of rooms) {
+      const lane = lanes.get(endpoint_no);
+      if (lane !== undefined && (got.get(endpoint_no) ?? 0) >= room) lane.due = true;
+    }
+  }
+
+  function occupy(lane: Lane): void {
+    lane.in_flight++;
+    shared++;
+  }
+
+  function vacate(lane: Lane): void {
+    lane.in_flight--;
+    shared--;
+  }
+
+  function start(claimed: Claimed, leased_at: number, lease_ms: number): void {
+    const lane = lanes.get(claimed.endpoint_no);
+    if (lane === undefined) {
+      shared--;
+      giveBack(claimed);
+      return;
+    }
+    const sending: Sending = { lane, started_at: performance.now(), slow: false };
+    active.add(sending);
+    deliver(lane.endpoint, claimed, leased_at, leased_at + lease_ms).then((outcome) => {
+      active.delete(sending);
+      if (sending.slow) {
+        lane.in_flight--;
+        slow--;
+      } else vacate(lane);
+      if (outcome?.status != null && !sending.slow) {
+        lane.cap = Math.min(lane.cap + 1, capLimit(lane.endpoint));
+      }
+      pump();
+    });
+  }
+
+  // One delivery's whole way: sign, send, decide, record. Null where its lease is too old to send.
+  async function deliver(
+    endpoint: Endpoint,
+    claimed: Claimed,
+    leased_at: number,
+    lease_ends_at: number,
+  ): Promise<Outcome | null> {
+    // A process that was frozen wakes up with claims that others may hold by now.
+    if (performance.now() + endpoint.timeout_ms + RECORD_MARGIN_MS > lease_ends_at) {
+      ctx.log.warn("A claim came too late to be sent", { age_ms: performance.now() - leased_at });
+      giveBack(claimed);
+      return null;
+    }
+    const request = sign(claimed, endpoint, ctx.clock.now());
+    const outcome = await send(client, endpoint, request, abort.signal, ctx.clock.now);
+    report(endpoint, claimed, outcome, request.sent, lease_ends_at);
+    return outcome;
+  }
+
+  function report(
+    endpoint: Endpoint,
+    lease: Lease,
+    outcome: Outcome,
+    sent: Unrecorded["sent"],
+    lease_ends_at: number,
+  ): void {
+    recorder.add({
+      lease,
+      attempt_uuid: makeAttemptId(ctx.clock.now(), () => random32(ctx.random)),
+      endpoint_version: endpoint.version,
+      outcome,
+      decision: decide(outcome, lease, endpoint.retry_ms, ctx.random),
+      sent,
+      ended_at: performance.now(),
+      lease_ends_at,
+    });
+  }
+
+  function interrupted(lease: Lease): void {
+    const endpoint = fleet.endpoints.get(lease.endpoint_no);
+    const outcome: Outcome = {
+      outcome: "interrupted",
+      status: null,
+      cause: "The attempt never reported back",
+      duration_ms: 0,
+      retry_after_ms: null,
+      address: null,
+      response: null,
+    };
+    recorder.add({
+      lease,
+      attempt_uuid: makeAttemptId(ctx.clock.now(), () => random32(ctx.random)),
+      endpoint_version: endpoint?.version ?? 1,
+      outcome,
+      decision: decide(outcome, lease, endpoint?.retry_ms ?? [0], ctx.random),
+      sent: null,
+      ended_at: performance.now(),
+      lease_ends_at: performance.now() + RECORD_MARGIN_MS,
+    });
+  }
+
+  function recorded(result: Unrecorded, after: Recorded): void {
+    answered_at = performance.now();
+    if (result.outcome.outcome === "gone") reload();
+    if (after.status !== null) return;
+    wakeAfter(result.lease.endpoint_no, result.decision);
+  }
+
+  function wakeAfter(endpoint_no: number, decision: Decision): void {
+    if (decision.verdict !== "retry" || decision.wait_ms > MAX_TIMED_WAKE_MS) return;
+    // The database's clock decides; a millisecond more, so that it does not say "not yet".
+    if (decision.wait_ms === 0) wake([endpoint_no]);
+    else later(decision.wait_ms + 1, () => wake([endpoint_no]));
+  }
+
+  function giveBack(lease: Lease): void {
+    release(ctx.db.engine, [lease]).catch((error) =>
+      ctx.log.warn("A claim could not be given back; its lease will run out", {
+        cause: messageOf(error),
+      })
+    );
+  }
+
+  async function poll(): Promise<void> {
+    try {
+      const view = await within(overview(ctx.db.engine), CLAIM_TIMEOUT_MS);
+      answered_at = performance.now();
+      failures = 0;
+      ctx.clock.sync(view.now_ms);
+      if (view.revision !== fleet.revision) reload();
+      wake(view.due);
+    } catch (error) {
+      failed("The poll failed, trying again", error);
+    }
+    if (!stopping) later(POLL_MS, poll);
+  }
+
+  // The poll goes on every second and sets the failures back; claims wait for that.
+  function failed(what: string, error: unknown): void {
+    failures++;
+    if (failures === 1 || failures % 30 === 0) {
+      ctx.log.error(what, { cause: messageOf(error), failures });
+    }
+  }
+
+  function findSlow(): void {
+    const before = performance.now() - SLOW_AFTER_MS;
+    for (const sending of active) {
+      if (sending.started_at > before) break;
+      if (sending.slow || slow >= MAX_SLOW) continue;
+      sending.slow = true;
+      slow++;
+      shared--;
+      sending.lane.cap = Math.max(1, Math.floor(sending.lane.cap / 2));
+    }
+    pump();
+  }
+
+  function later(wait_ms: number, what: () => void): void {
+    if (stopping) return;
+    const timer = setTimeout(() => {
+      timers.delete(timer);
+      what();
+    }, wait_ms);
+    timers.add(timer);
+  }
+
+  return {
+    get fleet() {
+      return fleet;
+    },
+    setFleet,
+    wake,
+    reserve(endpoint_no) {
+      const lane = lanes.get(endpoint_no);
+      // What was due before goes first.
+      if (lane === undefined || stopping || lane.due || !canSend(lane)) return false;
+      if (shared >= ctx.config().delivery.concurrency) return false;
+      occupy(lane);
+      return true;
+    },
+    unreserve(endpoint_no) {
+      const lane = lanes.get(endpoint_no);
+      if (lane === undefined) shared--;
+      else vacate(lane);
+      pump();
+    },
+    start,
+    interrupted,
+    get healthy() {
+      return performance.now() - answered_at < 8_000;
+    },
+    get in_flight() {
+      return active.size;
+    },
+    async stop(grace_ms) {
+      stopping = true;
+      clearInterval(ticker);
+      for (const timer of timers) clearTimeout(timer);
+      await claiming;
+      const end = performance.now() + grace_ms;
+      while (active.size > 0 && performance.now() < end) {
+        await new Promise((resolve) => setTimeout(resolve, 10));
+      }
+      abort.abort();
+      while (active.size > 0) await new Promise((resolve) => setTimeout(resolve, 5));
+      await recorder.flush();
+    },
+  };
+}

@@ -1,0 +1,786 @@
+/**
+ * The HTTP/1.1 client of deliveries, over node:net and node:tls. Its own, because of what others do
+ * behind one's back: it never re-sends a request, follows no redirect, obeys no proxy, inflates
+ * nothing, and speaks only to an address that it has looked at itself.
+ */
+
+import { Buffer } from "node:buffer";
+import { lookup as systemLookup } from "node:dns";
+import { connect as connectPlain, isIPv6, type Socket } from "node:net";
+import { connect as connectTls, type TLSSocket } from "node:tls";
+import {
+  type AddressRules,
+  classifyEndpointAddress,
+  literalAddress,
+  portOf,
+} from "../core/address.ts";
+import { messageOf } from "../core/errors.ts";
+import {
+  bodyOf,
+  endResponse,
+  newResponse,
+  quote,
+  readResponse,
+  type Response,
+} from "./http_parser.ts";
+
+/** Where requests go. Keep the object: what is derived from it is remembered with it. */
+export interface Target {
+  readonly url: URL;
+  /** PEM texts. `ca` is trusted beside the system's authorities; `cert` and `key` are ours. */
+  readonly tls?: { readonly ca?: string; readonly cert?: string; readonly key?: string };
+  /** Connections are shared among targets of one origin, TLS identity and pool key. */
+  readonly pool_key?: string;
+}
+
+export interface PostRequest {
+  /** `Name: value\r\n` lines, without Host, Content-Length and Connection. */
+  readonly headers: string;
+  readonly body: Uint8Array;
+  /** From now to the end of the response's head: DNS, connect and TLS included. */
+  readonly timeout_ms: number;
+  /** Aborting it ends the exchange as `interrupted`, within 50 ms. */
+  readonly signal?: AbortSignal;
+}
+
+/** What came of a request. `address` is `127.0.0.1:443` or `[::1]:443`. */
+export type Exchange =
+  | {
+    readonly answered: true;
+    readonly status: number;
+    /** Status line and fields, lines split by \r\n, at most 8 KiB. */
+    readonly head: string;
+    readonly retry_after?: string;
+    /** At most 64 KiB. */
+    readonly body: Uint8Array;
+    /** Whether there was, or may have been, more than `body` holds. */
+    readonly truncated: boolean;
+    readonly address: string;
+    readonly duration_ms: number;
+  }
+  | {
+    readonly answered: false;
+    readonly reason: FailureReason;
+    /** Raw cause, at most 200 characters: `ECONNREFUSED 127.0.0.1:9`. */
+    readonly cause: string;
+    readonly address: string | null;
+    readonly duration_ms: number;
+  };
+
+export type FailureReason =
+  | "timeout"
+  | "dns"
+  | "tls"
+  | "connection"
+  | "protocol"
+  | "blocked"
+  | "interrupted";
+
+export interface HttpClient {
+  /** One POST, sent at most once. Never throws. */
+  post(target: Target, request: PostRequest): Promise<Exchange>;
+  /** Ends what is under way as `interrupted` and closes every connection. */
+  close(): void;
+  /** Connections that are open or being opened, idle ones included. */
+  readonly open_connections: number;
+}
+
+export interface HttpClientOptions {
+  /** The address rules in force. A new object makes idle connections be judged again. */
+  readonly rules: () => AddressRules;
+  /** The local address to send from. */
+  readonly source_address?: string;
+  /** All addresses of a name; the system's resolver unless given. */
+  readonly lookup?: (host: string) => Promise<readonly string[]>;
+  readonly max_idle_per_origin?: number;
+  readonly max_idle?: number;
+}
+
+/** How long a connection is kept idle where the receiver did not say, in milliseconds. */
+const IDLE_MS = 1500;
+/** Connections older than this are not reused, so that a change of DNS is followed. */
+const MAX_AGE_MS = 60_000;
+/** How long the rest of a body is waited for behind the head. */
+const BODY_MS = 1000;
+/** Precision of every deadline. */
+const TICK_MS = 25;
+/** Longest look at why a TLS handshake failed. */
+const DIAGNOSIS_MS = 2000;
+const MAX_CAUSE_CHARS = 200;
+
+/** What is derived from a target once. */
+interface Route {
+  readonly key: string;
+  readonly https: boolean;
+  /** Name to resolve, or the address where the URL has one. */
+  readonly host: string;
+  readonly literal: string | undefined;
+  readonly port: number;
+  /** Request line and Host field. */
+  readonly start: string;
+  readonly tls: NonNullable<Target["tls"]>;
+}
+
+type Step = "dns" | "connect" | "tls" | "answer" | "body";
+
+/** One request under way. */
+interface Flight {
+  readonly route: Route;
+  readonly request: PostRequest;
+  readonly resolve: (exchange: Exchange) => void;
+  readonly started_ms: number;
+  deadline_ms: number;
+  /** When the present try to connect gives way to the next address. */
+  connect_until_ms: number;
+  step: Step;
+  settled: boolean;
+  address: string | null;
+  connection: Connection | undefined;
+  /** While it is looked into why a handshake failed: what is known so far, and how to stop. */
+  diagnosis: { readonly cause: string; readonly stop: AbortController } | undefined;
+}
+
+interface Connection {
+  readonly socket: Socket;
+  readonly route: Route;
+  readonly ip: string;
+  readonly address: string;
+  readonly opened_ms: number;
+  /** The rules under which the address was allowed. */
+  rules: AddressRules;
+  /** Requests that were sent on it. */
+  sent: number;
+  flight: Flight | undefined;
+  response: Response;
+  writing: boolean;
+  /** Made once: called when a request is written, or could not be. */
+  readonly wrote: (error?: Error | null) => void;
+  /** How the try to open it ends; undefined once open. */
+  opening: ((cause: Opened) => void) | undefined;
+  last_error: Error | undefined;
+  idle_until_ms: number;
+  closed: boolean;
+}
+
+/** How a try to open a connection ended. */
+type Opened = "open" | { readonly step: "connect" | "tls"; readonly cause: string; code: string };
+
+/** A client with a pool of its own. */
+export function makeHttpClient(options: HttpClientOptions): HttpClient {
+  const { rules, source_address, max_idle_per_origin = 128, max_idle = 1024 } = options;
+  const resolve = coalesce(options.lookup ?? lookupAll);
+  const routes = new WeakMap<Target, Route>();
+  const flights = new Set<Flight>();
+  const connections = new Set<Connection>();
+  const idle = new Map<string, Connection[]>();
+  let idle_count = 0;
+  let closed = false;
+  let ticker: ReturnType<typeof setInterval> | undefined;
+  let ticked_ms = 0;
+  let was_late = false;
+
+  function post(target: Target, request: PostRequest): Promise<Exchange> {
+    return new Promise((resolve) => {
+      const now_ms = performance.now();
+      const flight: Flight = {
+        route: routeOf(target),
+        request,
+        resolve,
+        started_ms: now_ms,
+        deadline_ms: now_ms + request.timeout_ms,
+        connect_until_ms: Infinity,
+        step: "dns",
+        settled: false,
+        address: null,
+        connection: undefined,
+        diagnosis: undefined,
+      };
+      flights.add(flight);
+      if (closed || request.signal?.aborted) return interrupt(flight);
+      startTicking();
+      const connection = takeIdle(flight.route, now_ms);
+      if (connection !== undefined) return send(connection, flight);
+      open(flight).catch((error) => failFlight(flight, "connection", messageOf(error)));
+    });
+  }
+
+  function routeOf(target: Target): Route {
+    let route = routes.get(target);
+    if (route === undefined) {
+      route = makeRoute(target);
+      routes.set(target, route);
+    }
+    return route;
+  }
+
+  // ---- The pool
+
+  function takeIdle(route: Route, now_ms: number): Connection | undefined {
+    const waiting = idle.get(route.key);
+    // The youngest first: the rest may grow old and close.
+    for (let connection = waiting?.pop(); connection; connection = waiting?.pop()) {
+      idle_count--;
+      if (isFit(connection, now_ms)) return connection;
+      destroy(connection);
+    }
+    return undefined;
+  }
+
+  function isFit(connection: Connection, now_ms: number): boolean {
+    if (connection.closed || now_ms >= connection.idle_until_ms) return false;
+    const present = rules();
+    if (connection.rules === present) return true;
+    connection.rules = present;
+    return refusal(connection.ip, connection.route, present) === undefined;
+  }
+
+  function release(connection: Connection): void {
+    const now_ms = performance.now();
+    const kept_s = connection.response.keep_alive_s;
+    const until_ms = now_ms + (kept_s === undefined ? IDLE_MS : (kept_s - 1) * 1000);
+    connection.idle_until_ms = Math.min(until_ms, connection.opened_ms + MAX_AGE_MS);
+    let waiting = idle.get(connection.route.key);
+    if (waiting === undefined) idle.set(connection.route.key, waiting = []);
+    if (
+      connection.idle_until_ms <= now_ms || idle_count >= max_idle ||
+      waiting.length >= max_idle_per_origin
+    ) return destroy(connection);
+    waiting.push(connection);
+    idle_count++;
+  }
+
+  /** Takes a connection that ended, or is at its end, out of the pool. */
+  function forget(connection: Connection): void {
+    const waiting = idle.get(connection.route.key);
+    const at = waiting?.indexOf(connection) ?? -1;
+    if (at < 0) return;
+    waiting?.splice(at, 1);
+    idle_count--;
+  }
+
+  function destroy(connection: Connection): void {
+    connection.closed = true;
+    connection.socket.destroy();
+  }
+
+  // ---- Opening
+
+  async function open(flight: Flight): Promise<void> {
+    const { route } = flight;
+    const addresses = await vettedAddresses(flight);
+    const causes: string[] = [];
+    for (const [at, ip] of addresses.entries()) {
+      if (flight.settled) return;
+      const now_ms = performance.now();
+      // Each address gets its share of the time: one that swallows packets must not take it all.
+      flight.connect_until_ms = now_ms + (flight.deadline_ms - now_ms) / (addresses.length - at);
+      flight.step = "connect";
+      flight.address = hostPort(ip, route.port);
+      const opened = await dial(flight, ip);
+      if (flight.settled) return;
+      if (opened === "open") {
+        const connection = flight.connection;
+        if (connection !== undefined) send(connection, flight);
+        return;
+      }
+      flight.connection = undefined;
+      if (opened.step === "tls") return await failTls(flight, ip, opened);
+      causes.push(opened.cause);
+    }
+    failFlight(flight, "connection", causes.join(", "));
+  }
+
+  /** Addresses of the route, all of them allowed. Where there is none, the flight has ended. */
+  async function vettedAddresses(flight: Flight): Promise<readonly string[]> {
+    const { route } = flight;
+    let addresses: readonly string[];
+    try {
+      addresses = route.literal !== undefined ? [route.literal] : await resolve(route.host);
+    } catch (error) {
+      failFlight(flight, "dns", `${codeOf(error) || messageOf(error)} ${route.host}`);
+      return [];
+    }
+    const present = rules();
+    for (const ip of addresses) {
+      const rule = refusal(ip, route, present);
+      if (rule !== undefined) {
+        failFlight(flight, "blocked", `${ip} is not allowed: ${rule}`);
+        return [];
+      }
+    }
+    if (addresses.length === 0) failFlight(flight, "dns", `No address for ${route.host}`);
+    if (source_address === undefined) return addresses;
+    const reachable = addresses.filter((ip) => isIPv6(ip) === isIPv6(source_address));
+    if (reachable.length === 0) {
+      failFlight(flight, "connection", `No address of the family of ${source_address}`);
+    }
+    return reachable;
+  }
+
+  function dial(flight: Flight, ip: string): Promise<Opened> {
+    return new Promise((opening) => {
+      let socket: Socket;
+      try {
+        socket = openSocket(flight.route, ip, source_address);
+      } catch (error) { // what node:tls makes of a certificate or key it cannot read
+        return opening({ step: "tls", cause: messageOf(error), code: "" });
+      }
+      const connection: Connection = {
+        socket,
+        route: flight.route,
+        ip,
+        address: hostPort(ip, flight.route.port),
+        opened_ms: performance.now(),
+        rules: rules(),
+        sent: 0,
+        flight,
+        response: newResponse(),
+        writing: false,
+        wrote: (error) => onWrote(connection, error),
+        opening,
+        last_error: undefined,
+        idle_until_ms: 0,
+        closed: false,
+      };
+      flight.connection = connection;
+      connections.add(connection);
+      listen(connection);
+    });
+  }
+
+  function listen(connection: Connection): void {
+    const { socket, route } = connection;
+    socket.on("connect", () => onConnect(connection));
+    if (route.https) socket.on("secureConnect", () => onSecure(connection));
+    socket.on("data", (bytes: Buffer) => onData(connection, bytes));
+    socket.on("end", () => onEnd(connection));
+    socket.on("error", (error: Error) => {
+      connection.last_error = error;
+      onLost(connection);
+    });
+    socket.on("close", () => {
+      connections.delete(connection);
+      onLost(connection);
+    });
+  }
+
+  function onConnect(connection: Connection): void {
+    const { flight, socket } = connection;
+    if (flight === undefined || flight.settled) return destroy(connection);
+    const step = connection.route.https ? "tls" : "connect";
+    const peer = socket.remoteAddress;
+    if (peer === undefined || !samePeer(peer, connection.ip)) {
+      const cause = peer === undefined
+        ? `closed as soon as it was open ${connection.address}`
+        : `connected to ${peer} instead of ${connection.ip}`;
+      return endOpening(connection, { step, cause, code: "" });
+    }
+    flight.step = step;
+    flight.connect_until_ms = Infinity;
+    socket.setNoDelay(true);
+    if (step === "connect") endOpening(connection, "open");
+  }
+
+  function onSecure(connection: Connection): void {
+    const socket = connection.socket as TLSSocket;
+    // Deno 2.6 says secureConnect when a handshake failed, too; then there is no certificate.
+    if (!socket.authorized || !socket.getPeerCertificate()?.valid_to) {
+      const cause = "TLS handshake failed";
+      return endOpening(connection, { step: "tls", cause, code: VAGUE_CODE });
+    }
+    endOpening(connection, "open");
+  }
+
+  function endOpening(connection: Connection, opened: Opened): void {
+    const { opening } = connection;
+    connection.opening = undefined;
+    if (opened !== "open") {
+      connection.flight = undefined; // it goes on without this connection
+      destroy(connection);
+    }
+    opening?.(opened);
+  }
+
+  /** Ends a flight whose handshake failed, after a look at why where the runtime does not say. */
+  async function failTls(flight: Flight, ip: string, opened: Exclude<Opened, "open">) {
+    let why: string | undefined;
+    // From another address than the one that was configured, a look would tell something else.
+    if (opened.code === VAGUE_CODE && source_address === undefined) {
+      const stop = new AbortController();
+      flight.diagnosis = { cause: opened.cause, stop };
+      flight.deadline_ms = Math.min(flight.deadline_ms, performance.now() + DIAGNOSIS_MS);
+      why = await diagnoseTls(flight.route, ip, stop.signal);
+    }
+    failFlight(flight, "tls", why ?? opened.cause);
+  }
+
+  // ---- Exchanging
+
+  function send(connection: Connection, flight: Flight): void {
+    flight.step = "answer";
+    flight.address = connection.address;
+    flight.connection = connection;
+    connection.flight = flight;
+    if (connection.sent++ > 0) connection.response = newResponse();
+    connection.writing = true;
+    connection.socket.write(messageBytes(flight.route, flight.request), connection.wrote);
+  }
+
+  function onWrote(connection: Connection, error?: Error | null): void {
+    connection.writing = false;
+    const answered = connection.flight === undefined && !connection.closed;
+    if (answered && (error === null || error === undefined)) release(connection);
+  }
+
+  function onData(connection: Connection, bytes: Buffer): void {
+    const { flight, response } = connection;
+    if (flight === undefined || connection.opening !== undefined) {
+      // Nobody asked: bytes on an idle connection would be taken for the next answer.
+      forget(connection);
+      return destroy(connection);
+    }
+    if (flight.step !== "answer" && flight.step !== "body") {
+      const said = quote(bytes.toString("latin1", 0, 100));
+      return failFlight(flight, "protocol", `spoke before it was asked: ${said}`);
+    }
+    readResponse(response, bytes);
+    if (response.phase === "done") return answer(connection, flight);
+    if (response.phase === "failed") return failFlight(flight, "protocol", response.mistake);
+    if (response.phase === "body" && flight.step !== "body") {
+      flight.step = "body";
+      flight.deadline_ms = performance.now() + BODY_MS;
+    }
+  }
+
+  function onEnd(connection: Connection): void {
+    // During a handshake the error that follows says more.
+    if (connection.opening === undefined) onLost(connection);
+  }
+
+  function onLost(connection: Connection): void {
+    if (connection.opening !== undefined) return endOpening(connection, openingFailure(connection));
+    if (!connection.closed) forget(connection);
+    destroy(connection);
+    const { flight, response } = connection;
+    if (flight === undefined) return;
+    endResponse(response, connection.last_error === undefined);
+    if (response.phase === "done") return answer(connection, flight);
+    const cause = lostCause(connection);
+    const by_tls = connection.route.https && connection.sent <= 1 && !response.started &&
+      isTlsError(connection.last_error);
+    failFlight(flight, by_tls ? "tls" : "connection", cause);
+  }
+
+  function answer(connection: Connection, flight: Flight): void {
+    const { response } = connection;
+    connection.flight = undefined;
+    if (!response.reusable || connection.closed) {
+      destroy(connection);
+    } else if (!connection.writing) {
+      release(connection); // else once the request is written: the answer came before its end
+    }
+    const { status, head, truncated, retry_after } = response;
+    const { address } = connection;
+    const duration_ms = performance.now() - flight.started_ms;
+    const body = bodyOf(response);
+    response.parts = []; // an idle connection must not keep what it read
+    settle(
+      flight,
+      retry_after === undefined
+        ? { answered: true, status, head, body, truncated, address, duration_ms }
+        : { answered: true, status, head, retry_after, body, truncated, address, duration_ms },
+    );
+  }
+
+  // ---- Ending
+
+  function failFlight(flight: Flight, reason: FailureReason, cause: string): void {
+    if (flight.settled) return;
+    const { connection, address } = flight;
+    if (connection !== undefined) {
+      connection.flight = undefined;
+      destroy(connection);
+    }
+    settle(flight, {
+      answered: false,
+      reason,
+      cause: cause.slice(0, MAX_CAUSE_CHARS),
+      address,
+      duration_ms: performance.now() - flight.started_ms,
+    });
+  }
+
+  function settle(flight: Flight, exchange: Exchange): void {
+    flight.settled = true;
+    flight.diagnosis?.stop.abort();
+    flights.delete(flight);
+    flight.resolve(exchange);
+  }
+
+  /** Gives what there is of an answer whose head is there, else ends the flight. */
+  function endEarly(flight: Flight, reason: FailureReason, cause: string): void {
+    const { connection } = flight;
+    if (flight.step !== "body" || connection === undefined) {
+      return failFlight(flight, reason, cause);
+    }
+    endResponse(connection.response, false);
+    answer(connection, flight);
+  }
+
+  function interrupt(flight: Flight): void {
+    endEarly(flight, "interrupted", closed ? "the client was closed" : "stopped at once");
+  }
+
+  // ---- Time: one timer for everything
+
+  function startTicking(): void {
+    if (ticker !== undefined) return;
+    ticked_ms = performance.now();
+    ticker = setInterval(tick, TICK_MS);
+  }
+
+  function tick(): void {
+    const now_ms = performance.now();
+    // A process that was held up looks at its sockets first: the answer may be waiting there.
+    const late = now_ms - ticked_ms > 4 * TICK_MS && !was_late;
+    was_late = late;
+    ticked_ms = now_ms;
+    for (const flight of flights) {
+      if (flight.request.signal?.aborted) interrupt(flight);
+      else if (late) continue;
+      else if (now_ms >= flight.deadline_ms) expire(flight);
+      else if (now_ms >= flight.connect_until_ms) tryNextAddress(flight);
+    }
+    for (const [key, waiting] of idle) {
+      const fresh = waiting.filter((connection) => now_ms < connection.idle_until_ms);
+      if (fresh.length === waiting.length && fresh.length > 0) continue;
+      for (const connection of waiting) if (!fresh.includes(connection)) destroy(connection);
+      idle_count -= waiting.length - fresh.length;
+      if (fresh.length > 0) idle.set(key, fresh);
+      else idle.delete(key);
+    }
+    if (flights.size === 0 && idle.size === 0) stopTicking();
+  }
+
+  function stopTicking(): void {
+    clearInterval(ticker);
+    ticker = undefined;
+  }
+
+  function expire(flight: Flight): void {
+    if (flight.diagnosis !== undefined) return failFlight(flight, "tls", flight.diagnosis.cause);
+    const within = `within ${flight.request.timeout_ms} ms`;
+    const place = flight.address;
+    endEarly(
+      flight,
+      "timeout",
+      {
+        dns: `no answer from DNS for ${flight.route.host} ${within}`,
+        connect: `no connection to ${place} ${within}`,
+        tls: `no end of the TLS handshake with ${place} ${within}`,
+        answer: `no response from ${place} ${within}`,
+        body: "",
+      }[flight.step],
+    );
+  }
+
+  function tryNextAddress(flight: Flight): void {
+    flight.connect_until_ms = Infinity;
+    const { connection } = flight;
+    if (connection?.opening === undefined) return;
+    const cause = `ETIMEDOUT ${connection.address}`;
+    endOpening(connection, { step: "connect", cause, code: "ETIMEDOUT" });
+  }
+
+  function close(): void {
+    closed = true;
+    for (const flight of flights) interrupt(flight);
+    for (const connection of connections) destroy(connection);
+    idle.clear();
+    idle_count = 0;
+    stopTicking();
+  }
+
+  return {
+    post,
+    close,
+    get open_connections() {
+      return connections.size;
+    },
+  };
+}
+
+/** Code of a failed handshake that tells nothing: also what expired certificates get. */
+const VAGUE_CODE = "UNABLE_TO_VERIFY_LEAF_SIGNATURE";
+
+function makeRoute(target: Target): Route {
+  const { url, tls = {}, pool_key = "" } = target;
+  return {
+    key: JSON.stringify([pool_key, url.origin, tls.ca, tls.cert, tls.key]),
+    https: url.protocol === "https:",
+    host: url.hostname.replace(/\.$/, ""),
+    // A localhost name is resolved like any other: it may mean ::1 here.
+    literal: /^[[\d]/.test(url.hostname) ? literalAddress(url.hostname) : undefined,
+    port: portOf(url),
+    start: `POST ${url.pathname}${url.search} HTTP/1.1\r\nHost: ${url.host}\r\n`,
+    tls,
+  };
+}
+
+function openSocket(route: Route, ip: string, source_address: string | undefined): Socket {
+  const place = {
+    host: ip,
+    port: route.port,
+    ...(source_address === undefined ? {} : { localAddress: source_address }),
+  };
+  if (!route.https) return connectPlain(place);
+  return connectTls({
+    ...place,
+    ...route.tls,
+    minVersion: "TLSv1.2",
+    rejectUnauthorized: true,
+    // Without a name the certificate is checked for the address.
+    ...(route.literal === undefined ? { servername: route.host } : {}),
+  });
+}
+
+/** Head and body in one piece, so that it is one write and, where small, one packet. */
+function messageBytes(route: Route, request: PostRequest): Buffer {
+  const { headers, body } = request;
+  const head = `${route.start}${headers}Content-Length: ${body.length}\r\n\r\n`;
+  const message = Buffer.allocUnsafe(head.length + body.length);
+  // As UTF-8, never as Latin-1: that would turn some characters into line breaks.
+  const { read, written } = ENCODER.encodeInto(head, message);
+  if (read !== head.length || written !== head.length) {
+    return Buffer.concat([Buffer.from(head, "utf8"), body]);
+  }
+  message.set(body, written);
+  return message;
+}
+
+const ENCODER = new TextEncoder();
+
+/** Why the route must not lead to the address, or undefined where it may. */
+function refusal(ip: string, route: Route, rules: AddressRules): string | undefined {
+  const verdict = classifyEndpointAddress(ip, route.port, rules);
+  if (!verdict.allowed) return verdict.rule;
+  return route.https || verdict.scope !== "public" ? undefined : "plain http to a public address";
+}
+
+function samePeer(peer: string, ip: string): boolean {
+  return peer === ip || canonical(peer) === canonical(ip);
+}
+
+/** One spelling for each address, IPv4-mapped ones folded. */
+function canonical(ip: string): string {
+  const plain = ip.toLowerCase().replace(/^::ffff:(?=\d+\.)/, "");
+  return URL.parse(`http://${hostPort(plain, 80)}`)?.hostname ?? ip;
+}
+
+function hostPort(ip: string, port: number): string {
+  return ip.includes(":") ? `[${ip}]:${port}` : `${ip}:${port}`;
+}
+
+function openingFailure(connection: Connection): Exclude<Opened, "open"> {
+  const { last_error: error, address, flight } = connection;
+  const code = codeOf(error);
+  if (flight?.step !== "tls") {
+    return { step: "connect", cause: `${code || messageOf(error)} ${address}`, code };
+  }
+  const cause = error === undefined
+    ? "closed during the TLS handshake"
+    : `${code} ${error.message}`.trim();
+  return { step: "tls", cause, code };
+}
+
+function lostCause(connection: Connection): string {
+  const { last_error: error, response, address } = connection;
+  const reused = connection.sent > 1 ? " on a reused connection" : "";
+  const code = codeOf(error);
+  if (isTlsError(error)) return `${code} ${messageOf(error)}`;
+  const when = response.started ? "closed within the response's head" : "closed before an answer";
+  return error === undefined ? when + reused : `${when}${reused}: ${code} ${address}`;
+}
+
+/** An alert that comes behind the handshake, as for a client certificate that is missing. */
+function isTlsError(error: Error | undefined): boolean {
+  return /^ERR_(SSL|TLS)_/.test(codeOf(error));
+}
+
+function codeOf(error: unknown): string {
+  if (!(error instanceof Error) || !("code" in error)) return "";
+  return typeof error.code === "string" ? error.code : "";
+}
+
+/** Shares one lookup among all who ask for the same name at the same time. */
+function coalesce(
+  lookup: (host: string) => Promise<readonly string[]>,
+): (host: string) => Promise<readonly string[]> {
+  const under_way = new Map<string, Promise<readonly string[]>>();
+  return (host) => {
+    let answer = under_way.get(host);
+    if (answer === undefined) {
+      answer = lookup(host).finally(() => under_way.delete(host));
+      under_way.set(host, answer);
+    }
+    return answer;
+  };
+}
+
+function lookupAll(host: string): Promise<string[]> {
+  return new Promise((resolve, reject) => {
+    systemLookup(host, { all: true }, (error, addresses) => {
+      if (error !== null && error !== undefined) reject(error);
+      else resolve(addresses.map(({ address }) => address));
+    });
+  });
+}
+
+/**
+ * Shakes hands once more through Deno's own TLS, which tells why it refuses, sends nothing and
+ * hangs up. Undefined where that cannot be found out before `stop`.
+ */
+async function diagnoseTls(
+  route: Route,
+  ip: string,
+  stop: AbortSignal,
+): Promise<string | undefined> {
+  let conn: Deno.Conn | undefined;
+  const onStop = () => hangUp(conn);
+  stop.addEventListener("abort", onStop);
+  try {
+    const plain = await Deno.connect({ hostname: ip, port: route.port, signal: stop });
+    conn = plain;
+    const { ca } = route.tls;
+    const secure = await Deno.startTls(plain, {
+      hostname: route.literal ?? route.host,
+      ...(ca === undefined ? {} : { caCerts: [ca] }),
+    });
+    conn = secure;
+    if (!stop.aborted) await secure.handshake();
+    return undefined;
+  } catch (error) {
+    return error instanceof Deno.errors.InvalidData ? nameTlsTrouble(error.message) : undefined;
+  } finally {
+    stop.removeEventListener("abort", onStop);
+    hangUp(conn);
+  }
+}
+
+function hangUp(conn: Deno.Conn | undefined): void {
+  try {
+    conn?.close();
+  } catch { /* closed already */ }
+}
+
+/** The words of rustls, its times as dates. */
+function nameTlsTrouble(message: string): string {
+  const found = /certificate (expired|not valid yet).* not valid (?:after|before) (\d+)/.exec(
+    message,
+  );
+  if (found === null) return quote(message).slice(1, -1);
+  const at = new Date(Number(found[2]) * 1000).toISOString().replace(".000Z", "Z");
+  return found[1] === "expired"
+    ? `certificate expired ${at}`
+    : `certificate not valid before ${at}`;
+}

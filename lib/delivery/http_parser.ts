@@ -1,0 +1,427 @@
+import { Buffer } from "node:buffer";
+
+/**
+ * One HTTP/1.1 response, read from bytes as they come (RFC 9112). Strict in the head, because the
+ * head decides the outcome; lenient behind it: whatever is wrong with the body only cuts it.
+ *
+ * The result does not depend on how the bytes were split. Memory is bounded by the limits below.
+ */
+
+/** Most bytes of all heads of one response together, interim ones included. */
+export const MAX_HEAD_BYTES = 64 * 1024;
+/** Most bytes of the final head that are kept. */
+export const MAX_KEPT_HEAD_BYTES = 8 * 1024;
+/** Most bytes of a body that are kept. */
+export const MAX_BODY_BYTES = 64 * 1024;
+
+const MAX_FIELDS = 256;
+const MAX_INTERIMS = 16;
+const MAX_CHUNK_LINE_BYTES = 1024;
+const MAX_TRAILER_BYTES = 8 * 1024;
+const MAX_QUOTE_CHARS = 120;
+const MAX_IDLE_S = 60;
+
+const HTAB = 9;
+const LF = 10;
+const CR = 13;
+const SPACE = 32;
+const COLON = 58;
+const VERSION_PREFIX = new TextEncoder().encode("HTTP/1.");
+const NOTHING = new Uint8Array(0);
+
+type Framing = "length" | "chunked" | "close";
+type ChunkStep = "size" | "data" | "data_end" | "trailer";
+
+/** A response being read. Only `readResponse` and `endResponse` write to it. */
+export interface Response {
+  /** `failed` means that the head was malformed; from `body` on, status and head are final. */
+  phase: "head" | "body" | "done" | "failed";
+  /** What was wrong with the head, where `failed`. */
+  mistake: string;
+  /** Whether any byte has come. */
+  started: boolean;
+  status: number;
+  /** Status line and fields of the final response, lines split by \r\n, cut at 8 KiB. */
+  head: string;
+  retry_after: string | undefined;
+  /** Whether the body is not all of what was sent, or was malformed. */
+  truncated: boolean;
+  /** Whether the connection can carry another request once `done`. */
+  reusable: boolean;
+  /** Seconds that the receiver keeps an idle connection, where it said so. */
+  keep_alive_s: number | undefined;
+
+  // Of the head: bytes not yet read, where the present line starts, and how far was searched.
+  pending: Uint8Array;
+  line_start: number;
+  searched: number;
+  head_bytes: number;
+  interims: number;
+  fields: number;
+  version_minor: number;
+  content_length: number | undefined;
+  chunked: boolean;
+  close: boolean;
+  persist: boolean;
+
+  // Of the body.
+  framing: Framing;
+  remaining: number;
+  parts: Uint8Array[];
+  kept: number;
+  step: ChunkStep;
+  line: string;
+  trailer_bytes: number;
+}
+
+/** A response of which nothing has come yet. */
+export function newResponse(): Response {
+  return {
+    phase: "head",
+    mistake: "",
+    started: false,
+    status: 0,
+    head: "",
+    retry_after: undefined,
+    truncated: false,
+    reusable: false,
+    keep_alive_s: undefined,
+    pending: NOTHING,
+    line_start: 0,
+    searched: 0,
+    head_bytes: 0,
+    interims: 0,
+    fields: 0,
+    version_minor: 1,
+    content_length: undefined,
+    chunked: false,
+    close: false,
+    persist: false,
+    framing: "length",
+    remaining: 0,
+    parts: [],
+    kept: 0,
+    step: "size",
+    line: "",
+    trailer_bytes: 0,
+  };
+}
+
+/** Reads the next bytes. Bytes behind the end of the response only make it not reusable. */
+export function readResponse(response: Response, bytes: Uint8Array): void {
+  if (bytes.length === 0 || response.phase === "failed") return;
+  response.started = true;
+  if (response.phase === "head") {
+    readHead(response, bytes);
+  } else if (response.phase === "body") {
+    readBody(response, bytes, 0);
+  } else {
+    response.reusable = false;
+  }
+}
+
+/**
+ * The connection ended, or no more of the body is waited for: what has come is all. A response that
+ * is still in its head stays there: whether that is a failure is the caller's to say.
+ */
+export function endResponse(response: Response, closed: boolean): void {
+  if (response.phase === "done") response.reusable = false;
+  if (response.phase === "body") finish(response, !(closed && response.framing === "close"), false);
+}
+
+/** The kept part of the body, in memory of its own. */
+export function bodyOf(response: Response): Uint8Array {
+  if (response.kept === 0) return NOTHING;
+  const body = new Uint8Array(response.kept);
+  let at = 0;
+  for (const part of response.parts) {
+    body.set(part, at);
+    at += part.length;
+  }
+  return body;
+}
+
+/** Text of a peer fit for a log: bounded, and control and non-ASCII characters escaped. */
+export function quote(text: string): string {
+  const cut = text.length > MAX_QUOTE_CHARS;
+  const safe = text.slice(0, MAX_QUOTE_CHARS).replace(
+    /[^\x20-\x7e]/g,
+    (char) => `\\x${char.charCodeAt(0).toString(16).padStart(2, "0")}`,
+  );
+  return `"${safe.slice(0, MAX_QUOTE_CHARS)}${cut || safe.length > MAX_QUOTE_CHARS ? "…" : ""}"`;
+}
+
+function readHead(response: Response, bytes: Uint8Array): void {
+  const buffer = response.pending.length === 0 ? bytes : concat(response.pending, bytes);
+  response.pending = NOTHING;
+  for (;;) {
+    const end = buffer.indexOf(LF, response.searched);
+    const first = response.line_start === 0;
+    // Before the line is complete: what is not HTTP may never send one.
+    if (first && !startsLikeHttp(buffer)) {
+      return failStatusLine(response, buffer, end < 0 ? buffer.length : end);
+    }
+    const seen = response.head_bytes + (end < 0 ? buffer.length : end + 1);
+    if (seen > MAX_HEAD_BYTES) return fail(response, `head over ${MAX_HEAD_BYTES} bytes`);
+    if (end < 0) {
+      response.searched = buffer.length;
+      response.pending = buffer;
+      return;
+    }
+    response.searched = end + 1;
+    if (end === response.line_start || buffer[end - 1] !== CR) {
+      return fail(response, `line feed without carriage return in the head`);
+    }
+    if (first) {
+      readStatusLine(response, buffer, end - 1);
+    } else if (end - 1 > response.line_start) {
+      readField(response, buffer, response.line_start, end - 1);
+    } else {
+      return endHead(response, buffer, end + 1);
+    }
+    if (isFailed(response)) return;
+    response.line_start = end + 1;
+  }
+}
+
+function endHead(response: Response, buffer: Uint8Array, body_start: number): void {
+  if (response.content_length !== undefined && response.chunked) {
+    return fail(response, "both Content-Length and Transfer-Encoding");
+  }
+  if (response.status < 200) return endInterim(response, buffer, body_start);
+  const kept = Math.min(body_start - 4, MAX_KEPT_HEAD_BYTES);
+  response.head = latin1(buffer, 0, kept);
+  chooseFraming(response);
+  const keep = response.version_minor === 1 ? !response.close : response.persist && !response.close;
+  response.reusable = keep && response.framing !== "close";
+  response.phase = "body";
+  if (response.framing === "length" && response.remaining === 0) finish(response, false, true);
+  if (body_start < buffer.length) readResponse(response, buffer.subarray(body_start));
+}
+
+/** An interim response is over: start again behind it. */
+function endInterim(response: Response, buffer: Uint8Array, end: number): void {
+  if (response.status === 101) return fail(response, "101 Switching Protocols, not asked for");
+  response.interims++;
+  if (response.interims > MAX_INTERIMS) {
+    return fail(response, `more than ${MAX_INTERIMS} interim responses`);
+  }
+  response.head_bytes += end;
+  response.line_start = response.searched = 0;
+  response.fields = 0;
+  response.content_length = response.keep_alive_s = response.retry_after = undefined;
+  response.chunked = response.close = response.persist = false;
+  if (end < buffer.length) readHead(response, buffer.subarray(end));
+}
+
+/** RFC 9112, 6.3. */
+function chooseFraming(response: Response): void {
+  if (response.status === 204 || response.status === 304) {
+    response.framing = "length";
+    response.remaining = 0;
+  } else if (response.chunked && response.version_minor === 1) {
+    response.framing = "chunked";
+  } else if (response.content_length !== undefined) {
+    response.framing = "length";
+    response.remaining = response.content_length;
+  } else {
+    response.framing = "close";
+  }
+}
+
+function startsLikeHttp(buffer: Uint8Array): boolean {
+  const length = Math.min(VERSION_PREFIX.length, buffer.length);
+  for (let at = 0; at < length; at++) {
+    if (buffer[at] !== VERSION_PREFIX[at]) return false;
+  }
+  return true;
+}
+
+/** `HTTP/1.1 200 OK`; the reason, and the space before it, may be missing. */
+function readStatusLine(response: Response, buffer: Uint8Array, end: number): void {
+  const digit = (at: number) => {
+    const value = (buffer[at] ?? 0) - 48;
+    return value >= 0 && value <= 9 ? value : NaN;
+  };
+  const minor = digit(7);
+  const status = digit(9) * 100 + digit(10) * 10 + digit(11);
+  const spaced = buffer[8] === SPACE && (end === 12 || (end > 12 && buffer[12] === SPACE));
+  if (!(minor <= 1) || !(status >= 100) || !spaced || !isText(buffer, 12, end)) {
+    return failStatusLine(response, buffer, end);
+  }
+  response.version_minor = minor;
+  response.status = status;
+}
+
+function readField(response: Response, buffer: Uint8Array, start: number, end: number): void {
+  if (++response.fields > MAX_FIELDS) return fail(response, `more than ${MAX_FIELDS} fields`);
+  let colon = start;
+  while (colon < end && TOKEN[buffer[colon] ?? 0] === 1) colon++;
+  if (colon === start || buffer[colon] !== COLON || !isText(buffer, colon, end)) {
+    const what = buffer[start] === SPACE || buffer[start] === HTAB ? "folded" : "malformed";
+    return fail(response, `${what} field ${quote(latin1(buffer, start, end))}`);
+  }
+  switch (colon - start) { // only names of these lengths mean anything to us
+    case 10:
+    case 11:
+    case 14:
+    case 17: {
+      const name = latin1(buffer, start, colon).toLowerCase();
+      const value = latin1(buffer, colon + 1, end).replace(/^[ \t]+|[ \t]+$/g, "");
+      takeField(response, name, value);
+    }
+  }
+}
+
+function takeField(response: Response, name: string, value: string): void {
+  if (name === "content-length") {
+    for (const item of value.split(",")) takeLength(response, item.trim());
+  } else if (name === "transfer-encoding") {
+    if (response.chunked || value.toLowerCase() !== "chunked") {
+      return fail(response, `transfer coding ${quote(value)}, not asked for`);
+    }
+    response.chunked = true;
+  } else if (name === "connection") {
+    for (const option of value.toLowerCase().split(",")) {
+      if (option.trim() === "close") response.close = true;
+      if (option.trim() === "keep-alive") response.persist = true;
+    }
+  } else if (name === "keep-alive") {
+    const timeout = /(?:^|[,;])\s*timeout\s*=\s*(\d{1,9})/i.exec(value)?.[1];
+    if (timeout !== undefined) response.keep_alive_s = Math.min(Number(timeout), MAX_IDLE_S);
+  } else if (name === "retry-after") {
+    response.retry_after = value;
+  }
+}
+
+function takeLength(response: Response, text: string): void {
+  if (!/^\d{1,15}$/.test(text)) return fail(response, `malformed Content-Length ${quote(text)}`);
+  const length = Number(text);
+  if (response.content_length !== undefined && response.content_length !== length) {
+    return fail(response, "two different Content-Lengths");
+  }
+  response.content_length = length;
+}
+
+function readBody(response: Response, bytes: Uint8Array, start: number): void {
+  if (response.framing === "chunked") return readChunked(response, bytes, start);
+  const room = bytes.length - start;
+  const wanted = response.framing === "length" ? Math.min(room, response.remaining) : room;
+  if (!keep(response, bytes, start, start + wanted)) return;
+  if (response.framing !== "length") return;
+  response.remaining -= wanted;
+  if (response.remaining === 0) finish(response, false, wanted === room);
+}
+
+/** RFC 9112, 7.1. What is malformed here only ends the body: the head has decided. */
+function readChunked(response: Response, bytes: Uint8Array, start: number): void {
+  let at = start;
+  while (at < bytes.length && response.phase === "body") {
+    if (response.step === "data") {
+      const wanted = Math.min(bytes.length - at, response.remaining);
+      if (!keep(response, bytes, at, at + wanted)) return;
+      at += wanted;
+      response.remaining -= wanted;
+      if (response.remaining === 0) response.step = "data_end";
+    } else {
+      const byte = bytes[at++] ?? 0;
+      response.line += String.fromCharCode(byte);
+      if (response.step === "trailer") response.trailer_bytes++;
+      if (byte === LF) {
+        readChunkLine(response, response.line, at === bytes.length);
+        response.line = "";
+      } else if (
+        response.line.length > MAX_CHUNK_LINE_BYTES || response.trailer_bytes > MAX_TRAILER_BYTES ||
+        response.step === "data_end" && response.line !== "\r"
+      ) {
+        finish(response, true, false);
+      }
+    }
+  }
+}
+
+function readChunkLine(response: Response, line: string, last: boolean): void {
+  if (!line.endsWith("\r\n")) return finish(response, true, false);
+  if (response.step === "data_end") {
+    response.step = "size";
+  } else if (response.step === "trailer") {
+    if (line === "\r\n") finish(response, false, last);
+  } else {
+    const size = /^([0-9a-f]{1,12})[ \t]*(?:;[\t\x20-\x7e\x80-\xff]*)?\r\n$/i.exec(line)?.[1];
+    if (size === undefined) return finish(response, true, false);
+    response.remaining = parseInt(size, 16);
+    response.step = response.remaining === 0 ? "trailer" : "data";
+  }
+}
+
+/** Keeps body bytes while there is room; answers false where that ended the body. */
+function keep(response: Response, bytes: Uint8Array, start: number, end: number): boolean {
+  const room = MAX_BODY_BYTES - response.kept;
+  const part = bytes.subarray(start, Math.min(end, start + room));
+  if (part.length > 0) {
+    response.parts.push(part);
+    response.kept += part.length;
+  }
+  if (end - start <= room) return true;
+  finish(response, true, false);
+  return false;
+}
+
+/** `clean`: the response ended by its own framing, and nothing came behind it. */
+function finish(response: Response, truncated: boolean, clean: boolean): void {
+  response.phase = "done";
+  response.truncated = truncated;
+  response.line = "";
+  if (!clean) response.reusable = false;
+}
+
+function fail(response: Response, mistake: string): void {
+  response.phase = "failed";
+  response.mistake = mistake;
+  response.pending = NOTHING;
+}
+
+function failStatusLine(response: Response, buffer: Uint8Array, end: number): void {
+  const text = latin1(buffer, 0, Math.min(end, MAX_QUOTE_CHARS + 1));
+  fail(response, `malformed status line ${quote(text.replace(/\r$/, ""))}`);
+}
+
+// Behind a call, because the compiler believes that `phase` cannot have changed.
+function isFailed(response: Response): boolean {
+  return response.phase === "failed";
+}
+
+/** Whether the bytes have no NUL and no stray CR (RFC 9110, 5.5); LF ended the line already. */
+function isText(buffer: Uint8Array, start: number, end: number): boolean {
+  for (let at = start; at < end; at++) {
+    const byte = buffer[at];
+    if (byte === 0 || byte === CR) return false;
+  }
+  return true;
+}
+
+/** The characters of a field name: RFC 9110, 5.6.2. */
+const TOKEN = Uint8Array.from(
+  { length: 256 },
+  (_, byte) => /[!#$%&'*+.^_`|~0-9A-Za-z-]/.test(String.fromCharCode(byte)) ? 1 : 0,
+);
+
+function latin1(buffer: Uint8Array, start: number, end: number): string {
+  if (end - start > 32) {
+    const view = Buffer.isBuffer(buffer)
+      ? buffer
+      : Buffer.from(buffer.buffer, buffer.byteOffset, buffer.byteLength);
+    return view.toString("latin1", start, end);
+  }
+  // Names and short values: faster than the call into the runtime.
+  let text = "";
+  for (let at = start; at < end; at++) text += String.fromCharCode(buffer[at] ?? 0);
+  return text;
+}
+
+function concat(a: Uint8Array, b: Uint8Array): Uint8Array {
+  const joined = new Uint8Array(a.length + b.length);
+  joined.set(a);
+  joined.set(b, a.length);
+  return joined;
+}

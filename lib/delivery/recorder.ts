@@ -1,0 +1,108 @@
+import { deliveryId } from "../core/ids.ts";
+import { messageOf } from "../core/errors.ts";
+import { isOutage, within } from "../store/database.ts";
+import { record, type Recorded, type Result } from "../store/deliveries.ts";
+import type { Context } from "./context.ts";
+
+/** A result that waits to be recorded. */
+export type Unrecorded = Omit<Result, "lag_ms"> & {
+  /** When the attempt ended, by `performance.now()`. */
+  readonly ended_at: number;
+  /** When its lease runs out, by `performance.now()`: recording is tried until then. */
+  readonly lease_ends_at: number;
+};
+
+/** Records results in groups: whatever came in while the last group was being written is the next. */
+export interface Recorder {
+  add(result: Unrecorded): void;
+  /** Results not yet written. The dispatcher claims nothing more while they are too many. */
+  readonly backlog: number;
+  /** Resolves when nothing is left to write. */
+  flush(): Promise<void>;
+}
+
+const MAX_BATCH = 500;
+const ANSWER_TIMEOUT_MS = 35_000;
+const MAX_BACKOFF_MS = 1_000;
+
+/** A recorder that tells `recorded` what became of each result that it wrote. */
+export function makeRecorder(
+  ctx: Pick<Context, "db" | "log">,
+  recorded: (result: Unrecorded, after: Recorded) => void,
+): Recorder {
+  const queue: Unrecorded[] = [];
+  let writing: Unrecorded[] = [];
+  let running: Promise<void> | undefined;
+
+  async function run(): Promise<void> {
+    let backoff_ms = 50;
+    // Results of one turn of the event loop go together.
+    await Promise.resolve();
+    while (queue.length > 0) {
+      writing = queue.splice(0, MAX_BATCH);
+      try {
+        await write(writing);
+        backoff_ms = 50;
+      } catch (error) {
+        ctx.log.error("Recording failed, trying again", {
+          results: writing.length,
+          cause: messageOf(error),
+        });
+        queue.unshift(...writing.filter(stillLeased));
+        await new Promise((resolve) => setTimeout(resolve, backoff_ms));
+        backoff_ms = Math.min(backoff_ms * 2, MAX_BACKOFF_MS);
+      }
+      writing = [];
+    }
+    running = undefined;
+  }
+
+  // What has outlived its lease is another's: the sweep counts it as interrupted.
+  function stillLeased(result: Unrecorded): boolean {
+    if (performance.now() < result.lease_ends_at) return true;
+    ctx.log.error("An attempt could not be recorded within its lease and will be made again", {
+      delivery: deliveryId(result.lease.uuid),
+    });
+    return false;
+  }
+
+  async function write(results: readonly Unrecorded[]): Promise<void> {
+    const now = performance.now();
+    try {
+      const rows = await within(
+        record(ctx.db.engine, results.map((r) => ({ ...r, lag_ms: now - r.ended_at }))),
+        ANSWER_TIMEOUT_MS,
+      );
+      const byId = new Map(rows.map((row) => [row.uuid, row]));
+      for (const result of results) {
+        const row = byId.get(result.lease.uuid);
+        if (row !== undefined) recorded(result, row);
+        else ctx.log.warn("Lease lost", { delivery: deliveryId(result.lease.uuid) });
+      }
+    } catch (error) {
+      if (isOutage(error)) throw error;
+      if (results.length > 1) {
+        // One result that the database refuses must not keep the others from being recorded.
+        for (const result of results) await write([result]);
+        return;
+      }
+      ctx.log.error("The database refuses an attempt; it will be made again", {
+        delivery: results[0] === undefined ? "" : deliveryId(results[0].lease.uuid),
+        cause: messageOf(error),
+      });
+    }
+  }
+
+  return {
+    add(result) {
+      queue.push(result);
+      running ??= run();
+    },
+    get backlog() {
+      return queue.length + writing.length;
+    },
+    async flush() {
+      while (running !== undefined) await running;
+    },
+  };
+}

@@ -1,0 +1,79 @@
+import { Buffer } from "node:buffer";
+import { eventId } from "../core/ids.ts";
+import { type Outcome, outcomeOfStatus, parseRetryAfter } from "../core/outcome.ts";
+import { requestHeaders } from "../core/request_headers.ts";
+import type { Claimed, SentRecord } from "../store/deliveries.ts";
+import type { Endpoint } from "./fleet.ts";
+import type { Exchange, HttpClient } from "./http_client.ts";
+
+/** A request, ready to be sent. */
+export interface SignedRequest {
+  readonly headers: string;
+  readonly body: Uint8Array;
+  readonly sent: SentRecord;
+}
+
+/** Makes the request of a claimed delivery (contract, section 5). Pure. */
+export function sign(claimed: Claimed, endpoint: Endpoint, now_ms: number): SignedRequest {
+  const body = Buffer.from(claimed.payload, "utf8");
+  const timestamp_s = Math.floor(now_ms / 1000);
+  const signature = endpoint.signers[0]?.bookme(body) ?? "";
+  const webhook_signature = endpoint.signers
+    .map((signer) => signer.standard(eventId(claimed.event_uuid), timestamp_s, body)).join(" ");
+  const headers = requestHeaders({
+    type: claimed.type,
+    event_uuid: claimed.event_uuid,
+    delivery_uuid: claimed.uuid,
+    attempt: claimed.attempts + 1,
+    test: claimed.test,
+    timestamp_s,
+    signature,
+    webhook_signature,
+  });
+  return {
+    headers: endpoint.headers + headers.map(([name, value]) => `${name}: ${value}\r\n`).join(""),
+    body,
+    sent: { timestamp_s, signature, webhook_signature },
+  };
+}
+
+/** Sends one POST and says what it met. Never throws. */
+export async function send(
+  client: HttpClient,
+  endpoint: Endpoint,
+  request: SignedRequest,
+  signal: AbortSignal,
+  now: () => number,
+): Promise<Outcome> {
+  const exchange = await client.post(endpoint.target, {
+    headers: request.headers,
+    body: request.body,
+    timeout_ms: endpoint.timeout_ms,
+    signal,
+  });
+  return toOutcome(exchange, now());
+}
+
+function toOutcome(exchange: Exchange, now_ms: number): Outcome {
+  const { duration_ms, address } = exchange;
+  if (!exchange.answered) {
+    return {
+      outcome: exchange.reason,
+      status: null,
+      cause: exchange.cause,
+      duration_ms,
+      retry_after_ms: null,
+      address,
+      response: null,
+    };
+  }
+  return {
+    outcome: outcomeOfStatus(exchange.status),
+    status: exchange.status,
+    cause: null,
+    duration_ms,
+    retry_after_ms: parseRetryAfter(exchange.retry_after, now_ms),
+    address,
+    response: { head: exchange.head, body: exchange.body, truncated: exchange.truncated },
+  };
+}

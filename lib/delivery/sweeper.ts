@@ -1,0 +1,82 @@
+import { Cron } from "croner";
+import { messageOf } from "../core/errors.ts";
+import { cancelRetired, failExhausted, findExpired } from "../store/deliveries.ts";
+import { purgeAttempts, purgeEvents } from "../store/events.ts";
+import { tidy } from "../store/database.ts";
+import type { Context } from "./context.ts";
+import type { Dispatcher } from "./dispatcher.ts";
+
+/** The schedules of what keeps the tables in order. Each daemon runs them; none minds another. */
+export interface Sweeper {
+  /** Runs everything once, now. */
+  sweep(): Promise<void>;
+  stop(): Promise<void>;
+}
+
+const DEPTH = 1_000;
+const BATCH = 1_000;
+/** Batches of one run, so that a run ends; the next one goes on. */
+const MAX_BATCHES = 50;
+
+/** Starts the sweep: expired leases, exhausted and orphaned deliveries, retention. */
+export function startSweeper(ctx: Context, dispatcher: Pick<Dispatcher, "interrupted">): Sweeper {
+  const running = new Set<Promise<void>>();
+  let stopping = false;
+
+  async function batches(what: string, step: () => Promise<number>): Promise<void> {
+    let done = 0;
+    for (let i = 0; i < MAX_BATCHES && !stopping; i++) {
+      const found = await step();
+      done += found;
+      if (found < BATCH) break;
+    }
+    if (done > 0) ctx.log.info(what, { count: done });
+  }
+
+  async function leases(): Promise<void> {
+    const expired = await findExpired(ctx.db.admin, DEPTH, BATCH);
+    for (const lease of expired) dispatcher.interrupted(lease);
+    if (expired.length > 0) ctx.log.warn("Leases ran out", { count: expired.length });
+  }
+
+  const { admin } = ctx.db;
+  const exhausted = () =>
+    batches("Exhausted deliveries failed", () => failExhausted(admin, DEPTH, BATCH));
+  const orphans = () =>
+    batches("Deliveries of retired endpoints cancelled", () => cancelRetired(admin, BATCH));
+  const old = async () => {
+    const { attempts_ms, events_ms } = ctx.config().retention;
+    await batches("Old attempts purged", () => purgeAttempts(admin, attempts_ms, BATCH));
+    await batches("Old events purged", () => purgeEvents(admin, events_ms, BATCH));
+  };
+  const vacuum = () => tidy(ctx.db);
+
+  function run(name: string, what: () => Promise<void>): Promise<void> {
+    const run: Promise<void> = what().catch((error) => {
+      if (!stopping) ctx.log.error(`The sweep of ${name} failed`, { cause: messageOf(error) });
+    }).finally(() => running.delete(run));
+    running.add(run);
+    return run;
+  }
+
+  const schedule = (pattern: string, name: string, what: () => Promise<void>) =>
+    new Cron(pattern, { protect: true }, () => run(name, what));
+  const crons = [
+    schedule("*/2 * * * * *", "leases", leases),
+    schedule("*/5 * * * * *", "exhausted deliveries", exhausted),
+    schedule("*/5 * * * * *", "retired endpoints", orphans),
+    schedule("0 */5 * * * *", "old rows", old),
+    schedule("30 * * * * *", "dead rows", vacuum),
+  ];
+
+  return {
+    async sweep() {
+      for (const what of [leases, exhausted, orphans, old, vacuum]) await what();
+    },
+    async stop() {
+      stopping = true;
+      for (const cron of crons) cron.stop();
+      await Promise.all(running);
+    },
+  };
+}

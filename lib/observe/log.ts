@@ -1,0 +1,53 @@
+/** What a line may carry. No secret and no payload: ids, counts and reasons only. */
+export type Fields = Readonly<Record<string, string | number | boolean | null | undefined>>;
+
+/** Structured log: one line for each call. */
+export interface Log {
+  info(message: string, fields?: Fields): void;
+  warn(message: string, fields?: Fields): void;
+  error(message: string, fields?: Fields): void;
+}
+
+/**
+ * A log that writes to `write`: one JSON object per line, or, for a terminal, text. `now` gives the
+ * time in milliseconds. Never throws: a log that cannot be written must not stop a delivery.
+ */
+export function makeLog(
+  write: (line: string) => void,
+  style: "json" | "text",
+  now: () => number = Date.now,
+): Log {
+  const line = (level: "info" | "warn" | "error") => (message: string, fields: Fields = {}) => {
+    const time = new Date(now()).toISOString();
+    try {
+      write(
+        style === "json"
+          ? JSON.stringify({ time, level, message, ...fields })
+          : `${time.slice(11, 23)} ${level === "info" ? "" : level + ": "}${message}${
+            inWords(fields)
+          }`,
+      );
+    } catch {
+      // A closed pipe or a full disk; there is nowhere to say so.
+    }
+  };
+  return { info: line("info"), warn: line("warn"), error: line("error") };
+}
+
+function inWords(fields: Fields): string {
+  const words = Object.entries(fields)
+    .filter(([, value]) => value !== undefined && value !== null)
+    // Causes hold what receivers sent: on a terminal, control characters would act.
+    // deno-lint-ignore no-control-regex
+    .map(([name, value]) => `${name}=${String(value).replace(/[\x00-\x1f\x7f-\x9f]/g, "\ufffd")}`);
+  return words.length === 0 ? "" : `  ${words.join(" ")}`;
+}
+
+/** The log of a command: text where standard error is a terminal, else JSON. */
+export function standardLog(): Log {
+  const encoder = new TextEncoder();
+  return makeLog((text) => {
+    const bytes = encoder.encode(text + "\n");
+    for (let at = 0; at < bytes.length;) at += Deno.stderr.writeSync(bytes.subarray(at));
+  }, Deno.stderr.isTerminal() ? "text" : "json");
+}

@@ -1,0 +1,27 @@
+/**
+ * Whole columns as one parameter each: the statements of the engine take hundreds of rows at once.
+ *
+ * Numbers, booleans and UUIDs go as array literals. Texts are joined by U+001E (record separator)
+ * for `string_to_array(…, chr(30), '')`, which needs no escaping and so costs a third: JSON text
+ * cannot hold that character, and what else is sent is cleaned here. An empty text becomes null.
+ */
+
+const SEPARATOR = "\x1e";
+
+/** Literal of an array whose elements need no quotes: numbers, booleans, UUIDs, null. */
+export function literal(values: readonly (number | boolean | string | null)[]): string {
+  let text = "{";
+  for (let i = 0; i < values.length; i++) text += (i === 0 ? "" : ",") + String(values[i]);
+  return text + "}";
+}
+
+/** Texts without control characters, or null. */
+export function texts(values: readonly (string | null)[]): string {
+  return values.join(SEPARATOR);
+}
+
+/** Texts of unknown origin: what a PostgreSQL text or the separator forbids becomes U+FFFD. */
+export function foreignTexts(values: readonly (string | null)[]): string {
+  // deno-lint-ignore no-control-regex
+  return values.map((value) => value?.replace(/[\x00\x1e]/g, "\ufffd")).join(SEPARATOR);
+}

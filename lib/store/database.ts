@@ -1,0 +1,215 @@
+import { connect, type Socket } from "node:net";
+import postgres, { type Options, type Sql } from "postgres";
+import type { Config } from "../config/config.ts";
+import { AppError, messageOf } from "../core/errors.ts";
+import type { Embedded } from "./embedded.ts";
+import { migrate } from "./migrations.ts";
+
+/** The open database. The three pools are one and the same session where it is embedded. */
+export interface Database {
+  readonly kind: "embedded" | "server";
+  /** For ingest, which must not wait behind anything else. */
+  readonly ingest: Sql;
+  /** For claiming and recording. */
+  readonly engine: Sql;
+  /** For everything that is not on the way of a delivery. */
+  readonly admin: Sql;
+  /** Names of the migrations that opening applied. */
+  readonly migrated: readonly string[];
+  /**
+   * Calls `heard` with each payload that another process sends on our channel, and `fresh` whenever
+   * the connection for it is (again) there, since what was said in between is lost.
+   */
+  listen(heard: (payload: string) => void, fresh: () => void): Promise<void>;
+  /** Answers when the database does; rejects after `timeout_ms`. */
+  ping(timeout_ms: number): Promise<void>;
+  close(): Promise<void>;
+}
+
+/** The channel on which daemons wake each other: numbers of endpoints with something due, or `fleet`. */
+export const CHANNEL = "bookme_webhooks";
+
+/** No statement of ours may run longer on a server: locks held by others end it, and it is retried. */
+const STATEMENT_TIMEOUT_MS = 30_000;
+const CONNECT_TIMEOUT_S = 5;
+
+/** Whether an error means that the database is away or overloaded, so that trying again makes sense. */
+export function isOutage(error: unknown): boolean {
+  const code = (error as { code?: unknown } | null)?.code;
+  if (typeof code !== "string") return false;
+  // Of PostgreSQL's classes: connection, out of resources, operator intervention (shutdown, timeout),
+  // transaction rollback (deadlock), lock not available, read-only. The rest are postgres.js's and
+  // the operating system's.
+  return /^(08|53|57|40|58|25006|55P03|XX)/.test(code) ||
+    /^(CONNECT|ECONN|EPIPE|ENOTFOUND|ETIMEDOUT|EHOST|ENET|EAI_|ENOENT|CONNECTION_|TIMEOUT)/.test(
+      code,
+    );
+}
+
+/** Opens the database of the configuration and brings it to this program's schema. */
+export async function openDatabase(config: Pick<Config, "database">): Promise<Database> {
+  const { database } = config;
+  if (database.kind === "server") return await openServer(database.url.reveal());
+  const { openEmbedded } = await import("./embedded.ts");
+  const embedded = await openEmbedded(database.directory);
+  try {
+    return await openSession(embedded);
+  } catch (error) {
+    await embedded.close();
+    throw error;
+  }
+}
+
+async function openSession(embedded: Embedded): Promise<Database> {
+  const sql = postgres({
+    ...COMMON,
+    max: 1,
+    username: "postgres",
+    database: "postgres",
+    max_lifetime: null,
+    socket: () => embedded.connect(),
+  } as Options<Record<string, never>>);
+  return {
+    kind: "embedded",
+    ingest: sql,
+    engine: sql,
+    admin: sql,
+    migrated: await migrate(sql),
+    // One process: nobody else could say anything.
+    listen: () => Promise.resolve(),
+    ping: async () => void await sql`select 1`,
+    async close() {
+      await sql.end({ timeout: 5 });
+      await embedded.close();
+    },
+  };
+}
+
+const COMMON = {
+  fetch_types: false,
+  idle_timeout: 0,
+  onnotice: () => {},
+  // Short, because deliveries wait for it; the default grows to many seconds.
+  backoff: (retries: number) => Math.min(0.05 * 2 ** retries, 1),
+};
+
+async function openServer(url: string): Promise<Database> {
+  const pools: Pool[] = [];
+  const open = (max: number, settings: Record<string, string | number>) => {
+    const pool = openPool(url, max, settings);
+    pools.push(pool);
+    return pool;
+  };
+  const close = async () => void await Promise.all(pools.map((pool) => pool.close()));
+  // The hot statements look up by index whatever the statistics say: plans made for an empty table
+  // must not become scans of a full one.
+  const hot = { plan_cache_mode: "force_generic_plan" };
+  const lookups = { ...hot, enable_hashjoin: "off", enable_mergejoin: "off" };
+  try {
+    const migrations = open(1, { statement_timeout: 0 });
+    const migrated = await migrate(migrations.sql);
+    await migrations.close();
+    const admin = open(3, { statement_timeout: 10_000 });
+    return {
+      kind: "server",
+      ingest: open(2, hot).sql,
+      engine: open(2, lookups).sql,
+      admin: admin.sql,
+      migrated,
+      listen: async (heard, fresh) => void await admin.sql.listen(CHANNEL, heard, fresh),
+      async ping(timeout_ms) {
+        try {
+          await within(admin.sql`select 1`, timeout_ms);
+        } catch (error) {
+          // A connection whose other end fell silent never errs by itself: replace them all.
+          if (error instanceof SilentError) { for (const pool of pools) pool.reset(); }
+          throw error;
+        }
+      },
+      close,
+    };
+  } catch (error) {
+    await close();
+    if (error instanceof AppError) throw error;
+    const known = Object.assign(new Error(), { cause: error });
+    known.message = `The database does not answer: ${messageOf(error)}; check database.url`;
+    throw known;
+  }
+}
+
+interface Pool {
+  readonly sql: Sql;
+  /** Cuts every connection; what was under way rejects, and new ones are opened on demand. */
+  reset(): void;
+  close(): Promise<void>;
+}
+
+function openPool(url: string, max: number, settings: Record<string, string | number>): Pool {
+  const sockets = new Set<Socket>();
+  const sql = postgres(url, {
+    ...COMMON,
+    max,
+    connect_timeout: CONNECT_TIMEOUT_S,
+    connection: {
+      application_name: "bookme-webhooks",
+      jit: "off",
+      statement_timeout: STATEMENT_TIMEOUT_MS,
+      ...settings,
+    },
+    // Our own sockets, so that reset() can cut them.
+    socket: (options: { host: string[]; port: number[]; path?: string | false }) =>
+      openSocket(options, sockets),
+  } as unknown as Options<Record<string, never>>);
+  return {
+    sql,
+    reset: () => sockets.forEach((socket) => socket.destroy()),
+    close: () => sql.end({ timeout: 2 }),
+  };
+}
+
+// Answered before it is connected: what postgres.js writes waits in the socket, and a failure reaches
+// it as the socket's events. (From a rejected promise it would not recover.)
+function openSocket(
+  options: { host: string[]; port: number[]; path?: string | false },
+  sockets: Set<Socket>,
+): Socket {
+  const host = options.host[0] ?? "localhost";
+  const socket = typeof options.path === "string"
+    ? connect(options.path)
+    : connect({ host, port: options.port[0] ?? 5432, noDelay: true });
+  sockets.add(socket);
+  socket.once("close", () => sockets.delete(socket));
+  // postgres.js reads the name for TLS from here.
+  return Object.assign(socket, { host });
+}
+
+class SilentError extends Error {
+  readonly code = "TIMEOUT";
+}
+
+/** The answer of `work`, or a rejection with the code `TIMEOUT` after `timeout_ms`. */
+export async function within<T>(work: PromiseLike<T>, timeout_ms: number): Promise<T> {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(
+      () => reject(new SilentError(`The database gave no answer within ${timeout_ms} ms`)),
+      timeout_ms,
+    );
+  });
+  try {
+    return await Promise.race([work, late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/**
+ * Removes dead rows where nobody else does: the embedded database has no autovacuum. A server's does
+ * it by the settings of the tables.
+ */
+export async function tidy(db: Database): Promise<void> {
+  if (db.kind === "server") return;
+  for (const table of ["pending_deliveries", "ended_deliveries", "attempts", "events", "fleet"]) {
+    await db.admin.unsafe(`vacuum (analyze) ${table}`).simple();
+  }
+}

@@ -1,0 +1,384 @@
+import type { Sql } from "postgres";
+import type { Outcome } from "../core/outcome.ts";
+import type { Decision } from "../core/retry.ts";
+import type { Database } from "./database.ts";
+import { foreignTexts, literal, texts } from "./arrays.ts";
+
+/** How much of which endpoint to claim. */
+export interface Room {
+  readonly endpoint_no: number;
+  readonly room: number;
+  /** The length of its retry policy: what has had that many attempts is the sweep's. */
+  readonly max_attempts: number;
+  /** Nothing due before this moment is looked for (microseconds since 1970, as text; "" for none). */
+  readonly floor: string;
+}
+
+/** A delivery under a lease: only who shows its token may write about it. */
+export interface Lease {
+  readonly uuid: string;
+  readonly token: number;
+  readonly endpoint_no: number;
+  /** Attempts recorded before this one, interrupted ones included. */
+  readonly attempts: number;
+  /** Of those, what counts against the policy in this round. */
+  readonly counted: number;
+  readonly interruptions: number;
+}
+
+/** A claimed delivery with what is to be sent. */
+export interface Claimed extends Lease {
+  readonly event_uuid: string;
+  readonly type: string;
+  readonly test: boolean;
+  readonly payload: string;
+  /** When it was due (microseconds since 1970, as text), the floor of a later claim. */
+  readonly due: string;
+}
+
+/**
+ * Claims what is due, for each endpoint at most as much as it has room for, in the order it is due.
+ * The lease begins now and lasts `lease_ms`; rows that another process is claiming are passed over.
+ */
+export async function claim(
+  sql: Sql,
+  rooms: readonly Room[],
+  lease_ms: number,
+): Promise<Claimed[]> {
+  return await sql<Claimed[]>`
+    with chosen as materialized (
+      select x.id from unnest(
+        ${literal(rooms.map((r) => r.endpoint_no))}::int[],
+        ${literal(rooms.map((r) => r.room))}::int[],
+        ${literal(rooms.map((r) => r.max_attempts))}::int[],
+        ${literal(rooms.map((r) => r.floor === "" ? "0" : r.floor))}::bigint[]
+      ) as s (endpoint_no, room, max_attempts, floor)
+      cross join lateral (
+        select p.id from pending_deliveries p
+        where p.endpoint_no = s.endpoint_no and p.due_at <= now()
+          and p.due_at >= 'epoch'::timestamptz + s.floor * interval '1 us'
+          and p.leased_until is null and p.counted < s.max_attempts
+        order by p.due_at limit s.room for update skip locked
+      ) x
+    ), leased as (
+      update pending_deliveries
+      set leased_until = now() + ${lease_ms}::int * interval '1 ms', token = token + 1
+      where id = any(array(select id from chosen))
+      returning *
+    )
+    select l.id as uuid, l.token, l.endpoint_no, l.attempts, l.counted, l.interruptions,
+      l.event_id as event_uuid, e.type, e.test, e.payload,
+      (extract(epoch from l.due_at) * 1000000)::bigint::text as due
+    from leased l join events e on e.id = l.event_id
+    order by l.due_at`;
+}
+
+/** What an attempt sent, beside the event's bytes and what follows from its endpoint. */
+export interface SentRecord {
+  readonly timestamp_s: number;
+  readonly signature: string;
+  readonly webhook_signature: string;
+}
+
+/** An attempt's result, ready to be recorded. */
+export interface Result {
+  readonly lease: Lease;
+  readonly attempt_uuid: string;
+  readonly endpoint_version: number;
+  readonly outcome: Outcome;
+  readonly decision: Decision;
+  readonly sent: SentRecord | null;
+  /** Milliseconds since the attempt ended, when the statement is sent. */
+  readonly lag_ms: number;
+}
+
+/** How a delivery stands after its attempt was recorded. */
+export interface Recorded {
+  readonly uuid: string;
+  /** Null while it goes on. */
+  readonly status: "delivered" | "failed" | "cancelled" | null;
+}
+
+/**
+ * Records attempts with what was decided, one statement for all: each attempt is added and its
+ * delivery ended or scheduled anew, or neither. Only under the token of the present lease; what is
+ * not in the answer had lost it. An attempt's times are the database's: it ended `lag_ms` ago.
+ *
+ * A 410 pauses the endpoint in the same statement. A delivery that was cancelled meanwhile ends as
+ * cancelled instead of waiting for another attempt.
+ */
+export async function record(sql: Sql, results: readonly Result[]): Promise<Recorded[]> {
+  const outcomes = results.map((r) => r.outcome);
+  return await sql<Recorded[]>`
+    with result as materialized (
+      select * from unnest(
+        ${literal(results.map((r) => r.lease.uuid))}::uuid[],
+        ${literal(results.map((r) => r.lease.token))}::int[],
+        ${literal(results.map((r) => r.attempt_uuid))}::uuid[],
+        ${literal(results.map((r) => r.endpoint_version))}::int[],
+        string_to_array(${texts(results.map((r) => r.decision.verdict))}, chr(30)),
+        ${literal(results.map((r) => r.decision.counts ? 1 : 0))}::int[],
+        ${literal(results.map((r) => waitOf(r.decision)))}::bigint[],
+        ${literal(outcomes.map((o) => Math.ceil(o.duration_ms * 1000)))}::bigint[],
+        ${literal(results.map((r) => Math.floor(r.lag_ms * 1000)))}::bigint[],
+        string_to_array(${texts(outcomes.map((o) => o.outcome))}, chr(30)),
+        ${literal(outcomes.map((o) => o.status))}::smallint[],
+        string_to_array(${foreignTexts(outcomes.map((o) => o.cause))}, chr(30), ''),
+        string_to_array(${texts(outcomes.map((o) => o.address))}, chr(30), ''),
+        ${literal(results.map((r) => r.sent?.timestamp_s ?? null))}::bigint[],
+        string_to_array(${texts(results.map((r) => r.sent?.signature ?? null))}, chr(30), ''),
+        string_to_array(${
+    texts(results.map((r) => r.sent?.webhook_signature ?? null))
+  }, chr(30), ''),
+        string_to_array(${foreignTexts(outcomes.map((o) => o.response?.head ?? null))},
+          chr(30), ''),
+        string_to_array(${texts(outcomes.map((o) => hexOf(o.response?.body)))}, chr(30), ''),
+        ${literal(outcomes.map((o) => o.response?.truncated ?? false))}::boolean[]
+      ) as r (id, token, attempt_id, endpoint_version, verdict, counts, wait_ms, duration_us, lag_us,
+        outcome, status, cause, address, request_timestamp, request_signature,
+        request_webhook_signature, response_head, response_body, response_truncated)
+    ), held as materialized (
+      select r.*, p.event_id, p.endpoint_no, p.created_at, p.cancel_reason,
+        p.attempts + 1 as attempts, p.counted + r.counts as counted,
+        p.interruptions + 1 - r.counts as interruptions,
+        now() - r.lag_us * interval '1 us' as ended_at,
+        case when r.verdict <> 'retry' then r.verdict
+             when p.cancel_reason is not null then 'cancelled' end as final
+      from result r join pending_deliveries p on p.id = r.id
+      where p.token = r.token and p.leased_until is not null
+      for update of p
+    ), removed as (
+      delete from pending_deliveries
+      where id = any(array(select id from held where final is not null))
+    ), ended as (
+      insert into ended_deliveries (id, event_id, endpoint_no, created_at, ended_at, status, reason,
+        token, attempts, last_outcome, last_status, last_attempt_at)
+      select id, event_id, endpoint_no, created_at, ended_at, final,
+        case final when 'cancelled' then cancel_reason end,
+        token, attempts, outcome, status, ended_at
+      from held where final is not null
+    ), kept as (
+      update pending_deliveries p
+      set due_at = h.ended_at + h.wait_ms * interval '1 ms', leased_until = null,
+        attempts = h.attempts, counted = h.counted, interruptions = h.interruptions,
+        last_outcome = h.outcome, last_status = h.status, last_attempt_at = h.ended_at
+      from held h where h.final is null and p.id = h.id
+    ), logged as (
+      insert into attempts (delivery_id, number, id, endpoint_no, endpoint_version, started_at,
+        ended_at, outcome, status, cause, address, request_timestamp, request_signature,
+        request_webhook_signature, response_head, response_body, response_truncated)
+      select id, attempts, attempt_id, endpoint_no, endpoint_version,
+        ended_at - duration_us * interval '1 us', ended_at, outcome, status, cause, address,
+        request_timestamp, request_signature, request_webhook_signature, response_head,
+        decode(response_body, 'hex'), response_truncated
+      from held
+    ), paused as (
+      update endpoints set paused_at = now(), pause_reason = 'The endpoint answered 410 Gone',
+        updated_at = now()
+      where no = any(array(select endpoint_no from held where outcome = 'gone'))
+        and paused_at is null
+      returning no
+    ), revised as (
+      update fleet set revision = revision + 1 where exists (select from paused)
+    )
+    select h.id as uuid, h.final as status,
+      case when exists (select from paused) then pg_notify('bookme_webhooks', 'fleet') end
+    from held h`;
+}
+
+function waitOf(decision: Decision): number {
+  return decision.verdict === "retry" ? decision.wait_ms : 0;
+}
+
+function hexOf(bytes: Uint8Array | undefined): string | null {
+  if (bytes === undefined || bytes.length === 0) return null;
+  let text = "";
+  for (const byte of bytes) text += HEX[byte];
+  return text;
+}
+const HEX = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, "0"));
+
+/** Gives leased deliveries back as they were: nothing was sent, so no attempt is recorded. */
+export async function release(
+  sql: Sql,
+  leases: readonly Pick<Lease, "uuid" | "token">[],
+): Promise<void> {
+  await sql`
+    update pending_deliveries p set leased_until = null
+    from unnest(
+      ${literal(leases.map((l) => l.uuid))}::uuid[],
+      ${literal(leases.map((l) => l.token))}::int[]
+    ) as l (id, token)
+    where p.id = l.id and p.token = l.token`;
+}
+
+// The endpoints that have pending deliveries, by skipping through the index: a millisecond, however
+// many deliveries there are.
+const ENDPOINTS_WITH_PENDING = `
+  with recursive e (no) as (
+    (select endpoint_no from pending_deliveries order by endpoint_no limit 1)
+    union all
+    select (select p.endpoint_no from pending_deliveries p
+            where p.endpoint_no > e.no order by p.endpoint_no limit 1)
+    from e where e.no is not null
+  )`;
+
+/** What the dispatcher asks once a second. */
+export interface Overview {
+  /** Endpoints that have something due which nobody has claimed. */
+  readonly due: readonly number[];
+  /** The database's clock, in milliseconds since 1970. */
+  readonly now_ms: number;
+  /** The fleet's revision. */
+  readonly revision: string;
+}
+
+/** Which endpoints have something due, what time it is, and whether the endpoints have changed. */
+export async function overview(sql: Sql): Promise<Overview> {
+  const [row] = await sql<{ due: number[]; now_ms: number; revision: string }[]>`
+    ${sql.unsafe(ENDPOINTS_WITH_PENDING)}
+    select coalesce((
+        select json_agg(e.no) from e where e.no is not null and exists (
+          select from pending_deliveries p
+          where p.endpoint_no = e.no and p.due_at <= now() and p.leased_until is null)
+      ), '[]') as due,
+      (extract(epoch from now()) * 1000)::float8 as now_ms,
+      (select revision from fleet) as revision`;
+  if (row === undefined) throw new Error("The overview of the queue came back empty");
+  return row;
+}
+
+/**
+ * Leases that have run out, at most `limit`. Looks at the first `depth` due deliveries of each
+ * endpoint: what was claimed was the first due then, and comes to the front again as others leave.
+ */
+export async function findExpired(sql: Sql, depth: number, limit: number): Promise<Lease[]> {
+  return await sql<Lease[]>`
+    ${sql.unsafe(ENDPOINTS_WITH_PENDING)}
+    select p.id as uuid, p.token, p.endpoint_no, p.attempts, p.counted, p.interruptions
+    from e cross join lateral (
+      select * from pending_deliveries q
+      where q.endpoint_no = e.no and q.due_at <= now()
+      order by q.due_at limit ${depth}
+    ) p
+    where p.leased_until < now()
+    limit ${limit}`;
+}
+
+/**
+ * Fails deliveries that are due although they have had all their attempts (the policy became
+ * shorter meanwhile). Answers how many.
+ */
+export async function failExhausted(sql: Sql, depth: number, limit: number): Promise<number> {
+  const rows = await sql`
+    ${sql.unsafe(ENDPOINTS_WITH_PENDING)}
+    , exhausted as materialized (
+      select p.id from e
+      join endpoints n on n.no = e.no
+      cross join lateral (
+        select * from pending_deliveries q
+        where q.endpoint_no = e.no and q.due_at <= now()
+        order by q.due_at limit ${depth}
+      ) p
+      where p.leased_until is null and p.counted >= jsonb_array_length(n.settings -> 'retry_ms')
+      limit ${limit}
+    ), removed as (
+      delete from pending_deliveries
+      where id = any(array(select id from exhausted)) and leased_until is null
+      returning *
+    )
+    insert into ended_deliveries (id, event_id, endpoint_no, created_at, ended_at, status, token,
+      attempts, last_outcome, last_status, last_attempt_at)
+    select id, event_id, endpoint_no, created_at, now(), 'failed', token, attempts, last_outcome,
+      last_status, last_attempt_at
+    from removed
+    returning 1`;
+  return rows.length;
+}
+
+/**
+ * Cancels up to `limit` pending deliveries of retired endpoints, and answers how many were found.
+ * One that is being sent is marked, and ends with its attempt.
+ */
+export async function cancelRetired(sql: Sql, limit: number): Promise<number> {
+  const [row] = await sql<{ found: number }[]>`
+    with chosen as materialized (
+      select p.id, p.leased_until is not null as leased,
+        'The endpoint was retired'::text as reason
+      from endpoints n
+      cross join lateral (
+        select * from pending_deliveries q
+        where q.endpoint_no = n.no and q.cancel_reason is null
+        limit ${limit} for update skip locked
+      ) p
+      where n.retired_at is not null
+      limit ${limit}
+    ), ${sql.unsafe(CANCEL_CHOSEN)}
+    select count(*)::int as found from chosen`;
+  return row?.found ?? 0;
+}
+
+/** Cancels pending deliveries, and answers the UUIDs of those that were pending. */
+export async function cancel(
+  sql: Sql,
+  uuids: readonly string[],
+  reason: string,
+): Promise<string[]> {
+  const rows = await sql<{ uuid: string }[]>`
+    with chosen as materialized (
+      select p.id, p.leased_until is not null as leased, ${reason}::text as reason
+      from pending_deliveries p
+      where p.id = any(${literal(uuids)}::uuid[])
+      for update
+    ), ${sql.unsafe(CANCEL_CHOSEN)}
+    select id as uuid from chosen`;
+  return rows.map((row) => row.uuid);
+}
+
+const CANCEL_CHOSEN = `
+  marked as (
+    update pending_deliveries p set cancel_reason = c.reason
+    from chosen c where p.id = c.id and c.leased
+  ), removed as (
+    delete from pending_deliveries where id = any(array(select id from chosen where not leased))
+    returning *
+  ), ended as (
+    insert into ended_deliveries (id, event_id, endpoint_no, created_at, ended_at, status, reason,
+      token, attempts, last_outcome, last_status, last_attempt_at)
+    select r.id, r.event_id, r.endpoint_no, r.created_at, now(), 'cancelled', c.reason,
+      r.token, r.attempts, r.last_outcome, r.last_status, r.last_attempt_at
+    from removed r join chosen c on c.id = r.id
+  )`;
+
+/**
+ * Begins a new round of attempts, at once, for deliveries that have ended, and makes pending ones that
+ * wait due now. Answers the UUIDs of those it did it for: not those being sent, not of retired
+ * endpoints.
+ */
+export async function retryNow(db: Database, uuids: readonly string[]): Promise<string[]> {
+  const rows = await db.admin<{ uuid: string }[]>`
+    with hastened as (
+      update pending_deliveries set due_at = now()
+      where id = any(${literal(uuids)}::uuid[]) and leased_until is null and due_at > now()
+        and cancel_reason is null
+      returning id, endpoint_no
+    ), back as (
+      delete from ended_deliveries d using endpoints n
+      where d.id = any(${literal(uuids)}::uuid[]) and n.no = d.endpoint_no and n.retired_at is null
+      returning d.*
+    ), owed as (
+      insert into pending_deliveries (id, event_id, endpoint_no, created_at, due_at, token, attempts,
+        last_outcome, last_status, last_attempt_at)
+      select id, event_id, endpoint_no, created_at, now(), token, attempts, last_outcome, last_status,
+        last_attempt_at
+      from back
+      returning id, endpoint_no
+    ), due as (
+      select * from hastened union all select * from owed
+    ), told as materialized (
+      select pg_notify('bookme_webhooks', string_agg(distinct endpoint_no::text, ','))
+      from due having count(*) > 0
+    )
+    select due.id as uuid from due left join told on true`;
+  return rows.map((row) => row.uuid);
+}

@@ -1,0 +1,172 @@
+import { Buffer } from "node:buffer";
+import { fsyncSync } from "node:fs";
+import { Duplex } from "node:stream";
+import type { PGlite } from "@electric-sql/pglite";
+import { AppError } from "../core/errors.ts";
+
+/** PostgreSQL inside this process, on one directory that no other process may open. */
+export interface Embedded {
+  /** A socket that speaks the PostgreSQL protocol; there is one session, so one at a time. */
+  connect(): Duplex;
+  close(): Promise<void>;
+}
+
+/**
+ * Opens (or makes) the embedded database in `directory`. Throws an `AppError` where another process
+ * holds the directory, naming its PID.
+ */
+export async function openEmbedded(directory: string): Promise<Embedded> {
+  const lock = await lockDirectory(directory);
+  try {
+    const db = await openCluster(directory);
+    return {
+      connect: () => sessionSocket(db),
+      async close() {
+        await db.close();
+        lock.close();
+      },
+    };
+  } catch (error) {
+    lock.close();
+    throw error;
+  }
+}
+
+// PGlite corrupts a directory that two processes open, silently: the lock is ours to hold. The file
+// stays behind, because removing it would let a third process lock a new one of the same name.
+async function lockDirectory(directory: string): Promise<Deno.FsFile> {
+  Deno.mkdirSync(directory, { recursive: true, mode: 0o700 });
+  Deno.chmodSync(directory, 0o700);
+  const path = `${directory}/lock`;
+  const file = Deno.openSync(path, { read: true, write: true, create: true, mode: 0o600 });
+  if (!await tryLock(file)) {
+    const pid = Deno.readTextFileSync(path).trim();
+    file.close();
+    throw new AppError(
+      "conflict",
+      `The database directory ${directory} is in use by process ${pid === "" ? "unknown" : pid}; ` +
+        "stop that one first, or set another database.directory",
+    );
+  }
+  file.truncateSync(0);
+  file.writeSync(new TextEncoder().encode(`${Deno.pid}\n`));
+  return file;
+}
+
+async function tryLock(file: Deno.FsFile): Promise<boolean> {
+  // Deno 2.6 has only the lock that waits: there, half a second without it means taken.
+  const { tryLockSync } = file as unknown as { tryLockSync?: (exclusive: boolean) => boolean };
+  if (tryLockSync !== undefined) return tryLockSync.call(file, true);
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const late = new Promise<boolean>((resolve) => timer = setTimeout(resolve, 500, false));
+  const got = await Promise.race([file.lock(true).then(() => true), late]);
+  clearTimeout(timer);
+  return got;
+}
+
+const CLUSTER = "postgres";
+const UNFINISHED = "postgres.new";
+
+async function openCluster(directory: string): Promise<PGlite> {
+  // Imported here, because a daemon on a PostgreSQL server must not pay for it.
+  const { PGlite } = await import("@electric-sql/pglite");
+  const cluster = `${directory}/${CLUSTER}`;
+  if (!exists(cluster)) {
+    // Made aside and renamed: a crash in the middle leaves nothing that looks like a database.
+    const aside = `${directory}/${UNFINISHED}`;
+    if (exists(aside)) Deno.removeSync(aside, { recursive: true });
+    const fresh = await PGlite.create({ dataDir: aside });
+    await fresh.close();
+    Deno.renameSync(aside, cluster);
+  }
+  return await PGlite.create({ fs: await durableFs(cluster), startParams: startParams() });
+}
+
+function exists(path: string): boolean {
+  try {
+    Deno.statSync(path);
+    return true;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return false;
+    throw error;
+  }
+}
+
+// PGlite runs without fsync; a power cut would then cost acknowledged events. Its file system has no
+// fsync operation, so it gets one here.
+async function durableFs(cluster: string) {
+  const { NodeFS } = await import("@electric-sql/pglite/nodefs");
+  type Init = InstanceType<typeof NodeFS>["init"];
+  class DurableFS extends NodeFS {
+    override async init(...args: Parameters<Init>): ReturnType<Init> {
+      const { emscriptenOpts } = await super.init(...args);
+      const addFsync = (module: unknown) => {
+        const { NODEFS } = module as {
+          NODEFS: { stream_ops: { fsync?: (stream: { nfd: number }) => number } };
+        };
+        NODEFS.stream_ops.fsync = (stream) => {
+          fsyncSync(stream.nfd);
+          return 0;
+        };
+      };
+      return {
+        emscriptenOpts: { ...emscriptenOpts, preRun: [...preRuns(emscriptenOpts), addFsync] },
+      };
+    }
+  }
+  return new DurableFS(cluster);
+}
+
+function preRuns(options: { preRun?: unknown }): ((module: unknown) => void)[] {
+  const { preRun } = options;
+  if (preRun === undefined) return [];
+  return (Array.isArray(preRun) ? preRun : [preRun]) as ((module: unknown) => void)[];
+}
+
+// PGlite's own parameters without -F (which turns fsync off).
+function startParams(): string[] {
+  const settings = {
+    search_path: "public",
+    exit_on_error: "false",
+    log_checkpoints: "false",
+    max_worker_processes: "0",
+    max_parallel_workers: "0",
+    max_parallel_workers_per_gather: "0",
+    max_parallel_maintenance_workers: "0",
+    io_method: "sync",
+    wal_sync_method: "fsync",
+    jit: "off",
+    plan_cache_mode: "force_generic_plan",
+  };
+  return [
+    "--single",
+    "-O",
+    "-j",
+    ...Object.entries(settings).flatMap(([name, value]) => ["-c", `${name}=${value}`]),
+  ];
+}
+
+function sessionSocket(db: PGlite): Duplex {
+  const socket = new Duplex({
+    read() {},
+    write(chunk: Buffer, _encoding, done) {
+      // Not at once: postgres.js forgets what it is asked to write while it is writing.
+      queueMicrotask(() => {
+        const bytes = new Uint8Array(chunk.buffer, chunk.byteOffset, chunk.length);
+        db.execProtocolRawStream(bytes, {
+          syncToFs: false,
+          onRawData: (answer) => void socket.push(Buffer.from(answer)),
+        }).then(() => done(), done);
+      });
+    },
+    final(done) {
+      done();
+      socket.destroy();
+    },
+  });
+  // postgres.js says goodbye only to a socket whose readyState is "open", as net.Socket has it.
+  Object.defineProperty(socket, "readyState", {
+    get: () => socket.destroyed ? "closed" : "open",
+  });
+  return socket;
+}

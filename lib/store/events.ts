@@ -1,0 +1,152 @@
+import type { Sql } from "postgres";
+import type { Database } from "./database.ts";
+import { literal, texts } from "./arrays.ts";
+
+/** An event as it is stored. */
+export interface NewEvent {
+  /** Made by `makeEventIds`. */
+  readonly uuid: string;
+  readonly type: string;
+  readonly business: string | null;
+  readonly subject: string | null;
+  readonly confirmation: string | null;
+  readonly test: boolean;
+  /** What makes a repetition known, and the SHA-256 (hex) of what was posted under it; both or none. */
+  readonly key: string | null;
+  readonly digest: string | null;
+  readonly payload: string;
+}
+
+/** A delivery that a new event is owed as. */
+export interface NewDelivery {
+  readonly uuid: string;
+  readonly event_uuid: string;
+  readonly endpoint_no: number;
+  /** The wait before the first attempt, in milliseconds. */
+  readonly wait_ms: number;
+  /** Whether it is stored as claimed by this process already, under the token 1. */
+  readonly leased: boolean;
+}
+
+/** What became of a batch: stored whole, or not at all. */
+export type Stored =
+  | "stored"
+  /** The endpoints have changed since the batch was matched: match again. */
+  | "stale"
+  /** At least one key is known already: look them up. */
+  | "repeated";
+
+const UNIQUE_VIOLATION = "23505";
+
+/**
+ * Stores events and their deliveries in one statement, and so in one transaction, durable when it
+ * answers. All or none: with a stale revision or a known key nothing is stored. Other processes are
+ * told which endpoints have something due that is not leased here.
+ */
+export async function storeEvents(
+  db: Database,
+  events: readonly NewEvent[],
+  deliveries: readonly NewDelivery[],
+  revision: string,
+  lease_ms: number,
+): Promise<Stored> {
+  const waiting = [...new Set(deliveries.filter((d) => !d.leased).map((d) => d.endpoint_no))];
+  const news = db.kind === "server" && waiting.length > 0 ? wakeUp(waiting) : "";
+  try {
+    const rows = await db.ingest`
+      with gate as materialized (
+        select from fleet where revision = ${revision}
+      ), stored as (
+        insert into events
+          (id, type, business, subject, confirmation, test, key, digest, payload, received_at)
+        select e.*, now() from gate, unnest(
+          ${literal(events.map((e) => e.uuid))}::uuid[],
+          string_to_array(${texts(events.map((e) => e.type))}, chr(30), ''),
+          string_to_array(${texts(events.map((e) => e.business))}, chr(30), ''),
+          string_to_array(${texts(events.map((e) => e.subject))}, chr(30), ''),
+          string_to_array(${texts(events.map((e) => e.confirmation))}, chr(30), ''),
+          ${literal(events.map((e) => e.test))}::boolean[],
+          string_to_array(${texts(events.map((e) => e.key))}, chr(30), ''),
+          string_to_array(${texts(events.map((e) => e.digest))}, chr(30), ''),
+          string_to_array(${texts(events.map((e) => e.payload))}, chr(30), '')
+        ) as e
+      ), owed as (
+        insert into pending_deliveries
+          (id, event_id, endpoint_no, created_at, due_at, leased_until, token)
+        select d.id, d.event_id, d.endpoint_no, now(), now() + d.wait_ms * interval '1 ms',
+          case when d.leased then now() + ${lease_ms}::int * interval '1 ms' end, d.leased::int
+        from gate, unnest(
+          ${literal(deliveries.map((d) => d.uuid))}::uuid[],
+          ${literal(deliveries.map((d) => d.event_uuid))}::uuid[],
+          ${literal(deliveries.map((d) => d.endpoint_no))}::int[],
+          ${literal(deliveries.map((d) => d.wait_ms))}::bigint[],
+          ${literal(deliveries.map((d) => d.leased))}::boolean[]
+        ) as d (id, event_id, endpoint_no, wait_ms, leased)
+      )
+      select case when ${news} <> '' then pg_notify('bookme_webhooks', ${news}) end from gate`;
+    return rows.length === 0 ? "stale" : "stored";
+  } catch (error) {
+    if ((error as { code?: string }).code === UNIQUE_VIOLATION) return "repeated";
+    throw error;
+  }
+}
+
+// A notification holds 8,000 bytes; more endpoints than fit are "all of them".
+function wakeUp(endpoint_nos: readonly number[]): string {
+  return endpoint_nos.length > 500 ? "all" : endpoint_nos.join(",");
+}
+
+/** An event that was stored under a key before. */
+export interface KnownEvent {
+  readonly uuid: string;
+  readonly key: string;
+  readonly digest: string;
+  /** How many deliveries it was owed as. */
+  readonly deliveries: number;
+}
+
+/** The events stored under any of the keys. */
+export async function findByKeys(sql: Sql, keys: readonly string[]): Promise<KnownEvent[]> {
+  return await sql<KnownEvent[]>`
+    select e.id as uuid, e.key, e.digest,
+      (select count(*) from pending_deliveries p where p.id between e.id and last_of(e.id))::int +
+      (select count(*) from ended_deliveries d where d.id between e.id and last_of(e.id))::int
+        as deliveries
+    from events e
+    where e.key = any(string_to_array(${texts(keys)}, chr(30), ''))`;
+}
+
+/**
+ * Removes up to `limit` events older than `age_ms` that are owed to nobody any more, with their ended
+ * deliveries and attempts. Answers how many.
+ */
+export async function purgeEvents(sql: Sql, age_ms: number, limit: number): Promise<number> {
+  const [row] = await sql<{ purged: number }[]>`
+    with old as materialized (
+      select e.id from events e
+      where e.received_at < now() - ${age_ms}::bigint * interval '1 ms'
+        and not exists (
+          select from pending_deliveries p where p.id between e.id and last_of(e.id))
+      order by e.id limit ${limit} for update skip locked
+    ), forgotten as (
+      delete from attempts a using old where a.delivery_id between old.id and last_of(old.id)
+    ), ended as (
+      delete from ended_deliveries d using old where d.id between old.id and last_of(old.id)
+    ), gone as (
+      delete from events where id = any(array(select id from old)) returning 1
+    )
+    select count(*)::int as purged from gone`;
+  return row?.purged ?? 0;
+}
+
+/** Removes up to `limit` attempts that ended longer than `age_ms` ago, of deliveries that ended. */
+export async function purgeAttempts(sql: Sql, age_ms: number, limit: number): Promise<number> {
+  const rows = await sql`
+    delete from attempts where ctid = any(array(
+      select a.ctid from attempts a
+      where a.ended_at < now() - ${age_ms}::bigint * interval '1 ms'
+        and not exists (select from pending_deliveries p where p.id = a.delivery_id)
+      limit ${limit}))
+    returning 1`;
+  return rows.length;
+}

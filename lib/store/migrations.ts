@@ -1,0 +1,99 @@
+import type { Sql } from "postgres";
+import { AppError } from "../core/errors.ts";
+import init from "../../migrations/0001_init.sql" with { type: "text" };
+
+/** In order, forward only; the text of one that has been released is never edited. */
+const MIGRATIONS: readonly { readonly name: string; readonly sql: string }[] = [
+  { name: "0001_init", sql: init },
+];
+
+// Any number that nobody else is likely to lock: "bookme" in ASCII.
+const LOCK = 0x626f6f6b6d65;
+const ALREADY_APPLIED = "BW001";
+
+/**
+ * Brings the database to this program's schema and answers the names of what was applied. Any number
+ * of processes may do it at once. Each migration is one batch with its own transaction and lock: a
+ * crash leaves it applied or not, and postgres.js is never asked for a transaction (its own are not
+ * safe when a connection drops). Throws an `AppError` where the schema is newer than the program.
+ */
+export async function migrate(sql: Sql): Promise<string[]> {
+  await checkServer(sql);
+  // The lock: "if not exists" is not safe against a twin that creates it at the same moment.
+  await batch(
+    sql,
+    `create table if not exists migrations (
+       version integer primary key, name text not null, applied_at timestamptz not null default now())`,
+  );
+  const [row] = await sql<{ newest: number }[]>`
+    select coalesce(max(version), 0) as newest from migrations`;
+  const newest = row?.newest ?? 0;
+  if (newest > MIGRATIONS.length) {
+    throw new AppError(
+      "conflict",
+      `The database has schema version ${newest}, and this program knows versions up to ` +
+        `${MIGRATIONS.length}; start the newer program that made it`,
+    );
+  }
+  const applied: string[] = [];
+  for (let version = newest + 1; version <= MIGRATIONS.length; version++) {
+    const migration = MIGRATIONS[version - 1];
+    if (migration === undefined) break;
+    if (await apply(sql, version, migration)) applied.push(migration.name);
+  }
+  return applied;
+}
+
+async function checkServer(sql: Sql): Promise<void> {
+  const [row] = await sql<{ version: number; encoding: string }[]>`
+    select current_setting('server_version_num')::int as version,
+           current_setting('server_encoding') as encoding`;
+  if (row === undefined) throw new Error("The server does not tell its version");
+  if (row.version < 150_000) {
+    throw new AppError(
+      "conflict",
+      `The server is PostgreSQL ${
+        Math.floor(row.version / 10_000)
+      }; versions 15 and later are supported`,
+    );
+  }
+  if (row.encoding !== "UTF8") {
+    throw new AppError(
+      "conflict",
+      `The database has the encoding ${row.encoding}; create it with: createdb -E UTF8 -T template0`,
+    );
+  }
+}
+
+async function apply(
+  sql: Sql,
+  version: number,
+  migration: { readonly name: string; readonly sql: string },
+): Promise<boolean> {
+  try {
+    await batch(
+      sql,
+      `do $$ begin
+         if exists (select from migrations where version = ${version}) then
+           raise exception 'applied by another process' using errcode = '${ALREADY_APPLIED}';
+         end if;
+       end $$;
+       ${migration.sql};
+       insert into migrations (version, name) values (${version}, '${migration.name}')`,
+    );
+    return true;
+  } catch (error) {
+    if ((error as { code?: string }).code === ALREADY_APPLIED) return false;
+    throw error;
+  }
+}
+
+async function batch(sql: Sql, statements: string): Promise<void> {
+  try {
+    await sql.unsafe(`begin; select pg_advisory_xact_lock(${LOCK}); ${statements}; commit`)
+      .simple();
+  } catch (error) {
+    await sql.unsafe("rollback").simple().catch(() => {});
+    throw error;
+  }
+}

@@ -1,0 +1,149 @@
+-- The whole state of bookme-webhooks. A delivery that has not ended lives in pending_deliveries,
+-- which stays small and is the only table that is claimed from; when it ends it moves, in one
+-- statement, to ended_deliveries. Attempts are only ever added.
+
+create table fleet (
+  singleton boolean primary key default true check (singleton),
+  -- Grows with every change to an endpoint. An event is stored only by a daemon that has matched it
+  -- against this very revision, so that no endpoint is missed while several daemons run.
+  revision bigint not null
+);
+insert into fleet (revision) values (1);
+
+create table endpoints (
+  no integer generated always as identity primary key,
+  id text not null unique,
+  source text not null check (source in ('file', 'api')),
+  url text not null,
+  events text[] not null check (cardinality(events) > 0),
+  businesses text[],
+  -- timeout_ms, retry_ms, concurrency, rate_limit_per_s, unsigned, description, headers (names only)
+  settings jsonb not null,
+  -- Secrets and header values of an endpoint made through the API, AES-256-GCM under a key that is
+  -- not in the database. Those of the file's endpoints are never stored.
+  sealed bytea check (sealed is null or source = 'api'),
+  version integer not null default 1,
+  paused_at timestamptz,
+  pause_reason text check ((pause_reason is null) = (paused_at is null)),
+  retired_at timestamptz,
+  created_at timestamptz not null default now(),
+  updated_at timestamptz not null default now()
+);
+
+-- What a version of an endpoint sent to, so that an old attempt can be shown as it was.
+create table endpoint_versions (
+  endpoint_no integer not null references endpoints (no),
+  version integer not null,
+  url text not null,
+  -- Names only: values may be credentials.
+  headers jsonb not null,
+  created_at timestamptz not null default now(),
+  primary key (endpoint_no, version)
+);
+
+create table events (
+  id uuid primary key,
+  type text not null,
+  business text,
+  subject text,
+  confirmation text,
+  test boolean not null default false,
+  -- `id` of the body or the Idempotency-Key header, and the SHA-256 of the bytes posted under it.
+  key text,
+  digest text check ((digest is null) = (key is null)),
+  received_at timestamptz not null,
+  -- The posted bytes: JSON is UTF-8 without control characters, so text keeps each of them. Never
+  -- jsonb, which reorders keys, drops duplicates and refuses \u0000.
+  payload text not null
+);
+create unique index events_key on events (key) where key is not null;
+create index events_confirmation on events (confirmation) where confirmation is not null;
+create index events_business on events (business, id) where business is not null;
+
+create table pending_deliveries (
+  -- The event's id with the endpoint's number in its last 32 bits.
+  id uuid primary key,
+  event_id uuid not null,
+  endpoint_no integer not null,
+  created_at timestamptz not null,
+  due_at timestamptz not null,
+  -- In no index, and the pages are half empty: leasing is a HOT update.
+  leased_until timestamptz,
+  -- The fencing token: each claim and each expiry raises it, and nothing is written under an old one.
+  token integer not null default 0 check (token >= 0),
+  attempts smallint not null default 0 check (attempts >= 0),
+  counted smallint not null default 0 check (counted >= 0 and counted <= attempts),
+  interruptions smallint not null default 0 check (interruptions >= 0),
+  last_outcome text,
+  last_status smallint,
+  last_attempt_at timestamptz,
+  -- Set when it was cancelled while an attempt was under way; that attempt is its last.
+  cancel_reason text
+) with (
+  fillfactor = 50,
+  autovacuum_vacuum_scale_factor = 0.01,
+  autovacuum_vacuum_threshold = 5000,
+  autovacuum_vacuum_cost_delay = 0,
+  autovacuum_vacuum_insert_scale_factor = 0.2
+);
+create index pending_deliveries_due on pending_deliveries (endpoint_no, due_at);
+
+create table ended_deliveries (
+  id uuid primary key,
+  event_id uuid not null,
+  endpoint_no integer not null,
+  created_at timestamptz not null,
+  ended_at timestamptz not null,
+  status text not null check (status in ('delivered', 'failed', 'cancelled')),
+  -- Why it was cancelled; null otherwise.
+  reason text check ((reason is not null) = (status = 'cancelled')),
+  -- Kept, so that a retry by hand goes on counting and no token is ever used twice.
+  token integer not null,
+  attempts smallint not null check (attempts >= 0),
+  last_outcome text,
+  last_status smallint,
+  last_attempt_at timestamptz,
+  check (status <> 'delivered' or last_outcome = 'delivered')
+);
+create index ended_deliveries_endpoint on ended_deliveries (endpoint_no, id);
+create index ended_deliveries_failed on ended_deliveries (endpoint_no, id) where status = 'failed';
+create index ended_deliveries_unhappy on ended_deliveries (id) where status <> 'delivered';
+
+create table attempts (
+  delivery_id uuid not null,
+  number smallint not null check (number > 0),
+  id uuid not null,
+  endpoint_no integer not null,
+  endpoint_version integer not null,
+  -- Both by the database's clock, whatever the daemon's says.
+  started_at timestamptz not null,
+  ended_at timestamptz not null check (ended_at >= started_at),
+  outcome text not null,
+  status smallint,
+  cause text,
+  address text,
+  -- What differs from one request to the next; the rest follows from the event and the version.
+  request_timestamp bigint,
+  request_signature text,
+  request_webhook_signature text,
+  response_head text,
+  response_body bytea,
+  response_truncated boolean not null default false,
+  primary key (delivery_id, number)
+);
+create index attempts_ended on attempts using brin (ended_at);
+
+create table audit (
+  id bigint generated always as identity primary key,
+  at timestamptz not null default now(),
+  actor text not null,
+  address text,
+  action text not null,
+  object text not null,
+  before jsonb,
+  after jsonb
+);
+
+-- The last id that a delivery of the event can have (see pending_deliveries.id).
+create function last_of(event uuid) returns uuid language sql immutable strict parallel safe
+  return (left(event::text, 28) || 'ffffffff')::uuid;

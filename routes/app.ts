@@ -1,0 +1,23 @@
+import { Hono } from "hono";
+import { AppError } from "../lib/core/errors.ts";
+import { apiRoutes } from "./api.ts";
+import type { Env, RouteContext } from "./context.ts";
+import { healthRoutes } from "./health.ts";
+import { ingestRoutes } from "./ingest.ts";
+import { toProblem } from "./problem.ts";
+
+/** Everything that the daemon answers over HTTP. */
+export function makeApp(ctx: RouteContext): Hono<Env> {
+  const app = new Hono<Env>();
+  app.onError((error) => toProblem(error, ctx.log));
+  app.notFound((c) =>
+    toProblem(
+      new AppError("not_found", `There is nothing at ${c.req.method} ${c.req.path}`),
+      ctx.log,
+    )
+  );
+  app.route("/ingest", ingestRoutes(ctx));
+  app.route("/api", apiRoutes(ctx));
+  app.route("/", healthRoutes(ctx));
+  return app;
+}
