@@ -23,6 +23,9 @@ create table endpoints (
   -- not in the database. Those of the file's endpoints are never stored.
   sealed bytea check (sealed is null or source = 'api'),
   version integer not null default 1,
+  -- With a rate limit: the earliest moment of its next attempt. Whoever claims for the endpoint moves
+  -- it on, under a lock on this row, so that the limit holds whatever the number of daemons.
+  next_send_at timestamptz not null default '-infinity',
   paused_at timestamptz,
   pause_reason text check ((pause_reason is null) = (paused_at is null)),
   retired_at timestamptz,
@@ -147,3 +150,15 @@ create table audit (
 -- The last id that a delivery of the event can have (see pending_deliveries.id).
 create function last_of(event uuid) returns uuid language sql immutable strict parallel safe
   return (left(event::text, 28) || 'ffffffff')::uuid;
+
+-- How many deliveries of an endpoint are leased. What is leased was the first due, so it is among the
+-- first. Volatile: it must see what others committed after the calling statement began, which holds
+-- the endpoint's row, so that nobody else leases meanwhile.
+create function leased_count(endpoint integer, depth integer) returns bigint
+  language plpgsql volatile as $$
+  begin
+    return (select count(*) from (
+      select p.leased_until from pending_deliveries p
+      where p.endpoint_no = endpoint and p.due_at <= now() order by p.due_at limit depth
+    ) head where head.leased_until is not null);
+  end $$;

@@ -670,6 +670,10 @@ Deno.test("parseIngest() bounds what it lists", () => {
   const many = refusal(encode(withData("service.updated", some)));
   assert.equal(many.detail.errors?.length, MAX_MISTAKES);
   assert.match(many.message, /and 1999 more/);
+  // Three mistakes each: after the 334th event there is no more to list.
+  const batch = refusal(encode(`[${Array(MAX_EVENTS).fill("{}")}]`));
+  assert.equal(batch.detail.errors?.length, MAX_MISTAKES);
+  assert.match(batch.message, /and 1001 more/);
 });
 
 Deno.test("parseIngest() takes time in proportion to a hostile body", () => {

@@ -1,26 +1,101 @@
-import { parseArgs } from "node:util";
 import { ConfigError } from "../config/error.ts";
-import { AppError } from "../core/errors.ts";
+import { AppError, messageOf } from "../core/errors.ts";
+import { VERSION } from "../core/version.ts";
+import { check } from "./check.ts";
+import { type Command, UsageError } from "./command.ts";
+import { demo } from "./demo.ts";
+import { events } from "./events.ts";
+import { listen } from "./listen.ts";
+import { migrate } from "./migrate.ts";
+import { secret } from "./secret.ts";
 import { serve } from "./serve.ts";
+import { type Io, standardIo } from "./terminal.ts";
+import { commandHelp, didYouMean, parseCommand, PROGRAM, programHelp, usageLine } from "./usage.ts";
+import { verify } from "./verify.ts";
+
+/** Every command, in the order of the help. */
+export const COMMANDS: readonly Command[] = [
+  serve,
+  demo,
+  check,
+  migrate,
+  events,
+  listen,
+  verify,
+  secret,
+];
 
 /** Runs a command line and answers its exit code: 0 done, 1 failed, 2 wrong usage or configuration. */
-export async function run(args: readonly string[]): Promise<number> {
+export async function run(args: readonly string[], io: Io = standardIo()): Promise<number> {
+  let command: Command | undefined;
   try {
-    const { values } = parseArgs({
-      args: [...args],
-      allowPositionals: true,
-      options: { config: { type: "string", default: "config.yaml" } },
-    });
-    return await serve(values.config);
+    const { name, rest } = splitCommand(args);
+    if (name === undefined && rest.some((arg) => arg === "--version" || arg === "-V")) {
+      io.out(`${PROGRAM} ${VERSION}`);
+      return 0;
+    }
+    if (name === "help" || (name === undefined && rest.some((arg) => /^(--help|-h)$/.test(arg)))) {
+      io.out(
+        rest[0] === undefined || name === undefined
+          ? programHelp(COMMANDS)
+          : commandHelp(find(rest[0])),
+      );
+      return 0;
+    }
+    command = find(name ?? "serve");
+    const parsed = parseCommand(command, rest);
+    if (!parsed.help) return await command.run({ io, ...parsed });
+    io.out(commandHelp(command));
+    return 0;
   } catch (error) {
-    if (error instanceof ConfigError) {
-      console.error(error.message);
-      return 2;
-    }
-    if (error instanceof AppError) {
-      console.error(error.message);
-      return 1;
-    }
-    throw error;
+    return await report(error, command, io);
   }
+}
+
+// `--config FILE` may also stand before the command.
+function splitCommand(args: readonly string[]): { name?: string; rest: readonly string[] } {
+  const at = /^(--config|-c)$/.test(args[0] ?? "") ? 2 : args[0]?.startsWith("--config=") ? 1 : 0;
+  const name = args[at];
+  if (name === undefined || name.startsWith("-")) return { rest: args };
+  return { name, rest: [...args.slice(0, at), ...args.slice(at + 1)] };
+}
+
+function find(name: string): Command {
+  const command = COMMANDS.find((one) => one.name === name);
+  if (command !== undefined) return command;
+  const near = didYouMean(name, COMMANDS.map((one) => one.name));
+  throw new UsageError(`Unknown command ${JSON.stringify(name)}${near}`);
+}
+
+async function report(error: unknown, command: Command | undefined, io: Io): Promise<number> {
+  if (error instanceof UsageError) {
+    const help = command === undefined ? `${PROGRAM} --help` : `${PROGRAM} ${command.name} --help`;
+    io.err(error.message);
+    io.err(`${usageLine(command)}    (${help} explains)`);
+    return 2;
+  }
+  if (error instanceof ConfigError) {
+    io.err(error.message);
+    return 2;
+  }
+  const message = error instanceof AppError ? error.message : await outsideFault(error);
+  if (message !== undefined) {
+    io.err(message);
+    return 1;
+  }
+  const debug = (io.env("BOOKME_DEBUG") ?? "") !== "";
+  io.err(`${messageOf(error)} (this is a bug${debug ? "" : "; BOOKME_DEBUG=1 shows where"})`);
+  if (debug && error instanceof Error && error.stack !== undefined) io.err(error.stack);
+  return 1;
+}
+
+/** What the database or the operating system refused, in words; undefined for anything else. */
+async function outsideFault(error: unknown): Promise<string | undefined> {
+  const { isOutage } = await import("../store/database.ts");
+  if (isOutage(error) || (error instanceof Error && error.name === "PostgresError")) {
+    return `The database cannot be used: ${messageOf(error)}; check the database section of the ` +
+      "configuration, and that the server runs";
+  }
+  const kinds = [Deno.errors.PermissionDenied, Deno.errors.NotCapable, Deno.errors.NotFound];
+  return kinds.some((kind) => error instanceof kind) ? messageOf(error) : undefined;
 }

@@ -1,16 +1,26 @@
 import { loadConfig } from "../config/load.ts";
-import { start } from "../daemon.ts";
 import { standardLog } from "../observe/log.ts";
+import { command, CONFIG } from "./command.ts";
+import { onStop } from "./terminal.ts";
 
-/** Runs the daemon until it is told to stop. Answers the exit code. */
-export async function serve(config_path: string): Promise<number> {
-  const log = standardLog();
-  const daemon = await start(loadConfig(config_path, (name) => Deno.env.get(name)), log);
-  const stop = () => void daemon.stop();
-  Deno.addSignalListener("SIGTERM", stop);
-  Deno.addSignalListener("SIGINT", stop);
-  await daemon.stopped;
-  Deno.removeSignalListener("SIGTERM", stop);
-  Deno.removeSignalListener("SIGINT", stop);
-  return 0;
-}
+export const serve = command({
+  name: "serve",
+  summary: "Runs the daemon; also what happens without a command",
+  about: `Takes events in at POST /ingest and delivers them to the endpoints of the configuration.
+Logs to standard error: text on a terminal, else one JSON object per line. SIGTERM or Ctrl-C
+stops it when what is under way has finished; a second one at once.`,
+  options: { config: CONFIG },
+  examples: [
+    ["cp config.example.yaml config.yaml && bookme-webhooks", "The first start, on loopback"],
+    ["bookme-webhooks serve --config /etc/bookme-webhooks/config.yaml", "As a service"],
+  ],
+  async run({ io, values }) {
+    const config = loadConfig(values.config, io.env);
+    // Only here: the other commands need not wait for it to load.
+    const { start } = await import("../daemon.ts");
+    const daemon = await start(config, standardLog());
+    using _ = onStop(() => void daemon.stop());
+    await daemon.stopped;
+    return 0;
+  },
+});

@@ -78,8 +78,7 @@ function parseSingle(value: unknown, text: string, types: EventTypes): Parsed {
 
 function parseArray(values: readonly unknown[], text: string, types: EventTypes): Parsed {
   if (values.length > MAX_EVENTS) throw tooMany(`An array of ${values.length} events`);
-  const texts = elementsOf(text);
-  return readAll(values, (index) => texts[index] ?? "", types, "The array has no event");
+  return readAll(values, elementsOf(text), types, "The array has no event");
 }
 
 function parseLines(text: string, types: EventTypes): Parsed {
@@ -95,12 +94,12 @@ function parseLines(text: string, types: EventTypes): Parsed {
     values.push(parseJson(content, line));
     texts.push(content.trim());
   }
-  return readAll(values, (index) => texts[index] ?? "", types, "The body has no line");
+  return readAll(values, texts, types, "The body has no line");
 }
 
 function readAll(
   values: readonly unknown[],
-  textOf: (index: number) => string,
+  texts: readonly string[],
   types: EventTypes,
   none: string,
 ): Parsed {
@@ -108,7 +107,7 @@ function readAll(
   const mistakes: Mistake[] = [];
   const events: ParsedEvent[] = [];
   for (const [index, value] of values.entries()) {
-    const event = readEvent(value, textOf(index), `/${index}`, types, mistakes);
+    const event = readEvent(value, texts[index] ?? "", `/${index}`, types, mistakes);
     if (event !== undefined) events.push(event);
     if (mistakes.length >= MAX_MISTAKES) break;
   }
@@ -224,7 +223,7 @@ function identify(
 }
 
 function member(value: unknown, name: string): unknown {
-  return isObject(value) && Object.hasOwn(value, name) ? value[name] : undefined;
+  return isObject(value) ? value[name] : undefined;
 }
 
 function textOrNull(value: unknown): string | null {

@@ -1,5 +1,6 @@
 import { Buffer } from "node:buffer";
 import { createHmac, timingSafeEqual } from "node:crypto";
+import { makeHmac } from "./hmac.ts";
 import { decodeWhsec } from "./secret.ts";
 
 /** Signs bodies under one secret, in both of the forms that receivers check. */
@@ -16,13 +17,17 @@ export interface Signer {
 /** A signer for `secret`, which must have passed `secretMistake`. */
 export function makeSigner(secret: string): Signer {
   const text = Buffer.from(secret, "utf8");
-  const decoded = decodeWhsec(secret) ?? text;
+  const bookme = makeHmac(text);
+  const standard = makeHmac(decodeWhsec(secret) ?? text);
   return {
-    bookme: (body) => "sha256=" + createHmac("sha256", text).update(body).digest("hex"),
+    bookme: (body) => "sha256=" + encode(bookme.digest(body), "hex"),
     standard: (id, timestamp_s, body) =>
-      "v1," +
-      createHmac("sha256", decoded).update(`${id}.${timestamp_s}.`).update(body).digest("base64"),
+      "v1," + encode(standard.digest(Buffer.from(`${id}.${timestamp_s}.`), body), "base64"),
   };
+}
+
+function encode(bytes: Uint8Array, encoding: "hex" | "base64"): string {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString(encoding);
 }
 
 /** Whether two texts are equal, in a time that tells nothing about where they differ. */

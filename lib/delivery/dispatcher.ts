@@ -8,6 +8,7 @@ import {
   type Claimed,
   type Lease,
   overview,
+  RATE_HORIZON_MS,
   type Recorded,
   release,
   type Room,
@@ -60,6 +61,13 @@ interface Lane {
   cap: number;
   /** Whether something may be due that is not claimed yet. */
   due: boolean;
+  /**
+   * Where the next claim begins to look. A long transaction elsewhere keeps the rows of deliveries that
+   * have ended in the index; without a floor each claim would wade through all of them.
+   */
+  floor: string;
+  /** When it was last looked for from the very beginning, by `performance.now()`. */
+  swept_at: number;
 }
 
 interface Sending {
@@ -80,6 +88,10 @@ const TICK_MS = 250;
 const CLAIM_TIMEOUT_MS = 35_000;
 /** What a result needs to be recorded in: nothing is sent with less than that left of its lease. */
 const RECORD_MARGIN_MS = 10_000;
+/** How often a lane is looked through from the beginning. */
+const FLOOR_FOR_MS = 5_000;
+/** How far below the last claimed row the next claim looks: rows appear when they are committed. */
+const FLOOR_MARGIN_US = 10_000_000n;
 /** Longer waits are found by the poll. */
 const MAX_TIMED_WAKE_MS = 2_000;
 
@@ -96,6 +108,8 @@ export function makeDispatcher(
 ): Dispatcher {
   const lanes = new Map<number, Lane>();
   const active = new Set<Sending>();
+  /** Claimed, and waiting for their slot of a rate limit. */
+  const held = new Set<Claimed>();
   const timers = new Set<ReturnType<typeof setTimeout>>();
   const abort = new AbortController();
   const recorder = makeRecorder(ctx, recorded);
@@ -118,7 +132,14 @@ export function makeDispatcher(
       const lane = lanes.get(endpoint.no);
       if (lane === undefined) {
         const cap = Math.min(FIRST_CAP, capLimit(endpoint));
-        lanes.set(endpoint.no, { endpoint, in_flight: 0, cap, due: true });
+        lanes.set(endpoint.no, {
+          endpoint,
+          in_flight: 0,
+          cap,
+          due: true,
+          floor: "0",
+          swept_at: -Infinity,
+        });
       } else {
         lane.endpoint = endpoint;
         lane.cap = Math.min(lane.cap, capLimit(endpoint));
@@ -180,14 +201,29 @@ export function makeDispatcher(
       const share = Math.ceil(free / (open.length - i));
       const room = Math.min(lane.cap - lane.in_flight, share);
       free -= room;
-      rooms.push({
-        endpoint_no: lane.endpoint.no,
-        room,
-        max_attempts: lane.endpoint.retry_ms.length,
-        floor: "",
-      });
+      rooms.push(toRoom(lane, room));
     }
     return rooms;
+  }
+
+  function toRoom(lane: Lane, room: number): Room {
+    const { no, retry_ms, concurrency, rate_limit_per_s } = lane.endpoint;
+    return {
+      endpoint_no: no,
+      room,
+      max_attempts: retry_ms.length,
+      floor: floorOf(lane),
+      concurrency,
+      interval_us: rate_limit_per_s === null ? null : Math.ceil(1_000_000 / rate_limit_per_s),
+    };
+  }
+
+  function floorOf(lane: Lane): string {
+    const now = performance.now();
+    if (now - lane.swept_at < FLOOR_FOR_MS) return lane.floor;
+    lane.swept_at = now;
+    lane.floor = "0";
+    return "0";
   }
 
   function takeIn(
@@ -201,15 +237,26 @@ export function makeDispatcher(
       got.set(delivery.endpoint_no, (got.get(delivery.endpoint_no) ?? 0) + 1);
       const lane = lanes.get(delivery.endpoint_no);
       if (lane === undefined || stopping) {
-        giveBack(delivery);
+        giveBack([delivery]);
         continue;
       }
+      lane.floor = String(BigInt(delivery.due) - FLOOR_MARGIN_US);
       occupy(lane);
-      start(delivery, leased_at, lease_ms);
+      if (delivery.wait_ms < 1) start(delivery, leased_at, lease_ms);
+      else {
+        held.add(delivery);
+        later(delivery.wait_ms, () => {
+          held.delete(delivery);
+          start(delivery, leased_at, lease_ms);
+        });
+      }
     }
-    for (const { endpoint_no, room } of rooms) {
+    for (const { endpoint_no, room, interval_us } of rooms) {
       const lane = lanes.get(endpoint_no);
-      if (lane !== undefined && (got.get(endpoint_no) ?? 0) >= room) lane.due = true;
+      if (lane === undefined) continue;
+      if ((got.get(endpoint_no) ?? 0) >= room) lane.due = true;
+      // All slots of a rate limit are given out: more of them in half the time they reach ahead.
+      else if (interval_us !== null) later(RATE_HORIZON_MS / 2, () => wake([endpoint_no]));
     }
   }
 
@@ -227,7 +274,7 @@ export function makeDispatcher(
     const lane = lanes.get(claimed.endpoint_no);
     if (lane === undefined) {
       shared--;
-      giveBack(claimed);
+      giveBack([claimed]);
       return;
     }
     const sending: Sending = { lane, started_at: performance.now(), slow: false };
@@ -255,7 +302,7 @@ export function makeDispatcher(
     // A process that was frozen wakes up with claims that others may hold by now.
     if (performance.now() + endpoint.timeout_ms + RECORD_MARGIN_MS > lease_ends_at) {
       ctx.log.warn("A claim came too late to be sent", { age_ms: performance.now() - leased_at });
-      giveBack(claimed);
+      giveBack([claimed]);
       return null;
     }
     const request = sign(claimed, endpoint, ctx.clock.now());
@@ -320,8 +367,8 @@ export function makeDispatcher(
     else later(decision.wait_ms + 1, () => wake([endpoint_no]));
   }
 
-  function giveBack(lease: Lease): void {
-    release(ctx.db.engine, [lease]).catch((error) =>
+  function giveBack(leases: readonly Lease[]): void {
+    release(ctx.db.engine, leases).catch((error) =>
       ctx.log.warn("A claim could not be given back; its lease will run out", {
         cause: messageOf(error),
       })
@@ -330,7 +377,9 @@ export function makeDispatcher(
 
   async function poll(): Promise<void> {
     try {
-      const view = await within(overview(ctx.db.engine), CLAIM_TIMEOUT_MS);
+      const floors = [...lanes.values()]
+        .map((lane) => ({ endpoint_no: lane.endpoint.no, floor: floorOf(lane) }));
+      const view = await within(overview(ctx.db.engine, floors), CLAIM_TIMEOUT_MS);
       answered_at = performance.now();
       failures = 0;
       ctx.clock.sync(view.now_ms);
@@ -382,6 +431,10 @@ export function makeDispatcher(
       const lane = lanes.get(endpoint_no);
       // What was due before goes first.
       if (lane === undefined || stopping || lane.due || !canSend(lane)) return false;
+      // Its limits hold over all processes, so its deliveries are claimed.
+      if (lane.endpoint.concurrency !== null || lane.endpoint.rate_limit_per_s !== null) {
+        return false;
+      }
       if (shared >= ctx.config().delivery.concurrency) return false;
       occupy(lane);
       return true;
@@ -405,6 +458,7 @@ export function makeDispatcher(
       clearInterval(ticker);
       for (const timer of timers) clearTimeout(timer);
       await claiming;
+      if (held.size > 0) giveBack([...held]);
       const end = performance.now() + grace_ms;
       while (active.size > 0 && performance.now() < end) {
         await new Promise((resolve) => setTimeout(resolve, 10));

@@ -7,7 +7,7 @@
 import { Buffer } from "node:buffer";
 import { lookup as systemLookup } from "node:dns";
 import { connect as connectPlain, isIPv6, type Socket } from "node:net";
-import { connect as connectTls, type TLSSocket } from "node:tls";
+import { connect as connectTls } from "node:tls";
 import {
   type AddressRules,
   classifyEndpointAddress,
@@ -107,6 +107,7 @@ const TICK_MS = 25;
 /** Longest look at why a TLS handshake failed. */
 const DIAGNOSIS_MS = 2000;
 const MAX_CAUSE_CHARS = 200;
+const READ_BYTES = 64 * 1024;
 
 /** What is derived from a target once. */
 interface Route {
@@ -140,8 +141,25 @@ interface Flight {
   diagnosis: { readonly cause: string; readonly stop: AbortController } | undefined;
 }
 
+/** The socket under a connection. */
+interface Wire {
+  /** Writes all of the bytes, then calls back. */
+  readonly write: (bytes: Uint8Array, wrote: (error?: Error | null) => void) => void;
+  readonly destroy: () => void;
+}
+
+/** What a wire reports, in this order; `lost` and `closed` at any time, `closed` last and always. */
+interface WireEvents {
+  readonly connected: (peer: string | undefined, local: string | undefined) => void;
+  readonly secured: () => void;
+  readonly data: (bytes: Buffer) => void;
+  readonly ended: () => void;
+  readonly lost: (error: Error) => void;
+  readonly closed: () => void;
+}
+
 interface Connection {
-  readonly socket: Socket;
+  wire: Wire;
   readonly route: Route;
   readonly ip: string;
   readonly address: string;
@@ -234,8 +252,7 @@ export function makeHttpClient(options: HttpClientOptions): HttpClient {
     return refusal(connection.ip, connection.route, present) === undefined;
   }
 
-  function release(connection: Connection): void {
-    const now_ms = performance.now();
+  function release(connection: Connection, now_ms: number): void {
     const kept_s = connection.response.keep_alive_s;
     const until_ms = now_ms + (kept_s === undefined ? IDLE_MS : (kept_s - 1) * 1000);
     connection.idle_until_ms = Math.min(until_ms, connection.opened_ms + MAX_AGE_MS);
@@ -260,7 +277,7 @@ export function makeHttpClient(options: HttpClientOptions): HttpClient {
 
   function destroy(connection: Connection): void {
     connection.closed = true;
-    connection.socket.destroy();
+    connection.wire.destroy();
   }
 
   // ---- Opening
@@ -319,14 +336,8 @@ export function makeHttpClient(options: HttpClientOptions): HttpClient {
 
   function dial(flight: Flight, ip: string): Promise<Opened> {
     return new Promise((opening) => {
-      let socket: Socket;
-      try {
-        socket = openSocket(flight.route, ip, source_address);
-      } catch (error) { // what node:tls makes of a certificate or key it cannot read
-        return opening({ step: "tls", cause: messageOf(error), code: "" });
-      }
       const connection: Connection = {
-        socket,
+        wire: NO_WIRE,
         route: flight.route,
         ip,
         address: hostPort(ip, flight.route.port),
@@ -343,52 +354,50 @@ export function makeHttpClient(options: HttpClientOptions): HttpClient {
         closed: false,
       };
       flight.connection = connection;
-      connections.add(connection);
-      listen(connection);
+      try {
+        connection.wire = openWire(flight.route, ip, source_address, eventsOf(connection));
+        connections.add(connection);
+      } catch (error) { // what node:tls makes of a certificate or key it cannot read
+        endOpening(connection, { step: "tls", cause: messageOf(error), code: "" });
+      }
     });
   }
 
-  function listen(connection: Connection): void {
-    const { socket, route } = connection;
-    socket.on("connect", () => onConnect(connection));
-    if (route.https) socket.on("secureConnect", () => onSecure(connection));
-    socket.on("data", (bytes: Buffer) => onData(connection, bytes));
-    socket.on("end", () => onEnd(connection));
-    socket.on("error", (error: Error) => {
-      connection.last_error = error;
-      onLost(connection);
-    });
-    socket.on("close", () => {
-      connections.delete(connection);
-      onLost(connection);
-    });
+  function eventsOf(connection: Connection): WireEvents {
+    return {
+      connected: (peer, local) => onConnect(connection, peer, local),
+      secured: () => endOpening(connection, "open"),
+      data: (bytes) => onData(connection, bytes),
+      ended: () => onEnd(connection),
+      lost: (error) => {
+        connection.last_error = error;
+        onLost(connection);
+      },
+      closed: () => {
+        connections.delete(connection);
+        onLost(connection);
+      },
+    };
   }
 
-  function onConnect(connection: Connection): void {
-    const { flight, socket } = connection;
+  function onConnect(connection: Connection, peer?: string, local?: string): void {
+    const { flight } = connection;
     if (flight === undefined || flight.settled) return destroy(connection);
     const step = connection.route.https ? "tls" : "connect";
-    const peer = socket.remoteAddress;
     if (peer === undefined || !samePeer(peer, connection.ip)) {
       const cause = peer === undefined
         ? `closed as soon as it was open ${connection.address}`
         : `connected to ${peer} instead of ${connection.ip}`;
       return endOpening(connection, { step, cause, code: "" });
     }
+    if (source_address !== undefined && local !== source_address) {
+      // Deno 2.6 does not bind. Silently sending from elsewhere would be worse than not sending.
+      const cause = `sending from ${source_address} does not work with this version of Deno`;
+      return endOpening(connection, { step, cause, code: "" });
+    }
     flight.step = step;
     flight.connect_until_ms = Infinity;
-    socket.setNoDelay(true);
     if (step === "connect") endOpening(connection, "open");
-  }
-
-  function onSecure(connection: Connection): void {
-    const socket = connection.socket as TLSSocket;
-    // Deno 2.6 says secureConnect when a handshake failed, too; then there is no certificate.
-    if (!socket.authorized || !socket.getPeerCertificate()?.valid_to) {
-      const cause = "TLS handshake failed";
-      return endOpening(connection, { step: "tls", cause, code: VAGUE_CODE });
-    }
-    endOpening(connection, "open");
   }
 
   function endOpening(connection: Connection, opened: Opened): void {
@@ -423,13 +432,13 @@ export function makeHttpClient(options: HttpClientOptions): HttpClient {
     connection.flight = flight;
     if (connection.sent++ > 0) connection.response = newResponse();
     connection.writing = true;
-    connection.socket.write(messageBytes(flight.route, flight.request), connection.wrote);
+    connection.wire.write(messageBytes(flight.route, flight.request), connection.wrote);
   }
 
   function onWrote(connection: Connection, error?: Error | null): void {
     connection.writing = false;
     const answered = connection.flight === undefined && !connection.closed;
-    if (answered && (error === null || error === undefined)) release(connection);
+    if (answered && (error === null || error === undefined)) release(connection, performance.now());
   }
 
   function onData(connection: Connection, bytes: Buffer): void {
@@ -473,15 +482,16 @@ export function makeHttpClient(options: HttpClientOptions): HttpClient {
 
   function answer(connection: Connection, flight: Flight): void {
     const { response } = connection;
+    const now_ms = performance.now();
     connection.flight = undefined;
     if (!response.reusable || connection.closed) {
       destroy(connection);
     } else if (!connection.writing) {
-      release(connection); // else once the request is written: the answer came before its end
+      release(connection, now_ms); // else once the request is written: the answer came before its end
     }
     const { status, head, truncated, retry_after } = response;
     const { address } = connection;
-    const duration_ms = performance.now() - flight.started_ms;
+    const duration_ms = now_ms - flight.started_ms;
     const body = bodyOf(response);
     response.parts = []; // an idle connection must not keep what it read
     settle(
@@ -627,21 +637,138 @@ function makeRoute(target: Target): Route {
   };
 }
 
-function openSocket(route: Route, ip: string, source_address: string | undefined): Socket {
+const NO_WIRE: Wire = { write: () => {}, destroy: () => {} };
+
+/** Deno 2.6's node:tls never lets go of a connection that is destroyed during its handshake. */
+const NODE_TLS_LEAKS = /^2\.[0-8]\./.test(Deno.version.deno);
+
+/**
+ * node's sockets; Deno's own TLS where node's leaks and a certificate of ours, which it cannot
+ * show, is not asked for.
+ */
+function openWire(
+  route: Route,
+  ip: string,
+  source_address: string | undefined,
+  events: WireEvents,
+): Wire {
+  const by_deno = NODE_TLS_LEAKS && route.https && route.tls.cert === undefined;
+  return by_deno ? denoTlsWire(route, ip, events) : nodeWire(route, ip, source_address, events);
+}
+
+function nodeWire(
+  route: Route,
+  ip: string,
+  source_address: string | undefined,
+  events: WireEvents,
+): Wire {
   const place = {
     host: ip,
     port: route.port,
     ...(source_address === undefined ? {} : { localAddress: source_address }),
   };
-  if (!route.https) return connectPlain(place);
-  return connectTls({
-    ...place,
-    ...route.tls,
-    minVersion: "TLSv1.2",
-    rejectUnauthorized: true,
-    // Without a name the certificate is checked for the address.
-    ...(route.literal === undefined ? { servername: route.host } : {}),
+  let socket: Socket;
+  if (route.https) {
+    const secure = connectTls({
+      ...place,
+      ...route.tls,
+      minVersion: "TLSv1.2",
+      rejectUnauthorized: true,
+      // Without a name the certificate is checked for the address.
+      ...(route.literal === undefined ? { servername: route.host } : {}),
+    });
+    secure.on("secureConnect", () => {
+      // Deno 2.6 says this when a handshake failed, too; then there is no certificate.
+      if (secure.authorized && secure.getPeerCertificate()?.valid_to) events.secured();
+      else secure.destroy(Object.assign(new Error("TLS handshake failed"), { code: VAGUE_CODE }));
+    });
+    socket = secure;
+  } else {
+    socket = connectPlain(place);
+  }
+  socket.on("connect", () => {
+    socket.setNoDelay(true);
+    events.connected(socket.remoteAddress, socket.localAddress);
   });
+  socket.on("data", events.data);
+  socket.on("end", events.ended);
+  socket.on("error", events.lost);
+  socket.on("close", events.closed);
+  return {
+    write: (bytes, wrote) => void socket.write(bytes, wrote),
+    destroy: () => void socket.destroy(),
+  };
+}
+
+function denoTlsWire(route: Route, ip: string, events: WireEvents): Wire {
+  const stop = new AbortController();
+  let conn: Deno.TlsConn | undefined;
+  let destroyed = false;
+  const run = async () => {
+    try {
+      conn = await shakeHands(route, ip, stop.signal, events.connected);
+      events.secured();
+      const buffer = new Uint8Array(READ_BYTES);
+      while (!destroyed) {
+        const length = await conn.read(buffer);
+        if (length === null) return events.ended();
+        events.data(Buffer.from(buffer.subarray(0, length))); // a copy: parts of it are kept
+      }
+    } catch (error) {
+      if (!destroyed) events.lost(error instanceof Error ? error : new Error(String(error)));
+    } finally {
+      hangUp(conn);
+      events.closed();
+    }
+  };
+  const write = async (bytes: Uint8Array) => {
+    for (let at = 0; at < bytes.length && conn !== undefined;) {
+      at += await conn.write(bytes.subarray(at));
+    }
+  };
+  run();
+  return {
+    // A failure to write is left to the reading side: an answer may be waiting there.
+    write: (bytes, wrote) => void write(bytes).then(() => wrote(), wrote),
+    destroy: () => {
+      if (destroyed) return;
+      destroyed = true;
+      stop.abort();
+      hangUp(conn);
+    },
+  };
+}
+
+/** A TLS connection to the address, shaken hands on. Rejects and leaves nothing open on `stop`. */
+async function shakeHands(
+  route: Route,
+  ip: string,
+  stop: AbortSignal,
+  connected: WireEvents["connected"],
+): Promise<Deno.TlsConn> {
+  let conn: Deno.Conn | undefined;
+  const onStop = () => hangUp(conn);
+  stop.addEventListener("abort", onStop);
+  try {
+    const plain = await Deno.connect({ hostname: ip, port: route.port, signal: stop });
+    conn = plain;
+    plain.setNoDelay(true);
+    connected(plain.remoteAddr.hostname, plain.localAddr.hostname);
+    stop.throwIfAborted();
+    const secure = await Deno.startTls(plain, {
+      hostname: route.literal ?? route.host,
+      ...(route.tls.ca === undefined ? {} : { caCerts: [route.tls.ca] }),
+    });
+    conn = secure;
+    stop.throwIfAborted();
+    await secure.handshake();
+    return secure;
+  } catch (error) {
+    hangUp(conn);
+    throw error;
+  } finally {
+    stop.removeEventListener("abort", onStop);
+  }
 }
 
 /** Head and body in one piece, so that it is one write and, where small, one packet. */
@@ -689,7 +816,7 @@ function openingFailure(connection: Connection): Exclude<Opened, "open"> {
   }
   const cause = error === undefined
     ? "closed during the TLS handshake"
-    : `${code} ${error.message}`.trim();
+    : `${code} ${nameTlsTrouble(error.message)}`.trim();
   return { step: "tls", cause, code };
 }
 
@@ -697,14 +824,16 @@ function lostCause(connection: Connection): string {
   const { last_error: error, response, address } = connection;
   const reused = connection.sent > 1 ? " on a reused connection" : "";
   const code = codeOf(error);
-  if (isTlsError(error)) return `${code} ${messageOf(error)}`;
+  if (isTlsError(error)) return `${code} ${messageOf(error)}`.trim();
   const when = response.started ? "closed within the response's head" : "closed before an answer";
-  return error === undefined ? when + reused : `${when}${reused}: ${code} ${address}`;
+  return error === undefined
+    ? when + reused
+    : `${when}${reused}: ${code || messageOf(error)} ${address}`;
 }
 
 /** An alert that comes behind the handshake, as for a client certificate that is missing. */
-function isTlsError(error: Error | undefined): boolean {
-  return /^ERR_(SSL|TLS)_/.test(codeOf(error));
+function isTlsError(error: unknown): boolean {
+  return /^ERR_(SSL|TLS)_/.test(codeOf(error)) || error instanceof Deno.errors.InvalidData;
 }
 
 function codeOf(error: unknown): string {
@@ -737,33 +866,19 @@ function lookupAll(host: string): Promise<string[]> {
 }
 
 /**
- * Shakes hands once more through Deno's own TLS, which tells why it refuses, sends nothing and
- * hangs up. Undefined where that cannot be found out before `stop`.
+ * Why a handshake of node:tls failed: what Deno's own TLS says of it. Sends nothing and hangs up.
+ * Undefined where that cannot be found out before `stop`.
  */
 async function diagnoseTls(
   route: Route,
   ip: string,
   stop: AbortSignal,
 ): Promise<string | undefined> {
-  let conn: Deno.Conn | undefined;
-  const onStop = () => hangUp(conn);
-  stop.addEventListener("abort", onStop);
   try {
-    const plain = await Deno.connect({ hostname: ip, port: route.port, signal: stop });
-    conn = plain;
-    const { ca } = route.tls;
-    const secure = await Deno.startTls(plain, {
-      hostname: route.literal ?? route.host,
-      ...(ca === undefined ? {} : { caCerts: [ca] }),
-    });
-    conn = secure;
-    if (!stop.aborted) await secure.handshake();
+    hangUp(await shakeHands(route, ip, stop, () => {}));
     return undefined;
   } catch (error) {
-    return error instanceof Deno.errors.InvalidData ? nameTlsTrouble(error.message) : undefined;
-  } finally {
-    stop.removeEventListener("abort", onStop);
-    hangUp(conn);
+    return isTlsError(error) ? nameTlsTrouble(messageOf(error)) : undefined;
   }
 }
 

@@ -258,7 +258,7 @@ function readField(response: Response, buffer: Uint8Array, start: number, end: n
   let colon = start;
   while (colon < end && TOKEN[buffer[colon] ?? 0] === 1) colon++;
   if (colon === start || buffer[colon] !== COLON || !isText(buffer, colon, end)) {
-    const what = buffer[start] === SPACE || buffer[start] === HTAB ? "folded" : "malformed";
+    const what = isBlank(buffer[start]) ? "folded" : "malformed";
     return fail(response, `${what} field ${quote(latin1(buffer, start, end))}`);
   }
   switch (colon - start) { // only names of these lengths mean anything to us
@@ -267,14 +267,18 @@ function readField(response: Response, buffer: Uint8Array, start: number, end: n
     case 14:
     case 17: {
       const name = latin1(buffer, start, colon).toLowerCase();
-      const value = latin1(buffer, colon + 1, end).replace(/^[ \t]+|[ \t]+$/g, "");
-      takeField(response, name, value);
+      let from = colon + 1;
+      let to = end;
+      while (from < to && isBlank(buffer[from])) from++;
+      while (to > from && isBlank(buffer[to - 1])) to--;
+      takeField(response, name, latin1(buffer, from, to));
     }
   }
 }
 
 function takeField(response: Response, name: string, value: string): void {
   if (name === "content-length") {
+    if (!value.includes(",")) return takeLength(response, value);
     for (const item of value.split(",")) takeLength(response, item.trim());
   } else if (name === "transfer-encoding") {
     if (response.chunked || value.toLowerCase() !== "chunked") {
@@ -282,6 +286,10 @@ function takeField(response: Response, name: string, value: string): void {
     }
     response.chunked = true;
   } else if (name === "connection") {
+    if (value === "keep-alive") { // as most say it
+      response.persist = true;
+      return;
+    }
     for (const option of value.toLowerCase().split(",")) {
       if (option.trim() === "close") response.close = true;
       if (option.trim() === "keep-alive") response.persist = true;
@@ -398,6 +406,10 @@ function isText(buffer: Uint8Array, start: number, end: number): boolean {
     if (byte === 0 || byte === CR) return false;
   }
   return true;
+}
+
+function isBlank(byte: number | undefined): boolean {
+  return byte === SPACE || byte === HTAB;
 }
 
 /** The characters of a field name: RFC 9110, 5.6.2. */

@@ -250,7 +250,14 @@ export function makeIntake(
         continue;
       }
       const { type, test, payload } = event;
-      const progress = { attempts: 0, counted: 0, interruptions: 0, token: 1, due: "" };
+      const progress = {
+        attempts: 0,
+        counted: 0,
+        interruptions: 0,
+        token: 1,
+        due: "0",
+        wait_ms: 0,
+      };
       dispatcher.start(
         { uuid, event_uuid, endpoint_no, type, test, payload, ...progress },
         leased_at,

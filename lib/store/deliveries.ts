@@ -10,8 +10,12 @@ export interface Room {
   readonly room: number;
   /** The length of its retry policy: what has had that many attempts is the sweep's. */
   readonly max_attempts: number;
-  /** Nothing due before this moment is looked for (microseconds since 1970, as text; "" for none). */
+  /** Nothing due before this moment is looked for (microseconds since 1970, as text). */
   readonly floor: string;
+  /** Attempts under way at once, in all processes together; null for no such limit. */
+  readonly concurrency: number | null;
+  /** The least time between the beginnings of two attempts, in all processes, in microseconds. */
+  readonly interval_us: number | null;
 }
 
 /** A delivery under a lease: only who shows its token may write about it. */
@@ -34,11 +38,23 @@ export interface Claimed extends Lease {
   readonly payload: string;
   /** When it was due (microseconds since 1970, as text), the floor of a later claim. */
   readonly due: string;
+  /** How long to wait before sending, because of a rate limit. */
+  readonly wait_ms: number;
 }
+
+/** How far ahead the slots of a rate limit are given out, in milliseconds. */
+export const RATE_HORIZON_MS = 1_000;
+
+// Deliveries of an endpoint that are looked through for leased ones, beside its limit.
+const LEASED_DEPTH = 2_000;
 
 /**
  * Claims what is due, for each endpoint at most as much as it has room for, in the order it is due.
  * The lease begins now and lasts `lease_ms`; rows that another process is claiming are passed over.
+ *
+ * Where an endpoint limits its concurrency or rate, its row is locked for the statement: so the leases
+ * of all processes are counted, and the slots of the rate given out, by one at a time. An endpoint
+ * that another process is claiming for is passed over.
  */
 export async function claim(
   sql: Sql,
@@ -46,20 +62,49 @@ export async function claim(
   lease_ms: number,
 ): Promise<Claimed[]> {
   return await sql<Claimed[]>`
-    with chosen as materialized (
-      select x.id from unnest(
+    with wanted as materialized (
+      select * from unnest(
         ${literal(rooms.map((r) => r.endpoint_no))}::int[],
         ${literal(rooms.map((r) => r.room))}::int[],
         ${literal(rooms.map((r) => r.max_attempts))}::int[],
-        ${literal(rooms.map((r) => r.floor === "" ? "0" : r.floor))}::bigint[]
-      ) as s (endpoint_no, room, max_attempts, floor)
+        ${literal(rooms.map((r) => r.floor))}::bigint[],
+        ${literal(rooms.map((r) => r.concurrency))}::int[],
+        ${literal(rooms.map((r) => r.interval_us))}::bigint[]
+      ) as s (endpoint_no, room, max_attempts, floor, concurrency, interval_us)
+    ), locked as materialized (
+      select n.no, greatest(n.next_send_at, now()) as first_at from endpoints n
+      where n.no in (
+        select endpoint_no from wanted where concurrency is not null or interval_us is not null)
+      for no key update skip locked
+    ), roomy as materialized (
+      select endpoint_no, room, max_attempts, floor, interval_us, now() as first_at
+      from wanted where concurrency is null and interval_us is null
+      union all
+      select w.endpoint_no,
+        greatest(0, least(w.room,
+          w.concurrency - leased_count(w.endpoint_no, w.concurrency + ${LEASED_DEPTH}::int),
+          ceil(extract(epoch from now() + ${RATE_HORIZON_MS}::int * interval '1 ms' - l.first_at)
+            * 1000000 / w.interval_us))),
+        w.max_attempts, w.floor, w.interval_us, l.first_at
+      from locked l join wanted w on w.endpoint_no = l.no
+    ), chosen as materialized (
+      select x.id, x.due_at, r.endpoint_no, r.first_at, r.interval_us from roomy r
       cross join lateral (
-        select p.id from pending_deliveries p
-        where p.endpoint_no = s.endpoint_no and p.due_at <= now()
-          and p.due_at >= 'epoch'::timestamptz + s.floor * interval '1 us'
-          and p.leased_until is null and p.counted < s.max_attempts
-        order by p.due_at limit s.room for update skip locked
+        select p.id, p.due_at from pending_deliveries p
+        where p.endpoint_no = r.endpoint_no and p.due_at <= now()
+          and p.due_at >= 'epoch'::timestamptz + r.floor * interval '1 us'
+          and p.leased_until is null and p.counted < r.max_attempts
+        order by p.due_at limit r.room for update skip locked
       ) x
+    ), paced as materialized (
+      select id, endpoint_no, interval_us, extract(epoch from first_at - now()) * 1000 as base_ms,
+        first_at, row_number() over (partition by endpoint_no order by due_at) as turn
+      from chosen where interval_us is not null
+    ), moved as (
+      update endpoints n set next_send_at = m.next_at from (
+        select endpoint_no, max(first_at + turn * interval_us * interval '1 us') as next_at
+        from paced group by endpoint_no
+      ) m where n.no = m.endpoint_no
     ), leased as (
       update pending_deliveries
       set leased_until = now() + ${lease_ms}::int * interval '1 ms', token = token + 1
@@ -68,7 +113,9 @@ export async function claim(
     )
     select l.id as uuid, l.token, l.endpoint_no, l.attempts, l.counted, l.interruptions,
       l.event_id as event_uuid, e.type, e.test, e.payload,
-      (extract(epoch from l.due_at) * 1000000)::bigint::text as due
+      (extract(epoch from l.due_at) * 1000000)::bigint::text as due,
+      coalesce((select base_ms + (turn - 1) * interval_us / 1000.0 from paced where id = l.id),
+        0)::float8 as wait_ms
     from leased l join events e on e.id = l.event_id
     order by l.due_at`;
 }
@@ -233,18 +280,32 @@ export interface Overview {
   readonly revision: string;
 }
 
-/** Which endpoints have something due, what time it is, and whether the endpoints have changed. */
-export async function overview(sql: Sql): Promise<Overview> {
-  const [row] = await sql<{ due: number[]; now_ms: number; revision: string }[]>`
+/**
+ * Which endpoints have something due, what time it is, and whether the endpoints have changed.
+ * Below an endpoint's floor nothing is looked for.
+ */
+export async function overview(
+  sql: Sql,
+  floors: readonly Pick<Room, "endpoint_no" | "floor">[],
+): Promise<Overview> {
+  const [row] = await sql<Overview[]>`
     ${sql.unsafe(ENDPOINTS_WITH_PENDING)}
+    , floors as materialized (
+      select * from unnest(
+        ${literal(floors.map((f) => f.endpoint_no))}::int[],
+        ${literal(floors.map((f) => f.floor))}::bigint[]
+      ) as f (endpoint_no, floor)
+    )
     select coalesce((
-        select json_agg(e.no) from e where e.no is not null and exists (
+        select json_agg(e.no) from e left join floors f on f.endpoint_no = e.no
+        where e.no is not null and exists (
           select from pending_deliveries p
-          where p.endpoint_no = e.no and p.due_at <= now() and p.leased_until is null)
+          where p.endpoint_no = e.no and p.due_at <= now() and p.leased_until is null
+            and p.due_at >= 'epoch'::timestamptz + coalesce(f.floor, 0) * interval '1 us')
       ), '[]') as due,
       (extract(epoch from now()) * 1000)::float8 as now_ms,
       (select revision from fleet) as revision`;
-  if (row === undefined) throw new Error("The overview of the queue came back empty");
+  if (row === undefined) throw new Error("The overview came back empty");
   return row;
 }
 

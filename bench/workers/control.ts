@@ -1,0 +1,35 @@
+/**
+ * How the bench speaks with its own processes: one JSON object per line, on standard input and
+ * output. When the bench is gone, its end of the pipe closes and they leave. Node and Deno.
+ */
+
+import process from "node:process";
+import { createInterface } from "node:readline";
+
+export type Command = Readonly<Record<string, unknown>> & { readonly do: string };
+
+/** Answers each command by its handler, in the order they come; `{error}` where one throws. */
+export function serveCommands(
+  handlers: Readonly<Record<string, (command: Command) => unknown>>,
+): void {
+  const say = (answer: unknown) => process.stdout.write(JSON.stringify(answer ?? {}) + "\n");
+  let last: Promise<unknown> = Promise.resolve();
+  createInterface({ input: process.stdin }).on("line", (line) => {
+    last = last.then(async () => {
+      try {
+        const command = JSON.parse(line) as Command;
+        const handler = handlers[command.do];
+        if (handler === undefined) throw new Error(`No handler for ${command.do}`);
+        say(await handler(command));
+      } catch (error) {
+        say({ error: error instanceof Error ? error.stack : String(error) });
+      }
+    });
+  }).on("close", () => process.exit(0));
+}
+
+/** Milliseconds on the clock that all Node processes of this machine share. */
+export function makeSharedClock(): () => number {
+  const offset = Number(process.hrtime.bigint()) / 1e6 - performance.now();
+  return () => performance.now() + offset;
+}

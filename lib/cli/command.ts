@@ -1,0 +1,114 @@
+import { readText } from "../config/references.ts";
+import { parseDuration } from "../config/units.ts";
+import { AppError } from "../core/errors.ts";
+import type { Io } from "./terminal.ts";
+
+/** An option of a command, as `parseArgs` of node:util takes it, with its help. */
+export interface Option {
+  readonly type: "string" | "boolean";
+  readonly short?: string;
+  readonly multiple?: boolean;
+  readonly default?: string;
+  /** What stands for the value in the help, `PORT`. */
+  readonly value?: string;
+  readonly about: string;
+}
+
+export type Options = Readonly<Record<string, Option>>;
+
+type Value<O extends Option> = O extends { readonly type: "boolean" } ? boolean
+  : O extends { readonly multiple: true } ? readonly string[]
+  : O extends { readonly default: string } ? string
+  : string | undefined;
+
+/** What the options of a command line mean. */
+export type Values<O extends Options> = { readonly [K in keyof O]: Value<O[K]> };
+
+/** What a command runs on. */
+export interface Invocation<O extends Options = Options> {
+  readonly io: Io;
+  readonly values: Values<O>;
+  readonly positionals: readonly string[];
+}
+
+/** A command: its help, and what it does. */
+export interface Command<O extends Options = Options> {
+  readonly name: string;
+  /** One line for the list of commands. */
+  readonly summary: string;
+  /** What the help says below the usage line. */
+  readonly about: string;
+  /** Arguments without a name: how the usage line shows them, and how many there may be. */
+  readonly positionals?: { readonly usage: string; readonly min: number; readonly max: number };
+  readonly options: O;
+  readonly examples: readonly (readonly [line: string, does: string])[];
+  /** Answers the exit code: 0 done, 1 failed, 2 wrong usage or configuration. */
+  run(invocation: Invocation<O>): Promise<number>;
+}
+
+/** Defines a command, so that `run` knows the types of its options. */
+export function command<const O extends Options>(definition: Command<O>): Command {
+  return definition;
+}
+
+/** A command line that cannot be understood: told with the usage line, exit code 2. */
+export class UsageError extends Error {
+  override readonly name = "UsageError";
+}
+
+/** `--config`, the same everywhere. */
+export const CONFIG = {
+  type: "string",
+  short: "c",
+  default: "config.yaml",
+  value: "FILE",
+  about: "Configuration file",
+} as const;
+
+/** An option's whole number. Throws a `UsageError` where it is none or out of range. */
+export function integer(option: string, text: string, min: number, max: number): number {
+  if (/^\d{1,9}$/.test(text) && Number(text) >= min && Number(text) <= max) return Number(text);
+  throw new UsageError(`${option} must be a whole number from ${min} to ${max}`);
+}
+
+/** An option's duration (`5s`), in milliseconds. Throws a `UsageError` where it is none. */
+export function duration(option: string, text: string, max_ms: number): number {
+  try {
+    const read = parseDuration(text);
+    if (read <= max_ms) return read;
+  } catch (error) {
+    if (!(error instanceof AppError)) throw error;
+    throw new UsageError(`${option}: ${error.message}`);
+  }
+  throw new UsageError(`${option} must be at most ${max_ms / 1000}s`);
+}
+
+/** How a secret is handed over. */
+export const SECRET_VALUE = "env:NAME|file:PATH|-";
+
+/**
+ * The secret that an option names: `env:NAME`, `file:PATH` or `-` for standard input (a newline at
+ * the end of either is dropped). Throws a `UsageError`, which never shows it, for anything else.
+ */
+export async function readSecret(io: Io, option: string, reference: string): Promise<string> {
+  if (reference === "-") return chomp(new TextDecoder().decode(await io.stdin()), option);
+  if (reference.startsWith("file:")) {
+    return chomp(readText(reference.slice("file:".length), false), option);
+  }
+  const name = /^env:([A-Za-z_][A-Za-z0-9_]*)$/.exec(reference)?.[1];
+  if (name === undefined) {
+    throw new UsageError(
+      `${option} takes ${SECRET_VALUE}, never the secret itself: every user of this machine can ` +
+        "see the arguments, and the shell keeps them in its history",
+    );
+  }
+  const value = io.env(name) ?? "";
+  if (value === "") throw new UsageError(`${option}: environment variable ${name} is not set`);
+  return value;
+}
+
+function chomp(text: string, option: string): string {
+  const secret = text.replace(/\r?\n$/, "");
+  if (secret === "") throw new UsageError(`${option}: there is nothing in it`);
+  return secret;
+}

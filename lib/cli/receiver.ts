@@ -1,0 +1,204 @@
+import { Buffer } from "node:buffer";
+import { createHash } from "node:crypto";
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import type { AddressInfo } from "node:net";
+import { setTimeout as sleep } from "node:timers/promises";
+import { diagnoseBookme, diagnoseStandard, type Finding, type Keys } from "../core/diagnose.ts";
+import { AppError, messageOf } from "../core/errors.ts";
+
+/** What a receiver is to be like. */
+export interface ReceiverOptions {
+  /** An address or name without brackets; 127.0.0.1 unless said. */
+  readonly host?: string;
+  /** 0, as unless said, takes a free one. */
+  readonly port?: number;
+  /** The only path it takes; `/` unless said. */
+  readonly path?: string;
+  /** Verified with these; what does not fit is answered with 401. */
+  readonly keys: Keys;
+  /** The answer to everything; 200 unless said. */
+  readonly status?: number;
+  /** Wait before each answer, in milliseconds. */
+  readonly delay_ms?: number;
+  /** So many first requests of each event are answered with 503. */
+  readonly fail_first?: number;
+  /** Called for each request, when its answer has been decided. */
+  readonly received?: (request: Received) => void;
+}
+
+/** A request that a receiver got. */
+export interface Received {
+  readonly at_ms: number;
+  /** The `X-BookMe-…` headers as they came; null where one is missing. */
+  readonly type: string | null;
+  readonly event_id: string | null;
+  readonly delivery_id: string | null;
+  readonly attempt: string | null;
+  readonly test: boolean;
+  /** Exactly the bytes that came. */
+  readonly body: Uint8Array;
+  /** Of `X-BookMe-Signature`. */
+  readonly bookme: Finding;
+  /** Of the `webhook-…` headers. */
+  readonly standard: Finding;
+  /** Whether both signatures are right. */
+  readonly verified: boolean;
+  /** Whether this event was answered with a 2xx before: then it has been dealt with. */
+  readonly duplicate: boolean;
+  readonly status: number;
+}
+
+/** A running receiver. */
+export interface Receiver {
+  readonly url: string;
+  /** The latest requests, at most 1,000, the newest last. */
+  readonly requests: readonly Received[];
+  stop(): Promise<void>;
+}
+
+const MAX_KEPT = 1000;
+const MAX_EVENTS = 100_000;
+const MAX_BODY_BYTES = 64 * 1024 * 1024;
+
+/**
+ * Starts a receiver as a developer would write one: verifies, tells repeated events apart, answers.
+ * Throws an `AppError` where it cannot listen.
+ */
+export async function startReceiver(options: ReceiverOptions): Promise<Receiver> {
+  const { host = "127.0.0.1", port = 0, path = "/" } = options;
+  const requests: Received[] = [];
+  const stopping = new AbortController();
+  const known = makeKnownEvents();
+  const server = createServer((request, response) => {
+    handle(request, response).catch(() => response.destroy());
+  });
+
+  async function handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const at_ms = Date.now();
+    const refusal = refusalOf(request, path);
+    if (refusal !== undefined) return answer(response, refusal.status, refusal.text);
+    const body = await readBody(request);
+    if (body === undefined) return answer(response, 413, "The body is too large");
+    const received = receive(request, body, at_ms);
+    requests.push(received);
+    if (requests.length > MAX_KEPT) requests.shift();
+    options.received?.(received);
+    await sleep(options.delay_ms ?? 0, undefined, { signal: stopping.signal });
+    answer(response, received.status, received.status === 401 ? "Invalid signature" : "");
+  }
+
+  function receive(request: IncomingMessage, body: Uint8Array, at_ms: number): Received {
+    const header = (name: string) => {
+      const value = request.headers[name];
+      return typeof value === "string" ? value : undefined;
+    };
+    const bookme = diagnoseBookme(body, header("x-bookme-signature"), options.keys);
+    const standard = diagnoseStandard(
+      body,
+      {
+        id: header("webhook-id"),
+        timestamp: header("webhook-timestamp"),
+        signature: header("webhook-signature"),
+      },
+      options.keys,
+      at_ms / 1000,
+    );
+    const event_id = header("x-bookme-event-id") ?? header("webhook-id") ?? null;
+    const event = known.of(event_id ?? createHash("sha256").update(body).digest("hex"));
+    event.requests++;
+    const status = event.requests <= (options.fail_first ?? 0)
+      ? 503
+      : options.status ?? (bookme.valid || standard.valid ? 200 : 401);
+    const duplicate = event.done;
+    if (status >= 200 && status < 300) event.done = true;
+    return {
+      at_ms,
+      type: header("x-bookme-event") ?? null,
+      event_id,
+      delivery_id: header("x-bookme-delivery-id") ?? null,
+      attempt: header("x-bookme-attempt") ?? null,
+      test: header("x-bookme-test") === "true",
+      body,
+      bookme,
+      standard,
+      verified: bookme.valid && standard.valid,
+      duplicate,
+      status,
+    };
+  }
+
+  const bound = await bind(server, host, port);
+  return {
+    url: `http://${host.includes(":") ? `[${host}]` : host}:${bound}${path}`,
+    requests,
+    async stop() {
+      stopping.abort();
+      const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+      server.closeAllConnections();
+      await closed;
+    },
+  };
+}
+
+function bind(server: Server, host: string, port: number): Promise<number> {
+  return new Promise((resolve, reject) => {
+    server.once("error", (error) => {
+      reject(
+        new AppError(
+          "conflict",
+          `Cannot listen on ${host}:${port}: ${
+            messageOf(error)
+          }; stop what uses it, or choose another port`,
+        ),
+      );
+    });
+    server.listen({ host, port }, () => resolve((server.address() as AddressInfo).port));
+  });
+}
+
+function refusalOf(
+  request: IncomingMessage,
+  path: string,
+): { status: number; text: string } | undefined {
+  if (request.url?.split("?")[0] !== path) {
+    return { status: 404, text: `Events are received at ${path}` };
+  }
+  return request.method === "POST" ? undefined : { status: 405, text: "Events come as POST" };
+}
+
+function answer(response: ServerResponse, status: number, text: string): void {
+  response.writeHead(status, { "content-type": "text/plain; charset=utf-8" });
+  response.end(status === 204 || status === 304 ? undefined : text);
+}
+
+async function readBody(request: IncomingMessage): Promise<Uint8Array | undefined> {
+  const chunks: Uint8Array[] = [];
+  let length = 0;
+  for await (const chunk of request as AsyncIterable<Uint8Array>) {
+    length += chunk.length;
+    if (length > MAX_BODY_BYTES) return undefined;
+    chunks.push(chunk);
+  }
+  return new Uint8Array(Buffer.concat(chunks));
+}
+
+interface KnownEvent {
+  requests: number;
+  done: boolean;
+}
+
+/** What is remembered of events; of the oldest nothing, so that it stays bounded. */
+function makeKnownEvents(): { of(id: string): KnownEvent } {
+  const events = new Map<string, KnownEvent>();
+  return {
+    of(id) {
+      const known = events.get(id) ?? { requests: 0, done: false };
+      events.set(id, known);
+      if (events.size > MAX_EVENTS) {
+        const [oldest] = events.keys();
+        if (oldest !== undefined) events.delete(oldest);
+      }
+      return known;
+    },
+  };
+}

@@ -1,0 +1,157 @@
+import { parseArgs } from "node:util";
+import { VERSION } from "../core/version.ts";
+import { type Command, type Options, UsageError, type Values } from "./command.ts";
+
+/** What the program is called in its help. */
+export const PROGRAM = "bookme-webhooks";
+
+const HELP = { type: "boolean", short: "h", about: "Shows this help" } as const;
+
+/** A command's arguments, understood; `help` where that was asked for. */
+export type Parsed =
+  | { readonly help: true }
+  | {
+    readonly help: false;
+    readonly values: Values<Options>;
+    readonly positionals: readonly string[];
+  };
+
+/** Reads the arguments of a command. Throws a `UsageError` that names the nearest option. */
+export function parseCommand(command: Command, args: readonly string[]): Parsed {
+  const options: Options = { ...command.options, help: HELP };
+  // Not strict: its messages would not be ours. What it would refuse is refused here.
+  const { tokens, values, positionals } = parseArgs({
+    args: [...args],
+    options: Object.fromEntries(
+      Object.entries(options).map(([name, { type, short, multiple }]) => [
+        name,
+        { type, ...(short === undefined ? {} : { short }), multiple: multiple ?? false },
+      ]),
+    ),
+    allowPositionals: true,
+    strict: false,
+    tokens: true,
+  });
+  if (values["help"] === true) return { help: true };
+  for (const token of tokens) {
+    if (token.kind === "option") checkOption(options, token);
+  }
+  const { min = 0, max = 0 } = command.positionals ?? {};
+  if (positionals.length > max) {
+    throw new UsageError(`Unexpected argument ${JSON.stringify(positionals[max])}`);
+  }
+  if (positionals.length < min) {
+    throw new UsageError(`${command.positionals?.usage} is missing`);
+  }
+  const complete = Object.entries(command.options).map(([name, option]) => {
+    const none = option.type === "boolean" ? false : option.multiple ? [] : option.default;
+    return [name, values[name] ?? none] as const;
+  });
+  return { help: false, values: Object.fromEntries(complete) as Values<Options>, positionals };
+}
+
+function checkOption(
+  options: Options,
+  token: {
+    name: string;
+    rawName: string;
+    value?: string | undefined;
+    inlineValue?: boolean | undefined;
+  },
+): void {
+  const option = Object.hasOwn(options, token.name) ? options[token.name] : undefined;
+  if (option === undefined) {
+    const names = Object.keys(options).map((name) => `--${name}`);
+    throw new UsageError(`Unknown option ${token.rawName}${didYouMean(token.rawName, names)}`);
+  }
+  const { value } = token;
+  if (option.type === "boolean") {
+    if (value !== undefined) throw new UsageError(`${token.rawName} takes no value`);
+  } else if (value === undefined || (!token.inlineValue && /^-./.test(value))) {
+    throw new UsageError(`${token.rawName} needs a value: ${option.value ?? "TEXT"}`);
+  }
+}
+
+/** `; did you mean listen?`, or nothing where no name is near. */
+export function didYouMean(given: string, names: readonly string[]): string {
+  const near = names
+    .map((name) => ({ name, distance: distance(given.slice(0, 64), name) }))
+    .filter((found) => found.distance <= Math.max(1, found.name.length / 3))
+    .toSorted((a, b) => a.distance - b.distance)[0];
+  return near === undefined ? "" : `; did you mean ${near.name}?`;
+}
+
+// Levenshtein's, with one row.
+function distance(a: string, b: string): number {
+  let row = Array.from({ length: b.length + 1 }, (_, index) => index);
+  for (const [i, char] of [...a].entries()) {
+    const next = [i + 1];
+    for (let j = 0; j < b.length; j++) {
+      const changed = (row[j] ?? 0) + (char === b[j] ? 0 : 1);
+      next.push(Math.min(changed, (row[j + 1] ?? 0) + 1, (next[j] ?? 0) + 1));
+    }
+    row = next;
+  }
+  return row[b.length] ?? 0;
+}
+
+/** One line, `Usage: bookme-webhooks events [NAME] [options]`. */
+export function usageLine(command: Command | undefined): string {
+  if (command === undefined) return `Usage: ${PROGRAM} [COMMAND] [options]`;
+  const positionals = command.positionals === undefined ? "" : ` ${command.positionals.usage}`;
+  return `Usage: ${PROGRAM} ${command.name}${positionals} [options]`;
+}
+
+/** The help of the program: its commands. */
+export function programHelp(commands: readonly Command[]): string {
+  return [
+    `${PROGRAM} ${VERSION} delivers BookMe's events to the endpoints that want them.`,
+    "",
+    usageLine(undefined),
+    "",
+    "Commands:",
+    ...columns(commands.map(({ name, summary }) => [name, summary])),
+    "",
+    "Without a command it runs serve. Start here:",
+    ...columns([
+      [`${PROGRAM} demo`, "Shows everything at work, and leaves nothing behind"],
+      [`${PROGRAM} check`, "Finds every mistake in config.yaml"],
+      [`${PROGRAM}`, "Runs the daemon with config.yaml"],
+    ]),
+    "",
+    `${PROGRAM} COMMAND --help explains a command; --version tells the version.`,
+  ].join("\n");
+}
+
+/** The help of one command. */
+export function commandHelp(command: Command): string {
+  const options = Object.entries({ ...command.options, help: HELP } as Options);
+  return [
+    command.summary + ".",
+    "",
+    usageLine(command),
+    "",
+    command.about,
+    "",
+    "Options:",
+    ...columns(options.map(([name, option]) => {
+      const short = option.short === undefined ? "    " : `-${option.short}, `;
+      const value = option.type === "boolean" ? "" : ` ${option.value ?? "TEXT"}`;
+      const preset = option.default === undefined ? "" : ` (${option.default} unless said)`;
+      return [`${short}--${name}${value}`, option.about + preset];
+    })),
+    "",
+    "Examples:",
+    ...command.examples.flatMap(([line, does]) => [`  # ${does}`, `  ${line}`]),
+  ].join("\n");
+}
+
+/** Lines of two aligned columns; a left one that is too wide has a line of its own. */
+function columns(rows: readonly (readonly [string, string])[]): string[] {
+  const width = Math.min(30, Math.max(...rows.map(([left]) => left.length)));
+  return rows.flatMap(([left, right]) =>
+    left.length > width
+      ? [`  ${left}`, `  ${" ".repeat(width)}  ${right}`]
+      : [`  ${left.padEnd(width)}  ${right}`]
+  );
+}

@@ -1,0 +1,223 @@
+import { stringify } from "yaml";
+import { loadConfig } from "../../lib/config/load.ts";
+import { start } from "../../lib/daemon.ts";
+import { makeLog } from "../../lib/observe/log.ts";
+import type { TestDatabase } from "./databases.ts";
+import { until } from "./wait.ts";
+
+export const ADMIN = "admin-token-of-the-tests-0123";
+export const VIEWER = "viewer-token-of-the-tests-012";
+/** The secret named `main`, which `endpoint` uses. */
+export const SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwMfKQ9r8GKYo=";
+
+/** Sections of a configuration file, as they would stand there. */
+export interface Sections {
+  readonly database: TestDatabase["section"];
+  readonly endpoints?: readonly Record<string, unknown>[];
+  readonly [section: string]: unknown;
+}
+
+/** An entry of `endpoints`: every event, signed with the secret `main`. */
+export function endpoint(id: string, url: string, more: Record<string, unknown> = {}) {
+  return { id, url, events: ["*"], ...("unsigned" in more ? {} : { secret: "main" }), ...more };
+}
+
+/** An answer, read to its end. */
+export interface Answered {
+  readonly status: number;
+  readonly headers: Headers;
+  // deno-lint-ignore no-explicit-any
+  readonly body: any;
+}
+
+/** A daemon's front, wherever the daemon runs. */
+export interface Front {
+  readonly url: string;
+  /** Posts to `/ingest`: text and bytes as they are, anything else as JSON. */
+  post(body: unknown, headers?: Record<string, string>): Promise<Answered>;
+  /** Asks the admin API, `deliveries?limit=1`, by that token; null for none. */
+  api(path: string, token?: string | null, method?: string): Promise<Answered>;
+  /** Waits until a delivery has ended or `holds`, and gives it with its attempts. */
+  // deno-lint-ignore no-explicit-any
+  delivery(id: string, holds?: (delivery: any) => boolean): Promise<any>;
+  /** The only delivery of an event; the one to an endpoint where it has several. */
+  deliveryId(event_id: string, endpoint_id?: string): Promise<string>;
+}
+
+/** A line of a daemon's log. */
+export interface LogLine {
+  readonly level: string;
+  readonly message: string;
+  readonly [field: string]: unknown;
+}
+
+export interface TestDaemon extends Front, AsyncDisposable {
+  readonly log: readonly LogLine[];
+  stop(): Promise<void>;
+}
+
+/** Starts a daemon in this process from a configuration file, by the program's own `start`. */
+export async function startDaemon(sections: Sections): Promise<TestDaemon> {
+  const { path, remove } = writeConfig(sections);
+  const log: LogLine[] = [];
+  try {
+    const config = loadConfig(path, (name) => Deno.env.get(name));
+    const daemon = await start(config, makeLog((line) => log.push(JSON.parse(line)), "json"));
+    const stop = () => daemon.stop();
+    const close = async () => {
+      await daemon.stop();
+      remove();
+    };
+    let closed: Promise<void> | undefined;
+    return { ...frontOf(daemon.url), log, stop, [Symbol.asyncDispose]: () => closed ??= close() };
+  } catch (error) {
+    remove();
+    throw error;
+  }
+}
+
+/** Writes a configuration file into a directory of its own. */
+export function writeConfig(sections: Sections): { path: string; remove(): void } {
+  const directory = Deno.makeTempDirSync({ prefix: "bookme-config-" });
+  const path = `${directory}/config.yaml`;
+  const file = {
+    server: { listen: "127.0.0.1:0" },
+    secrets: { main: SECRET },
+    admin: {
+      tokens: [
+        { name: "ops", token: ADMIN, role: "admin" },
+        { name: "wall", token: VIEWER, role: "viewer" },
+      ],
+    },
+    ...sections,
+  };
+  Deno.writeTextFileSync(path, stringify(file), { mode: 0o600 });
+  return { path, remove: () => Deno.removeSync(directory, { recursive: true }) };
+}
+
+/** Ways to talk to a daemon at a URL. */
+export function frontOf(url: string): Front {
+  const ask = async (path: string, init: RequestInit): Promise<Answered> => {
+    const response = await fetch(url + path, init);
+    const text = await response.text();
+    const isJson = /json/.test(response.headers.get("content-type") ?? "");
+    return {
+      status: response.status,
+      headers: response.headers,
+      body: isJson ? JSON.parse(text) : text,
+    };
+  };
+  const front: Front = {
+    url,
+    post(body, headers = {}) {
+      const raw = typeof body === "string" || body instanceof Uint8Array;
+      return ask("/ingest", {
+        method: "POST",
+        headers: { "content-type": "application/json", ...headers },
+        body: raw ? body as BodyInit : JSON.stringify(body),
+      });
+    },
+    api: (path, token = ADMIN, method = "GET") =>
+      ask(`/api/${path}`, {
+        method,
+        headers: token === null ? {} : { authorization: `Bearer ${token}` },
+      }),
+    delivery: (id, holds = (delivery) => delivery.status !== "pending") =>
+      until(`delivery ${id}: ${holds}`, async () => {
+        const { body } = await front.api(`deliveries/${id}`);
+        return holds(body) ? body : false;
+      }),
+    async deliveryId(event_id, endpoint_id) {
+      const { body } = await front.api(`events/${event_id}`);
+      const found = body.deliveries.filter((delivery: { endpoint_id: string }) =>
+        endpoint_id === undefined || delivery.endpoint_id === endpoint_id
+      );
+      if (found.length !== 1) throw new Error(`${event_id} has ${found.length} such deliveries`);
+      return found[0].id;
+    },
+  };
+  return front;
+}
+
+/** A daemon that is a process of its own. */
+export interface DaemonProcess extends Front, AsyncDisposable {
+  readonly pid: number;
+  readonly log: readonly LogLine[];
+  /** What it wrote to standard error that is no log line. */
+  readonly noise: readonly string[];
+  kill(signal: Deno.Signal): void;
+  readonly status: Promise<Deno.CommandStatus>;
+}
+
+const MAIN = new URL("../../main.ts", import.meta.url).pathname;
+
+/** Starts `main.ts` as a process and waits until it listens. Throws with what it said instead. */
+export async function spawnDaemon(sections: Sections): Promise<DaemonProcess> {
+  const { path, remove } = writeConfig(sections);
+  const child = new Deno.Command(Deno.execPath(), {
+    args: ["run", "-A", "--no-check", MAIN, "serve", "--config", path],
+    stdin: "null",
+    stdout: "null",
+    stderr: "piped",
+  }).spawn();
+  const log: LogLine[] = [];
+  const noise: string[] = [];
+  let over = false;
+  const reading = (async () => {
+    for await (const line of linesOf(child.stderr)) {
+      if (line.startsWith("{")) log.push(JSON.parse(line));
+      else noise.push(line);
+    }
+    over = true;
+  })();
+  const close = async () => {
+    if (!over) child.kill("SIGKILL");
+    await reading;
+    await child.status;
+    remove();
+  };
+  try {
+    const url = await until("the daemon listens", () => {
+      if (over) return "over";
+      return log.find((line) => line.message === "Listening")?.url as string | undefined;
+    });
+    if (url === "over") throw new Error(`The daemon ended at once: ${noise.join("\n")}`);
+    return {
+      ...frontOf(url),
+      pid: child.pid,
+      log,
+      noise,
+      kill: (signal) => child.kill(signal),
+      status: child.status,
+      [Symbol.asyncDispose]: close,
+    };
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
+
+async function* linesOf(stream: ReadableStream<Uint8Array>): AsyncGenerator<string> {
+  let rest = "";
+  for await (const text of stream.pipeThrough(new TextDecoderStream())) {
+    const lines = (rest + text).split("\n");
+    rest = lines.pop() ?? "";
+    yield* lines;
+  }
+  if (rest !== "") yield rest;
+}
+
+/** An event of the documentation's kind; `more` goes into the appointment. */
+export function booking(id: string, business?: string, more: Record<string, unknown> = {}) {
+  return {
+    event: "booking.created",
+    timestamp: "2025-10-31T15:30:00Z",
+    data: {
+      appointment: {
+        id,
+        ...(business === undefined ? {} : { business: { id: business } }),
+        ...more,
+      },
+    },
+  };
+}

@@ -1,0 +1,70 @@
+import { createHash } from "node:crypto";
+import { Secret } from "../../lib/core/secret.ts";
+import { type Database, openDatabase } from "../../lib/store/database.ts";
+import { openEmbedded } from "../../lib/store/embedded.ts";
+import { cached, freshDatabase, startPostgres } from "./postgres.ts";
+
+/** One server for all tests of a file. It ends with the file's worker. */
+export const server = await startPostgres();
+
+/** A database of a test's own, of one of the two kinds. */
+export interface TestDatabase extends AsyncDisposable {
+  readonly kind: "embedded" | "server";
+  /** The section `database` of a configuration. */
+  readonly section: { readonly directory: string } | { readonly url: string };
+  /** Opens it as the program does. Embedded, only while no daemon runs. */
+  open(): Promise<Database>;
+}
+
+/** Declares a test twice: with an embedded database and with one on a real server. */
+export function onBoth(name: string, test: (database: TestDatabase) => Promise<void>): void {
+  for (const [kind, make] of [["embedded", embeddedDatabase], ["server", onServer]] as const) {
+    Deno.test(`${name} (${kind})`, async () => {
+      await using database = await make();
+      await test(database);
+    });
+  }
+}
+
+/** A database on the server of this file. */
+export async function onServer(): Promise<TestDatabase> {
+  const fresh = await freshDatabase(server);
+  return {
+    kind: "server",
+    section: { url: fresh.url },
+    open: () => openUrl(fresh.url),
+    [Symbol.asyncDispose]: fresh.drop,
+  };
+}
+
+/** Opens a database on a server as the program does. */
+export function openUrl(url: string): Promise<Database> {
+  return openDatabase({ database: { kind: "server", url: new Secret(url) } });
+}
+
+/** An embedded database, initialised already: that takes seconds and is tested elsewhere. */
+export async function embeddedDatabase(): Promise<TestDatabase> {
+  const directory = Deno.makeTempDirSync({ prefix: "bookme-embedded-" });
+  const { success } = await new Deno.Command("cp", {
+    args: ["-a", `${await initialised()}/postgres`, `${directory}/postgres`],
+  }).output();
+  if (!success) throw new Error("The embedded database could not be copied");
+  return {
+    kind: "embedded",
+    section: { directory },
+    open: () => openDatabase({ database: { kind: "embedded", directory } }),
+    [Symbol.asyncDispose]: () => Deno.remove(directory, { recursive: true }),
+  };
+}
+
+// Made by the program itself; anew when the code that makes it has changed.
+function initialised(): Promise<string> {
+  const hash = createHash("sha256");
+  for (const file of ["lib/store/embedded.ts", "deno.lock"]) {
+    hash.update(Deno.readTextFileSync(new URL(`../../${file}`, import.meta.url)));
+  }
+  return cached(`embedded-${hash.digest("hex").slice(0, 12)}`, async (made) => {
+    const embedded = await openEmbedded(made);
+    await embedded.close();
+  });
+}

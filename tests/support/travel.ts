@@ -1,0 +1,44 @@
+import type { PostgresServer } from "./postgres.ts";
+import { connectTo, type FreshDatabase, freshDatabase } from "./postgres.ts";
+
+/** A database whose clock a test can put forward. */
+export interface TravelDatabase extends FreshDatabase {
+  /** From the next statement on, it is that much later for everybody who asks `now()`. */
+  forward(by_ms: number): Promise<void>;
+  /** The first row of a query, by the same clock. */
+  // deno-lint-ignore no-explicit-any
+  row(query: string): Promise<any>;
+}
+
+/**
+ * A new database in which `now()` is a function of the test's: a schema before `pg_catalog` in the
+ * search path has one of that name. The program asks nothing else for the time (a test of its own
+ * holds it to that), so days of its schedule pass in no time, in every statement.
+ */
+export async function travelDatabase(server: PostgresServer): Promise<TravelDatabase> {
+  const fresh = await freshDatabase(server);
+  const setup = connectTo(fresh.url);
+  await setup.unsafe(`
+    create schema travel;
+    create table travel.shift (by interval not null);
+    insert into travel.shift values ('0');
+    create function travel.now() returns timestamptz language sql stable
+      return pg_catalog.now() + (select by from travel.shift);
+    do $$ begin
+      execute format('alter database %I set search_path = travel, pg_catalog, public',
+        current_database());
+    end $$`).simple();
+  await setup.end();
+  const sql = connectTo(fresh.url);
+  return {
+    url: fresh.url,
+    async forward(by_ms) {
+      await sql`update travel.shift set by = by + ${by_ms}::float8 * interval '1 ms'`;
+    },
+    row: async (query) => (await sql.unsafe(query))[0],
+    async drop() {
+      await sql.end();
+      await fresh.drop();
+    },
+  };
+}
