@@ -213,10 +213,18 @@ function closeServer(server: ReturnType<typeof createServer>): Promise<void> {
 
 function rulesFor(config: Config, port: number): AddressRules {
   const rules = addressRules(config);
-  return {
-    ...rules,
-    own_listener: rules.own_listener.map(({ address }) => ({ address, port })),
-  };
+  const addresses = rules.own_listener.flatMap(({ address }) =>
+    isWildcard(address) ? [address, ...ownAddresses()] : [address]
+  );
+  return { ...rules, own_listener: addresses.map((address) => ({ address, port })) };
+}
+
+function isWildcard(address: string): boolean {
+  return address === "0.0.0.0" || address === "::";
+}
+
+function ownAddresses(): string[] {
+  return Deno.networkInterfaces().map(({ address }) => address);
 }
 
 // Without a token nobody could look: the embedded default makes one, beside the database.

@@ -115,7 +115,6 @@ create index ended_deliveries_unhappy on ended_deliveries (id) where status <> '
 create table attempts (
   delivery_id uuid not null,
   number smallint not null check (number > 0),
-  id uuid not null,
   endpoint_no integer not null,
   endpoint_version integer not null,
   -- Both by the database's clock, whatever the daemon's says.

@@ -28,7 +28,7 @@ export function viewDelivery(row: DeliveryRow) {
 /** An attempt of a delivery, with its request as it was sent and what came back. */
 export function viewAttempt(row: AttemptRow, delivery: DeliveryRow, event: EventRow) {
   return {
-    id: attemptId(row.uuid),
+    id: attemptId(delivery.uuid, row.number),
     number: row.number,
     outcome: row.outcome,
     status: row.status,
@@ -55,8 +55,8 @@ function headersOf(row: AttemptRow, delivery: DeliveryRow): Record<string, strin
     ...row.header_names.map((name) => [name, "[redacted]"]),
     ...requestHeaders({
       type: delivery.type,
-      event_uuid: delivery.event_uuid,
-      delivery_uuid: delivery.uuid,
+      event_id: eventId(delivery.event_uuid),
+      delivery_id: deliveryId(delivery.uuid),
       attempt: row.number,
       test: delivery.test,
       timestamp_s: Number(row.request_timestamp),

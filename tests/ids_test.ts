@@ -8,7 +8,6 @@ import {
   eventId,
   eventOfDelivery,
   firstUuidAt,
-  makeAttemptId,
   makeEventIds,
   parseDeliveryId,
   parseEventId,
@@ -62,21 +61,16 @@ Deno.test("makeEventIds() and eventId() sort by time", () => {
   }));
 });
 
-Deno.test("makeAttemptId() makes UUIDs of version 7, no two alike", () => {
-  const seen = new Set<string>();
-  for (let count = 0; count < 10_000; count++) {
-    const id = makeAttemptId(1_761_924_600_000, random);
-    assert.match(id, V7);
-    seen.add(id);
-  }
-  assert.equal(seen.size, 10_000);
-  assert.match(attemptId(makeAttemptId(0, random)), /^att_[0-9a-hjkmnp-tv-z]{26}$/);
-});
-
-Deno.test("makeAttemptId() uses all of what chance offers", () => {
-  assert.equal(makeAttemptId(0, () => 0xffffffff), "00000000-0000-7fff-bfff-ffffffffffff");
-  assert.equal(makeAttemptId(LAST_MS, () => 0), "ffffffff-ffff-7000-8000-000000000000");
-  assert.equal(makeAttemptId(0, () => -1), "00000000-0000-7fff-bfff-ffffffffffff");
+Deno.test("attemptId() is another for each delivery and number", () => {
+  const deliveries = [
+    "0193fa00-0000-7000-8000-000000000001",
+    "0193fa00-0000-7000-8000-000000000002",
+  ];
+  const ids = deliveries.flatMap((delivery) =>
+    [1, 2, 31, 32, 33, 1024].map((n) => attemptId(delivery, n))
+  );
+  assert.equal(new Set(ids).size, ids.length);
+  for (const id of ids) assert.match(id, /^att_[0-9a-hjkmnp-tv-z]{29}$/);
 });
 
 Deno.test("deliveryUuid() and eventOfDelivery() are each other's way back", () => {

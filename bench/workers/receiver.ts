@@ -33,7 +33,7 @@ function arrived(endpoint: number, request: Buffer, end: number, second: number)
   rows[at + 2] = now();
   rows[at + 3] = second;
   perEndpoint[endpoint] = (perEndpoint[endpoint] ?? 0) + 1;
-  firsts[endpoint] ??= request.latin1Slice(0, end);
+  firsts[endpoint] ??= request.toString("latin1", 0, end);
 }
 
 function serve(socket: Socket, endpoint: number, hangs: boolean): void {
@@ -61,7 +61,7 @@ function serve(socket: Socket, endpoint: number, hangs: boolean): void {
 function endOfRequest(buffer: Buffer): number {
   const head = buffer.indexOf(END_OF_HEAD);
   if (head < 0) return Infinity;
-  const length = /content-length: *(\d+)/i.exec(buffer.latin1Slice(0, head))?.[1];
+  const length = /content-length: *(\d+)/i.exec(buffer.toString("latin1", 0, head))?.[1];
   return head + 4 + Number(length ?? 0);
 }
 

@@ -91,11 +91,11 @@ async function report(error: unknown, command: Command | undefined, io: Io): Pro
 
 /** What the database or the operating system refused, in words; undefined for anything else. */
 async function outsideFault(error: unknown): Promise<string | undefined> {
-  const { isOutage } = await import("../store/database.ts");
-  if (isOutage(error) || (error instanceof Error && error.name === "PostgresError")) {
-    return `The database cannot be used: ${messageOf(error)}; check the database section of the ` +
-      "configuration, and that the server runs";
-  }
   const kinds = [Deno.errors.PermissionDenied, Deno.errors.NotCapable, Deno.errors.NotFound];
-  return kinds.some((kind) => error instanceof kind) ? messageOf(error) : undefined;
+  if (kinds.some((kind) => error instanceof kind)) return messageOf(error);
+  const { isOutage } = await import("../store/database.ts");
+  return isOutage(error) || (error instanceof Error && error.name === "PostgresError")
+    ? `The database cannot be used: ${messageOf(error)}; check the configuration's database, and ` +
+      "that its server runs"
+    : undefined;
 }

@@ -73,14 +73,19 @@ export function integer(option: string, text: string, min: number, max: number):
 
 /** An option's duration (`5s`), in milliseconds. Throws a `UsageError` where it is none. */
 export function duration(option: string, text: string, max_ms: number): number {
+  const read = readOption(option, () => parseDuration(text));
+  if (read <= max_ms) return read;
+  throw new UsageError(`${option} must be at most ${max_ms / 1000}s`);
+}
+
+/** What `read` makes of an option's value; an `AppError` of its becomes a `UsageError`. */
+export function readOption<T>(option: string, read: () => T): T {
   try {
-    const read = parseDuration(text);
-    if (read <= max_ms) return read;
+    return read();
   } catch (error) {
     if (!(error instanceof AppError)) throw error;
     throw new UsageError(`${option}: ${error.message}`);
   }
-  throw new UsageError(`${option} must be at most ${max_ms / 1000}s`);
 }
 
 /** How a secret is handed over. */
@@ -93,7 +98,8 @@ export const SECRET_VALUE = "env:NAME|file:PATH|-";
 export async function readSecret(io: Io, option: string, reference: string): Promise<string> {
   if (reference === "-") return chomp(new TextDecoder().decode(await io.stdin()), option);
   if (reference.startsWith("file:")) {
-    return chomp(readText(reference.slice("file:".length), false), option);
+    const path = reference.slice("file:".length);
+    return chomp(readOption(option, () => readText(path, false)), option);
   }
   const name = /^env:([A-Za-z_][A-Za-z0-9_]*)$/.exec(reference)?.[1];
   if (name === undefined) {
@@ -105,6 +111,15 @@ export async function readSecret(io: Io, option: string, reference: string): Pro
   const value = io.env(name) ?? "";
   if (value === "") throw new UsageError(`${option}: environment variable ${name} is not set`);
   return value;
+}
+
+/** The secrets that `--previous-secret` names. */
+export async function readPrevious(io: Io, references: readonly string[]): Promise<string[]> {
+  const secrets: string[] = [];
+  for (const reference of references) {
+    secrets.push(await readSecret(io, "--previous-secret", reference));
+  }
+  return secrets;
 }
 
 function chomp(text: string, option: string): string {

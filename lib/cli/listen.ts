@@ -1,7 +1,15 @@
 import { randomBytes } from "node:crypto";
 import { resolve } from "node:path";
 import { makeSecret, secretMistake } from "../core/secret.ts";
-import { command, duration, integer, readSecret, SECRET_VALUE, UsageError } from "./command.ts";
+import {
+  command,
+  duration,
+  integer,
+  readPrevious,
+  readSecret,
+  SECRET_VALUE,
+  UsageError,
+} from "./command.ts";
 import { type Received, startReceiver } from "./receiver.ts";
 import { clock, onStop, type Palette, paletteOf, printable } from "./terminal.ts";
 
@@ -12,7 +20,8 @@ const MAX_DELAY_MS = 3_600_000;
 export const listen = command({
   name: "listen",
   summary: "Receives events on this machine: verifies them, shows them, can misbehave",
-  about: `A local receiver for developers. It verifies X-BookMe-Signature and webhook-signature and says
+  about:
+    `A local receiver for developers. It verifies X-BookMe-Signature and webhook-signature and says
 what is wrong with a signature, shows each request in a line (and its payload on a terminal),
 marks events that come again, and answers 200, or 401 to a wrong signature. Without --secret it
 makes a new one. It prints what to paste into config.yaml, and Ctrl-C stops it.`,
@@ -63,10 +72,7 @@ makes a new one. It prints what to paste into config.yaml, and Ctrl-C stops it.`
       : await readSecret(io, "--secret", values.secret);
     const mistake = secretMistake(secret);
     if (mistake !== undefined) throw new UsageError(`--secret: ${mistake}`);
-    const previous = [];
-    for (const reference of values["previous-secret"]) {
-      previous.push(await readSecret(io, "--previous-secret", reference));
-    }
+    const previous = await readPrevious(io, values["previous-secret"]);
 
     const palette = paletteOf(io);
     const received = (request: Received) => {
@@ -108,8 +114,8 @@ endpoints:
 `;
 }
 
-/** One line of a request, and on a terminal its payload. */
-function describe(request: Received, palette: Palette, with_payload: boolean): string {
+/** A request in words: one line, what is wrong with its signatures, and, if wanted, its payload. */
+export function describe(request: Received, palette: Palette, with_payload: boolean): string {
   const { type, event_id, attempt, test, duplicate, verified, status } = request;
   const good = status >= 200 && status < 300;
   const line = [
@@ -153,7 +159,8 @@ function payloadLines(body: Uint8Array): string[] {
   ];
 }
 
-function jsonLine(request: Received): string {
+/** A request as one line of JSON. */
+export function jsonLine(request: Received): string {
   const { at_ms, body, bookme, standard, ...rest } = request;
   // A JSON text has these characters only in its strings, where the escape means the same.
   return printable(JSON.stringify({
@@ -165,4 +172,3 @@ function jsonLine(request: Received): string {
     payload: new TextDecoder().decode(body),
   }));
 }
-

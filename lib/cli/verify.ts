@@ -1,7 +1,14 @@
 import { readBytes } from "../config/references.ts";
 import { secretMistake } from "../core/secret.ts";
 import { diagnoseBookme, diagnoseStandard, type Finding } from "../core/diagnose.ts";
-import { command, readSecret, SECRET_VALUE, UsageError } from "./command.ts";
+import {
+  command,
+  readOption,
+  readPrevious,
+  readSecret,
+  SECRET_VALUE,
+  UsageError,
+} from "./command.ts";
 import { type Io, paletteOf } from "./terminal.ts";
 
 const MAX_BODY_BYTES = 64 * 1024 * 1024;
@@ -9,7 +16,8 @@ const MAX_BODY_BYTES = 64 * 1024 * 1024;
 export const verify = command({
   name: "verify",
   summary: "Says whether a signature is valid, or names the likely mistake",
-  about: `Give it the body as your server received it, the header, and the secret. Where the signature
+  about:
+    `Give it the body as your server received it, the header, and the secret. Where the signature
 does not fit, it tries what usually goes wrong: a body parsed and written again, a trailing
 newline, sha256= missing, the previous secret, a key decoded or not. Exit code 0 valid, 1 not.`,
   options: {
@@ -41,6 +49,11 @@ newline, sha256= missing, the previous secret, a key decoded or not. Exit code 0
     const { body: path, secret: reference, signature } = values;
     if (path === undefined) throw new UsageError("--body is missing: a file, or - for stdin");
     if (reference === undefined) throw new UsageError(`--secret is missing: ${SECRET_VALUE}`);
+    if ([path, reference, ...values["previous-secret"]].filter((one) => one === "-").length > 1) {
+      throw new UsageError("Only one of body and secrets can come from standard input");
+    }
+    const secret = await readSecret(io, "--secret", reference);
+    const previous = await readPrevious(io, values["previous-secret"]);
     const headers = {
       id: headerValue(values["webhook-id"]),
       timestamp: headerValue(values["webhook-timestamp"]),
@@ -55,15 +68,9 @@ newline, sha256= missing, the previous secret, a key decoded or not. Exit code 0
         "--webhook-id, --webhook-timestamp and --webhook-signature belong together",
       );
     }
-    if ([path, reference, ...values["previous-secret"]].filter((one) => one === "-").length > 1) {
-      throw new UsageError("Only one of body and secrets can come from standard input");
-    }
-    const secret = await readSecret(io, "--secret", reference);
-    const previous = [];
-    for (const other of values["previous-secret"]) {
-      previous.push(await readSecret(io, "--previous-secret", other));
-    }
-    const body = path === "-" ? await io.stdin() : readBytes(path, MAX_BODY_BYTES);
+    const body = path === "-"
+      ? await io.stdin()
+      : readOption("--body", () => readBytes(path, MAX_BODY_BYTES));
     const keys = { secret, previous };
     const findings: [string, Finding][] = [];
     if (signature !== undefined) {

@@ -1,5 +1,5 @@
 /**
- * Identifiers. Inside, an event, a delivery and an attempt are UUIDs (version 7, RFC 9562), so that
+ * Identifiers. Inside, an event and a delivery are UUIDs (version 7, RFC 9562), so that
  * they sort by time and index well; outside they are `evt_…`, `dlv_…`, `att_…` in Crockford base32.
  *
  * An event's last 32 bits are zero, and a delivery is its event with the endpoint's number in those
@@ -10,6 +10,7 @@
 const ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz";
 const EVENT_CHARS = 20; // 100 bits, of which 96 are the identifier
 const FULL_CHARS = 26; // 130 bits, of which 128 are
+const [DASH, ZERO, LOWER_A] = [45, 48, 97]; // character codes
 
 /** Makes event UUIDs. Holds the sequence that keeps two of one millisecond apart. */
 export interface EventIds {
@@ -35,14 +36,6 @@ export function makeEventIds(random: () => number): EventIds {
   };
 }
 
-/** A new attempt UUID (plain version 7). `random` answers 32 random bits. */
-export function makeAttemptId(now_ms: number, random: () => number): string {
-  const time = hex(Math.floor(now_ms), 12);
-  const b = hex(0x8000 | (random() & 0x3fff), 4);
-  return `${time.slice(0, 8)}-${time.slice(8)}-7${hex(random() & 0xfff, 3)}-${b}-` +
-    hex(random() & 0xffff, 4) + hex(random() >>> 0, 8);
-}
-
 /** The delivery of `event` (a UUID) to the endpoint with that internal number. */
 export function deliveryUuid(event: string, endpoint_no: number): string {
   return event.slice(0, 28) + hex(endpoint_no, 8);
@@ -55,17 +48,19 @@ export function eventOfDelivery(delivery: string): string {
 
 /** `evt_…` of an event UUID. */
 export function eventId(uuid: string): string {
-  return "evt_" + encode(uuid.replaceAll("-", "").slice(0, 24), EVENT_CHARS);
+  return "evt_" + encode(uuid.slice(0, 28), EVENT_CHARS);
 }
 
 /** `dlv_…` of a delivery UUID. */
 export function deliveryId(uuid: string): string {
-  return "dlv_" + encode(uuid.replaceAll("-", ""), FULL_CHARS);
+  return "dlv_" + encode(uuid, FULL_CHARS);
 }
 
-/** `att_…` of an attempt UUID. */
-export function attemptId(uuid: string): string {
-  return "att_" + encode(uuid.replaceAll("-", ""), FULL_CHARS);
+/** `att_…` of a delivery's attempt of that number: no two are alike, and nothing need be stored. */
+export function attemptId(delivery_uuid: string, number: number): string {
+  return "att_" + encode(delivery_uuid, FULL_CHARS) +
+    ALPHABET.charAt((number >>> 10) & 31) + ALPHABET.charAt((number >>> 5) & 31) +
+    ALPHABET.charAt(number & 31);
 }
 
 /** The UUID of an `evt_…`, or undefined where it is not one. */
@@ -94,17 +89,22 @@ function hex(value: number, width: number): string {
   return value.toString(16).padStart(width, "0");
 }
 
-// Twenty bits (five hexadecimal digits, four characters) at a time: small integers, and no BigInt,
-// because this runs for every header of every attempt.
-function encode(digits: string, chars: number): string {
+// Digit by digit and without BigInt: this runs for several headers of every attempt.
+function encode(uuid: string, chars: number): string {
   let text = "";
-  for (let at = 0; at < digits.length; at += 5) {
-    const part = digits.slice(at, at + 5).padEnd(5, "0");
-    const bits = parseInt(part, 16);
-    text += ALPHABET.charAt(bits >>> 15) + ALPHABET.charAt((bits >>> 10) & 31) +
-      ALPHABET.charAt((bits >>> 5) & 31) + ALPHABET.charAt(bits & 31);
+  let bits = 0;
+  let held = 0; // bits not yet written
+  for (let at = 0; text.length < chars; at++) {
+    const code = at < uuid.length ? uuid.charCodeAt(at) : ZERO;
+    if (code === DASH) continue;
+    bits = (bits << 4) | (code < 58 ? code - ZERO : code - LOWER_A + 10);
+    held += 4;
+    if (held < 5) continue;
+    held -= 5;
+    text += ALPHABET.charAt((bits >>> held) & 31);
+    bits &= (1 << held) - 1;
   }
-  return text.slice(0, chars);
+  return text;
 }
 
 function decode(id: string, prefix: string, chars: number, width: number): string | undefined {

@@ -1,4 +1,3 @@
-import { makeAttemptId } from "../core/ids.ts";
 import { messageOf } from "../core/errors.ts";
 import { decide, type Decision } from "../core/retry.ts";
 import type { Outcome } from "../core/outcome.ts";
@@ -13,7 +12,7 @@ import {
   release,
   type Room,
 } from "../store/deliveries.ts";
-import { type Context, leaseOf, random32 } from "./context.ts";
+import { type Context, leaseOf } from "./context.ts";
 import type { Endpoint, Fleet } from "./fleet.ts";
 import type { HttpClient } from "./http_client.ts";
 import { makeRecorder, type Unrecorded } from "./recorder.ts";
@@ -320,7 +319,6 @@ export function makeDispatcher(
   ): void {
     recorder.add({
       lease,
-      attempt_uuid: makeAttemptId(ctx.clock.now(), () => random32(ctx.random)),
       endpoint_version: endpoint.version,
       outcome,
       decision: decide(outcome, lease, endpoint.retry_ms, ctx.random),
@@ -343,7 +341,6 @@ export function makeDispatcher(
     };
     recorder.add({
       lease,
-      attempt_uuid: makeAttemptId(ctx.clock.now(), () => random32(ctx.random)),
       endpoint_version: endpoint?.version ?? 1,
       outcome,
       decision: decide(outcome, lease, endpoint?.retry_ms ?? [0], ctx.random),

@@ -137,6 +137,8 @@ interface Flight {
   settled: boolean;
   address: string | null;
   connection: Connection | undefined;
+  /** The rules under which its addresses were allowed. */
+  rules: AddressRules | undefined;
   /** While it is looked into why a handshake failed: what is known so far, and how to stop. */
   diagnosis: { readonly cause: string; readonly stop: AbortController } | undefined;
 }
@@ -165,7 +167,7 @@ interface Connection {
   readonly address: string;
   readonly opened_ms: number;
   /** The rules under which the address was allowed. */
-  rules: AddressRules;
+  rules: AddressRules | undefined;
   /** Requests that were sent on it. */
   sent: number;
   flight: Flight | undefined;
@@ -185,12 +187,14 @@ type Opened = "open" | { readonly step: "connect" | "tls"; readonly cause: strin
 
 /** A client with a pool of its own. */
 export function makeHttpClient(options: HttpClientOptions): HttpClient {
-  const { rules, source_address, max_idle_per_origin = 128, max_idle = 1024 } = options;
+  const { rules, source_address, max_idle_per_origin = 256, max_idle = 1024 } = options;
   const resolve = coalesce(options.lookup ?? lookupAll);
   const routes = new WeakMap<Target, Route>();
   const flights = new Set<Flight>();
   const connections = new Set<Connection>();
   const idle = new Map<string, Connection[]>();
+  /** Connections with an answer whose request is still being written. */
+  const draining = new Set<Connection>();
   let idle_count = 0;
   let closed = false;
   let ticker: ReturnType<typeof setInterval> | undefined;
@@ -211,6 +215,7 @@ export function makeHttpClient(options: HttpClientOptions): HttpClient {
         settled: false,
         address: null,
         connection: undefined,
+        rules: undefined,
         diagnosis: undefined,
       };
       flights.add(flight);
@@ -317,7 +322,7 @@ export function makeHttpClient(options: HttpClientOptions): HttpClient {
       failFlight(flight, "dns", `${codeOf(error) || messageOf(error)} ${route.host}`);
       return [];
     }
-    const present = rules();
+    const present = flight.rules = rules();
     for (const ip of addresses) {
       const rule = refusal(ip, route, present);
       if (rule !== undefined) {
@@ -342,7 +347,7 @@ export function makeHttpClient(options: HttpClientOptions): HttpClient {
         ip,
         address: hostPort(ip, flight.route.port),
         opened_ms: performance.now(),
-        rules: rules(),
+        rules: flight.rules,
         sent: 0,
         flight,
         response: newResponse(),
@@ -375,6 +380,7 @@ export function makeHttpClient(options: HttpClientOptions): HttpClient {
       },
       closed: () => {
         connections.delete(connection);
+        draining.delete(connection);
         onLost(connection);
       },
     };
@@ -384,13 +390,13 @@ export function makeHttpClient(options: HttpClientOptions): HttpClient {
     const { flight } = connection;
     if (flight === undefined || flight.settled) return destroy(connection);
     const step = connection.route.https ? "tls" : "connect";
-    if (peer === undefined || !samePeer(peer, connection.ip)) {
+    if (peer === undefined || !sameAddress(peer, connection.ip)) {
       const cause = peer === undefined
         ? `closed as soon as it was open ${connection.address}`
         : `connected to ${peer} instead of ${connection.ip}`;
       return endOpening(connection, { step, cause, code: "" });
     }
-    if (source_address !== undefined && local !== source_address) {
+    if (source_address !== undefined && !sameAddress(local ?? "", source_address)) {
       // Deno 2.6 does not bind. Silently sending from elsewhere would be worse than not sending.
       const cause = `sending from ${source_address} does not work with this version of Deno`;
       return endOpening(connection, { step, cause, code: "" });
@@ -437,8 +443,9 @@ export function makeHttpClient(options: HttpClientOptions): HttpClient {
 
   function onWrote(connection: Connection, error?: Error | null): void {
     connection.writing = false;
-    const answered = connection.flight === undefined && !connection.closed;
-    if (answered && (error === null || error === undefined)) release(connection, performance.now());
+    if (!draining.delete(connection) || connection.closed) return;
+    if (error === null || error === undefined) release(connection, performance.now());
+    else destroy(connection);
   }
 
   function onData(connection: Connection, bytes: Buffer): void {
@@ -486,8 +493,11 @@ export function makeHttpClient(options: HttpClientOptions): HttpClient {
     connection.flight = undefined;
     if (!response.reusable || connection.closed) {
       destroy(connection);
-    } else if (!connection.writing) {
-      release(connection, now_ms); // else once the request is written: the answer came before its end
+    } else if (connection.writing) {
+      connection.idle_until_ms = now_ms + BODY_MS;
+      draining.add(connection);
+    } else {
+      release(connection, now_ms);
     }
     const { status, head, truncated, retry_after } = response;
     const { address } = connection;
@@ -569,7 +579,10 @@ export function makeHttpClient(options: HttpClientOptions): HttpClient {
       if (fresh.length > 0) idle.set(key, fresh);
       else idle.delete(key);
     }
-    if (flights.size === 0 && idle.size === 0) stopTicking();
+    for (const connection of draining) {
+      if (now_ms >= connection.idle_until_ms) destroy(connection);
+    }
+    if (flights.size === 0 && idle.size === 0 && draining.size === 0) stopTicking();
   }
 
   function stopTicking(): void {
@@ -794,8 +807,8 @@ function refusal(ip: string, route: Route, rules: AddressRules): string | undefi
   return route.https || verdict.scope !== "public" ? undefined : "plain http to a public address";
 }
 
-function samePeer(peer: string, ip: string): boolean {
-  return peer === ip || canonical(peer) === canonical(ip);
+function sameAddress(a: string, b: string): boolean {
+  return a === b || canonical(a) === canonical(b);
 }
 
 /** One spelling for each address, IPv4-mapped ones folded. */

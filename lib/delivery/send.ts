@@ -1,5 +1,5 @@
 import { Buffer } from "node:buffer";
-import { eventId } from "../core/ids.ts";
+import { deliveryId, eventId } from "../core/ids.ts";
 import { type Outcome, outcomeOfStatus, parseRetryAfter } from "../core/outcome.ts";
 import { requestHeaders } from "../core/request_headers.ts";
 import type { Claimed, SentRecord } from "../store/deliveries.ts";
@@ -16,14 +16,15 @@ export interface SignedRequest {
 /** Makes the request of a claimed delivery (contract, section 5). Pure. */
 export function sign(claimed: Claimed, endpoint: Endpoint, now_ms: number): SignedRequest {
   const body = Buffer.from(claimed.payload, "utf8");
+  const event_id = eventId(claimed.event_uuid);
   const timestamp_s = Math.floor(now_ms / 1000);
   const signature = endpoint.signers[0]?.bookme(body) ?? "";
   const webhook_signature = endpoint.signers
-    .map((signer) => signer.standard(eventId(claimed.event_uuid), timestamp_s, body)).join(" ");
+    .map((signer) => signer.standard(event_id, timestamp_s, body)).join(" ");
   const headers = requestHeaders({
     type: claimed.type,
-    event_uuid: claimed.event_uuid,
-    delivery_uuid: claimed.uuid,
+    event_id,
+    delivery_id: deliveryId(claimed.uuid),
     attempt: claimed.attempts + 1,
     test: claimed.test,
     timestamp_s,

@@ -130,7 +130,6 @@ export interface SentRecord {
 /** An attempt's result, ready to be recorded. */
 export interface Result {
   readonly lease: Lease;
-  readonly attempt_uuid: string;
   readonly endpoint_version: number;
   readonly outcome: Outcome;
   readonly decision: Decision;
@@ -161,7 +160,6 @@ export async function record(sql: Sql, results: readonly Result[]): Promise<Reco
       select * from unnest(
         ${literal(results.map((r) => r.lease.uuid))}::uuid[],
         ${literal(results.map((r) => r.lease.token))}::int[],
-        ${literal(results.map((r) => r.attempt_uuid))}::uuid[],
         ${literal(results.map((r) => r.endpoint_version))}::int[],
         string_to_array(${texts(results.map((r) => r.decision.verdict))}, chr(30)),
         ${literal(results.map((r) => r.decision.counts ? 1 : 0))}::int[],
@@ -181,7 +179,7 @@ export async function record(sql: Sql, results: readonly Result[]): Promise<Reco
           chr(30), ''),
         string_to_array(${texts(outcomes.map((o) => hexOf(o.response?.body)))}, chr(30), ''),
         ${literal(outcomes.map((o) => o.response?.truncated ?? false))}::boolean[]
-      ) as r (id, token, attempt_id, endpoint_version, verdict, counts, wait_ms, duration_us, lag_us,
+      ) as r (id, token, endpoint_version, verdict, counts, wait_ms, duration_us, lag_us,
         outcome, status, cause, address, request_timestamp, request_signature,
         request_webhook_signature, response_head, response_body, response_truncated)
     ), held as materialized (
@@ -211,10 +209,10 @@ export async function record(sql: Sql, results: readonly Result[]): Promise<Reco
         last_outcome = h.outcome, last_status = h.status, last_attempt_at = h.ended_at
       from held h where h.final is null and p.id = h.id
     ), logged as (
-      insert into attempts (delivery_id, number, id, endpoint_no, endpoint_version, started_at,
+      insert into attempts (delivery_id, number, endpoint_no, endpoint_version, started_at,
         ended_at, outcome, status, cause, address, request_timestamp, request_signature,
         request_webhook_signature, response_head, response_body, response_truncated)
-      select id, attempts, attempt_id, endpoint_no, endpoint_version,
+      select id, attempts, endpoint_no, endpoint_version,
         ended_at - duration_us * interval '1 us', ended_at, outcome, status, cause, address,
         request_timestamp, request_signature, request_webhook_signature, response_head,
         decode(response_body, 'hex'), response_truncated

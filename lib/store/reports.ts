@@ -104,7 +104,6 @@ function conditionsOf(sql: Sql, filter: DeliveryFilter, which: Fragment): Fragme
 
 /** An attempt with its request and its response. */
 export interface AttemptRow {
-  readonly uuid: string;
   readonly number: number;
   readonly started_at: Date;
   readonly ended_at: Date;
@@ -127,7 +126,7 @@ export interface AttemptRow {
 /** The attempts of a delivery, the first one first. */
 export async function attemptsOf(sql: Sql, uuid: string): Promise<AttemptRow[]> {
   return await sql<AttemptRow[]>`
-    select a.id as uuid, a.number, a.started_at, a.ended_at,
+    select a.number, a.started_at, a.ended_at,
       (extract(epoch from a.ended_at - a.started_at) * 1000)::float8 as duration_ms,
       a.outcome, a.status, a.cause, a.address, v.url, v.headers as header_names,
       a.request_timestamp, a.request_signature, a.request_webhook_signature,

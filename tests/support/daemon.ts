@@ -1,4 +1,5 @@
 import { stringify } from "yaml";
+import type { Config } from "../../lib/config/config.ts";
 import { loadConfig } from "../../lib/config/load.ts";
 import { start } from "../../lib/daemon.ts";
 import { makeLog } from "../../lib/observe/log.ts";
@@ -56,12 +57,18 @@ export interface TestDaemon extends Front, AsyncDisposable {
   stop(): Promise<void>;
 }
 
-/** Starts a daemon in this process from a configuration file, by the program's own `start`. */
-export async function startDaemon(sections: Sections): Promise<TestDaemon> {
+/**
+ * Starts a daemon in this process from a configuration file, by the program's own `start`. `alter`
+ * makes of the configuration what no file could say.
+ */
+export async function startDaemon(
+  sections: Sections,
+  alter: (config: Config) => Config = (config) => config,
+): Promise<TestDaemon> {
   const { path, remove } = writeConfig(sections);
   const log: LogLine[] = [];
   try {
-    const config = loadConfig(path, (name) => Deno.env.get(name));
+    const config = alter(loadConfig(path, (name) => Deno.env.get(name)));
     const daemon = await start(config, makeLog((line) => log.push(JSON.parse(line)), "json"));
     const stop = () => daemon.stop();
     const close = async () => {

@@ -18,7 +18,9 @@ export interface TestDatabase extends AsyncDisposable {
 
 /** Declares a test twice: with an embedded database and with one on a real server. */
 export function onBoth(name: string, test: (database: TestDatabase) => Promise<void>): void {
-  for (const [kind, make] of [["embedded", embeddedDatabase], ["server", onServer]] as const) {
+  for (
+    const [kind, make] of [["embedded", embeddedDatabase], ["server", serverDatabase]] as const
+  ) {
     Deno.test(`${name} (${kind})`, async () => {
       await using database = await make();
       await test(database);
@@ -26,8 +28,16 @@ export function onBoth(name: string, test: (database: TestDatabase) => Promise<v
   }
 }
 
+/** Declares a test where the kind of the database makes no difference, with the faster one. */
+export function onServer(name: string, test: (database: TestDatabase) => Promise<void>): void {
+  Deno.test(name, async () => {
+    await using database = await serverDatabase();
+    await test(database);
+  });
+}
+
 /** A database on the server of this file. */
-export async function onServer(): Promise<TestDatabase> {
+export async function serverDatabase(): Promise<TestDatabase> {
   const fresh = await freshDatabase(server);
   return {
     kind: "server",

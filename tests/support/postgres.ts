@@ -146,9 +146,11 @@ async function startGuarded(
   return { end };
 }
 
-// Below the range that the system gives to those who ask for any port: while the server is stopped,
-// nobody takes its place.
-async function freePort(): Promise<number> {
+/**
+ * A port that nobody listens on. Below the range that the system gives to those who ask for any:
+ * while a server is stopped, nobody takes its place.
+ */
+export async function freePort(): Promise<number> {
   for (;;) {
     const port = 20_000 + Math.floor(Math.random() * 12_000);
     if (await isFree(port)) return port;

@@ -1,0 +1,181 @@
+import type { Sql } from "postgres";
+import { openDatabase } from "../../lib/store/database.ts";
+import { Secret } from "../../lib/core/secret.ts";
+import { freePort } from "../harness/postgres.ts";
+import { type Process, startProcess, tail, until } from "../harness/processes.ts";
+import { BODY_PARTS, businessOf, NUMBER_DIGITS, SECRET } from "../workload.ts";
+import { type Backlog, type Contender, type Prepared, readAttempts, type Setup } from "./contender.ts";
+
+/** Ours on a PostgreSQL server, as `deno task start` runs it. */
+export const bookme: Contender = {
+  name: "bookme-webhooks",
+  ours: true,
+  prepare: (setup) => prepare(setup, { url: setup.database.url }),
+};
+
+/** Ours with the database in its own process. */
+export const embedded: Contender = {
+  name: "bookme-webhooks embedded",
+  ours: true,
+  prepare: (setup) => prepare(setup, { directory: `${setup.directory}/data` }),
+};
+
+/** What a configuration may say beside the defaults. */
+export interface Extra {
+  readonly delivery?: Readonly<Record<string, unknown>>;
+  /** Of each endpoint. */
+  readonly endpoint?: Readonly<Record<string, unknown>>;
+}
+
+export type DatabaseOption = { readonly url: string } | { readonly directory: string };
+
+/** Writes a configuration (JSON is YAML) and answers its path. Everything else is the default. */
+export function writeConfig(
+  setup: Pick<Setup, "directory" | "urls" | "owed">,
+  database: DatabaseOption,
+  port: number,
+  extra: Extra = {},
+): string {
+  const config = {
+    environment: "development",
+    server: { listen: `127.0.0.1:${port}` },
+    database,
+    secrets: { bench: SECRET },
+    ...(extra.delivery === undefined ? {} : { delivery: extra.delivery }),
+    endpoints: setup.urls.map((url, i) => ({
+      id: `e${i}`,
+      url,
+      secret: "bench",
+      events: ["*"],
+      ...(setup.owed === "one" ? { businesses: [businessOf(i)] } : {}),
+      ...extra.endpoint,
+    })),
+  };
+  const path = `${setup.directory}/config-${port}.yaml`;
+  Deno.writeTextFileSync(path, JSON.stringify(config, null, 1));
+  return path;
+}
+
+const MAIN = new URL("../../main.ts", import.meta.url).pathname;
+const PERMISSIONS = ["net", "read", "write", "env", "sys"].map((name) => `--allow-${name}`);
+
+/** Starts the daemon as `deno task start` does, without waiting for anything. */
+export function launch(config: string, directory: string): Process {
+  const args = ["run", "--frozen", ...PERMISSIONS, MAIN, "serve", "--config", config];
+  return startProcess(Deno.execPath(), args, { log: `${directory}/bookme-webhooks.log` });
+}
+
+/** Waits until it says that it is ready. */
+export async function waitReady(process: Process, port: number): Promise<void> {
+  let ended: number | undefined;
+  process.ended.then((code) => ended = code);
+  await until("The daemon is ready", 60_000, async () => {
+    if (ended !== undefined) throw new Error(`The daemon ended (${ended}):\n${tail(process.log)}`);
+    try {
+      const response = await fetch(`http://127.0.0.1:${port}/readyz`);
+      await response.body?.cancel();
+      return response.ok;
+    } catch {
+      return false;
+    }
+  }, 5);
+}
+
+/** Starts the daemon and waits until it is ready. */
+export async function startDaemon(
+  setup: Setup,
+  database: DatabaseOption,
+  extra: Extra = {},
+): Promise<{ process: Process; port: number }> {
+  const port = freePort();
+  const process = launch(writeConfig(setup, database, port, extra), setup.directory);
+  await waitReady(process, port);
+  return { process, port };
+}
+
+async function prepare(setup: Setup, database: DatabaseOption): Promise<Prepared> {
+  // The first start makes the tables and stores the endpoints.
+  await (await startDaemon(setup, database)).process.stop();
+  const on_server = "url" in database;
+  const withSql = on_server
+    ? <T>(use: (sql: Sql) => Promise<T>) => use(setup.database.sql)
+    : <T>(use: (sql: Sql) => Promise<T>) => withEmbedded(database.directory, use);
+  return {
+    load: (backlog) => withSql((sql) => load(sql, backlog)),
+    async start() {
+      const { process, port } = await startDaemon(setup, database);
+      return { process, port, stop: async (patience_ms) => void await process.stop(patience_ms) };
+    },
+    async finished() {
+      if (!on_server) return undefined;
+      const [row] = await setup.database.sql<{ due: boolean }[]>`
+        select exists (select from pending_deliveries where due_at <= now()) as due`;
+      return row?.due === false;
+    },
+    attempts: () => withSql((sql) => readAttempts(sql, ATTEMPTS)),
+  };
+}
+
+// While the daemon is stopped, its directory is opened the way it does it.
+async function withEmbedded<T>(directory: string, use: (sql: Sql) => Promise<T>): Promise<T> {
+  const db = await openDatabase({ database: { kind: "embedded", directory } });
+  try {
+    return await use(db.admin);
+  } finally {
+    await db.close();
+  }
+}
+
+/** A server's database, opened the way the daemon does it. */
+export function openServer(url: string) {
+  return openDatabase({ database: { kind: "server", url: new Secret(url) } });
+}
+
+// Ids as the daemon makes them: in the order of time, the event's last 32 bits free for the endpoint.
+const UUID = (number: string, last = "'00000000'") =>
+  `('0190' || lpad(to_hex(${number} / 65536), 4, '0') || lpad(to_hex(${number} % 65536), 4, '0') ||
+    '700080000000' || ${last})::uuid`;
+
+/** Stores a backlog, in portions so that it works embedded too. */
+export async function load(sql: Sql, backlog: Backlog): Promise<void> {
+  const { first, events, endpoints: [from, to], shape, later } = backlog;
+  const width = to - from;
+  const portion = shape === "fan" ? 2_000 : 20_000;
+  const business = shape === "spread" ? `'bus_' || (${from} + (n - ${first}) % ${width})` : "'bus_any'";
+  const owed = shape === "spread"
+    ? `e.id = 'e' || (${from} + (n - ${first}) % ${width})`
+    : `substr(e.id, 2)::int between ${from} and ${to - 1}`;
+  const due = later === "half"
+    ? "case when n % 2 = 0 then now() else now() + interval '1 hour' end"
+    : "now()";
+  for (let at = first; at < first + events; at += portion) {
+    const numbers = `generate_series(${at}, ${Math.min(at + portion, first + events) - 1}) n`;
+    await sql.unsafe(`
+      insert into events (id, type, business, subject, confirmation, received_at, payload)
+      select ${UUID("n")}, 'booking.created', ${business}, 'apt_789', 'BK7X9M2P', now(),
+        ${quote(BODY_PARTS.before)} || ${business} || ${quote(BODY_PARTS.middle)} ||
+        lpad(n::text, ${NUMBER_DIGITS}, '0') || ${quote(BODY_PARTS.after)}
+      from ${numbers}`);
+    await sql.unsafe(`
+      insert into pending_deliveries (id, event_id, endpoint_no, created_at, due_at)
+      select ${UUID("n", "lpad(to_hex(e.no), 8, '0')")}, ${UUID("n")}, e.no, now(),
+        ${due} - interval '1 minute' + n * interval '1 us'
+      from ${numbers} join endpoints e on ${owed}
+      order by n, e.no`);
+  }
+}
+
+function quote(text: string): string {
+  return `'${text.replaceAll("'", "''")}'`;
+}
+
+const ATTEMPTS = `
+  select substr(n.id, 2)::int as endpoint, string_agg(x.number::text, ',' order by x.number) as numbers
+  from (
+    select a.endpoint_no,
+      substr(e.payload, length(e.payload) - 10, ${NUMBER_DIGITS})::int as number
+    from attempts a
+    join events e on e.id = (left(a.delivery_id::text, 28) || '00000000')::uuid
+  ) x
+  join endpoints n on n.no = x.endpoint_no
+  group by n.id`;

@@ -1,0 +1,118 @@
+/** `deno task bench`: this program beside what a TypeScript team would pick instead (README.md). */
+
+import { parseArgs } from "node:util";
+import { bookme, embedded } from "./contenders/bookme.ts";
+import { peers } from "./contenders/peer.ts";
+import { type Bench, type Scenario, startDriver } from "./harness/bench.ts";
+import { mustRun, startServer } from "./harness/postgres.ts";
+import { stopAll } from "./harness/processes.ts";
+import { writeReport } from "./harness/report.ts";
+import type { Sample } from "./harness/stats.ts";
+import { drain } from "./scenarios/drain.ts";
+
+/** In the order of their running. `times` is how often, where it is not `--reps`. */
+const SCENARIOS: Readonly<Record<string, { run: Scenario; embedded: boolean; times?: number }>> = {
+  drain: { run: drain, embedded: true },
+};
+
+function readArgs() {
+  const { values } = parseArgs({
+    args: Deno.args,
+    options: {
+      only: { type: "string", default: Object.keys(SCENARIOS).join(",") },
+      contenders: { type: "string" },
+      reps: { type: "string", default: "5" },
+      quick: { type: "boolean", default: false },
+      out: { type: "string" },
+    },
+  });
+  const names = values.only.split(",");
+  const unknown = names.filter((name) => SCENARIOS[name] === undefined);
+  if (unknown.length > 0) {
+    throw new Error(`No scenario ${unknown.join(", ")}; there are ${Object.keys(SCENARIOS)}`);
+  }
+  const here = new URL(".", import.meta.url).pathname;
+  return {
+    names,
+    contenders: values.contenders?.split(","),
+    reps: values.quick ? 1 : Number(values.reps),
+    quick: values.quick,
+    // Quick figures must not take the place of real ones.
+    out: values.out ?? `${here}results${values.quick ? "/quick" : ""}`,
+  };
+}
+
+// The peers and a Node to run them, in a directory of their own that the product never sees.
+async function installPeers(log: string): Promise<string> {
+  const cwd = new URL("peers/", import.meta.url).pathname;
+  const node = `${cwd}node_modules/.bin/node`;
+  try {
+    Deno.statSync(node);
+  } catch {
+    say("Installing the peers (bench/peers)");
+    await mustRun("npm", ["ci", "--no-audit", "--no-fund"], { cwd, log });
+  }
+  return node;
+}
+
+function say(text: string): void {
+  const time = new Date().toISOString().slice(11, 19);
+  Deno.stderr.writeSync(new TextEncoder().encode(`${time} ${text}\n`));
+}
+
+async function main(): Promise<void> {
+  const args = readArgs();
+  const directory = Deno.makeTempDirSync({ prefix: "bookme-bench-" });
+  Deno.chmodSync(directory, 0o711); // the database's user must get to its own directory
+  const cleanUp = async () => {
+    await stopAll();
+    Deno.removeSync(directory, { recursive: true });
+  };
+  for (const signal of ["SIGINT", "SIGTERM"] as const) {
+    Deno.addSignalListener(signal, () => void cleanUp().finally(() => Deno.exit(130)));
+  }
+  try {
+    const samples: Sample[] = [];
+    const node = await installPeers(`${directory}/npm.log`);
+    const server = await startServer(directory);
+    const bench: Bench = {
+      server,
+      node,
+      directory,
+      quick: args.quick,
+      driver: startDriver(node, directory),
+      add: (sample) => samples.push(sample),
+      log: (text) => say(`    ${text}`),
+    };
+    const started = performance.now();
+    for (const name of args.names) {
+      await repeat(bench, name, args);
+      await writeReport(args.out, { samples, bench, reps: args.reps, complete: false });
+    }
+    const minutes = (performance.now() - started) / 60_000;
+    await writeReport(args.out, { samples, bench, reps: args.reps, complete: true, minutes });
+    await server.stop();
+    say(`Results are in ${args.out}`);
+  } finally {
+    await cleanUp();
+  }
+}
+
+// Interleaved: every contender once, then every contender again.
+async function repeat(
+  bench: Bench,
+  name: string,
+  args: ReturnType<typeof readArgs>,
+): Promise<void> {
+  const scenario = SCENARIOS[name];
+  if (scenario === undefined) return;
+  const all = [bookme, ...peers(bench.node), ...(scenario.embedded ? [embedded] : [])];
+  const contenders = all.filter((one) => args.contenders?.includes(one.name) ?? true);
+  const times = Math.min(args.reps, scenario.times ?? Infinity);
+  for (let i = 1; i <= times; i++) {
+    say(`${name}, ${i} of ${times}`);
+    await scenario.run(bench, contenders);
+  }
+}
+
+await main();

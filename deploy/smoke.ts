@@ -1,0 +1,195 @@
+/**
+ * Whether a compiled executable works by itself: `deno run -A deploy/smoke.ts dist/bookme-webhooks`.
+ *
+ * It is run from an empty directory with an empty home, an empty environment and a package registry
+ * that nobody answers for, so that whatever it needs must be inside it: its migrations and the embedded
+ * PostgreSQL above all. It makes a secret, checks a configuration, serves it, and must deliver an event,
+ * byte for byte and rightly signed, to a receiver of this script's own; end with 0 on SIGTERM; and do
+ * the same again on the database that it finds then.
+ */
+
+import assert from "node:assert/strict";
+import { createHmac } from "node:crypto";
+import { resolve } from "node:path";
+
+const PATIENCE_MS = 60_000;
+// Bytes that a parser would not give back: spacing, number forms, escapes, a repeated key.
+const PAYLOAD = '{ "event":"booking.created", "timestamp":"2025-10-31T15:30:00Z",\n' +
+  '"data":{"appointment":{"id":"apt_1","price":7.50e1,"notes":"Gr\\u00fc\\u0000ße 😀","a":1,"a":2}}}';
+
+const executable = resolve(Deno.args[0] ?? "dist/bookme-webhooks");
+const work = await Deno.makeTempDir({ prefix: "bookme-smoke-" });
+try {
+  for (const name of ["home", "tmp", "run"]) await Deno.mkdir(`${work}/${name}`);
+  await smoke();
+  say("The executable works");
+} finally {
+  await Deno.remove(work, { recursive: true });
+}
+
+async function smoke(): Promise<void> {
+  const version = JSON.parse(
+    await Deno.readTextFile(new URL("../deno.json", import.meta.url)),
+  ).version;
+  assert.equal(await output("--version"), `bookme-webhooks ${version}\n`);
+  say(`--version says ${version}`);
+
+  await using receiver = startReceiver();
+  const secret = (await output("secret")).trim();
+  await Deno.writeTextFile(`${work}/run/receiver.secret`, secret, { mode: 0o600 });
+  await Deno.writeTextFile(`${work}/run/config.yaml`, configFor(receiver.url));
+  assert.match(await output("check"), /valid/);
+  say("check accepts a configuration");
+
+  for (const round of ["a new database", "the database it left"]) {
+    const daemon = await startDaemon();
+    assert.equal(daemon.migrated, round === "a new database", `migrated ${round}`);
+    const id = await post(daemon.url);
+    const delivery = await daemon.deliveryOf(id);
+    assert.equal(delivery.status, "delivered");
+    const request = receiver.requests.get(id);
+    assert.equal(request?.body, PAYLOAD);
+    const digest = createHmac("sha256", secret).update(PAYLOAD, "utf8").digest("hex");
+    assert.equal(request?.signature, `sha256=${digest}`);
+    assert.equal(await daemon.end(), 0);
+    say(`On ${round}: posted, delivered, verified, ended with 0`);
+  }
+  for (const name of ["home", "tmp"]) {
+    const left = [...Deno.readDirSync(`${work}/${name}`)].map((entry) => entry.name);
+    assert.deepEqual(left, [], `left in its ${name}`);
+  }
+  say("Nothing was fetched or left behind");
+}
+
+function configFor(url: string): string {
+  return `server: { listen: "127.0.0.1:0" }
+database: { directory: ./data }
+secrets: { receiver: "file:./receiver.secret" }
+endpoints:
+  - { id: receiver, url: "${url}", secret: receiver, events: ["booking.*"] }
+`;
+}
+
+function command(args: readonly string[]): Deno.Command {
+  return new Deno.Command(executable, {
+    args: [...args],
+    cwd: `${work}/run`,
+    clearEnv: true,
+    env: {
+      HOME: `${work}/home`,
+      TMPDIR: `${work}/tmp`,
+      // Nobody listens there.
+      NPM_CONFIG_REGISTRY: "http://127.0.0.1:9/",
+    },
+    stdin: "null",
+    stdout: "piped",
+    stderr: "piped",
+  });
+}
+
+async function output(...args: string[]): Promise<string> {
+  const { code, stdout, stderr } = await command(args).output();
+  assert.equal(code, 0, `${args.join(" ")}: ${new TextDecoder().decode(stderr)}`);
+  return new TextDecoder().decode(stdout);
+}
+
+interface Received {
+  readonly body: string;
+  readonly signature: string | null;
+}
+
+function startReceiver() {
+  const requests = new Map<string, Received>();
+  const server = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen() {} }, async (request) => {
+    requests.set(request.headers.get("x-bookme-event-id") ?? "", {
+      body: await request.text(),
+      signature: request.headers.get("x-bookme-signature"),
+    });
+    return new Response();
+  });
+  return {
+    url: `http://127.0.0.1:${server.addr.port}/webhooks/bookme`,
+    requests,
+    [Symbol.asyncDispose]: () => server.shutdown(),
+  };
+}
+
+async function startDaemon() {
+  const child = command(["serve"]).spawn();
+  const messages = new Set<string>();
+  const lines: string[] = [];
+  const listening = Promise.withResolvers<string>();
+  const read = (async () => {
+    let rest = "";
+    for await (const text of child.stderr.pipeThrough(new TextDecoderStream())) {
+      const parts = (rest + text).split("\n");
+      rest = parts.pop() ?? "";
+      lines.push(...parts);
+      for (const line of parts.filter((part) => part.startsWith("{"))) {
+        const { message, url } = JSON.parse(line);
+        messages.add(message);
+        if (message === "Listening") listening.resolve(url);
+      }
+    }
+    listening.reject(new Error(`The daemon ended:\n${lines.join("\n")}${rest}`));
+  })();
+  const drained = child.stdout.pipeTo(new WritableStream());
+  const url = await within(listening.promise, "the daemon listens", () => child.kill("SIGKILL"));
+  const token = (await Deno.readTextFile(`${work}/run/data/admin.token`)).trim();
+  return {
+    url,
+    migrated: messages.has("Database migrated"),
+    async deliveryOf(event: string) {
+      const end = Date.now() + PATIENCE_MS;
+      while (true) {
+        const { deliveries } = await get(`${url}/api/events/${event}`, token);
+        assert.equal(deliveries.length, 1);
+        if (deliveries[0].status !== "pending" || Date.now() > end) return deliveries[0];
+        await new Promise((done) => setTimeout(done, 20));
+      }
+    },
+    async end(): Promise<number> {
+      child.kill("SIGTERM");
+      const { code } = await within(child.status, "the daemon ends", () => child.kill("SIGKILL"));
+      await Promise.all([read.catch(() => {}), drained]);
+      return code;
+    },
+  };
+}
+
+async function get(url: string, token: string) {
+  const response = await fetch(url, { headers: { authorization: `Bearer ${token}` } });
+  assert.equal(response.status, 200);
+  return await response.json();
+}
+
+async function post(url: string): Promise<string> {
+  const response = await fetch(`${url}/ingest`, {
+    method: "POST",
+    headers: { "content-type": "application/json" },
+    body: PAYLOAD,
+  });
+  const answer = await response.json();
+  assert.equal(response.status, 202, JSON.stringify(answer));
+  assert.equal(answer.deliveries, 1);
+  return answer.id;
+}
+
+async function within<T>(work: Promise<T>, what: string, give_up: () => void): Promise<T> {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => {
+      give_up();
+      reject(new Error(`Never within ${PATIENCE_MS} ms: ${what}`));
+    }, PATIENCE_MS);
+  });
+  try {
+    return await Promise.race([work, late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+function say(text: string): void {
+  Deno.stdout.writeSync(new TextEncoder().encode(`smoke: ${text}\n`));
+}

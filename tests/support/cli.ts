@@ -1,0 +1,127 @@
+import { Buffer } from "node:buffer";
+import { run } from "../../lib/cli/cli.ts";
+
+const MAIN = new URL("../../main.ts", import.meta.url).pathname;
+const ROOT = new URL("../../", import.meta.url).pathname;
+
+/** How a command ended, and what it wrote. */
+export interface Ended {
+  readonly code: number;
+  readonly out: string;
+  readonly err: string;
+}
+
+export interface CliOptions {
+  readonly env?: Readonly<Record<string, string>>;
+  readonly stdin?: string | Uint8Array;
+  /** In-process only: whether standard output is one. */
+  readonly isTerminal?: boolean;
+}
+
+/** Runs a command line in this process. Not for commands that wait for a signal. */
+export async function runHere(args: readonly string[], options: CliOptions = {}): Promise<Ended> {
+  const { env = {}, stdin = "", isTerminal = false } = options;
+  const out: string[] = [];
+  const err: string[] = [];
+  const code = await run(args, {
+    out: (line) => void out.push(line + "\n"),
+    err: (line) => void err.push(line + "\n"),
+    isTerminal,
+    env: (name) => env[name],
+    stdin: () =>
+      Promise.resolve(typeof stdin === "string" ? new TextEncoder().encode(stdin) : stdin),
+  });
+  return { code, out: out.join(""), err: err.join("") };
+}
+
+/** A command that is running as a process of its own. */
+export interface Running {
+  /** Waits until standard output matches, and answers the match. Rejects if it ends before. */
+  until(pattern: RegExp): Promise<RegExpExecArray>;
+  /** What it has written to standard output so far. */
+  readonly out: string;
+  kill(signal: Deno.Signal): void;
+  readonly ended: Promise<Ended>;
+}
+
+/** Starts the program as it is started in earnest, under the Deno that runs the tests. */
+export function startCli(args: readonly string[], options: CliOptions = {}): Running {
+  const child = new Deno.Command(Deno.execPath(), {
+    args: ["run", "--frozen", "--quiet", "--config", `${ROOT}deno.json`, "-A", MAIN, ...args],
+    env: { NO_COLOR: "1", ...options.env },
+    stdin: "piped",
+    stdout: "piped",
+    stderr: "piped",
+  }).spawn();
+  let text = "";
+  let over = false;
+  let changed = Promise.withResolvers<void>();
+  const wake = () => {
+    changed.resolve();
+    changed = Promise.withResolvers();
+  };
+  const read = async () => {
+    const decoder = new TextDecoder();
+    for await (const chunk of child.stdout) {
+      text += decoder.decode(chunk, { stream: true });
+      wake();
+    }
+  };
+  const end = async (): Promise<Ended> => {
+    const [status, err] = await Promise.all([
+      child.status,
+      collect(child.stderr),
+      read(),
+      write(child.stdin, options.stdin ?? ""),
+    ]);
+    over = true;
+    wake();
+    return { code: status.code, out: text, err };
+  };
+  return {
+    get out() {
+      return text;
+    },
+    kill: (signal) => child.kill(signal),
+    ended: end(),
+    async until(pattern) {
+      for (;;) {
+        const match = pattern.exec(text);
+        if (match !== null) return match;
+        if (over) throw new Error(`Ended without ${pattern}: ${text}`);
+        await changed.promise;
+      }
+    },
+  };
+}
+
+/** Runs a command line as a process of its own, to its end. */
+export function runCli(args: readonly string[], options: CliOptions = {}): Promise<Ended> {
+  return startCli(args, options).ended;
+}
+
+async function write(stream: WritableStream<Uint8Array>, content: string | Uint8Array) {
+  const writer = stream.getWriter();
+  try {
+    await writer.write(typeof content === "string" ? new TextEncoder().encode(content) : content);
+    await writer.close();
+  } catch {
+    // It ended without reading: most commands do.
+  }
+}
+
+async function collect(stream: ReadableStream<Uint8Array>): Promise<string> {
+  const chunks: Uint8Array[] = [];
+  for await (const chunk of stream) chunks.push(chunk);
+  return Buffer.concat(chunks).toString("utf8");
+}
+
+/** Runs with a temporary directory, which is removed afterwards. */
+export async function inTemporary<T>(work: (directory: string) => Promise<T>): Promise<T> {
+  const directory = await Deno.makeTempDir({ prefix: "bookme-cli-" });
+  try {
+    return await work(directory);
+  } finally {
+    await Deno.remove(directory, { recursive: true });
+  }
+}
