@@ -94,8 +94,9 @@ async function outsideFault(error: unknown): Promise<string | undefined> {
   const kinds = [Deno.errors.PermissionDenied, Deno.errors.NotCapable, Deno.errors.NotFound];
   if (kinds.some((kind) => error instanceof kind)) return messageOf(error);
   const { isOutage } = await import("../store/database.ts");
-  return isOutage(error) || (error instanceof Error && error.name === "PostgresError")
-    ? `The database cannot be used: ${messageOf(error)}; check the configuration's database, and ` +
-      "that its server runs"
-    : undefined;
+  const isRefusal = (one: unknown) =>
+    isOutage(one) || (one instanceof Error && one.name === "PostgresError");
+  if (isRefusal(error)) return `The database cannot be used: ${messageOf(error)}`;
+  // Opening the database puts what it met into words of its own.
+  return error instanceof Error && isRefusal(error.cause) ? error.message : undefined;
 }

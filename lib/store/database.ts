@@ -33,6 +33,20 @@ export const CHANNEL = "bookme_webhooks";
 const STATEMENT_TIMEOUT_MS = 30_000;
 const CONNECT_TIMEOUT_S = 5;
 
+/** Statements that run all the time are planned once. */
+const HOT = { plan_cache_mode: "force_generic_plan" };
+
+/**
+ * Settings under which the engine's statements look up by index, in its order, whatever the statistics
+ * say: a plan made for an empty table must not scan or sort a full one.
+ */
+const LOOKUPS = {
+  enable_hashjoin: "off",
+  enable_mergejoin: "off",
+  enable_bitmapscan: "off",
+  enable_seqscan: "off",
+};
+
 /** Whether an error means that the database is away or overloaded, so that trying again makes sense. */
 export function isOutage(error: unknown): boolean {
   const code = (error as { code?: unknown } | null)?.code;
@@ -51,7 +65,7 @@ export async function openDatabase(config: Pick<Config, "database">): Promise<Da
   const { database } = config;
   if (database.kind === "server") return await openServer(database.url.reveal());
   const { openEmbedded } = await import("./embedded.ts");
-  const embedded = await openEmbedded(database.directory);
+  const embedded = await openEmbedded(database.directory, { ...HOT, ...LOOKUPS });
   try {
     return await openSession(embedded);
   } catch (error) {
@@ -101,10 +115,6 @@ async function openServer(url: string): Promise<Database> {
     return pool;
   };
   const close = async () => void await Promise.all(pools.map((pool) => pool.close()));
-  // The hot statements look up by index whatever the statistics say: plans made for an empty table
-  // must not become scans of a full one.
-  const hot = { plan_cache_mode: "force_generic_plan" };
-  const lookups = { ...hot, enable_hashjoin: "off", enable_mergejoin: "off" };
   try {
     const migrations = open(1, { statement_timeout: 0 });
     const migrated = await migrate(migrations.sql);
@@ -112,8 +122,8 @@ async function openServer(url: string): Promise<Database> {
     const admin = open(3, { statement_timeout: 10_000 });
     return {
       kind: "server",
-      ingest: open(2, hot).sql,
-      engine: open(2, lookups).sql,
+      ingest: open(2, HOT).sql,
+      engine: open(2, { ...HOT, ...LOOKUPS }).sql,
       admin: admin.sql,
       migrated,
       listen: async (heard, fresh) => void await admin.sql.listen(CHANNEL, heard, fresh),

@@ -232,7 +232,7 @@ export async function record(sql: Sql, results: readonly Result[]): Promise<Reco
 }
 
 function waitOf(decision: Decision): number {
-  return decision.verdict === "retry" ? decision.wait_ms : 0;
+  return decision.verdict === "retry" ? Math.ceil(decision.wait_ms) : 0;
 }
 
 function hexOf(bytes: Uint8Array | undefined): string | null {

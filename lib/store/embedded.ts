@@ -11,14 +11,17 @@ export interface Embedded {
   close(): Promise<void>;
 }
 
+/** PostgreSQL settings by name. */
+export type Settings = Readonly<Record<string, string>>;
+
 /**
- * Opens (or makes) the embedded database in `directory`. Throws an `AppError` where another process
+ * Opens (or makes) the embedded database in `directory`, with these settings. Throws an `AppError` where another process
  * holds the directory, naming its PID.
  */
-export async function openEmbedded(directory: string): Promise<Embedded> {
+export async function openEmbedded(directory: string, settings: Settings): Promise<Embedded> {
   const lock = await lockDirectory(directory);
   try {
-    const db = await openCluster(directory);
+    const db = await openCluster(directory, settings);
     return {
       connect: () => sessionSocket(db),
       async close() {
@@ -67,7 +70,7 @@ async function tryLock(file: Deno.FsFile): Promise<boolean> {
 const CLUSTER = "postgres";
 const UNFINISHED = "postgres.new";
 
-async function openCluster(directory: string): Promise<PGlite> {
+async function openCluster(directory: string, settings: Settings): Promise<PGlite> {
   // Imported here, because a daemon on a PostgreSQL server must not pay for it.
   const { PGlite } = await import("@electric-sql/pglite");
   const cluster = `${directory}/${CLUSTER}`;
@@ -79,7 +82,7 @@ async function openCluster(directory: string): Promise<PGlite> {
     await fresh.close();
     Deno.renameSync(aside, cluster);
   }
-  return await PGlite.create({ fs: await durableFs(cluster), startParams: startParams() });
+  return await PGlite.create({ fs: await durableFs(cluster), startParams: startParams(settings) });
 }
 
 function exists(path: string): boolean {
@@ -124,8 +127,8 @@ function preRuns(options: { preRun?: unknown }): ((module: unknown) => void)[] {
 }
 
 // PGlite's own parameters without -F (which turns fsync off).
-function startParams(): string[] {
-  const settings = {
+function startParams(settings: Settings): string[] {
+  const all = {
     search_path: "public",
     exit_on_error: "false",
     log_checkpoints: "false",
@@ -136,13 +139,13 @@ function startParams(): string[] {
     io_method: "sync",
     wal_sync_method: "fsync",
     jit: "off",
-    plan_cache_mode: "force_generic_plan",
+    ...settings,
   };
   return [
     "--single",
     "-O",
     "-j",
-    ...Object.entries(settings).flatMap(([name, value]) => ["-c", `${name}=${value}`]),
+    ...Object.entries(all).flatMap(([name, value]) => ["-c", `${name}=${value}`]),
   ];
 }
 

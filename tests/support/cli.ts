@@ -1,4 +1,3 @@
-import { Buffer } from "node:buffer";
 import { run } from "../../lib/cli/cli.ts";
 
 const MAIN = new URL("../../main.ts", import.meta.url).pathname;
@@ -36,10 +35,8 @@ export async function runHere(args: readonly string[], options: CliOptions = {})
 
 /** A command that is running as a process of its own. */
 export interface Running {
-  /** Waits until standard output matches, and answers the match. Rejects if it ends before. */
+  /** Waits until either stream matches, and answers the match. Rejects if it ends before. */
   until(pattern: RegExp): Promise<RegExpExecArray>;
-  /** What it has written to standard output so far. */
-  readonly out: string;
   kill(signal: Deno.Signal): void;
   readonly ended: Promise<Ended>;
 }
@@ -53,42 +50,39 @@ export function startCli(args: readonly string[], options: CliOptions = {}): Run
     stdout: "piped",
     stderr: "piped",
   }).spawn();
-  let text = "";
+  const written = { out: "", err: "" };
   let over = false;
   let changed = Promise.withResolvers<void>();
   const wake = () => {
     changed.resolve();
     changed = Promise.withResolvers();
   };
-  const read = async () => {
+  const read = async (stream: ReadableStream<Uint8Array>, name: "out" | "err") => {
     const decoder = new TextDecoder();
-    for await (const chunk of child.stdout) {
-      text += decoder.decode(chunk, { stream: true });
+    for await (const chunk of stream) {
+      written[name] += decoder.decode(chunk, { stream: true });
       wake();
     }
   };
   const end = async (): Promise<Ended> => {
-    const [status, err] = await Promise.all([
+    const [status] = await Promise.all([
       child.status,
-      collect(child.stderr),
-      read(),
+      read(child.stdout, "out"),
+      read(child.stderr, "err"),
       write(child.stdin, options.stdin ?? ""),
     ]);
     over = true;
     wake();
-    return { code: status.code, out: text, err };
+    return { code: status.code, ...written };
   };
   return {
-    get out() {
-      return text;
-    },
     kill: (signal) => child.kill(signal),
     ended: end(),
     async until(pattern) {
       for (;;) {
-        const match = pattern.exec(text);
+        const match = pattern.exec(written.out) ?? pattern.exec(written.err);
         if (match !== null) return match;
-        if (over) throw new Error(`Ended without ${pattern}: ${text}`);
+        if (over) throw new Error(`Ended without ${pattern}: ${written.out}${written.err}`);
         await changed.promise;
       }
     },
@@ -108,12 +102,6 @@ async function write(stream: WritableStream<Uint8Array>, content: string | Uint8
   } catch {
     // It ended without reading: most commands do.
   }
-}
-
-async function collect(stream: ReadableStream<Uint8Array>): Promise<string> {
-  const chunks: Uint8Array[] = [];
-  for await (const chunk of stream) chunks.push(chunk);
-  return Buffer.concat(chunks).toString("utf8");
 }
 
 /** Runs with a temporary directory, which is removed afterwards. */

@@ -66,15 +66,21 @@ const SETTINGS = {
   log_min_messages: "warning",
 };
 
-/** Starts a server. It is the caller's to close; what a file shares, it starts before its tests. */
-export async function startPostgres(): Promise<PostgresServer> {
+/**
+ * Starts a server, with `more` settings. It is the caller's to close; what a file shares, it starts
+ * before its tests.
+ */
+export async function startPostgres(
+  more: Readonly<Record<string, string>> = {},
+): Promise<PostgresServer> {
   const { bin, data, user } = await prepared();
   const directory = Deno.makeTempDirSync({ prefix: "bookme-postgres-" });
   if (user !== undefined) Deno.chownSync(directory, user.uid, user.gid);
   const copy = `${directory}/data`;
   await run(["cp", "-a", data, copy], user);
   const port = await freePort();
-  const settings = Object.entries(SETTINGS).flatMap(([name, value]) => ["-c", `${name}=${value}`]);
+  const settings = Object.entries({ ...SETTINGS, ...more })
+    .flatMap(([name, value]) => ["-c", `${name}=${value}`]);
   const command = [`${bin}/postgres`, "-D", copy, "-p", String(port), ...settings];
 
   let guard = await startGuarded(command, directory, user);

@@ -1,0 +1,368 @@
+import { deliveryUuid } from "../../lib/core/ids.ts";
+import { MAX_INTERRUPTIONS } from "../../lib/core/retry.ts";
+import type {
+  AttemptRow,
+  Change,
+  DeliveryRow,
+  EventRow,
+  Invariant,
+  Ledger,
+  RequestSeen,
+  Violation,
+} from "./ledger.ts";
+
+/** What a run amounted to. */
+export interface Counts {
+  readonly acknowledged: number;
+  readonly events: number;
+  readonly deliveries: number;
+  readonly delivered: number;
+  readonly failed: number;
+  readonly attempts: number;
+  readonly interrupted: number;
+  readonly requests: number;
+  /** 2xx answers beyond the first of a delivery, all of them explained by an attempt that was cut off. */
+  readonly repeated: number;
+}
+
+export interface Verdict {
+  readonly violations: readonly Violation[];
+  readonly counts: Counts;
+}
+
+/** Due and sent are told by two clocks of one machine, and one of them has whole milliseconds. */
+const CLOCK_TOLERANCE_MS = 2;
+const LATE_MS = 2_000;
+
+/** Holds a run against the invariants A to G. Pure. */
+export function check(ledger: Ledger): Verdict {
+  const index = makeIndex(ledger);
+  return {
+    violations: [
+      ...checkAcknowledged(ledger, index),
+      ...checkStored(ledger, index),
+      ...checkAttempts(ledger, index),
+      ...checkRequests(ledger, index),
+      ...checkAnswers(ledger, index),
+      ...checkRepeats(ledger, index),
+      ...checkLeases(ledger),
+      ...checkTimes(ledger, index),
+      ...ledger.findings,
+    ],
+    counts: count(ledger, index),
+  };
+}
+
+interface Index {
+  readonly events: ReadonlyMap<string, EventRow>;
+  readonly deliveries: ReadonlyMap<string, DeliveryRow>;
+  /** In the order of their numbers. */
+  readonly attempts: ReadonlyMap<string, readonly AttemptRow[]>;
+  readonly requests: ReadonlyMap<string, readonly RequestSeen[]>;
+  readonly policies: ReadonlyMap<number, readonly number[]>;
+}
+
+function makeIndex(ledger: Ledger): Index {
+  const in_order = ledger.attempts.toSorted((a, b) => a.number - b.number);
+  return {
+    events: new Map(ledger.events.map((event) => [event.id, event])),
+    deliveries: new Map(ledger.deliveries.map((delivery) => [delivery.id, delivery])),
+    attempts: Map.groupBy(in_order, (attempt) => attempt.delivery_id),
+    requests: Map.groupBy(ledger.requests, (request) => request.delivery_id),
+    policies: new Map(ledger.endpoints.map(({ no, retry_ms }) => [no, retry_ms])),
+  };
+}
+
+const is2xx = (status: number | null) => status !== null && status >= 200 && status < 300;
+
+function says(invariant: Invariant, text: string): Violation {
+  return { invariant, text };
+}
+
+function* checkAcknowledged(ledger: Ledger, index: Index): Generator<Violation> {
+  for (const { event_id, hash, deliveries, owed_to } of ledger.acknowledged) {
+    const event = index.events.get(event_id);
+    if (event === undefined) {
+      yield says("A", `event ${event_id} was acknowledged and is not stored`);
+      continue;
+    }
+    if (event.hash !== hash) yield says("A", `event ${event_id} is stored with other bytes`);
+    if (deliveries !== owed_to.length) {
+      yield says(
+        "A",
+        `event ${event_id} was acknowledged with ${deliveries} deliveries, and ${owed_to.length} ` +
+          "endpoints match it",
+      );
+    }
+    for (const no of owed_to) yield* checkOwed(deliveryUuid(event_id, no), event, ledger, index);
+  }
+}
+
+function* checkOwed(
+  id: string,
+  event: EventRow,
+  ledger: Ledger,
+  index: Index,
+): Generator<Violation> {
+  const delivery = index.deliveries.get(id);
+  if (delivery === undefined) {
+    yield says("A", `delivery ${id} of an acknowledged event does not exist`);
+  } else if (delivery.status === "delivered") {
+    const taken = (index.requests.get(id) ?? [])
+      .some((request) => is2xx(request.status) && request.hash === event.hash);
+    if (!taken) yield says("A", `delivery ${id} is delivered, and its receiver took nothing`);
+  } else if (delivery.status === "failed") {
+    const attempts = index.attempts.get(id) ?? [];
+    const policy = index.policies.get(delivery.endpoint_no)?.length ?? 0;
+    if (attempts.at(-1)?.outcome !== "gone" && counted(attempts) < policy) {
+      yield says("A", `delivery ${id} failed after ${counted(attempts)} of ${policy} attempts`);
+    }
+  } else if (delivery.status === "cancelled" && !ledger.by_hand.has(id)) {
+    yield says("A", `delivery ${id} is cancelled, and nobody did that`);
+  }
+}
+
+/** Attempts that count against the policy. */
+function counted(attempts: readonly AttemptRow[]): number {
+  const interrupted = attempts.filter(({ outcome }) => outcome === "interrupted").length;
+  return attempts.length - Math.min(interrupted, MAX_INTERRUPTIONS);
+}
+
+// Each offer has bytes of its own, and the client repeats only what has a key.
+function* checkStored(ledger: Ledger, index: Index): Generator<Violation> {
+  for (const [hash, events] of Map.groupBy(ledger.events, (event) => event.hash)) {
+    if (events.length > 1) {
+      yield says("A", `the bytes ${hash.slice(0, 12)} are stored as ${events.length} events`);
+    }
+  }
+  const with_key = ledger.acknowledged.filter(({ key }) => key !== null);
+  for (const [key, answers] of Map.groupBy(with_key, (answer) => answer.key)) {
+    const ids = new Set(answers.map((answer) => answer.event_id));
+    if (ids.size > 1) yield says("A", `the key ${key} was answered with ${ids.size} ids`);
+  }
+  for (const { id, event_id, endpoint_no } of ledger.deliveries) {
+    if (!index.events.has(event_id) || deliveryUuid(event_id, endpoint_no) !== id) {
+      yield says("A", `delivery ${id} belongs to no event`);
+    }
+  }
+}
+
+function* checkAttempts(ledger: Ledger, index: Index): Generator<Violation> {
+  for (const delivery of ledger.deliveries) {
+    const { id, status } = delivery;
+    const attempts = index.attempts.get(id) ?? [];
+    const gap = attempts.findIndex(({ number }, at) => number !== at + 1);
+    if (gap >= 0) yield says("B", `delivery ${id} has no attempt number ${gap + 1}`);
+    if (attempts.length !== delivery.attempts) {
+      yield says(
+        "B",
+        `delivery ${id} says ${delivery.attempts} attempts and has ${attempts.length}`,
+      );
+    }
+    const policy = index.policies.get(delivery.endpoint_no)?.length ?? 0;
+    if (!ledger.by_hand.has(id) && counted(attempts) > policy) {
+      yield says("B", `delivery ${id} has had ${counted(attempts)} of ${policy} attempts`);
+    }
+    const end = delivery.ended_at;
+    if (end !== null && attempts.some(({ ended_at }) => ended_at > end + CLOCK_TOLERANCE_MS)) {
+      yield says("B", `delivery ${id} has an attempt after its end`);
+    }
+    const last = attempts.at(-1)?.outcome;
+    if ((status === "delivered") !== (last === "delivered")) {
+      yield says("B", `delivery ${id} is ${status} after an attempt that was ${last}`);
+    }
+    if (!ledger.by_hand.has(id) && attempts.slice(0, -1).some((a) => a.outcome === "delivered")) {
+      yield says("B", `delivery ${id} was attempted again after it was delivered`);
+    }
+  }
+  for (const id of index.attempts.keys()) {
+    if (!index.deliveries.has(id)) yield says("B", `attempts of ${id}, which does not exist`);
+  }
+}
+
+/** What a sender may say of a request that was answered: the answer did not reach it. */
+const CUT_OFF = new Set(["interrupted", "timeout", "connection"]);
+
+function* checkRequests(ledger: Ledger, index: Index): Generator<Violation> {
+  for (const [id, requests] of index.requests) {
+    const delivery = index.deliveries.get(id);
+    const event = index.events.get(requests[0]?.event_id ?? "");
+    if (delivery === undefined || event === undefined) {
+      yield says("C", `a receiver saw delivery ${id}, which does not exist`);
+      continue;
+    }
+    for (const [number, same] of Map.groupBy(requests, (request) => request.attempt)) {
+      if (same.length > 1) {
+        yield says("C", `attempt ${number} of ${id} was sent ${same.length} times`);
+      }
+    }
+    for (const request of requests) {
+      if (request.hash !== event.hash) {
+        yield says("A", `attempt ${request.attempt} of ${id} carried other bytes`);
+      }
+      const attempt = (index.attempts.get(id) ?? []).find((a) => a.number === request.attempt);
+      yield* checkRequest(request, attempt, delivery, ledger.calm);
+    }
+  }
+}
+
+function* checkRequest(
+  request: RequestSeen,
+  attempt: AttemptRow | undefined,
+  delivery: DeliveryRow,
+  calm: boolean,
+): Generator<Violation> {
+  const what = `attempt ${request.attempt} of ${delivery.id}`;
+  if (attempt === undefined) {
+    // Of a pending one the last may be under way.
+    if (delivery.status !== "pending" || request.attempt !== delivery.attempts + 1) {
+      yield says("C", `${what} was sent and is not recorded`);
+    }
+    return;
+  }
+  if (attempt.signature !== null && attempt.signature !== request.signature) {
+    yield says("C", `${what} is recorded with what another request sent`);
+  }
+  if (request.status === null || attempt.status === request.status) return;
+  if (attempt.status === null && CUT_OFF.has(attempt.outcome) && !calm) return;
+  yield says(
+    "C",
+    `${what} was answered with ${request.status} and is recorded as ${attempt.outcome} ` +
+      `${attempt.status ?? ""}`,
+  );
+}
+
+function* checkAnswers(ledger: Ledger, index: Index): Generator<Violation> {
+  for (const { delivery_id, number, status } of ledger.attempts) {
+    if (status === null) continue;
+    const found = (index.requests.get(delivery_id) ?? [])
+      .some((request) => request.attempt === number && request.status === status);
+    if (!found) {
+      yield says("C", `attempt ${number} of ${delivery_id} is recorded with ${status}, unanswered`);
+    }
+  }
+}
+
+function* checkRepeats(ledger: Ledger, index: Index): Generator<Violation> {
+  for (const [id, requests] of index.requests) {
+    const taken = requests.filter((request) => is2xx(request.status));
+    if (taken.length < 2 || ledger.by_hand.has(id)) continue;
+    const attempts = index.attempts.get(id) ?? [];
+    const unexplained = taken.filter((request) => {
+      const attempt = attempts.find(({ number }) => number === request.attempt);
+      return attempt === undefined || !CUT_OFF.has(attempt.outcome);
+    });
+    if (unexplained.length > 1 || ledger.calm) {
+      yield says("D", `delivery ${id} was taken ${taken.length} times, without an interruption`);
+    }
+  }
+}
+
+// A lease has one holder from the claim on. Only the holder writes about it, once, and, when it has
+// run out, whoever sweeps.
+function* checkLeases(ledger: Ledger): Generator<Violation> {
+  for (const [id, changes] of Map.groupBy(ledger.history, (change) => change.delivery_id)) {
+    let lease: { holder: string; token: number; until: number; attempts: number } | undefined;
+    let token = 0;
+    let ended = false;
+    for (const change of changes) {
+      const { what, writer } = change;
+      if (what === "ended_changed" && !ledger.by_hand.has(id)) {
+        yield says("E", `delivery ${id} had ended, and ${writer} changed that`);
+      } else if (what === "insert" && ended && !ledger.by_hand.has(id)) {
+        yield says("E", `delivery ${id} had ended, and ${writer} began it anew`);
+      } else if (what === "ended") ended = true;
+      else if (what === "attempt") yield* checkWriter(change, lease);
+      const claimed = change.token !== null && change.token > token && change.leased_until !== null;
+      if (change.token !== null && change.token < token) {
+        yield says("E", `the token of ${id} went back from ${token} to ${change.token}`);
+      }
+      if (what === "update" && claimed && change.leased_before !== null) {
+        yield says("E", `${writer} claimed ${id}, which ${lease?.holder} had leased`);
+      }
+      token = Math.max(token, change.token ?? 0);
+      if (claimed) lease = { holder: writer, token, until: change.leased_until ?? 0, attempts: 0 };
+      else if (lease !== undefined && change.leased_until !== null) {
+        lease.until = change.leased_until;
+      }
+      if (what === "attempt" && lease !== undefined && ++lease.attempts > 1) {
+        yield says("E", `two attempts of ${id} were written under the token ${token}`);
+      }
+    }
+  }
+}
+
+function* checkWriter(
+  { delivery_id, writer, outcome, at }: Change,
+  lease: { holder: string; until: number } | undefined,
+): Generator<Violation> {
+  if (lease === undefined) {
+    yield says("E", `${writer} wrote an attempt of ${delivery_id} without a lease`);
+  } else if (
+    writer !== lease.holder &&
+    (outcome !== "interrupted" || at + CLOCK_TOLERANCE_MS < lease.until)
+  ) {
+    yield says(
+      "E",
+      `${writer} wrote an attempt (${outcome}) of ${delivery_id}, which ${lease.holder} had leased`,
+    );
+  }
+}
+
+function* checkTimes(ledger: Ledger, index: Index): Generator<Violation> {
+  for (const delivery of ledger.deliveries) {
+    if (ledger.by_hand.has(delivery.id)) continue;
+    const attempts = index.attempts.get(delivery.id) ?? [];
+    const seen = new Map((index.requests.get(delivery.id) ?? []).map((r) => [r.attempt, r.at]));
+    for (const [at, attempt] of attempts.entries()) {
+      const due = dueAt(delivery, attempts.slice(0, at), index);
+      // An attempt that the sweep wrote down never said when it began.
+      const swept = attempt.outcome === "interrupted" && attempt.signature === null;
+      const began = Math.min(
+        swept ? Infinity : attempt.started_at,
+        seen.get(attempt.number) ?? Infinity,
+      );
+      if (due === undefined || began === Infinity) continue;
+      const what = `attempt ${attempt.number} of ${delivery.id}`;
+      if (began < due.earliest - CLOCK_TOLERANCE_MS) {
+        yield says("F", `${what} was ${Math.ceil(due.earliest - began)} ms early`);
+      }
+      const late = began - due.latest;
+      const healthy = ledger.healthy
+        .some(([from, to]) => from <= due.earliest && due.latest + LATE_MS <= to);
+      if (healthy && late > LATE_MS) yield says("F", `${what} was ${Math.round(late)} ms late`);
+    }
+  }
+}
+
+// The wait follows from the attempts before: it is the policy's, with up to a tenth of jitter, or none
+// after one that was interrupted and did not count.
+function dueAt(delivery: DeliveryRow, before: readonly AttemptRow[], index: Index) {
+  const policy = index.policies.get(delivery.endpoint_no) ?? [];
+  const last = before.at(-1);
+  const from = last?.ended_at ?? index.events.get(delivery.event_id)?.received_at;
+  if (from === undefined) return undefined;
+  const interrupted = before.filter(({ outcome }) => outcome === "interrupted").length;
+  const free = last?.outcome === "interrupted" && interrupted <= MAX_INTERRUPTIONS;
+  const wait_ms = free ? 0 : policy[counted(before)] ?? 0;
+  return { earliest: from + wait_ms, latest: from + wait_ms * 1.1 };
+}
+
+function count(ledger: Ledger, index: Index): Counts {
+  let repeated = 0;
+  for (const requests of index.requests.values()) {
+    repeated += Math.max(0, requests.filter(({ status }) => is2xx(status)).length - 1);
+  }
+  const having = (status: string) => ledger.deliveries.filter((d) => d.status === status).length;
+  return {
+    acknowledged: ledger.acknowledged.length,
+    events: ledger.events.length,
+    deliveries: ledger.deliveries.length,
+    delivered: having("delivered"),
+    failed: having("failed"),
+    attempts: ledger.attempts.length,
+    interrupted: ledger.attempts.filter(({ outcome }) => outcome === "interrupted").length,
+    requests: ledger.requests.length,
+    repeated,
+  };
+}

@@ -1,0 +1,210 @@
+import { createHash } from "node:crypto";
+import { parseEventId } from "../../lib/core/ids.ts";
+import { sleep } from "../support/wait.ts";
+import type { Acknowledged } from "./ledger.ts";
+import type { Random } from "./random.ts";
+
+/** An event that is offered, until it is acknowledged or given up. */
+interface Offer {
+  readonly bytes: string;
+  readonly hash: string;
+  readonly key: string | null;
+  /** Ids of the endpoints that match it. */
+  readonly owed_to: readonly string[];
+}
+
+/** What a daemon answered to a post. */
+export interface PostAnswer {
+  readonly status: number;
+  readonly body: string;
+}
+
+/** Posts events all the time, from several sides at once, and writes down what it was told. */
+export interface Client {
+  readonly acknowledged: readonly (Omit<Acknowledged, "owed_to"> & Pick<Offer, "owed_to">)[];
+  /** Posts that ended without an answer: they may have been stored or not. */
+  readonly ambiguous: number;
+  /** Answers 503. */
+  readonly refused: number;
+  /** Any other answers, as they came. */
+  readonly strange: readonly string[];
+  /** Begins or stops posting. What has a key goes on being repeated until it is acknowledged. */
+  posting: boolean;
+  /** Posts `count` events now, one by one, each until it is acknowledged. */
+  post(count: number): Promise<void>;
+  /** Resolves when nothing is left to repeat; false where that takes too long. */
+  settled(within_ms: number): Promise<boolean>;
+  stop(): Promise<void>;
+}
+
+export interface ClientOptions {
+  readonly random: Random;
+  /** The ports to post to. */
+  readonly ports: readonly number[];
+  /** Ids of the endpoints that match an event of a type and a business. */
+  readonly match: (type: string, business: string) => readonly string[];
+  readonly events_per_s: number;
+}
+
+const POSTERS = 6;
+const PATIENCE_MS = 30_000;
+
+/** Starts a client that does not post yet. */
+export function startClient({ random, ports, match, events_per_s }: ClientOptions): Client {
+  const acknowledged: (Omit<Acknowledged, "owed_to"> & Pick<Offer, "owed_to">)[] = [];
+  const strange: string[] = [];
+  const again: Offer[][] = [];
+  const run = random.int(0, 0xffffff).toString(36);
+  let made = 0;
+  let busy = 0;
+  let ambiguous = 0;
+  let refused = 0;
+  let stopped = false;
+
+  function makeOffer(): Offer {
+    const number = ++made;
+    const type = random.pick(TYPES);
+    const business = random.pick(["bus_1", "bus_2"]);
+    const bytes = textOf(type, business, `${run}_${number}`, random);
+    return {
+      bytes,
+      hash: createHash("sha256").update(bytes).digest("hex"),
+      key: random.chance(0.5) ? `${run}-${number}` : null,
+      owed_to: match(type, business),
+    };
+  }
+
+  // A batch has keys for all or for none: one of a keyless one could not be told from the others.
+  function makeBatch(): Offer[] {
+    const size = random.chance(0.7) ? 1 : random.int(2, 12);
+    const keyed = random.chance(0.5);
+    return Array.from({ length: size }, () => makeOffer())
+      .map((offer) => size === 1 ? offer : withKey(offer, keyed ? offer.hash.slice(0, 20) : null));
+  }
+
+  async function offer(batch: readonly Offer[]): Promise<boolean> {
+    const port = random.pick(ports);
+    const answer = await post(port, requestOf(batch)).catch(() => undefined);
+    const keyed = batch.every(({ key }) => key !== null);
+    if (answer === undefined) {
+      ambiguous++;
+      return !keyed;
+    }
+    if (answer.status === 200 || answer.status === 202) {
+      takeDown(batch, answer.body);
+      return true;
+    }
+    if (answer.status === 503) refused++;
+    else strange.push(`${answer.status} ${answer.body.slice(0, 200)}`);
+    return !keyed;
+  }
+
+  function takeDown(batch: readonly Offer[], body: string): void {
+    const parsed = JSON.parse(body);
+    const answers: { id: string; deliveries: number }[] = batch.length === 1 ? [parsed] : parsed;
+    batch.forEach(({ hash, key, owed_to }, at) => {
+      const { id = "", deliveries = -1 } = answers[at] ?? {};
+      acknowledged.push({ event_id: parseEventId(id) ?? id, hash, key, deliveries, owed_to });
+    });
+  }
+
+  async function poster(): Promise<void> {
+    while (!stopped) {
+      const batch = again.shift() ?? (client.posting ? makeBatch() : undefined);
+      if (batch === undefined) {
+        await sleep(20);
+        continue;
+      }
+      busy++;
+      if (!await offer(batch)) {
+        again.push([...batch]);
+        await sleep(100);
+      }
+      busy--;
+      // An average batch has two and a half events.
+      await sleep((2_500 * POSTERS * batch.length * random.next() * 0.8) / events_per_s);
+    }
+  }
+
+  const client: Client = {
+    acknowledged,
+    strange,
+    get ambiguous() {
+      return ambiguous;
+    },
+    get refused() {
+      return refused;
+    },
+    posting: false,
+    async post(count) {
+      for (let i = 0; i < count; i++) {
+        const one = [withKey(makeOffer(), `${run}-probe-${made}`)];
+        while (!await offer(one)) await sleep(50);
+      }
+    },
+    async settled(within_ms) {
+      const end = performance.now() + within_ms;
+      while ((again.length > 0 || busy > 0) && performance.now() < end) await sleep(50);
+      return again.length === 0 && busy === 0;
+    },
+    async stop() {
+      stopped = true;
+      await Promise.all(posters);
+    },
+  };
+  const posters = Array.from({ length: POSTERS }, poster);
+  return client;
+}
+
+function withKey(offer: Offer, key: string | null): Offer {
+  return { ...offer, key };
+}
+
+const TYPES = ["booking.created", "booking.confirmed", "booking.cancelled"];
+
+// Spelled so that whoever parses and prints it again gives other bytes.
+function textOf(type: string, business: string, id: string, random: Random): string {
+  const odd = random.pick(['"caf\\u00e9"', '"\\u0000\\ud83d\\ude00"', "1e2", "1.0", '"ü \\/ 漢"']);
+  const filler = "x".repeat(random.chance(0.05) ? 20_000 : random.int(0, 200));
+  return `{ "event":"${type}" ,"timestamp":"2026-11-24T10:00:00Z","data":{"appointment":` +
+    `{"id":"apt_${id}","business":{"id":"${business}"},"odd":${odd},"b":1,"a":2,"b2":"${filler}"}}}`;
+}
+
+function requestOf(batch: readonly Offer[]): string {
+  const [first] = batch;
+  if (batch.length === 1 && first !== undefined) {
+    return httpPost(first.bytes, first.key === null ? "" : `Idempotency-Key: ${first.key}\r\n`);
+  }
+  // In an array each event's key is a member of its own.
+  return httpPost(`[${batch.map(({ bytes }) => bytes).join(",\n ")}]`, "");
+}
+
+function httpPost(body: string, more: string): string {
+  const length = new TextEncoder().encode(body).length;
+  return `POST /ingest HTTP/1.1\r\nHost: torture\r\nContent-Type: application/json\r\n${more}` +
+    `Content-Length: ${length}\r\nConnection: close\r\n\r\n${body}`;
+}
+
+/** One request on a connection of its own, never repeated by itself. Rejects without a whole answer. */
+export async function post(port: number, request: string): Promise<PostAnswer> {
+  const connection = await Deno.connect({ hostname: "127.0.0.1", port });
+  const timer = setTimeout(() => connection.close(), PATIENCE_MS);
+  try {
+    const bytes = new TextEncoder().encode(request);
+    for (let at = 0; at < bytes.length;) at += await connection.write(bytes.subarray(at));
+    const text = await new Response(connection.readable).text();
+    const end = text.indexOf("\r\n\r\n");
+    const status = Number(/^HTTP\/1\.1 (\d{3}) /.exec(text)?.[1]);
+    const length = Number(/\r\ncontent-length: *(\d+)/i.exec(text.slice(0, end))?.[1] ?? NaN);
+    const body = text.slice(end + 4);
+    if (end < 0 || new TextEncoder().encode(body).length < length) throw new Error("Cut off");
+    return { status, body };
+  } finally {
+    clearTimeout(timer);
+    try {
+      connection.close();
+    } catch {
+      // The reader has closed it.
+    }
+  }
+}

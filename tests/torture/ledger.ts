@@ -1,0 +1,111 @@
+/**
+ * What a run leaves behind: what the client was told, what receivers saw, and what the database says.
+ * Times are milliseconds since 1970, with fractions. Ids are UUIDs.
+ */
+export interface Ledger {
+  readonly endpoints: readonly LedgerEndpoint[];
+  readonly acknowledged: readonly Acknowledged[];
+  readonly events: readonly EventRow[];
+  readonly deliveries: readonly DeliveryRow[];
+  readonly attempts: readonly AttemptRow[];
+  readonly requests: readonly RequestSeen[];
+  /** Every change to a delivery, in order; empty where it was not written down. */
+  readonly history: readonly Change[];
+  /** Deliveries that somebody retried or cancelled by hand. */
+  readonly by_hand: ReadonlySet<string>;
+  /** Times in which nothing was broken: attempts that were due in them must be on time. */
+  readonly healthy: readonly (readonly [from: number, to: number])[];
+  /** Whether nothing at all was broken in this run. */
+  readonly calm: boolean;
+  /** Mistakes that were seen while it ran: a daemon that died by itself, a queue that never drained. */
+  readonly findings: readonly Violation[];
+}
+
+export interface LedgerEndpoint {
+  readonly no: number;
+  readonly id: string;
+  readonly retry_ms: readonly number[];
+}
+
+/** A post that was answered with 200 or 202. */
+export interface Acknowledged {
+  readonly event_id: string;
+  /** SHA-256 of the posted bytes, hexadecimal. */
+  readonly hash: string;
+  readonly key: string | null;
+  readonly deliveries: number;
+  /** Numbers of the endpoints that match it. */
+  readonly owed_to: readonly number[];
+}
+
+export interface EventRow {
+  readonly id: string;
+  readonly key: string | null;
+  readonly hash: string;
+  readonly received_at: number;
+}
+
+export interface DeliveryRow {
+  readonly id: string;
+  readonly event_id: string;
+  readonly endpoint_no: number;
+  readonly status: "pending" | "delivered" | "failed" | "cancelled";
+  readonly attempts: number;
+  /** Null while it is pending. */
+  readonly ended_at: number | null;
+}
+
+export interface AttemptRow {
+  readonly delivery_id: string;
+  readonly number: number;
+  readonly outcome: string;
+  readonly status: number | null;
+  readonly started_at: number;
+  readonly ended_at: number;
+  /** `webhook-signature` as it was sent: with its timestamp it tells one request from another. */
+  readonly signature: string | null;
+}
+
+/** A request that a receiver read to its end. */
+export interface RequestSeen {
+  readonly event_id: string;
+  readonly delivery_id: string;
+  readonly attempt: number;
+  readonly hash: string;
+  readonly at: number;
+  readonly signature: string;
+  /** What was answered, or null where it was no answer. */
+  readonly status: number | null;
+}
+
+/** One change to a row, as a trigger saw it. */
+export interface Change {
+  readonly what: "insert" | "update" | "delete" | "attempt" | "ended" | "ended_changed";
+  readonly delivery_id: string;
+  /** Which process wrote it, `d1.4`: the fourth life of the daemon d1. */
+  readonly writer: string;
+  readonly at: number;
+  readonly token_before: number | null;
+  readonly token: number | null;
+  readonly leased_before: number | null;
+  readonly leased_until: number | null;
+  /** Of an attempt. */
+  readonly outcome: string | null;
+}
+
+export const INVARIANTS = {
+  A: "every acknowledged event is delivered byte-identical, scheduled, or failed after its attempts",
+  B: "attempts within the policy, numbered without gaps, none after the end",
+  C: "each request seen has its attempt with the same status, and the other way round",
+  D: "more than one 2xx only where an attempt was interrupted",
+  E: "no write under a lost lease; ended states change only by hand",
+  F: "nothing sent before its time; late by at most 2 s when healthy",
+  G: "afterwards drained, well, and back at its resources",
+} as const;
+
+export type Invariant = keyof typeof INVARIANTS;
+
+export interface Violation {
+  readonly invariant: Invariant;
+  readonly text: string;
+}

@@ -1,0 +1,208 @@
+import { Buffer } from "node:buffer";
+import { type AddressInfo, connect, createServer, type Socket } from "node:net";
+import { until } from "../support/wait.ts";
+
+/**
+ * A TCP proxy before PostgreSQL that reads along: it knows which of the program's statements pass, so
+ * that a connection can be cut, or a daemon killed, at a named moment, without a hook in the program.
+ */
+export interface Proxy {
+  readonly port: number;
+  /** Asked about each statement of ours; undefined: all pass. */
+  watch: Watch | undefined;
+  /** Holds back everything, both ways, and keeps the connections. */
+  blackhole: boolean;
+  /** Adds so much to every way. */
+  delay_ms: number;
+  /** Resets every connection. */
+  cut(): void;
+  close(): Promise<void>;
+}
+
+/** The program's statements that matter. */
+export type Statement = "ingest" | "claim" | "record" | "migration" | "other";
+
+/**
+ * `sent`: it has come from the daemon, and the server has not seen it. `answered`: the server has
+ * committed it, and the daemon does not know.
+ */
+export type Moment = "sent" | "answered";
+
+/** `reset` cuts both sides at once; `lose` passes it to the server and cuts the daemon's side. */
+export type Verdict = "pass" | "reset" | "lose";
+
+export type Watch = (statement: Statement, moment: Moment) => Verdict;
+
+function statementOf(text: string): Statement {
+  if (/^begin; select pg_advisory_xact_lock\(\d+\);\s*do \$\$/.test(text)) return "migration";
+  const head = text.slice(0, 200);
+  if (/with gate as/.test(head)) return "ingest";
+  if (/with wanted as/.test(head)) return "claim";
+  if (/with result as/.test(head)) return "record";
+  return "other";
+}
+
+/** Starts a proxy on a free port of loopback, before the server on `server_port`. */
+export async function startProxy(server_port: number): Promise<Proxy> {
+  const sockets = new Set<Socket>();
+  const server = createServer({ noDelay: true }, (client) => {
+    const upstream = connect({ host: "127.0.0.1", port: server_port, noDelay: true });
+    for (const socket of [client, upstream]) {
+      sockets.add(socket);
+      socket.once("close", () => sockets.delete(socket));
+    }
+    relay(proxy, client, upstream);
+  });
+  await new Promise<void>((listening) => server.listen(0, "127.0.0.1", listening));
+  const proxy: Proxy = {
+    port: (server.address() as AddressInfo).port,
+    watch: undefined,
+    blackhole: false,
+    delay_ms: 0,
+    cut() {
+      for (const socket of sockets) socket.resetAndDestroy();
+    },
+    async close() {
+      server.close();
+      for (const socket of sockets) socket.destroy();
+      await until("the proxy is closed", () => sockets.size === 0);
+    },
+  };
+  return proxy;
+}
+
+function relay(proxy: Proxy, client: Socket, upstream: Socket): void {
+  const end = () => {
+    client.resetAndDestroy();
+    upstream.resetAndDestroy();
+  };
+  // What the daemon's end does, the server must learn: a killed daemon's connection is reset.
+  for (const socket of [client, upstream]) socket.on("error", end).on("close", end);
+  const to_server = makePipe(proxy, upstream);
+  const to_client = makePipe(proxy, client);
+  const asked = readRequests();
+  const answered = readAnswers();
+  client.on("data", (chunk: Buffer) => {
+    for (const { bytes, statement } of asked.read(chunk)) {
+      const verdict = statement === undefined ? "pass" : proxy.watch?.(statement, "sent") ?? "pass";
+      if (verdict === "reset") return end();
+      to_server(bytes);
+      if (verdict === "lose") return void client.resetAndDestroy();
+    }
+  });
+  upstream.on("data", (chunk: Buffer) => {
+    for (const { bytes, done } of answered.read(chunk)) {
+      const statement = done ? asked.waiting.shift() : undefined;
+      const known = statement !== undefined && done === "well";
+      const verdict = known ? proxy.watch?.(statement, "answered") ?? "pass" : "pass";
+      if (verdict !== "pass") return end();
+      to_client(bytes);
+    }
+  });
+}
+
+// Bytes keep their order whatever becomes of the delay and the hole.
+function makePipe(proxy: Proxy, target: Socket): (bytes: Uint8Array) => void {
+  const queue: { bytes: Uint8Array; at: number }[] = [];
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  target.once("close", () => {
+    clearTimeout(timer);
+    queue.length = 0;
+  });
+  function pump(): void {
+    timer = undefined;
+    while (queue[0] !== undefined && !proxy.blackhole && queue[0].at <= performance.now()) {
+      const { bytes } = queue.shift() ?? {};
+      if (bytes !== undefined && target.writable) target.write(bytes);
+    }
+    if (queue.length > 0 && !target.destroyed) timer = setTimeout(pump, 20);
+  }
+  return (bytes) => {
+    if (target.destroyed) return;
+    queue.push({ bytes, at: performance.now() + proxy.delay_ms });
+    if (timer === undefined) pump();
+  };
+}
+
+interface Asked {
+  readonly bytes: Uint8Array;
+  /** What is asked by these bytes, once: at its Bind, or its simple Query. */
+  readonly statement: Statement | undefined;
+}
+
+// PostgreSQL's protocol, version 3: a startup message without a type, then type, length, content.
+function readRequests() {
+  const waiting: Statement[] = [];
+  const prepared = new Map<string, Statement>();
+  let rest: Buffer = Buffer.alloc(0);
+  let started = false;
+  let current: Statement = "other";
+  return {
+    /** One for each ReadyForQuery that is to come. */
+    waiting,
+    *read(chunk: Buffer): Generator<Asked> {
+      rest = rest.length === 0 ? chunk : Buffer.concat([rest, chunk]);
+      for (;;) {
+        const head = started ? 1 : 0;
+        if (rest.length < head + 4) return;
+        const length = head + rest.readUInt32BE(head);
+        if (rest.length < length) return;
+        const message = rest.subarray(0, length);
+        rest = rest.subarray(length);
+        let statement: Statement | undefined;
+        const type = started ? String.fromCharCode(message[0] ?? 0) : "startup";
+        const [first, second] = type === "P" || type === "B" || type === "Q" ? texts(message) : [];
+        if (type === "startup") waiting.push("other");
+        else if (type === "P") prepared.set(first ?? "", statementOf(second ?? ""));
+        else if (type === "B") statement = current = prepared.get(second ?? "") ?? "other";
+        else if (type === "Q") waiting.push(statement = statementOf(first ?? ""));
+        else if (type === "S") {
+          waiting.push(current);
+          current = "other";
+        }
+        started = true;
+        yield { bytes: message, statement };
+      }
+    },
+  };
+}
+
+function texts(message: Buffer): string[] {
+  const first = message.indexOf(0, 5);
+  const second = message.indexOf(0, first + 1);
+  return [message.toString("utf8", 5, first), message.toString("utf8", first + 1, second)];
+}
+
+interface AnswerPart {
+  readonly bytes: Uint8Array;
+  /** Whether a statement ends with it, and how. */
+  readonly done: "well" | "badly" | undefined;
+}
+
+// Whole answers, so that one can be kept from the daemon. What the server says by itself (parameters,
+// notices, notifications) is small and waits for nothing.
+function readAnswers() {
+  let rest: Buffer = Buffer.alloc(0);
+  let from = 0;
+  let failed = false;
+  return {
+    *read(chunk: Buffer): Generator<AnswerPart> {
+      rest = rest.length === 0 ? chunk : Buffer.concat([rest, chunk]);
+      for (;;) {
+        if (rest.length < from + 5) return;
+        const length = 1 + rest.readUInt32BE(from + 1);
+        if (rest.length < from + length) return;
+        const type = String.fromCharCode(rest[from] ?? 0);
+        from += length;
+        if (type === "E") failed = true;
+        // R: authentication, A: notification, E outside a statement: goodbye.
+        if (type !== "Z" && type !== "R" && type !== "A" && type !== "E") continue;
+        const bytes = rest.subarray(0, from);
+        rest = rest.subarray(from);
+        from = 0;
+        yield { bytes, done: type !== "Z" ? undefined : failed ? "badly" : "well" };
+        if (type === "Z") failed = false;
+      }
+    },
+  };
+}

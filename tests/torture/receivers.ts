@@ -1,0 +1,198 @@
+import { createHash } from "node:crypto";
+import { Buffer } from "node:buffer";
+import { type AddressInfo, createServer, type Socket } from "node:net";
+import { createSecureContext, createServer as createTlsServer, type Server } from "node:tls";
+import { parseDeliveryId, parseEventId } from "../../lib/core/ids.ts";
+import { until } from "../support/wait.ts";
+import type { Leaf } from "../support/tls.ts";
+import type { RequestSeen } from "./ledger.ts";
+
+/** How a receiver meets a request. */
+export type Manner =
+  | { readonly status: number; readonly delay_ms?: number; readonly then?: "half-close" }
+  | "reset"
+  | "hang"
+  | "trickle"
+  | "endless"
+  | "garbage"
+  | "continues";
+
+/** A request as the receiver has it before it answers. */
+export interface Incoming {
+  readonly seen: RequestSeen;
+  /** The daemon that sent it, by the header that each daemon's configuration adds. */
+  readonly daemon: string;
+}
+
+/** A receiver on loopback that writes down every request, and misbehaves where told to. */
+export interface Receiver {
+  readonly port: number;
+  readonly requests: readonly RequestSeen[];
+  readonly open_connections: number;
+  /** How each request is met. */
+  manner: (request: Incoming) => Manner;
+  /** Called when a request has been read, before it is answered. */
+  onRead: ((request: Incoming) => void) | undefined;
+  /** Called when its answer has been handed to the system. */
+  onAnswered: ((request: Incoming) => void) | undefined;
+  /** Takes connections or refuses them. */
+  listening(on: boolean): Promise<void>;
+  /** Shows this certificate from now on (TLS only). */
+  certificate(leaf: Leaf): void;
+  close(): Promise<void>;
+}
+
+const OK: Manner = { status: 200 };
+
+/** Starts a receiver; over TLS with a certificate. */
+export async function startReceiver(leaf?: Leaf): Promise<Receiver> {
+  const requests: RequestSeen[] = [];
+  const sockets = new Set<Socket>();
+  const serve = (socket: Socket) => {
+    sockets.add(socket);
+    socket.once("close", () => sockets.delete(socket));
+    socket.on("error", () => socket.destroy());
+    readFrom(socket, (incoming) => {
+      receiver.onRead?.(incoming);
+      answer(incoming, socket, receiver, requests);
+    });
+  };
+  const server = leaf === undefined
+    ? createServer({ noDelay: true }, serve)
+    : createTlsServer({ ...leaf }, serve);
+  if (leaf !== undefined) {
+    server.on("connection", (socket: Socket) => {
+      sockets.add(socket);
+      socket.once("close", () => sockets.delete(socket));
+    });
+    server.on("tlsClientError", () => {});
+  }
+  let port = 0;
+  const listen = () =>
+    new Promise<void>((resolve, reject) => {
+      server.once("error", reject);
+      server.listen(port, "127.0.0.1", () => {
+        server.off("error", reject);
+        resolve();
+      });
+    });
+  await listen();
+  port = (server.address() as AddressInfo).port;
+  const drop = () => sockets.forEach((socket) => socket.resetAndDestroy());
+  const receiver: Receiver = {
+    port,
+    requests,
+    get open_connections() {
+      return sockets.size;
+    },
+    manner: () => OK,
+    onRead: undefined,
+    onAnswered: undefined,
+    async listening(on) {
+      if (on === server.listening) return;
+      if (on) return await listen();
+      server.close();
+      drop();
+      await until("the receiver refuses", () => !server.listening);
+    },
+    certificate(next) {
+      drop();
+      (server as Server).setSecureContext({ ...next });
+      createSecureContext({ ...next }); // which throws where the pair does not fit
+    },
+    async close() {
+      server.close();
+      drop();
+      await until("the receiver is closed", () => sockets.size === 0);
+    },
+  };
+  return receiver;
+}
+
+// Requests of our own client only: one Content-Length, no pipelining.
+function readFrom(socket: Socket, onRequest: (incoming: Incoming) => void): void {
+  let rest: Buffer = Buffer.alloc(0);
+  socket.on("data", (chunk: Buffer) => {
+    rest = rest.length === 0 ? chunk : Buffer.concat([rest, chunk]);
+    for (;;) {
+      const end = rest.indexOf("\r\n\r\n");
+      if (end < 0) return;
+      const fields = fieldsOf(rest.toString("latin1", 0, end));
+      const total = end + 4 + Number(fields.get("content-length") ?? 0);
+      if (rest.length < total) return;
+      const body = rest.subarray(end + 4, total);
+      rest = rest.subarray(total);
+      onRequest({ daemon: fields.get("x-torture-daemon") ?? "", seen: seenOf(fields, body) });
+    }
+  });
+}
+
+function fieldsOf(head: string): Map<string, string> {
+  return new Map(
+    head.split("\r\n").slice(1).map((line) => {
+      const colon = line.indexOf(":");
+      return [line.slice(0, colon).toLowerCase(), line.slice(colon + 1).trim()];
+    }),
+  );
+}
+
+function seenOf(fields: ReadonlyMap<string, string>, body: Buffer): RequestSeen {
+  return {
+    event_id: parseEventId(fields.get("x-bookme-event-id") ?? "") ?? "",
+    delivery_id: parseDeliveryId(fields.get("x-bookme-delivery-id") ?? "") ?? "",
+    attempt: Number(fields.get("x-bookme-attempt")),
+    hash: createHash("sha256").update(body).digest("hex"),
+    at: Date.now(),
+    signature: fields.get("webhook-signature") ?? "",
+    status: null,
+  };
+}
+
+function answer(
+  incoming: Incoming,
+  socket: Socket,
+  receiver: Receiver,
+  requests: RequestSeen[],
+): void {
+  const manner = receiver.manner(incoming);
+  const at = requests.push(incoming.seen) - 1;
+  if (typeof manner !== "string") {
+    const { status, delay_ms, then } = manner;
+    const write = () => {
+      if (socket.destroyed) return;
+      requests[at] = { ...incoming.seen, status };
+      socket.write(`HTTP/1.1 ${status} Said\r\nContent-Length: 2\r\n\r\nok`, () => {
+        receiver.onAnswered?.(incoming);
+      });
+      // Without having said so: the connection looks as if it were kept.
+      if (then === "half-close") socket.end();
+    };
+    if (delay_ms === undefined) write();
+    else setTimeout(write, delay_ms);
+    return;
+  }
+  if (manner === "endless" || manner === "trickle") {
+    // Its head is whole, and so is its status.
+    if (manner === "endless") requests[at] = { ...incoming.seen, status: 200 };
+    return misbehaveFor(socket, manner);
+  }
+  if (manner === "reset") socket.resetAndDestroy();
+  else if (manner === "garbage") socket.end("SSH-2.0-OpenSSH_9.2\r\n\x00\xff nonsense\r\n\r\n");
+  else if (manner === "continues") misbehaveFor(socket, manner);
+}
+
+const PARTS = {
+  endless: { first: "HTTP/1.1 200 OK\r\n\r\n", next: "all work and no play ".repeat(800), ms: 2 },
+  trickle: { first: "HTTP/1.1 200 OK\r\nX-Slow: ", next: "z", ms: 200 },
+  continues: { first: "", next: "HTTP/1.1 100 Continue\r\n\r\n".repeat(20), ms: 2 },
+} as const;
+
+function misbehaveFor(socket: Socket, manner: keyof typeof PARTS): void {
+  const { first, next, ms } = PARTS[manner];
+  socket.write(first);
+  const timer = setInterval(() => {
+    if (socket.destroyed) clearInterval(timer);
+    else if (socket.writableLength < 1_000_000) socket.write(next);
+  }, ms);
+  socket.once("close", () => clearInterval(timer));
+}
