@@ -75,14 +75,19 @@ function viewResponse(row: AttemptRow) {
   return {
     status: row.status,
     headers,
-    ...viewBody(row.response_body ?? new Uint8Array()),
+    ...viewBody(row.response_body ?? new Uint8Array(), row.response_truncated),
     truncated: row.response_truncated,
   };
 }
 
-function viewBody(bytes: Uint8Array): { body: string; body_encoding: "utf-8" | "base64" } {
+function viewBody(
+  bytes: Uint8Array,
+  truncated: boolean,
+): { body: string; body_encoding: "utf-8" | "base64" } {
   try {
-    const body = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
+    const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+    // Where it was cut, a character may have been cut in two: its first part is left out.
+    const body = decoder.decode(bytes, { stream: truncated });
     return { body, body_encoding: "utf-8" };
   } catch {
     return { body: Buffer.from(bytes).toString("base64"), body_encoding: "base64" };

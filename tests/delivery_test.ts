@@ -278,7 +278,7 @@ onBoth("delivery: responses are kept as they came, up to 64 KiB", async (databas
   const odd = Buffer.from([0x00, 0x1e, 0xff, 0xfe, 0x80, 0x0a]);
   await using receiver = await startReceiver(({ path }) =>
     ({
-      "/long": { status: 200, body: "é".repeat(40_000) },
+      "/long": { status: 200, body: "€".repeat(40_000) },
       "/exact": { status: 200, body: "x".repeat(65_536) },
       "/odd": { status: 500, body: odd, headers: { "x-odd": 'caf\u00e9; {"a": \\N}' } },
       "/none": { status: 200 },
@@ -298,8 +298,7 @@ onBoth("delivery: responses are kept as they came, up to 64 KiB", async (databas
   const long = await responseOf("long");
   assert.equal(long.truncated, true);
   assert.equal(long.body_encoding, "utf-8", "a character cut in two does not make it binary");
-  assert.ok("é".repeat(40_000).startsWith(long.body.replace(/\ufffd$/, "")));
-  assert.ok(Buffer.byteLength(long.body) >= 65_530);
+  assert.equal(long.body, "€".repeat(21_845)); // 65,535 bytes
   const exact = await responseOf("exact");
   assert.deepEqual([exact.truncated, exact.body.length], [false, 65_536]);
   const binary = await responseOf("odd");
@@ -331,7 +330,6 @@ onServer("delivery: a slow receiver does not hold up the others", async (databas
   // What hangs is cut off, so that the test ends.
   slow.answer(statuses(200));
   await slow[Symbol.asyncDispose]();
-  const t = performance.now(); await daemon.stop(); console.log("stopped in", performance.now()-t, daemon.log.slice(-8), daemon.log.length);
 });
 
 onServer("delivery: an endpoint's own bound holds", async (database) => {

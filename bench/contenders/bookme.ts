@@ -72,7 +72,10 @@ export async function waitReady(process: Process, port: number): Promise<void> {
   await until("The daemon is ready", 60_000, async () => {
     if (ended !== undefined) throw new Error(`The daemon ended (${ended}):\n${tail(process.log)}`);
     try {
-      const response = await fetch(`http://127.0.0.1:${port}/readyz`);
+      // Its own timeout: what comes between binding and serving may never be answered.
+      const response = await fetch(`http://127.0.0.1:${port}/readyz`, {
+        signal: AbortSignal.timeout(250),
+      });
       await response.body?.cancel();
       return response.ok;
     } catch {

@@ -1,5 +1,7 @@
 /** Processes of the bench: every one is known here, so that none outlives it. */
 
+import { MARK } from "../workers/control.ts";
+
 export interface StartOptions {
   readonly cwd?: string;
   readonly env?: Readonly<Record<string, string>>;
@@ -39,7 +41,12 @@ export function startProcess(
     env: rest.env ?? {},
   }).spawn();
   const file = Deno.openSync(log, { create: true, append: true });
-  child.stderr.pipeTo(file.writable).catch(() => {});
+  child.stderr.pipeTo(
+    new WritableStream({
+      write: (bytes) => void file.writeSync(bytes),
+      close: () => file.close(),
+    }),
+  ).catch(() => {});
   const writer = child.stdin.getWriter();
   const lines = child.stdout.pipeThrough(new TextDecoderStream()).pipeThrough(splitLines())
     .getReader();
@@ -119,7 +126,9 @@ export function makeWorker(process: Process): Worker {
     ask<T>(what: string, more: Record<string, unknown> = {}) {
       const answer = last.catch(() => {}).then(async () => {
         await process.write(JSON.stringify({ do: what, ...more }) + "\n");
-        const value = JSON.parse(await process.line());
+        let line = await process.line();
+        while (!line.startsWith(MARK)) line = await process.line();
+        const value = JSON.parse(line.slice(MARK.length));
         if (value.error !== undefined) throw new Error(`${what}: ${value.error}`);
         return value as T;
       });

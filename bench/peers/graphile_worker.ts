@@ -24,6 +24,7 @@ interface Utils {
   release(): Promise<void>;
 }
 interface Graphile {
+  readonly Logger: new (factory: () => () => void) => object;
   makeWorkerUtils(options: Record<string, unknown>): Promise<Utils>;
   run(options: Record<string, unknown>): Promise<{ stop(): Promise<void> }>;
 }
@@ -32,7 +33,7 @@ interface Pool {
   end(): Promise<void>;
 }
 
-const { makeWorkerUtils, run } = require("graphile-worker") as Graphile;
+const { Logger, makeWorkerUtils, run } = require("graphile-worker") as Graphile;
 const { Pool } = require("pg") as { Pool: new (options: Record<string, unknown>) => Pool };
 const connectionString = options.database_url;
 
@@ -44,6 +45,8 @@ const preset = {
     localQueue: { size: 500 },
     completeJobBatchDelay: 0,
     failJobBatchDelay: 0,
+    // By default a line is written for each job.
+    logger: new Logger(() => () => {}),
   },
 };
 

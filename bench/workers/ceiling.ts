@@ -3,64 +3,46 @@
  * no HTTP front, at the default concurrency. Runs under Deno, as the daemon does.
  */
 
-import { sign } from "../../lib/delivery/send.ts";
-import { send } from "../../lib/delivery/send.ts";
-import { makeHttpClient } from "../../lib/delivery/http_client.ts";
+import { Buffer } from "node:buffer";
+import { deliveryId, deliveryUuid, eventId, makeEventIds } from "../../lib/core/ids.ts";
+import { requestHeaders } from "../../lib/core/request_headers.ts";
 import { makeSigner } from "../../lib/core/signature.ts";
-import { deliveryUuid, makeEventIds } from "../../lib/core/ids.ts";
-import type { Endpoint } from "../../lib/delivery/fleet.ts";
+import { makeHttpClient } from "../../lib/delivery/http_client.ts";
 import { bodyOf, SECRET } from "../workload.ts";
 import { serveCommands } from "./control.ts";
 
-const rules = { allow_loopback: true, allow_networks: [], own_listener: [] };
-
-function makeEndpoint(url: string, no: number): Endpoint {
-  return {
-    no,
-    id: `e${no}`,
-    version: 1,
-    events: ["*"],
-    businesses: null,
-    paused: false,
-    sendable: true,
-    target: { url: new URL(url) },
-    timeout_ms: 30_000,
-    retry_ms: [0],
-    concurrency: null,
-    rate_limit_per_s: null,
-    signers: [makeSigner(SECRET)],
-    headers: "Content-Type: application/json\r\nUser-Agent: BookMe-Webhooks/0\r\n",
-  };
-}
+const RULES = { allow_loopback: true, allow_networks: [], own_listener: [] };
+const FIRST_HEADERS = "Content-Type: application/json\r\nUser-Agent: BookMe-Webhooks/0\r\n";
 
 async function post(urls: readonly string[], events: number, concurrency: number): Promise<void> {
-  const client = makeHttpClient({ rules: () => rules });
-  const endpoints = urls.map(makeEndpoint);
+  const client = makeHttpClient({ rules: () => RULES });
+  const targets = urls.map((url) => ({ target: { url: new URL(url) }, signer: makeSigner(SECRET) }));
   const ids = makeEventIds(() => Math.floor(Math.random() * 0x100000000));
-  const abort = new AbortController();
   let next = 0;
   async function loop(): Promise<void> {
     while (next < events) {
       const number = next++;
-      const endpoint = endpoints[number % endpoints.length];
+      const endpoint = targets[number % targets.length];
       if (endpoint === undefined) return;
       const event_uuid = ids.next(Date.now());
-      const claimed = {
-        uuid: deliveryUuid(event_uuid, endpoint.no),
-        event_uuid,
-        endpoint_no: endpoint.no,
+      const timestamp_s = Math.floor(Date.now() / 1000);
+      const body = Buffer.from(bodyOf(number, "bus_any"), "utf8");
+      const headers = requestHeaders({
         type: "booking.created",
+        event_id: eventId(event_uuid),
+        delivery_id: deliveryId(deliveryUuid(event_uuid, number % targets.length + 1)),
+        attempt: 1,
         test: false,
-        payload: bodyOf(number, "bus_any"),
-        token: 1,
-        attempts: 0,
-        counted: 0,
-        interruptions: 0,
-        due: "",
-      };
-      const request = sign(claimed, endpoint, Date.now());
-      const outcome = await send(client, endpoint, request, abort.signal, Date.now);
-      if (outcome.outcome !== "delivered") throw new Error(`${outcome.outcome}: ${outcome.cause}`);
+        timestamp_s,
+        signature: endpoint.signer.bookme(body),
+        webhook_signature: endpoint.signer.standard(eventId(event_uuid), timestamp_s, body),
+      }).map(([name, value]) => `${name}: ${value}\r\n`).join("");
+      const exchange = await client.post(endpoint.target, {
+        headers: FIRST_HEADERS + headers,
+        body,
+        timeout_ms: 30_000,
+      });
+      if (!exchange.answered) throw new Error(`${exchange.reason}: ${exchange.cause}`);
     }
   }
   await Promise.all(Array.from({ length: concurrency }, loop));

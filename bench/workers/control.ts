@@ -8,11 +8,16 @@ import { createInterface } from "node:readline";
 
 export type Command = Readonly<Record<string, unknown>> & { readonly do: string };
 
+/** What a line that is an answer begins with. */
+export const MARK = "@";
+
 /** Answers each command by its handler, in the order they come; `{error}` where one throws. */
 export function serveCommands(
   handlers: Readonly<Record<string, (command: Command) => unknown>>,
 ): void {
-  const say = (answer: unknown) => process.stdout.write(JSON.stringify(answer ?? {}) + "\n");
+  // Marked, because what a library logs goes to standard output as well.
+  const say = (answer: unknown) =>
+    process.stdout.write(MARK + JSON.stringify(answer ?? {}) + "\n");
   let last: Promise<unknown> = Promise.resolve();
   createInterface({ input: process.stdin }).on("line", (line) => {
     last = last.then(async () => {

@@ -1,7 +1,7 @@
 import { messageOf } from "../core/errors.ts";
 import { decide, type Decision } from "../core/retry.ts";
 import type { Outcome } from "../core/outcome.ts";
-import { within } from "../store/database.ts";
+import { isSilence, within } from "../store/database.ts";
 import {
   claim,
   type Claimed,
@@ -110,6 +110,8 @@ export function makeDispatcher(
   /** Claimed, and waiting for their slot of a rate limit. */
   const held = new Set<Claimed>();
   const timers = new Set<ReturnType<typeof setTimeout>>();
+  /** The poll and what is given back: nothing waits for them but stopping. */
+  const errands = new Set<Promise<void>>();
   const abort = new AbortController();
   const recorder = makeRecorder(ctx, recorded);
   let fleet = first;
@@ -122,7 +124,7 @@ export function makeDispatcher(
   let answered_at = performance.now();
 
   setFleet(first);
-  later(POLL_MS, poll);
+  later(POLL_MS, () => run(poll()));
   const ticker = setInterval(findSlow, TICK_MS);
 
   function setFleet(next: Fleet): void {
@@ -365,11 +367,18 @@ export function makeDispatcher(
   }
 
   function giveBack(leases: readonly Lease[]): void {
-    release(ctx.db.engine, leases).catch((error) =>
-      ctx.log.warn("A claim could not be given back; its lease will run out", {
-        cause: messageOf(error),
-      })
+    run(
+      within(release(ctx.db.engine, leases), CLAIM_TIMEOUT_MS).catch((error) =>
+        ctx.log.warn("A claim could not be given back; its lease will run out", {
+          cause: messageOf(error),
+        })
+      ),
     );
+  }
+
+  function run(errand: Promise<void>): void {
+    errands.add(errand);
+    errand.finally(() => errands.delete(errand));
   }
 
   async function poll(): Promise<void> {
@@ -385,12 +394,13 @@ export function makeDispatcher(
     } catch (error) {
       failed("The poll failed, trying again", error);
     }
-    if (!stopping) later(POLL_MS, poll);
+    later(POLL_MS, () => run(poll()));
   }
 
   // The poll goes on every second and sets the failures back; claims wait for that.
   function failed(what: string, error: unknown): void {
     failures++;
+    if (isSilence(error)) ctx.db.reset();
     if (failures === 1 || failures % 30 === 0) {
       ctx.log.error(what, { cause: messageOf(error), failures });
     }
@@ -463,6 +473,8 @@ export function makeDispatcher(
       abort.abort();
       while (active.size > 0) await new Promise((resolve) => setTimeout(resolve, 5));
       await recorder.flush();
+      // A statement that is queued when the database is closed would open a connection anew.
+      await Promise.all(errands);
     },
   };
 }

@@ -1,6 +1,6 @@
 import { deliveryId } from "../core/ids.ts";
 import { messageOf } from "../core/errors.ts";
-import { isOutage, within } from "../store/database.ts";
+import { isOutage, isSilence, within } from "../store/database.ts";
 import { record, type Recorded, type Result } from "../store/deliveries.ts";
 import type { Context } from "./context.ts";
 
@@ -44,6 +44,7 @@ export function makeRecorder(
         await write(writing);
         backoff_ms = 50;
       } catch (error) {
+        if (isSilence(error)) ctx.db.reset();
         ctx.log.error("Recording failed, trying again", {
           results: writing.length,
           cause: messageOf(error),

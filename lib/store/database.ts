@@ -23,6 +23,8 @@ export interface Database {
   listen(heard: (payload: string) => void, fresh: () => void): Promise<void>;
   /** Answers when the database does; rejects after `timeout_ms`. */
   ping(timeout_ms: number): Promise<void>;
+  /** Cuts all connections and opens new ones on demand: for when the other end has fallen silent. */
+  reset(): void;
   close(): Promise<void>;
 }
 
@@ -32,6 +34,8 @@ export const CHANNEL = "bookme_webhooks";
 /** No statement of ours may run longer on a server: locks held by others end it, and it is retried. */
 const STATEMENT_TIMEOUT_MS = 30_000;
 const CONNECT_TIMEOUT_S = 5;
+const HEARTBEAT_MS = 2_000;
+const SILENCE_MS = 4_000;
 
 /** Statements that run all the time are planned once. */
 const HOT = { plan_cache_mode: "force_generic_plan" };
@@ -92,6 +96,7 @@ async function openSession(embedded: Embedded): Promise<Database> {
     // One process: nobody else could say anything.
     listen: () => Promise.resolve(),
     ping: async () => void await sql`select 1`,
+    reset: () => {},
     async close() {
       await sql.end({ timeout: 5 });
       await embedded.close();
@@ -119,7 +124,12 @@ async function openServer(url: string): Promise<Database> {
     const migrations = open(1, { statement_timeout: 0 });
     const migrated = await migrate(migrations.sql);
     await migrations.close();
-    const admin = open(3, { statement_timeout: 10_000 });
+    const admin = open(2, { statement_timeout: 10_000 });
+    // Of its own, so that it waits behind no statement of ours.
+    const pulse = open(1, {}).sql;
+    const reset = () => pools.forEach((pool) => pool.reset());
+    const ping = async (timeout_ms: number) => void await within(pulse`select 1`, timeout_ms);
+    const heart = startHeart(ping, reset);
     return {
       kind: "server",
       ingest: open(2, HOT).sql,
@@ -127,24 +137,46 @@ async function openServer(url: string): Promise<Database> {
       admin: admin.sql,
       migrated,
       listen: async (heard, fresh) => void await admin.sql.listen(CHANNEL, heard, fresh),
-      async ping(timeout_ms) {
-        try {
-          await within(admin.sql`select 1`, timeout_ms);
-        } catch (error) {
-          // A connection whose other end fell silent never errs by itself: replace them all.
-          if (error instanceof SilentError) { for (const pool of pools) pool.reset(); }
-          throw error;
-        }
+      ping,
+      reset,
+      async close() {
+        await heart.stop();
+        await close();
       },
-      close,
     };
   } catch (error) {
     await close();
     if (error instanceof AppError) throw error;
-    const known = Object.assign(new Error(), { cause: error });
-    known.message = `The database does not answer: ${messageOf(error)}; check database.url`;
-    throw known;
+    throw new AppError(
+      "unavailable",
+      `The database does not answer: ${
+        messageOf(error)
+      }; check database.url and that it is running`,
+    );
   }
+}
+
+// A connection whose other end fell silent (a firewall that forgot it, a machine that is gone) never
+// errs by itself: everything on it would wait for ever. Statements of ours that are merely slow are
+// not silence, which is why the heart has a connection of its own.
+function startHeart(ping: (timeout_ms: number) => Promise<void>, silent: () => void) {
+  let stopped = false;
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  let beating: Promise<void> | undefined;
+  const beat = async () => {
+    await ping(SILENCE_MS).catch((error) => {
+      if (isSilence(error)) silent();
+    });
+    if (!stopped) timer = setTimeout(() => beating = beat(), HEARTBEAT_MS);
+  };
+  beating = beat();
+  return {
+    async stop() {
+      stopped = true;
+      clearTimeout(timer);
+      await beating;
+    },
+  };
 }
 
 interface Pool {
@@ -195,6 +227,11 @@ function openSocket(
 
 class SilentError extends Error {
   readonly code = "TIMEOUT";
+}
+
+/** Whether an error says that `within` waited in vain. */
+export function isSilence(error: unknown): boolean {
+  return error instanceof SilentError;
 }
 
 /** The answer of `work`, or a rejection with the code `TIMEOUT` after `timeout_ms`. */

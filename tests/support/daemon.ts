@@ -132,7 +132,7 @@ export function frontOf(url: string): Front {
     delivery: (id, holds = (delivery) => delivery.status !== "pending") =>
       until(`delivery ${id}: ${holds}`, async () => {
         const { body } = await front.api(`deliveries/${id}`);
-    return holds(body) ? body : Promise.reject(new Error(JSON.stringify(body)));
+        return holds(body) ? body : Promise.reject(new Error(JSON.stringify(body)));
       }),
     async deliveryId(event_id, endpoint_id) {
       const { body } = await front.api(`events/${event_id}`);
@@ -177,8 +177,10 @@ export async function spawnDaemon(sections: Sections): Promise<DaemonProcess> {
     }
     over = true;
   })();
+  let ended = false;
+  child.status.then(() => ended = true);
   const close = async () => {
-    if (!over) child.kill("SIGKILL");
+    if (!ended) child.kill("SIGKILL");
     await reading;
     await child.status;
     remove();

@@ -1,7 +1,6 @@
 import { createHash } from "node:crypto";
 import { Secret } from "../../lib/core/secret.ts";
 import { type Database, openDatabase } from "../../lib/store/database.ts";
-import { openEmbedded } from "../../lib/store/embedded.ts";
 import { cached, freshDatabase, startPostgres } from "./postgres.ts";
 
 /** One server for all tests of a file. It ends with the file's worker. */
@@ -67,14 +66,17 @@ export async function embeddedDatabase(): Promise<TestDatabase> {
   };
 }
 
-// Made by the program itself; anew when the code that makes it has changed.
+// Made by the program itself; anew when what makes it has changed.
 function initialised(): Promise<string> {
   const hash = createHash("sha256");
-  for (const file of ["lib/store/embedded.ts", "deno.lock"]) {
-    hash.update(Deno.readTextFileSync(new URL(`../../${file}`, import.meta.url)));
+  for (const folder of ["lib/store", "migrations", ""]) {
+    const url = new URL(`../../${folder}/`, import.meta.url);
+    const files = [...Deno.readDirSync(url)].map(({ name }) => name)
+      .filter((name) => folder !== "" || name === "deno.lock");
+    for (const name of files.sort()) hash.update(Deno.readTextFileSync(new URL(name, url)));
   }
-  return cached(`embedded-${hash.digest("hex").slice(0, 12)}`, async (made) => {
-    const embedded = await openEmbedded(made);
-    await embedded.close();
+  return cached(`embedded-${hash.digest("hex").slice(0, 12)}`, async (directory) => {
+    const db = await openDatabase({ database: { kind: "embedded", directory } });
+    await db.close();
   });
 }

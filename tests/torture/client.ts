@@ -4,13 +4,18 @@ import { sleep } from "../support/wait.ts";
 import type { Acknowledged } from "./ledger.ts";
 import type { Random } from "./random.ts";
 
-/** An event that is offered, until it is acknowledged or given up. */
+/** An event that is offered. */
 interface Offer {
   readonly bytes: string;
   readonly hash: string;
-  readonly key: string | null;
   /** Ids of the endpoints that match it. */
   readonly owed_to: readonly string[];
+}
+
+/** One event or several. With a key it is repeated until it is acknowledged, else posted once. */
+interface Post {
+  readonly offers: readonly Offer[];
+  readonly key: string | null;
 }
 
 /** What a daemon answered to a post. */
@@ -53,7 +58,7 @@ const PATIENCE_MS = 30_000;
 export function startClient({ random, ports, match, events_per_s }: ClientOptions): Client {
   const acknowledged: (Omit<Acknowledged, "owed_to"> & Pick<Offer, "owed_to">)[] = [];
   const strange: string[] = [];
-  const again: Offer[][] = [];
+  const again: Post[] = [];
   const run = random.int(0, 0xffffff).toString(36);
   let made = 0;
   let busy = 0;
@@ -61,68 +66,63 @@ export function startClient({ random, ports, match, events_per_s }: ClientOption
   let refused = 0;
   let stopped = false;
 
-  function makeOffer(): Offer {
-    const number = ++made;
-    const type = random.pick(TYPES);
-    const business = random.pick(["bus_1", "bus_2"]);
-    const bytes = textOf(type, business, `${run}_${number}`, random);
+  function makePost(size: number, keyed: boolean): Post {
     return {
-      bytes,
-      hash: createHash("sha256").update(bytes).digest("hex"),
-      key: random.chance(0.5) ? `${run}-${number}` : null,
-      owed_to: match(type, business),
+      offers: Array.from({ length: size }, makeOffer),
+      key: keyed ? `${run}-${made}` : null,
     };
   }
 
-  // A batch has keys for all or for none: one of a keyless one could not be told from the others.
-  function makeBatch(): Offer[] {
-    const size = random.chance(0.7) ? 1 : random.int(2, 12);
-    const keyed = random.chance(0.5);
-    return Array.from({ length: size }, () => makeOffer())
-      .map((offer) => size === 1 ? offer : withKey(offer, keyed ? offer.hash.slice(0, 20) : null));
+  function makeOffer(): Offer {
+    const type = random.pick(TYPES);
+    const business = random.pick(["bus_1", "bus_2"]);
+    const bytes = textOf(type, business, `${run}_${++made}`, random);
+    const hash = createHash("sha256").update(bytes).digest("hex");
+    return { bytes, hash, owed_to: match(type, business) };
   }
 
-  async function offer(batch: readonly Offer[]): Promise<boolean> {
-    const port = random.pick(ports);
-    const answer = await post(port, requestOf(batch)).catch(() => undefined);
-    const keyed = batch.every(({ key }) => key !== null);
-    if (answer === undefined) {
-      ambiguous++;
-      return !keyed;
-    }
-    if (answer.status === 200 || answer.status === 202) {
-      takeDown(batch, answer.body);
+  /** Whether it is done with. */
+  async function offer(what: Post): Promise<boolean> {
+    const answer = await post(random.pick(ports), requestOf(what)).catch(() => undefined);
+    if (answer?.status === 200 || answer?.status === 202) {
+      takeDown(what, answer.body);
       return true;
     }
-    if (answer.status === 503) refused++;
+    if (answer === undefined) ambiguous++;
+    else if (answer.status === 503) refused++;
     else strange.push(`${answer.status} ${answer.body.slice(0, 200)}`);
-    return !keyed;
+    return what.key === null;
   }
 
-  function takeDown(batch: readonly Offer[], body: string): void {
-    const parsed = JSON.parse(body);
-    const answers: { id: string; deliveries: number }[] = batch.length === 1 ? [parsed] : parsed;
-    batch.forEach(({ hash, key, owed_to }, at) => {
+  function takeDown({ offers, key }: Post, body: string): void {
+    const answers: { id: string; deliveries: number }[] = [JSON.parse(body)].flat();
+    offers.forEach(({ hash, owed_to }, at) => {
       const { id = "", deliveries = -1 } = answers[at] ?? {};
-      acknowledged.push({ event_id: parseEventId(id) ?? id, hash, key, deliveries, owed_to });
+      acknowledged.push({
+        event_id: parseEventId(id) ?? id,
+        hash,
+        key: key === null ? null : `${key}#${at}`,
+        deliveries,
+        owed_to,
+      });
     });
   }
 
   async function poster(): Promise<void> {
     while (!stopped) {
-      const batch = again.shift() ?? (client.posting ? makeBatch() : undefined);
-      if (batch === undefined) {
+      const fresh = () => makePost(random.chance(0.7) ? 1 : random.int(2, 12), random.chance(0.5));
+      const next = again.shift() ?? (client.posting ? fresh() : undefined);
+      if (next === undefined) {
         await sleep(20);
         continue;
       }
       busy++;
-      if (!await offer(batch)) {
-        again.push([...batch]);
+      if (!await offer(next)) {
+        again.push(next);
         await sleep(100);
       }
       busy--;
-      // An average batch has two and a half events.
-      await sleep((2_500 * POSTERS * batch.length * random.next() * 0.8) / events_per_s);
+      await sleep((2_000 * POSTERS * next.offers.length * random.next()) / events_per_s);
     }
   }
 
@@ -138,7 +138,7 @@ export function startClient({ random, ports, match, events_per_s }: ClientOption
     posting: false,
     async post(count) {
       for (let i = 0; i < count; i++) {
-        const one = [withKey(makeOffer(), `${run}-probe-${made}`)];
+        const one = makePost(1, true);
         while (!await offer(one)) await sleep(50);
       }
     },
@@ -156,10 +156,6 @@ export function startClient({ random, ports, match, events_per_s }: ClientOption
   return client;
 }
 
-function withKey(offer: Offer, key: string | null): Offer {
-  return { ...offer, key };
-}
-
 const TYPES = ["booking.created", "booking.confirmed", "booking.cancelled"];
 
 // Spelled so that whoever parses and prints it again gives other bytes.
@@ -170,18 +166,12 @@ function textOf(type: string, business: string, id: string, random: Random): str
     `{"id":"apt_${id}","business":{"id":"${business}"},"odd":${odd},"b":1,"a":2,"b2":"${filler}"}}}`;
 }
 
-function requestOf(batch: readonly Offer[]): string {
-  const [first] = batch;
-  if (batch.length === 1 && first !== undefined) {
-    return httpPost(first.bytes, first.key === null ? "" : `Idempotency-Key: ${first.key}\r\n`);
-  }
-  // In an array each event's key is a member of its own.
-  return httpPost(`[${batch.map(({ bytes }) => bytes).join(",\n ")}]`, "");
-}
-
-function httpPost(body: string, more: string): string {
+function requestOf({ offers, key }: Post): string {
+  const texts = offers.map(({ bytes }) => bytes);
+  const body = texts.length === 1 ? texts.join("") : `[${texts.join(",\n ")}]`;
   const length = new TextEncoder().encode(body).length;
-  return `POST /ingest HTTP/1.1\r\nHost: torture\r\nContent-Type: application/json\r\n${more}` +
+  return "POST /ingest HTTP/1.1\r\nHost: torture\r\nContent-Type: application/json\r\n" +
+    (key === null ? "" : `Idempotency-Key: ${key}\r\n`) +
     `Content-Length: ${length}\r\nConnection: close\r\n\r\n${body}`;
 }
 

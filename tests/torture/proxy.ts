@@ -76,8 +76,14 @@ function relay(proxy: Proxy, client: Socket, upstream: Socket): void {
     client.resetAndDestroy();
     upstream.resetAndDestroy();
   };
-  // What the daemon's end does, the server must learn: a killed daemon's connection is reset.
-  for (const socket of [client, upstream]) socket.on("error", end).on("close", end);
+  for (const socket of [client, upstream]) {
+    socket.on("error", () => {});
+    // As the system does it for a process that is gone: the other side reads what was sent, and the end.
+    socket.on("close", () => {
+      client.destroy();
+      upstream.destroy();
+    });
+  }
   const to_server = makePipe(proxy, upstream);
   const to_client = makePipe(proxy, client);
   const asked = readRequests();
@@ -179,30 +185,32 @@ interface AnswerPart {
   readonly done: "well" | "badly" | undefined;
 }
 
-// Whole answers, so that one can be kept from the daemon. What the server says by itself (parameters,
-// notices, notifications) is small and waits for nothing.
+// A daemon takes an answer for good at its end (ReadyForQuery): keeping that one from it is enough.
 function readAnswers() {
   let rest: Buffer = Buffer.alloc(0);
-  let from = 0;
   let failed = false;
   return {
     *read(chunk: Buffer): Generator<AnswerPart> {
       rest = rest.length === 0 ? chunk : Buffer.concat([rest, chunk]);
-      for (;;) {
-        if (rest.length < from + 5) return;
-        const length = 1 + rest.readUInt32BE(from + 1);
-        if (rest.length < from + length) return;
-        const type = String.fromCharCode(rest[from] ?? 0);
-        from += length;
+      let whole = 0;
+      const take = (): Buffer => {
+        const bytes = rest.subarray(0, whole);
+        rest = rest.subarray(whole);
+        whole = 0;
+        return bytes;
+      };
+      while (rest.length >= whole + 5) {
+        const length = 1 + rest.readUInt32BE(whole + 1);
+        if (rest.length < whole + length) break;
+        const type = String.fromCharCode(rest[whole] ?? 0);
         if (type === "E") failed = true;
-        // R: authentication, A: notification, E outside a statement: goodbye.
-        if (type !== "Z" && type !== "R" && type !== "A" && type !== "E") continue;
-        const bytes = rest.subarray(0, from);
-        rest = rest.subarray(from);
-        from = 0;
-        yield { bytes, done: type !== "Z" ? undefined : failed ? "badly" : "well" };
-        if (type === "Z") failed = false;
+        if (type === "Z" && whole > 0) yield { bytes: take(), done: undefined };
+        whole += length;
+        if (type !== "Z") continue;
+        yield { bytes: take(), done: failed ? "badly" : "well" };
+        failed = false;
       }
+      if (whole > 0) yield { bytes: take(), done: undefined };
     },
   };
 }

@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { Buffer } from "node:buffer";
 import { type AddressInfo, createServer, type Socket } from "node:net";
-import { createSecureContext, createServer as createTlsServer, type Server } from "node:tls";
+import { createServer as createTlsServer } from "node:tls";
 import { parseDeliveryId, parseEventId } from "../../lib/core/ids.ts";
 import { until } from "../support/wait.ts";
 import type { Leaf } from "../support/tls.ts";
@@ -28,7 +28,6 @@ export interface Incoming {
 export interface Receiver {
   readonly port: number;
   readonly requests: readonly RequestSeen[];
-  readonly open_connections: number;
   /** How each request is met. */
   manner: (request: Incoming) => Manner;
   /** Called when a request has been read, before it is answered. */
@@ -38,7 +37,7 @@ export interface Receiver {
   /** Takes connections or refuses them. */
   listening(on: boolean): Promise<void>;
   /** Shows this certificate from now on (TLS only). */
-  certificate(leaf: Leaf): void;
+  certificate(leaf: Leaf): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -57,56 +56,50 @@ export async function startReceiver(leaf?: Leaf): Promise<Receiver> {
       answer(incoming, socket, receiver, requests);
     });
   };
-  const server = leaf === undefined
-    ? createServer({ noDelay: true }, serve)
-    : createTlsServer({ ...leaf }, serve);
-  if (leaf !== undefined) {
-    server.on("connection", (socket: Socket) => {
-      sockets.add(socket);
-      socket.once("close", () => sockets.delete(socket));
-    });
-    server.on("tlsClientError", () => {});
-  }
+  let server = makeServer(leaf, serve, sockets);
   let port = 0;
-  const listen = () =>
-    new Promise<void>((resolve, reject) => {
-      server.once("error", reject);
-      server.listen(port, "127.0.0.1", () => {
-        server.off("error", reject);
-        resolve();
-      });
+  const listen = async () => {
+    await new Promise<void>((done, failed) => {
+      server.once("error", failed);
+      server.listen(port, "127.0.0.1", done);
     });
+    port = (server.address() as AddressInfo).port;
+  };
+  const close = async () => {
+    server.close();
+    for (const socket of sockets) socket.resetAndDestroy();
+    await until("the receiver is closed", () => sockets.size === 0 && !server.listening);
+  };
   await listen();
-  port = (server.address() as AddressInfo).port;
-  const drop = () => sockets.forEach((socket) => socket.resetAndDestroy());
   const receiver: Receiver = {
     port,
     requests,
-    get open_connections() {
-      return sockets.size;
-    },
     manner: () => OK,
     onRead: undefined,
     onAnswered: undefined,
     async listening(on) {
-      if (on === server.listening) return;
-      if (on) return await listen();
-      server.close();
-      drop();
-      await until("the receiver refuses", () => !server.listening);
+      if (on && !server.listening) await listen();
+      if (!on && server.listening) await close();
     },
-    certificate(next) {
-      drop();
-      (server as Server).setSecureContext({ ...next });
-      createSecureContext({ ...next }); // which throws where the pair does not fit
+    async certificate(next) {
+      await close();
+      server = makeServer(next, serve, sockets);
+      await listen();
     },
-    async close() {
-      server.close();
-      drop();
-      await until("the receiver is closed", () => sockets.size === 0);
-    },
+    close,
   };
   return receiver;
+}
+
+function makeServer(leaf: Leaf | undefined, serve: (socket: Socket) => void, all: Set<Socket>) {
+  if (leaf === undefined) return createServer({ noDelay: true }, serve);
+  const server = createTlsServer({ ...leaf }, serve);
+  server.on("tlsClientError", () => {});
+  server.on("connection", (socket: Socket) => {
+    all.add(socket);
+    socket.once("close", () => all.delete(socket));
+  });
+  return server;
 }
 
 // Requests of our own client only: one Content-Length, no pipelining.

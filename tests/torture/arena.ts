@@ -1,0 +1,345 @@
+import type { Sql } from "postgres";
+import { sleep, until } from "../support/wait.ts";
+import { type Client, post, startClient } from "./client.ts";
+import type { Cluster } from "./cluster.ts";
+import { type Daemon, keepDaemon, type Launch } from "./daemons.ts";
+import type { Ledger, Violation } from "./ledger.ts";
+import { type Proxy, startProxy } from "./proxy.ts";
+import type { Random } from "./random.ts";
+import { type Receiver, startReceiver } from "./receivers.ts";
+import { expireLeases, readHistory, readRows, type Rows, WRITE_DOWN } from "./rows.ts";
+import type { Leaf } from "../support/tls.ts";
+
+/** The wait before each attempt, as the configuration has it and in milliseconds. */
+const RETRY = ["0s", "100ms", "200ms", "500ms", "500ms", "1s", "1s"];
+export const RETRY_MS = [0, 100, 200, 500, 500, 1_000, 1_000];
+export const TIMEOUT_MS = 2_000;
+const TOKEN = "admin-token-of-the-torture-0123";
+
+/** Who is owed what. `victim` is the one whose receiver a fault may spoil. */
+export const ENDPOINTS = [
+  { id: "steady", events: ["*"] },
+  { id: "moody", events: ["*"] },
+  { id: "picky", events: ["booking.created", "booking.confirmed"], businesses: ["bus_1"] },
+  { id: "doomed", events: ["booking.cancelled"], businesses: ["bus_2"] },
+  { id: "victim", events: ["*"] },
+] as const;
+
+export type EndpointId = typeof ENDPOINTS[number]["id"];
+
+/** What a fault asks for before anything is started. */
+export interface Setting {
+  readonly daemons?: number;
+  readonly embedded?: boolean;
+  /** Where the embedded database lives; a temporary directory unless given. */
+  readonly directory?: string;
+  readonly launch?: (holder: string) => Partial<Launch>;
+  /** Further members of an endpoint's entry, its URL for instance. */
+  readonly endpoint?: (id: EndpointId, port: number) => Record<string, unknown>;
+  /** Certificates of receivers that speak TLS. */
+  readonly certificates?: Partial<Record<EndpointId, Leaf>>;
+  /** Whether daemons are started by the fault itself. */
+  readonly late?: boolean;
+  /** Whether the triggers that write everything down are left out. */
+  readonly unwritten?: boolean;
+  readonly events_per_s?: number;
+}
+
+/** Everything that a fault may lay hands on. */
+export interface Arena {
+  readonly random: Random;
+  readonly cluster: Cluster;
+  /** The superuser's view of the database; throws where it is embedded. */
+  readonly sql: Sql;
+  readonly database: string;
+  readonly directory: string;
+  readonly daemons: readonly Daemon[];
+  readonly receivers: Readonly<Record<EndpointId, Receiver>>;
+  readonly client: Client;
+  /** The proxy before the database of each daemon, by its name. */
+  readonly proxies: ReadonlyMap<string, Proxy>;
+  /** Set while the database is away: starts may fail then. */
+  away: boolean;
+  /** Lives whose leases are brought to their end although they have not died: frozen ones. */
+  readonly forgotten: Set<string>;
+  daemon(name: string): Daemon | undefined;
+  /** Kills a daemon and counts it. */
+  kill(name: string): void;
+  /** How often the fault has struck. */
+  strikes: number;
+  find(violation: Violation): void;
+  startDaemons(): Promise<void>;
+  /** Starts to write everything down, once the schema is there. */
+  writeDown(): Promise<void>;
+  pending(): Promise<number>;
+  ask(daemon: Daemon, path: string): Promise<number | undefined>;
+  /** Stops the daemons and reads what has become of everything. */
+  finish(healthy: Ledger["healthy"], calm: boolean): Promise<Ledger>;
+  close(): Promise<void>;
+}
+
+export interface ArenaOptions {
+  readonly random: Random;
+  readonly cluster: Cluster;
+  readonly database: string;
+  /** The tree whose `main.ts` is run, unless there is an executable. */
+  readonly tree: string;
+  readonly executable: string | undefined;
+  readonly daemons: number;
+  readonly setting: Setting;
+}
+
+/** Opens an arena: database, receivers, client, and, unless the fault does it, daemons. */
+export async function openArena(options: ArenaOptions): Promise<Arena> {
+  const { random, cluster, database, setting } = options;
+  const embedded = setting.embedded ?? false;
+  const directory = Deno.makeTempDirSync({ prefix: "bookme-torture-" });
+  const findings: Violation[] = [];
+  const receivers = await startReceivers(setting, random.fork("receivers"));
+  if (!embedded) await cluster.createDatabase(database);
+  const sql = embedded ? undefined : cluster.connect(database);
+  const proxies = new Map<string, Proxy>();
+  const daemons: Daemon[] = [];
+  const names = Array.from(
+    { length: embedded ? 1 : setting.daemons ?? options.daemons },
+    (_, at) => `d${at + 1}`,
+  );
+  const ports = names.map(() => freePort());
+  const client = startClient({
+    random: random.fork("client"),
+    ports,
+    match: matching,
+    events_per_s: setting.events_per_s ?? 100,
+  });
+  const data = setting.directory ?? `${directory}/data`;
+  let written = false;
+  const reaper = setInterval(() => void reap(), 250);
+
+  async function reap(): Promise<void> {
+    if (!written || sql === undefined) return;
+    const gone = [...daemons.flatMap(({ dead }) => dead), ...arena.forgotten];
+    // With the server away it is tried again in a moment.
+    if (gone.length > 0) await expireLeases(sql, gone).catch(() => {});
+  }
+
+  function configOf(name: string, port: number) {
+    return (holder: string) => ({
+      server: { listen: `127.0.0.1:${port}` },
+      database: embedded ? { directory: data } : {
+        url: `postgres://app@127.0.0.1:${proxies.get(name)?.port}/${database}` +
+          `?application_name=${holder}`,
+      },
+      secrets: { main: "secret-of-the-torture-0123456789" },
+      admin: { tokens: [{ name: "ops", token: TOKEN, role: "admin" }] },
+      delivery: { timeout: `${TIMEOUT_MS}ms`, retry: RETRY },
+      endpoints: ENDPOINTS.map(({ id, ...selection }) => ({
+        id,
+        url: `http://127.0.0.1:${receivers[id].port}/${id}`,
+        secret: "main",
+        headers: { "X-Torture-Daemon": name },
+        ...selection,
+        ...setting.endpoint?.(id, receivers[id].port),
+      })),
+    });
+  }
+
+  function launchOf(holder: string): Launch {
+    const { executable, tree } = options;
+    const run = [Deno.execPath(), "run", "-A", "--no-check", "--cached-only", `${tree}/main.ts`];
+    return {
+      command: executable === undefined ? run : [executable],
+      wrap: [],
+      env: {},
+      ...setting.launch?.(holder),
+    };
+  }
+
+  async function startOne(name: string, port: number): Promise<void> {
+    if (!embedded) proxies.set(name, await startProxy(cluster.port));
+    daemons.push(keepDaemon({
+      name,
+      port,
+      directory,
+      launch: launchOf,
+      config: configOf(name, port),
+      mayFail: () => arena.away,
+      onDeath: (text) => arena.find({ invariant: "G", text }),
+    }));
+  }
+
+  const arena: Arena = {
+    random: random.fork("fault"),
+    cluster,
+    get sql() {
+      if (sql === undefined) throw new Error("The embedded database cannot be looked into");
+      return sql;
+    },
+    database,
+    directory: data,
+    daemons,
+    receivers,
+    client,
+    proxies,
+    away: false,
+    forgotten: new Set(),
+    daemon: (name) => daemons.find((daemon) => daemon.name === name),
+    kill(name) {
+      if (arena.daemon(name)?.kill() === true) arena.strikes++;
+    },
+    strikes: 0,
+    find: (violation) => void findings.push(violation),
+    async startDaemons() {
+      for (const [at, name] of names.entries()) await startOne(name, ports[at] ?? 0);
+      if (setting.late) return;
+      await Promise.all(daemons.map((daemon) => daemon.ready()));
+      await arena.writeDown();
+    },
+    async writeDown() {
+      if (sql === undefined || setting.unwritten || written) return;
+      await sql.unsafe(WRITE_DOWN).simple();
+      written = true;
+    },
+    pending: () => sql === undefined ? pendingByApi(daemons[0]) : pendingBySql(sql),
+    ask: (daemon, path) => ask(daemon.port, path),
+    async finish(healthy, calm) {
+      const stops = await Promise.all(daemons.map((daemon) => daemon.stop("SIGTERM")));
+      for (const [at, { code, took_ms }] of stops.entries()) {
+        if (code === 0 && took_ms < TIMEOUT_MS + 6_000) continue;
+        const text = `d${at + 1} took ${Math.round(took_ms)} ms to stop, with code ${code}`;
+        findings.push({ invariant: "G", text });
+      }
+      const rows = sql === undefined ? await readEmbedded(data) : await readRows(sql);
+      const history = written && sql !== undefined ? await readHistory(sql) : [];
+      return toLedger({ rows, history, client, receivers, healthy, calm, findings });
+    },
+    async close() {
+      clearInterval(reaper);
+      await client.stop();
+      await Promise.all(daemons.map((daemon) => daemon.stop("SIGKILL")));
+      for (const proxy of proxies.values()) await proxy.close();
+      for (const receiver of Object.values(receivers)) await receiver.close();
+      await sql?.end({ timeout: 2 });
+      if (!embedded) await cluster.dropDatabase(database);
+      Deno.removeSync(directory, { recursive: true });
+    },
+  };
+  try {
+    if (!setting.late) await arena.startDaemons();
+  } catch (error) {
+    await arena.close();
+    throw error;
+  }
+  return arena;
+}
+
+async function startReceivers(setting: Setting, random: Random) {
+  const entries: [EndpointId, Receiver][] = [];
+  for (const { id } of ENDPOINTS) {
+    entries.push([id, await startReceiver(setting.certificates?.[id])]);
+  }
+  const receivers = Object.fromEntries(entries) as Record<EndpointId, Receiver>;
+  receivers.moody.manner = () => ({
+    status: random.chance(0.7) ? 200 : random.pick([500, 503, 429, 404, 302]),
+  });
+  receivers.doomed.manner = () => ({ status: 500 });
+  return receivers;
+}
+
+/** Which endpoints an event is owed to, told without asking the program. */
+function matching(type: string, business: string): EndpointId[] {
+  return ENDPOINTS.filter((endpoint) => {
+    const events: readonly string[] = endpoint.events;
+    const wanted = events.includes("*") || events.includes(type);
+    const businesses: readonly string[] | undefined = "businesses" in endpoint
+      ? endpoint.businesses
+      : undefined;
+    return wanted && (businesses?.includes(business) ?? true);
+  }).map(({ id }) => id);
+}
+
+async function pendingBySql(sql: Sql): Promise<number> {
+  const [row] = await sql<{ count: number }[]>`select count(*)::int from pending_deliveries`;
+  return row?.count ?? NaN;
+}
+
+async function pendingByApi(daemon: Daemon | undefined): Promise<number> {
+  const response = await fetch(
+    `http://127.0.0.1:${daemon?.port}/api/deliveries?status=pending&limit=200`,
+    { headers: { authorization: `Bearer ${TOKEN}`, connection: "close" } },
+  );
+  const { data } = await response.json();
+  return data.length;
+}
+
+/** The status of a GET, or undefined without an answer. */
+async function ask(port: number, path: string): Promise<number | undefined> {
+  const request = `GET ${path} HTTP/1.1\r\nHost: torture\r\nConnection: close\r\n\r\n`;
+  return await post(port, request).then(({ status }) => status, () => undefined);
+}
+
+async function readEmbedded(directory: string): Promise<Rows> {
+  // In a process of its own: what PGlite takes, it keeps.
+  const { success, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+    args: [
+      "run",
+      "-A",
+      "--no-check",
+      new URL("./embedded.ts", import.meta.url).pathname,
+      directory,
+    ],
+  }).output();
+  if (!success) {
+    throw new Error(`The embedded database was not read: ${new TextDecoder().decode(stderr)}`);
+  }
+  return JSON.parse(new TextDecoder().decode(stdout));
+}
+
+function toLedger(
+  { rows, client, receivers, ...rest }:
+    & Pick<Ledger, "history" | "healthy" | "calm" | "findings">
+    & {
+      rows: Rows;
+      client: Client;
+      receivers: Record<EndpointId, Receiver>;
+    },
+): Ledger {
+  return {
+    ...rows,
+    ...rest,
+    endpoints: Object.entries(rows.endpoints).map(([id, no]) => ({ no, id, retry_ms: RETRY_MS })),
+    acknowledged: client.acknowledged.map((answer) => ({
+      ...answer,
+      owed_to: answer.owed_to.map((id) => rows.endpoints[id] ?? -1),
+    })),
+    requests: Object.values(receivers).flatMap(({ requests }) => requests),
+    by_hand: new Set(),
+  };
+}
+
+function freePort(): number {
+  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const { port } = listener.addr as Deno.NetAddr;
+  listener.close();
+  return port;
+}
+
+/** Waits until nothing is pending; answers what is left after `within_ms`. */
+export async function drained(arena: Arena, within_ms: number): Promise<number> {
+  const end = performance.now() + within_ms;
+  let left = NaN;
+  do {
+    await sleep(100);
+    left = await arena.pending().catch(() => NaN);
+  } while (left !== 0 && performance.now() < end);
+  return left;
+}
+
+/** Waits until every daemon says that it is ready. */
+export async function allReady(arena: Arena): Promise<void> {
+  for (const daemon of arena.daemons) {
+    await until(
+      `${daemon.name} is ready`,
+      async () => daemon.up && await arena.ask(daemon, "/readyz") === 200,
+    );
+  }
+}

@@ -1,0 +1,221 @@
+import { stringify } from "yaml";
+import { messageOf } from "../../lib/core/errors.ts";
+import { sleep, until } from "../support/wait.ts";
+
+/** How a daemon's process is started. */
+export interface Launch {
+  /** The program with its arguments, without `serve`. */
+  readonly command: readonly string[];
+  /** Comes before the command: `sh -c 'ulimit …; exec "$@"'`. */
+  readonly wrap: readonly string[];
+  readonly env: Readonly<Record<string, string>>;
+}
+
+/** A daemon that is started again whenever it has ended. */
+export interface Daemon {
+  readonly name: string;
+  readonly port: number;
+  /** Its present life, `d1.4`. */
+  readonly holder: string;
+  readonly pid: number;
+  readonly up: boolean;
+  readonly frozen: boolean;
+  /** Lives that have ended. */
+  readonly dead: readonly string[];
+  /** SIGKILL. False where there is nothing to kill. */
+  kill(): boolean;
+  freeze(): void;
+  thaw(): void;
+  /** Sends SIGTERM so many times, and answers its exit code and how long it took. */
+  terminate(times: number): Promise<{ code: number; took_ms: number }>;
+  /** Resolves when it listens. */
+  ready(): Promise<void>;
+  /** Ends it for good, by SIGTERM, or at once. */
+  stop(how: "SIGTERM" | "SIGKILL"): Promise<{ code: number; took_ms: number }>;
+  /** Open file descriptors and resident memory. */
+  resources(): { fds: number; memory_mb: number } | undefined;
+}
+
+export interface DaemonOptions {
+  readonly name: string;
+  readonly port: number;
+  readonly directory: string;
+  readonly launch: (holder: string) => Launch;
+  /** Its configuration, for each life anew. */
+  readonly config: (holder: string) => Record<string, unknown>;
+  /** Called when it ended and nobody had asked for it. */
+  readonly onDeath: (what: string) => void;
+  /** Whether a start may fail now, because the database is away. */
+  readonly mayFail: () => boolean;
+}
+
+interface Life {
+  readonly holder: string;
+  readonly child: Deno.ChildProcess;
+  /** The last lines that it wrote to standard error. */
+  readonly tail: string[];
+  listened: boolean;
+  over: boolean;
+  /** Whether its end was asked for. */
+  asked: boolean;
+  readonly ended: Promise<number>;
+}
+
+const MAX_TAIL = 30;
+
+/** Starts a daemon and keeps it. */
+export function keepDaemon(options: DaemonOptions): Daemon {
+  const { name, port, directory, launch, config, onDeath, mayFail } = options;
+  const dead: string[] = [];
+  let lives = 0;
+  let life = begin();
+  let frozen = false;
+  let stopping = false;
+  const keeping = keep();
+
+  function begin(): Life {
+    const holder = `${name}.${++lives}`;
+    const path = `${directory}/${name}.yaml`;
+    Deno.writeTextFileSync(path, stringify(config(holder)), { mode: 0o600 });
+    const { command, wrap, env } = launch(holder);
+    const [program = "", ...args] = [...wrap, ...command, "serve", "--config", path];
+    const child = new Deno.Command(program, {
+      args,
+      env: { ...env },
+      cwd: directory,
+      stdin: "null",
+      stdout: "null",
+      stderr: "piped",
+    }).spawn();
+    const tail: string[] = [];
+    const reading = readLines(child.stderr, (line) => {
+      if (line.includes('"message":"Listening"')) started.listened = true;
+      tail.push(line);
+      if (tail.length > MAX_TAIL) tail.shift();
+    });
+    const ended = child.status.then(async ({ code, signal }) => {
+      await reading;
+      started.over = true;
+      dead.push(holder);
+      return signal === null ? code : -1;
+    });
+    const started: Life = {
+      holder,
+      child,
+      tail,
+      listened: false,
+      over: false,
+      asked: false,
+      ended,
+    };
+    return started;
+  }
+
+  async function keep(): Promise<void> {
+    for (;;) {
+      const { holder, ended, tail } = life;
+      const code = await ended;
+      frozen = false;
+      if (!life.asked && (life.listened || !mayFail())) {
+        onDeath(`${holder} ended by itself with code ${code}: ${tail.slice(-8).join(" | ")}`);
+      }
+      if (stopping) return;
+      if (!life.asked) await sleep(200);
+      if (stopping) return;
+      life = begin();
+    }
+  }
+
+  function signal(what: Deno.Signal): boolean {
+    try {
+      life.child.kill(what);
+      return true;
+    } catch {
+      return false; // it has ended
+    }
+  }
+
+  async function terminate(times: number): Promise<{ code: number; took_ms: number }> {
+    const before = performance.now();
+    const ending = life;
+    ending.asked = true;
+    for (let i = 0; i < times; i++) {
+      if (i > 0) await sleep(30);
+      signal("SIGTERM");
+    }
+    const code = await ending.ended;
+    return { code, took_ms: performance.now() - before };
+  }
+
+  const daemon: Daemon = {
+    name,
+    port,
+    dead,
+    get holder() {
+      return life.holder;
+    },
+    get pid() {
+      return life.child.pid;
+    },
+    get up() {
+      return life.listened && !life.over && !frozen;
+    },
+    get frozen() {
+      return frozen;
+    },
+    kill() {
+      if (life.asked) return false;
+      life.asked = signal("SIGKILL");
+      return life.asked;
+    },
+    freeze() {
+      frozen = signal("SIGSTOP");
+    },
+    thaw() {
+      signal("SIGCONT");
+      frozen = false;
+    },
+    terminate,
+    async ready() {
+      await until(`${name} listens`, () => daemon.up).catch((error) => {
+        throw new Error(`${messageOf(error)}; it said ${life.tail.join(" | ")}`);
+      });
+    },
+    async stop(how) {
+      stopping = true;
+      if (frozen) daemon.thaw();
+      const before = performance.now();
+      life.asked = true;
+      signal(how);
+      const code = await life.ended;
+      await keeping;
+      return { code, took_ms: performance.now() - before };
+    },
+    resources() {
+      try {
+        const { pid } = life.child;
+        const status = Deno.readTextFileSync(`/proc/${pid}/status`);
+        return {
+          fds: [...Deno.readDirSync(`/proc/${pid}/fd`)].length,
+          memory_mb: Number(/VmRSS:\s+(\d+) kB/.exec(status)?.[1]) / 1024,
+        };
+      } catch {
+        return undefined;
+      }
+    },
+  };
+  return daemon;
+}
+
+async function readLines(
+  stream: ReadableStream<Uint8Array>,
+  onLine: (line: string) => void,
+): Promise<void> {
+  let rest = "";
+  for await (const text of stream.pipeThrough(new TextDecoderStream())) {
+    const lines = (rest + text).split("\n");
+    rest = lines.pop() ?? "";
+    lines.forEach(onLine);
+  }
+  if (rest !== "") onLine(rest);
+}

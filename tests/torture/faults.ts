@@ -1,0 +1,690 @@
+import { sleep, until } from "../support/wait.ts";
+import { testCertificates } from "../support/tls.ts";
+import { allReady, type Arena, type Setting, TIMEOUT_MS } from "./arena.ts";
+import { type Daemon } from "./daemons.ts";
+import { startDnsServer } from "./dns.ts";
+import type { Moment, Statement, Verdict } from "./proxy.ts";
+import type { Manner } from "./receivers.ts";
+import { makeCgroup, makeSmallDisk, mountWrap } from "./system.ts";
+
+/** Something that breaks, for a while, and is whole again when `inject` resolves. */
+export interface Fault {
+  readonly name: string;
+  /** For how many seconds it strikes unless told otherwise. */
+  readonly seconds: number;
+  /** Whether nothing is broken at all. */
+  readonly calm?: true;
+  /** What the arena must be like for it. A reason why it cannot be done here is thrown as `Skip`. */
+  readonly setting?: (random: Arena["random"]) => Promise<Setting & Partial<AsyncDisposable>>;
+  inject(arena: Arena, seconds: number): Promise<void>;
+}
+
+/** Thrown where this machine lacks what a fault needs. */
+export class Skip extends Error {}
+
+function clockFor(seconds: number): () => boolean {
+  const end = performance.now() + seconds * 1000;
+  return () => performance.now() < end;
+}
+
+function pickUp(arena: Arena): Daemon | undefined {
+  const up = arena.daemons.filter((daemon) => daemon.up);
+  return up.length === 0 ? undefined : arena.random.pick(up);
+}
+
+// --- daemons that are killed, stopped, frozen
+
+/** Strikes a daemon at the 1st to `most`th time that it gets there, counted anew in each life. */
+function makeCountdown(arena: Arena, most: number): (daemon: string) => boolean {
+  const left = new Map<string, number>();
+  return (daemon) => {
+    const holder = arena.daemon(daemon)?.holder ?? daemon;
+    const count = left.get(holder) ?? arena.random.int(1, most);
+    left.set(holder, count - 1);
+    return count === 1;
+  };
+}
+
+async function killAt(
+  arena: Arena,
+  seconds: number,
+  points: readonly (readonly [Statement, Moment, Verdict])[],
+): Promise<void> {
+  const strikes = makeCountdown(arena, 12);
+  for (const [name, proxy] of arena.proxies) {
+    proxy.watch = (statement, moment) => {
+      const here = points.filter(([s, m]) => s === statement && m === moment);
+      if (here.length === 0 || !strikes(name)) return "pass";
+      arena.kill(name);
+      return arena.random.pick(here)[2];
+    };
+  }
+  await sleep(seconds * 1000);
+  for (const proxy of arena.proxies.values()) proxy.watch = undefined;
+}
+
+async function killAtReceivers(
+  arena: Arena,
+  seconds: number,
+  moment: "onRead" | "onAnswered",
+): Promise<void> {
+  const strikes = makeCountdown(arena, 40);
+  for (const receiver of Object.values(arena.receivers)) {
+    receiver[moment] = ({ daemon }) => {
+      if (strikes(daemon)) arena.kill(daemon);
+    };
+  }
+  await sleep(seconds * 1000);
+  for (const receiver of Object.values(arena.receivers)) receiver[moment] = undefined;
+}
+
+async function killRandom(arena: Arena, seconds: number, pause_ms: [number, number]) {
+  for (const goes_on = clockFor(seconds); goes_on();) {
+    await sleep(arena.random.int(...pause_ms));
+    // Now and then while it is starting, too.
+    const daemon = arena.random.chance(0.2) ? arena.random.pick(arena.daemons) : pickUp(arena);
+    if (daemon !== undefined) arena.kill(daemon.name);
+  }
+}
+
+async function terminate(arena: Arena, seconds: number, times: number, most_ms: number) {
+  for (const goes_on = clockFor(seconds); goes_on();) {
+    await sleep(arena.random.int(300, 1_000));
+    const daemon = pickUp(arena);
+    if (daemon === undefined) continue;
+    arena.strikes++;
+    const { holder } = daemon;
+    const { code, took_ms } = await daemon.terminate(times);
+    if (code === 0 && took_ms < most_ms) continue;
+    arena.find({
+      invariant: "G",
+      text: `${holder} ended with code ${code} in ${Math.round(took_ms)} ms after SIGTERM`,
+    });
+  }
+}
+
+async function freeze(arena: Arena, seconds: number): Promise<void> {
+  for (const goes_on = clockFor(seconds); goes_on();) {
+    await sleep(arena.random.int(200, 800));
+    const daemon = pickUp(arena);
+    if (daemon === undefined) continue;
+    const { holder } = daemon;
+    arena.strikes++;
+    daemon.freeze();
+    await sleep(300);
+    arena.forgotten.add(holder);
+    await sleep(arena.random.int(2_500, 4_500)); // the sweep runs every two seconds
+    arena.forgotten.delete(holder);
+    daemon.thaw();
+  }
+}
+
+// --- a server that is away, slow or against us
+
+/** An outage that lasts long enough must be told by /readyz, while /livez answers. */
+async function outage(arena: Arena, wait_ms: number): Promise<void> {
+  arena.strikes++;
+  arena.away = true;
+  const from = performance.now();
+  const lives = new Map(arena.daemons.filter(({ up }) => up).map((d) => [d, d.holder]));
+  const told = new Set<Daemon>();
+  while (performance.now() - from < wait_ms) {
+    await sleep(250);
+    if (wait_ms < 12_000) continue;
+    await Promise.all([...lives.keys()].map(async (daemon) => {
+      if (!told.has(daemon) && await arena.ask(daemon, "/readyz") === 503) {
+        told.add(daemon);
+        checkTold(arena, daemon, performance.now() - from);
+      }
+      if (await arena.ask(daemon, "/livez") !== 200) {
+        arena.find({ invariant: "G", text: `${daemon.name}: /livez failed in an outage` });
+      }
+    }));
+  }
+  if (wait_ms < 12_000) return;
+  for (const [daemon, holder] of lives) {
+    if (!told.has(daemon)) {
+      arena.find({ invariant: "G", text: `${daemon.name}: /readyz never told of an outage` });
+    }
+    if (daemon.holder !== holder) {
+      arena.find({ invariant: "G", text: `${holder} did not live through an outage` });
+    }
+  }
+}
+
+function checkTold(arena: Arena, daemon: Daemon, after_ms: number): void {
+  if (after_ms <= 11_000) return;
+  const text = `${daemon.name}: /readyz told of an outage after ${Math.round(after_ms)} ms`;
+  arena.find({ invariant: "G", text });
+}
+
+/** Outages, one of them long where there is the time for it. */
+async function outages(
+  arena: Arena,
+  seconds: number,
+  begin: () => Promise<unknown>,
+  end: () => Promise<unknown>,
+): Promise<void> {
+  let long = seconds >= 20;
+  for (const goes_on = clockFor(seconds); goes_on();) {
+    await begin();
+    await outage(arena, long ? 13_000 : arena.random.int(200, 2_000));
+    long = false;
+    await end();
+    arena.away = false;
+    await sleep(arena.random.int(1_000, 2_500));
+  }
+}
+
+function blackhole(arena: Arena, on: boolean): Promise<void> {
+  for (const proxy of arena.proxies.values()) proxy.blackhole = on;
+  return Promise.resolve();
+}
+
+const SHUT_OUT = `select pg_terminate_backend(pid) from pg_stat_activity where usename = 'app'`;
+
+async function resetAtCommit(arena: Arena, seconds: number): Promise<void> {
+  const { random } = arena;
+  for (const proxy of arena.proxies.values()) {
+    proxy.watch = (statement, moment) => {
+      if (statement === "other" || !random.chance(moment === "answered" ? 0.08 : 0.04)) {
+        return "pass";
+      }
+      arena.strikes++;
+      return moment === "answered" ? "reset" : random.pick(["reset", "lose"]);
+    };
+  }
+  await sleep(seconds * 1000);
+  for (const proxy of arena.proxies.values()) proxy.watch = undefined;
+}
+
+// Somebody who locks rows in the other order, and a trigger that refuses as a conflict would.
+async function deadlock(arena: Arena, seconds: number): Promise<void> {
+  const { sql, random } = arena;
+  await sql.unsafe(`
+    create function torture.conflict() returns trigger language plpgsql as $$ begin
+      if random() < 0.02 then
+        raise exception 'could not serialize access' using errcode = '40001';
+      end if;
+      return new;
+    end $$;
+    create trigger torture_conflict before insert or update on pending_deliveries
+      for each row execute function torture.conflict()`).simple();
+  for (const goes_on = clockFor(seconds); goes_on();) {
+    arena.strikes++;
+    await sql.begin(async (tx) => {
+      for (const order of ["id desc", "id"]) {
+        await tx.unsafe(
+          `select id from pending_deliveries order by ${order} limit 40 for update`,
+        );
+        await sleep(random.int(50, 300));
+      }
+    }).catch(() => {}); // it may well be the victim
+  }
+  await sql.unsafe("drop trigger torture_conflict on pending_deliveries");
+}
+
+async function lockTable(arena: Arena, seconds: number): Promise<void> {
+  arena.strikes++;
+  await arena.sql.begin(async (tx) => {
+    await tx.unsafe("lock table pending_deliveries in access exclusive mode");
+    await sleep(Math.min(20, seconds) * 1000);
+  });
+}
+
+// --- receivers
+
+async function spoil(arena: Arena, seconds: number, manner: Manner): Promise<void> {
+  const { victim } = arena.receivers;
+  const usual = victim.manner;
+  victim.manner = () => {
+    arena.strikes++;
+    return manner;
+  };
+  await sleep(seconds * 1000);
+  victim.manner = usual;
+}
+
+async function refuse(arena: Arena, seconds: number): Promise<void> {
+  for (const goes_on = clockFor(seconds); goes_on();) {
+    arena.strikes++;
+    await arena.receivers.victim.listening(false);
+    await sleep(arena.random.int(200, 3_000));
+    await arena.receivers.victim.listening(true);
+    await sleep(arena.random.int(200, 1_000));
+  }
+}
+
+// --- names, certificates, limits, clocks
+
+async function namedSetting(): Promise<Setting & AsyncDisposable & { dns: DnsServer }> {
+  const dns = await startDnsServer();
+  const wrap = await mountWrap(
+    "/etc/resolv.conf",
+    `nameserver ${dns.address}\noptions timeout:5\n`,
+  );
+  return {
+    dns,
+    launch: () => ({ wrap: wrap.command }),
+    endpoint: (id, port) =>
+      id === "victim" ? { url: `http://victim.torture.test:${port}/victim` } : {},
+    async [Symbol.asyncDispose]() {
+      await dns.close();
+      wrap.remove();
+    },
+  };
+}
+type DnsServer = Awaited<ReturnType<typeof startDnsServer>>;
+
+function dnsFault(name: string, mode: DnsServer["mode"]): Fault {
+  let dns: DnsServer | undefined;
+  return {
+    name,
+    seconds: 12,
+    async setting() {
+      const setting = await namedSetting();
+      dns = setting.dns;
+      return setting;
+    },
+    async inject(arena, seconds) {
+      if (dns === undefined) throw new Error("There is no DNS server");
+      // Connections that are kept need no name.
+      const { victim } = arena.receivers;
+      for (const goes_on = clockFor(seconds); goes_on();) {
+        arena.strikes++;
+        dns.mode = mode;
+        await victim.listening(false);
+        await victim.listening(true);
+        await sleep(arena.random.int(1_500, 4_000));
+        dns.mode = "answers";
+        await sleep(arena.random.int(200, 1_000));
+      }
+    },
+  };
+}
+
+function tlsFault(name: string, which: "expired" | "wrong_name"): Fault {
+  return {
+    name,
+    seconds: 10,
+    async setting() {
+      const { good, files } = await testCertificates();
+      return {
+        certificates: { victim: good },
+        endpoint: (id, port) =>
+          id === "victim"
+            ? { url: `https://localhost:${port}/victim`, tls: { ca: `file:${files.ca}` } }
+            : {},
+      };
+    },
+    async inject(arena, seconds) {
+      const { victim } = arena.receivers;
+      const certificates = await testCertificates();
+      arena.strikes++;
+      await victim.certificate(certificates[which]);
+      await sleep(seconds * 1000);
+      await victim.certificate(certificates.good);
+    },
+  };
+}
+
+const FAKETIME = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1";
+
+function clockSetting(random: Arena["random"]): Promise<Setting> {
+  try {
+    Deno.statSync(FAKETIME);
+  } catch {
+    throw new Skip("libfaketime is not installed (apt-get install libfaketime)");
+  }
+  // Each life of each daemon has a wall clock of its own.
+  const launch = () => ({
+    env: {
+      LD_PRELOAD: FAKETIME,
+      FAKETIME: `${random.chance(0.5) ? "+" : "-"}${random.int(1, 100)}h`,
+      DONT_FAKE_MONOTONIC: "1",
+      FAKETIME_DONT_FAKE_MONOTONIC: "1",
+    },
+  });
+  return Promise.resolve({ launch });
+}
+
+/** Connections that say half of a request and keep quiet. */
+async function crowd(port: number, count: number): Promise<() => void> {
+  const connections: Deno.TcpConn[] = [];
+  for (let i = 0; i < count; i++) {
+    const connection = await Deno.connect({ hostname: "127.0.0.1", port }).catch(() => undefined);
+    if (connection === undefined) continue;
+    connections.push(connection);
+    await connection.write(new TextEncoder().encode("POST /ingest HTTP/1.1\r\nHost: x\r\n"))
+      .catch(() => {});
+  }
+  return () => connections.forEach((connection) => connection.close());
+}
+
+async function exhaustDescriptors(arena: Arena, seconds: number): Promise<void> {
+  arena.receivers.victim.manner = () => "hang";
+  for (const goes_on = clockFor(seconds); goes_on();) {
+    arena.strikes++;
+    const leave = await crowd(arena.daemons[0]?.port ?? 0, 200);
+    await sleep(2_000);
+    leave();
+    await sleep(500);
+  }
+  arena.receivers.victim.manner = () => ({ status: 200 });
+}
+
+// More than it may hold, while nothing can be stored.
+async function exhaustMemory(arena: Arena, seconds: number): Promise<void> {
+  arena.receivers.victim.manner = () => "endless";
+  const port = arena.daemons[0]?.port ?? 0;
+  const filler = "m".repeat(900_000);
+  const body =
+    `{"event":"booking.created","timestamp":"2026-11-24T10:00:00Z","data":{"appointment":` +
+    `{"id":"apt_memory","business":{"id":"bus_2"},"filler":"${filler}"}}}`;
+  const request = new TextEncoder().encode(
+    "POST /ingest HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nConnection: close\r\n" +
+      `Content-Length: ${body.length}\r\n\r\n${body}`,
+  );
+  await blackhole(arena, true);
+  const goes_on = clockFor(seconds);
+  await Promise.all(Array.from({ length: 150 }, async () => {
+    while (goes_on()) {
+      arena.strikes++;
+      await postRaw(port, request).catch(() => sleep(50));
+    }
+  }));
+  await blackhole(arena, false);
+  arena.receivers.victim.manner = () => ({ status: 200 });
+}
+
+async function postRaw(port: number, request: Uint8Array): Promise<void> {
+  using connection = await Deno.connect({ hostname: "127.0.0.1", port });
+  for (let at = 0; at < request.length;) at += await connection.write(request.subarray(at));
+  const buffer = new Uint8Array(65_536);
+  while (await connection.read(buffer) !== null);
+}
+
+// --- the embedded database
+
+async function fillDisk(arena: Arena, seconds: number): Promise<void> {
+  const path = `${arena.directory}/filler`;
+  const block = new Uint8Array(1 << 20).fill(1);
+  for (const goes_on = clockFor(seconds); goes_on();) {
+    arena.strikes++;
+    arena.away = true;
+    using file = await Deno.open(path, { create: true, write: true });
+    try {
+      for (;;) await file.write(block);
+    } catch {
+      // There is no room left.
+    }
+    await sleep(arena.random.int(3_000, 5_000));
+    await Deno.remove(path);
+    await sleep(3_000);
+    arena.away = false;
+  }
+}
+
+async function killFirstStart(arena: Arena, seconds: number): Promise<void> {
+  await arena.startDaemons();
+  for (const goes_on = clockFor(seconds); goes_on();) {
+    await sleep(arena.random.int(200, 4_000));
+    if (arena.daemons[0]?.up === true) return; // it was faster
+    arena.kill("d1");
+  }
+}
+
+async function killMigration(arena: Arena): Promise<void> {
+  await arena.startDaemons();
+  let left = 15;
+  for (const [name, proxy] of arena.proxies) {
+    proxy.watch = (statement, moment) => {
+      if (statement !== "migration" || left === 0 || !arena.random.chance(0.7)) return "pass";
+      left--;
+      arena.kill(name);
+      return moment === "answered" ? "reset" : arena.random.pick(["reset", "lose"]);
+    };
+  }
+  await until("the schema is there", () => arena.daemons.every((daemon) => daemon.up));
+  await arena.writeDown();
+}
+
+const MANNERS: Readonly<Record<string, Manner>> = {
+  reset: "reset",
+  hang: "hang",
+  trickle: "trickle",
+  endless: "endless",
+  garbage: "garbage",
+  "1xx": "continues",
+  "half-close": { status: 200, then: "half-close" },
+};
+
+const EVERYTHING: readonly Fault[] = [
+  {
+    name: "none",
+    seconds: 15,
+    calm: true,
+    inject: (_, seconds) => sleep(seconds * 1000),
+  },
+  {
+    name: "kill-random",
+    seconds: 30,
+    inject: (arena, seconds) => killRandom(arena, seconds, [100, 500]),
+  },
+  {
+    name: "kill-after-ingest-commit",
+    seconds: 15,
+    inject: (arena, seconds) => killAt(arena, seconds, [["ingest", "answered", "reset"]]),
+  },
+  {
+    name: "kill-after-claim",
+    seconds: 15,
+    inject: (arena, seconds) => killAt(arena, seconds, [["claim", "answered", "reset"]]),
+  },
+  {
+    name: "kill-after-send",
+    seconds: 15,
+    inject: (arena, seconds) => killAtReceivers(arena, seconds, "onRead"),
+  },
+  {
+    name: "kill-after-response",
+    seconds: 15,
+    inject: (arena, seconds) => killAtReceivers(arena, seconds, "onAnswered"),
+  },
+  {
+    name: "kill-during-record",
+    seconds: 15,
+    inject: (arena, seconds) =>
+      killAt(arena, seconds, [
+        ["record", "sent", "lose"],
+        ["record", "sent", "reset"],
+        ["record", "answered", "reset"],
+      ]),
+  },
+  {
+    name: "kill-during-migration",
+    seconds: 10,
+    setting: () => Promise.resolve({ late: true }),
+    inject: killMigration,
+  },
+  {
+    name: "kill-first-start-embedded",
+    seconds: 25,
+    setting: () => Promise.resolve({ late: true, embedded: true }),
+    inject: killFirstStart,
+  },
+  {
+    name: "kill-random-embedded",
+    seconds: 25,
+    setting: () => Promise.resolve({ embedded: true }),
+    inject: (arena, seconds) => killRandom(arena, seconds, [500, 4_000]),
+  },
+  {
+    name: "sigterm",
+    seconds: 12,
+    inject: (arena, seconds) => terminate(arena, seconds, 1, TIMEOUT_MS + 6_000),
+  },
+  {
+    name: "sigterm-twice",
+    seconds: 12,
+    inject: (arena, seconds) => terminate(arena, seconds, 2, 3_000),
+  },
+  {
+    name: "sigstop-past-lease",
+    seconds: 20,
+    setting: () => Promise.resolve({ daemons: 2 }),
+    inject: freeze,
+  },
+  {
+    name: "pg-restart",
+    seconds: 25,
+    inject: (arena, seconds) => outages(arena, seconds, arena.cluster.stop, arena.cluster.start),
+  },
+  {
+    name: "pg-kill9",
+    seconds: 25,
+    inject: (arena, seconds) => outages(arena, seconds, arena.cluster.kill, arena.cluster.start),
+  },
+  {
+    name: "pg-readonly",
+    seconds: 15,
+    inject: (arena, seconds) =>
+      outages(
+        arena,
+        seconds,
+        () =>
+          arena.cluster.run(
+            "alter system set default_transaction_read_only = on; select pg_reload_conf()",
+          ),
+        () =>
+          arena.cluster.run(
+            "alter system reset default_transaction_read_only; select pg_reload_conf()",
+          ),
+      ),
+  },
+  {
+    name: "pg-no-connections",
+    seconds: 25,
+    inject: (arena, seconds) =>
+      outages(
+        arena,
+        seconds,
+        () => arena.cluster.run(`alter role app connection limit 0; ${SHUT_OUT}`),
+        () => arena.cluster.run("alter role app connection limit -1"),
+      ),
+  },
+  {
+    name: "pg-blackhole",
+    seconds: 25,
+    inject: (arena, seconds) =>
+      outages(arena, seconds, () => blackhole(arena, true), () => blackhole(arena, false)),
+  },
+  { name: "pg-reset-at-commit", seconds: 15, inject: resetAtCommit },
+  {
+    name: "pg-slow",
+    seconds: 10,
+    async inject(arena, seconds) {
+      arena.strikes++;
+      for (const proxy of arena.proxies.values()) proxy.delay_ms = arena.random.int(50, 200);
+      await sleep(seconds * 1000);
+      for (const proxy of arena.proxies.values()) proxy.delay_ms = 0;
+    },
+  },
+  { name: "pg-deadlock", seconds: 15, inject: deadlock },
+  { name: "pg-table-locked-20s", seconds: 20, inject: lockTable },
+  {
+    name: "disk-full-embedded",
+    seconds: 20,
+    async setting() {
+      const disk = await makeSmallDisk("160m");
+      if (disk === undefined) throw new Skip("A tmpfs cannot be mounted here (needs root)");
+      return {
+        embedded: true,
+        directory: disk.directory,
+        events_per_s: 50,
+        [Symbol.asyncDispose]: disk.remove,
+      };
+    },
+    inject: fillDisk,
+  },
+  {
+    name: "clock-moved",
+    seconds: 12,
+    setting: clockSetting,
+    inject: (arena, seconds) => killRandom(arena, seconds, [1_500, 3_000]),
+  },
+  ...Object.entries(MANNERS).map(([name, manner]): Fault => ({
+    name: `receiver-${name}`,
+    seconds: 10,
+    inject: (arena, seconds) => spoil(arena, seconds, manner),
+  })),
+  { name: "receiver-refuse", seconds: 10, inject: refuse },
+  dnsFault("dns-fail", "fails"),
+  dnsFault("dns-silent", "silent"),
+  tlsFault("tls-expired", "expired"),
+  tlsFault("tls-wrong-name", "wrong_name"),
+  {
+    name: "fd-limit",
+    seconds: 12,
+    setting: () =>
+      Promise.resolve({
+        daemons: 1,
+        launch: () => ({ wrap: ["sh", "-c", 'ulimit -n 128; exec "$@"', "sh"] }),
+      }),
+    inject: exhaustDescriptors,
+  },
+  {
+    name: "memory-limit",
+    seconds: 12,
+    async setting() {
+      const group = await makeCgroup(400 << 20);
+      if (group === undefined) throw new Skip("There is no memory cgroup that may be written to");
+      return {
+        daemons: 1,
+        launch: () => ({ wrap: group.command }),
+        [Symbol.asyncDispose]: group.remove,
+      };
+    },
+    inject: exhaustMemory,
+  },
+];
+
+// What is struck on the way of any set of daemons on a server; the short run, and a part of the long.
+const MIXED = [
+  "kill-random",
+  "kill-after-ingest-commit",
+  "kill-after-claim",
+  "kill-after-send",
+  "kill-after-response",
+  "kill-during-record",
+  "sigterm",
+  "sigstop-past-lease",
+  "pg-restart",
+  "pg-kill9",
+  "pg-readonly",
+  "pg-no-connections",
+  "pg-blackhole",
+  "pg-reset-at-commit",
+  "pg-deadlock",
+  "receiver-reset",
+  "receiver-half-close",
+  "receiver-garbage",
+  "receiver-refuse",
+];
+
+const mixed: Fault = {
+  name: "mixed",
+  seconds: 75,
+  setting: () => Promise.resolve({ daemons: 2 }),
+  async inject(arena, seconds) {
+    const each = seconds / MIXED.length;
+    for (const name of MIXED) {
+      const fault = FAULTS.find((one) => one.name === name);
+      await fault?.inject(arena, each);
+      arena.away = false;
+      await allReady(arena);
+    }
+  },
+};
+
+export const FAULTS: readonly Fault[] = [...EVERYTHING, mixed];

@@ -1,0 +1,110 @@
+import { type Invariant, INVARIANTS } from "./ledger.ts";
+import type { Round } from "./round.ts";
+
+const NAMES = Object.keys(INVARIANTS) as Invariant[];
+const BEGIN = "<!-- made by deno task torture --write: begin -->";
+const END = "<!-- end -->";
+
+/** One line about a round, and one for each violation. */
+export function inWords(round: Round): string[] {
+  const { fault, skipped, violations, counts, strikes, took_s } = round;
+  if (skipped !== undefined) return [`${fault}: skipped: ${skipped}`];
+  const verdict = violations.length === 0 ? "ok" : `${violations.length} VIOLATIONS`;
+  return [
+    `${fault}: ${verdict}; ${strikes} strikes, ${counts.acknowledged} acknowledged, ` +
+    `${round.ambiguous} unanswered, ${round.refused} refused, ${counts.deliveries} deliveries ` +
+    `(${counts.failed} failed), ${counts.attempts} attempts (${counts.interrupted} interrupted), ` +
+    `${counts.requests} requests, ${counts.repeated} taken again; ${took_s.toFixed(0)} s`,
+    ...violations.slice(0, 20).map(({ invariant, text }) => `  ${invariant}: ${text}`),
+    ...(violations.length > 20 ? [`  and ${violations.length - 20} more`] : []),
+  ];
+}
+
+/** What all rounds amount to. */
+export function summary(rounds: readonly Round[]): string {
+  const total = (of: (round: Round) => number) => rounds.reduce((sum, round) => sum + of(round), 0);
+  const deliveries = total(({ counts }) => counts.deliveries);
+  const repeated = total(({ counts }) => counts.repeated);
+  return `${rounds.length} rounds, ${total(({ strikes }) => strikes)} strikes, ` +
+    `${
+      total(({ counts }) => counts.acknowledged)
+    } events acknowledged, ${deliveries} deliveries, ` +
+    `${total(({ counts }) => counts.requests)} requests, ` +
+    `${per10000(repeated, deliveries)} of 10,000 deliveries taken again, ` +
+    `${total(({ violations }) => violations.length)} violations`;
+}
+
+function per10000(part: number, whole: number): string {
+  return whole === 0 ? "0" : (part / whole * 10_000).toFixed(1);
+}
+
+/** Rounds of one fault as one. */
+export function merge(rounds: readonly Round[]): Round[] {
+  return [...Map.groupBy(rounds, ({ fault }) => fault).values()].map((same) =>
+    same.reduce((a, b) => ({
+      ...a,
+      strikes: a.strikes + b.strikes,
+      ambiguous: a.ambiguous + b.ambiguous,
+      refused: a.refused + b.refused,
+      took_s: a.took_s + b.took_s,
+      violations: [...a.violations, ...b.violations],
+      counts: Object.fromEntries(
+        Object.entries(a.counts).map(([name, count]) => [
+          name,
+          count + b.counts[name as keyof typeof b.counts],
+        ]),
+      ) as unknown as Round["counts"],
+    }))
+  );
+}
+
+/** The page with these rounds in its table; those of other faults stay as they are. */
+export function writeTable(page: string, rounds: readonly Round[], versions: string): string {
+  const begin = page.indexOf(BEGIN);
+  const end = page.indexOf(END);
+  const old = begin < 0 ? [] : page.slice(begin, end).split("\n")
+    .filter((line) => line.startsWith("| ") && !/^\| (fault|-)/.test(line))
+    .map((line) => [line.split("|")[1]?.trim() ?? "", line] as const);
+  const lines = new Map(old);
+  for (const round of merge(rounds)) lines.set(round.fault, tableLine(round));
+  const columns = [
+    "fault",
+    ...NAMES,
+    "strikes",
+    "events",
+    "deliveries",
+    "attempts",
+    "interrupted",
+    "taken again per 10,000",
+    "seed",
+    "date",
+  ];
+  const text = [
+    BEGIN,
+    "",
+    `Last run: ${versions}.`,
+    "",
+    `| ${columns.join(" | ")} |`,
+    `| ${columns.map(() => "---").join(" | ")} |`,
+    ...lines.values(),
+    "",
+    ...NAMES.map((name) => `- ${name}: ${INVARIANTS[name]}`),
+    "",
+    END,
+  ].join("\n");
+  if (begin < 0) return `${page.trimEnd()}\n\n${text}\n`;
+  return page.slice(0, begin) + text + page.slice(end + END.length);
+}
+
+function tableLine(round: Round): string {
+  const { counts, violations, skipped } = round;
+  const cells = skipped !== undefined ? NAMES.map(() => "not run") : NAMES.map((name) => {
+    const broken = violations.filter(({ invariant }) => invariant === name).length;
+    return broken === 0 ? "holds" : `**${broken}**`;
+  });
+  const { acknowledged, deliveries, attempts, interrupted, repeated } = counts;
+  const numbers = [round.strikes, acknowledged, deliveries, attempts, interrupted];
+  const date = new Date().toISOString().slice(0, 10);
+  const last = [per10000(repeated, deliveries), round.seed, date];
+  return `| ${[round.fault, ...cells, ...numbers, ...last].join(" | ")} |`;
+}

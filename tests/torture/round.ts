@@ -1,0 +1,140 @@
+import { messageOf } from "../../lib/core/errors.ts";
+import { sleep } from "../support/wait.ts";
+import { allReady, type Arena, type ArenaOptions, drained, openArena } from "./arena.ts";
+import { check, type Verdict } from "./checker.ts";
+import { type Fault, Skip } from "./faults.ts";
+
+/** What became of one fault. */
+export interface Round extends Verdict {
+  readonly fault: string;
+  readonly seed: number;
+  /** How often it struck: kills, outages, cut connections. */
+  readonly strikes: number;
+  /** Posts without an answer, and those that were refused with 503. */
+  readonly ambiguous: number;
+  readonly refused: number;
+  readonly took_s: number;
+  /** Why it was not done. */
+  readonly skipped?: string;
+}
+
+export type RoundOptions = Omit<ArenaOptions, "setting" | "random"> & {
+  readonly random: Arena["random"];
+  readonly seed: number;
+  readonly seconds: number | undefined;
+};
+
+const WARM_UP_MS = 1_500;
+const DRAIN_MS = 60_000;
+const PROBES = 10;
+/** Idle connections to receivers and between client and daemon are closed by then. */
+const SETTLE_MS = 2_500;
+/** What a daemon may hold when it is idle, beyond what it had when it had just started. */
+const MORE_FDS = 16;
+const MORE_MEMORY_MB = 200;
+
+/** Breaks things, lets them heal, waits until all is drained, and checks. */
+export async function runRound(fault: Fault, options: RoundOptions): Promise<Round> {
+  const began = performance.now();
+  const { seed } = options;
+  const nothing = { seed, fault: fault.name, strikes: 0, ambiguous: 0, refused: 0 };
+  try {
+    const setting = await fault.setting?.(options.random.fork("setting")) ?? {};
+    await using _cleanup = {
+      [Symbol.asyncDispose]: async () => await setting[Symbol.asyncDispose]?.(),
+    };
+    const arena = await openArena({ ...options, setting });
+    try {
+      const verdict = await strike(fault, arena, options.seconds ?? fault.seconds);
+      const { strikes, client: { ambiguous, refused } } = arena;
+      const took_s = (performance.now() - began) / 1000;
+      return { ...nothing, ...verdict, strikes, ambiguous, refused, took_s };
+    } finally {
+      await arena.close();
+    }
+  } catch (error) {
+    if (!(error instanceof Skip)) throw error;
+    return { ...nothing, ...NOTHING, took_s: 0, skipped: messageOf(error) };
+  }
+}
+
+const NOTHING: Verdict = {
+  violations: [],
+  counts: {
+    acknowledged: 0,
+    events: 0,
+    deliveries: 0,
+    delivered: 0,
+    failed: 0,
+    attempts: 0,
+    interrupted: 0,
+    requests: 0,
+    repeated: 0,
+  },
+};
+
+async function strike(fault: Fault, arena: Arena, seconds: number): Promise<Verdict> {
+  const late = arena.daemons.length === 0;
+  const calm = fault.calm ?? false;
+  if (late) await fault.inject(arena, seconds);
+  await heal(arena);
+  const before = new Map(arena.daemons.map((daemon) => [daemon.name, daemon.resources()]));
+  const from = Date.now();
+  arena.client.posting = true;
+  await sleep(WARM_UP_MS);
+  if (!late) await fault.inject(arena, seconds);
+  await heal(arena);
+  arena.client.posting = false;
+  if (fault.calm === undefined && arena.strikes === 0) {
+    arena.find({ invariant: "G", text: `${fault.name} never struck: nothing was tested` });
+  }
+  if (!await arena.client.settled(DRAIN_MS)) {
+    arena.find({ invariant: "G", text: "posts with a key are never acknowledged" });
+  }
+  await drain(arena);
+  const probed = Date.now();
+  await arena.client.post(PROBES);
+  await drain(arena);
+  await sleep(SETTLE_MS);
+  checkResources(arena, before);
+  for (const answer of new Set(arena.client.strange)) {
+    arena.find({ invariant: "G", text: `a post was answered with ${answer}` });
+  }
+  const ledger = await arena.finish([[calm ? from : probed, Date.now()]], calm);
+  return check(ledger);
+}
+
+async function heal(arena: Arena): Promise<void> {
+  arena.away = false;
+  try {
+    await allReady(arena);
+  } catch (error) {
+    arena.find({ invariant: "G", text: messageOf(error) });
+  }
+}
+
+async function drain(arena: Arena): Promise<void> {
+  const left = await drained(arena, DRAIN_MS);
+  if (left === 0) return;
+  arena.find({ invariant: "G", text: `${left} deliveries are pending after ${DRAIN_MS / 1000} s` });
+}
+
+function checkResources(
+  arena: Arena,
+  before: ReadonlyMap<string, ReturnType<Arena["daemons"][number]["resources"]>>,
+): void {
+  for (const { name, holder, resources } of arena.daemons) {
+    const first = before.get(name);
+    const now = resources();
+    if (first === undefined || now === undefined) continue;
+    if (now.fds > first.fds + MORE_FDS) {
+      const text = `${holder} holds ${now.fds} file descriptors, ${first.fds} when it started`;
+      arena.find({ invariant: "G", text });
+    }
+    if (now.memory_mb > first.memory_mb + MORE_MEMORY_MB) {
+      const text = `${holder} holds ${Math.round(now.memory_mb)} MB, ` +
+        `${Math.round(first.memory_mb)} when it started`;
+      arena.find({ invariant: "G", text });
+    }
+  }
+}

@@ -1,0 +1,50 @@
+/** Programs that are broken on purpose: the checker must catch each. Never the tree itself, a copy. */
+
+interface Patch {
+  readonly file: string;
+  readonly from: string;
+  readonly to: string;
+}
+
+export const SABOTAGES: Readonly<Record<string, Patch>> = {
+  // Completes a delivery by its id alone: a stale sender overwrites a newer attempt.
+  token: {
+    file: "lib/store/deliveries.ts",
+    from: "where p.token = r.token and p.leased_until is not null",
+    to: "where true",
+  },
+  // Says 202 before the events are stored.
+  "early-ack": {
+    file: "lib/delivery/intake.ts",
+    from: "      const stored = await store(plan);",
+    to: "      answer(requests, plan);\n      const stored = await store(plan);",
+  },
+};
+
+/** Faults under which each of them must show. */
+export const SHOWN_BY: Readonly<Record<string, readonly string[]>> = {
+  token: ["sigstop-past-lease"],
+  "early-ack": ["pg-reset-at-commit", "kill-random"],
+};
+
+const PARTS = ["main.ts", "deno.json", "deno.lock", "lib", "routes", "migrations"];
+
+/** Copies the tree and breaks the copy. Answers its directory, which is the caller's to remove. */
+export async function sabotage(tree: string, name: string): Promise<string> {
+  const patch = SABOTAGES[name];
+  if (patch === undefined) {
+    throw new Error(`There is no sabotage ${name}; there are ${Object.keys(SABOTAGES).join(", ")}`);
+  }
+  const copy = await Deno.makeTempDir({ prefix: "bookme-sabotage-" });
+  const { success, stderr } = await new Deno.Command("cp", {
+    args: ["-R", ...PARTS.map((part) => `${tree}/${part}`), copy],
+  }).output();
+  if (!success) throw new Error(new TextDecoder().decode(stderr));
+  const path = `${copy}/${patch.file}`;
+  const text = await Deno.readTextFile(path);
+  if (text.split(patch.from).length !== 2) {
+    throw new Error(`${patch.file} does not hold what the sabotage ${name} replaces, once`);
+  }
+  await Deno.writeTextFile(path, text.replace(patch.from, () => patch.to));
+  return copy;
+}
