@@ -9,10 +9,16 @@ import { stopAll } from "./harness/processes.ts";
 import { writeReport } from "./harness/report.ts";
 import type { Sample } from "./harness/stats.ts";
 import { drain } from "./scenarios/drain.ts";
+import { idle } from "./scenarios/idle.ts";
+import { ingest } from "./scenarios/ingest.ts";
+import { sustained } from "./scenarios/sustained.ts";
 
 /** In the order of their running. `times` is how often, where it is not `--reps`. */
 const SCENARIOS: Readonly<Record<string, { run: Scenario; embedded: boolean; times?: number }>> = {
   drain: { run: drain, embedded: true },
+  sustained: { run: sustained, embedded: true },
+  idle: { run: idle, embedded: true },
+  ingest: { run: ingest, embedded: true },
 };
 
 function readArgs() {

@@ -21,10 +21,11 @@ options=(
   --frozen
   # Deno would leave a cache file of a predictable name in the temporary directory.
   --no-code-cache
-  # What is not granted here is refused, never asked for. These four have no narrower form: which
-  # hosts, files and variables are used, the configuration says. Nothing else is granted: no other
-  # programs are run, no native libraries loaded, nothing is asked about the machine.
-  --no-prompt --allow-net --allow-read --allow-write --allow-env
+  # What is not granted here is refused, never asked for. The first four have no narrower form: which
+  # hosts, files and variables are used, the configuration says. The addresses of this machine are
+  # asked for so that a daemon that listens on all of them never sends to itself. No other programs
+  # are run and no native libraries loaded.
+  --no-prompt --allow-net --allow-read --allow-write --allow-env --allow-sys=networkInterfaces
 )
 # Leaves out the packages that only tests use; Deno 2.6 does not know how to.
 if "$deno" compile --help | grep -q -- --exclude-unused-npm; then

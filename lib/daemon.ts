@@ -1,9 +1,7 @@
-import { createServer, type RequestListener } from "node:http";
 import { randomBytes } from "node:crypto";
-import type { AddressInfo } from "node:net";
 import { getRequestListener } from "@hono/node-server";
 import type { AddressRules } from "./core/address.ts";
-import { AppError, messageOf } from "./core/errors.ts";
+import { messageOf } from "./core/errors.ts";
 import { makeEventTypes } from "./core/event_types.ts";
 import { Secret } from "./core/secret.ts";
 import { VERSION } from "./core/version.ts";
@@ -14,6 +12,8 @@ import { makeFleet, toStored } from "./delivery/fleet.ts";
 import { type HttpClient, makeHttpClient } from "./delivery/http_client.ts";
 import { type Intake, makeIntake } from "./delivery/intake.ts";
 import { startSweeper, type Sweeper } from "./delivery/sweeper.ts";
+import { type HttpServer, listen } from "./http_server.ts";
+import { makeCounters } from "./observe/counters.ts";
 import type { Log } from "./observe/log.ts";
 import { type Database, openDatabase } from "./store/database.ts";
 import { loadFleet, syncFile } from "./store/endpoints.ts";
@@ -71,7 +71,8 @@ async function startOn(
   for (const id of synced.changed) log.info("Endpoint of the file stored", { endpoint: id });
   for (const id of synced.retired) log.info("Endpoint retired: not in the file", { endpoint: id });
 
-  const http = await listen(config);
+  const counters = makeCounters();
+  const http = await listen(config.server.listen, counters);
   stack.defer(() => http.close());
   const rules = rulesFor(config, http.port);
   const client = makeHttpClient({
@@ -91,6 +92,8 @@ async function startOn(
     event_types: () => event_types,
     db,
     log,
+    now: ctx.clock.now,
+    counters,
     tokens: () => tokens,
     accept: engine.intake.accept,
     readiness: () => readiness(db, engine.dispatcher),
@@ -157,60 +160,6 @@ async function readiness(db: Database, dispatcher: Dispatcher) {
   };
 }
 
-interface Listener {
-  readonly port: number;
-  readonly url: string;
-  serve(handler: RequestListener): void;
-  /** Takes no more connections, and waits for the requests under way. */
-  close(): Promise<void>;
-}
-
-// Bound before it serves, so that a port in use is known before anything is started.
-function listen(config: Config): Promise<Listener> {
-  const { host, port } = config.server.listen;
-  const server = createServer({
-    // Deno.serve waits for ever; node:http answers 408 in time.
-    headersTimeout: 10_000,
-    requestTimeout: 30_000,
-    keepAliveTimeout: 60_000,
-    connectionsCheckingInterval: 1_000,
-    maxHeaderSize: 16_384,
-  });
-  server.maxConnections = 4_096;
-  return new Promise((resolve, reject) => {
-    server.once("error", (error) => {
-      reject(
-        new AppError(
-          "conflict",
-          `Cannot listen on ${host}:${port}: ${
-            messageOf(error)
-          }; stop what uses it, or set server.listen`,
-        ),
-      );
-    });
-    server.listen({ host, port }, () => {
-      const bound = (server.address() as AddressInfo).port;
-      const name = host.includes(":") ? `[${host}]` : host;
-      resolve({
-        port: bound,
-        url: `http://${name}:${bound}`,
-        serve: (handler) => void server.on("request", handler),
-        close: () => closeServer(server),
-      });
-    });
-  });
-}
-
-function closeServer(server: ReturnType<typeof createServer>): Promise<void> {
-  return new Promise((resolve) => {
-    server.close(() => resolve());
-    server.closeIdleConnections();
-    // A client that keeps its connection busy must not keep the daemon from stopping.
-    const timer = setTimeout(() => server.closeAllConnections(), 1_000);
-    server.once("close", () => clearTimeout(timer));
-  });
-}
-
 function rulesFor(config: Config, port: number): AddressRules {
   const rules = addressRules(config);
   const addresses = rules.own_listener.flatMap(({ address }) =>
@@ -245,7 +194,7 @@ function adminTokens(config: Config): { tokens: readonly AdminToken[]; made_at?:
 }
 
 function makeStop(
-  parts: Engine & { http: Listener; client: HttpClient; db: Database; log: Log },
+  parts: Engine & { http: HttpServer; client: HttpClient; db: Database; log: Log },
 ): Pick<Daemon, "stop" | "stopped"> {
   const { http, client, db, log, dispatcher, intake, sweeper } = parts;
   const done = Promise.withResolvers<void>();

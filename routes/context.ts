@@ -1,6 +1,7 @@
 import type { HttpBindings } from "@hono/node-server";
 import type { AdminToken, Config } from "../lib/config/config.ts";
 import type { EventTypes } from "../lib/core/event_types.ts";
+import type { Counters } from "../lib/observe/counters.ts";
 import type { Log } from "../lib/observe/log.ts";
 import type { Accepted, Offer } from "../lib/delivery/intake.ts";
 import type { Database } from "../lib/store/database.ts";
@@ -11,6 +12,9 @@ export interface RouteContext {
   readonly event_types: () => EventTypes;
   readonly db: Database;
   readonly log: Log;
+  /** The database's time, in milliseconds since 1970. */
+  readonly now: () => number;
+  readonly counters: Counters;
   readonly tokens: () => readonly AdminToken[];
   readonly accept: (offers: readonly Offer[]) => Promise<Accepted[]>;
   /** Whether database and dispatcher do their work, and what each says. */

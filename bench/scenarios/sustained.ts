@@ -1,0 +1,102 @@
+import type { Bench, Run } from "../harness/bench.ts";
+import { withRun } from "../harness/bench.ts";
+import { check } from "../harness/check.ts";
+import { acceptedAll, type Latency, latencyOf, offer } from "../harness/load.ts";
+import { sleep, until } from "../harness/processes.ts";
+import type { Contender, Running } from "../contenders/contender.ts";
+
+const ENDPOINTS = 50;
+const CONNECTIONS = 64;
+/** A rate is held while 99 of 100 events arrive within that. */
+const HELD_MS = 50;
+const RATES = [
+  100, 250, 500, 1_000, 1_500, 2_000, 3_000, 4_000, 5_000, 6_000, 7_000, 8_000, 9_000, 10_000, 12_000,
+  14_000, 16_000, 18_000, 20_000, 24_000,
+];
+const QUICK_RATES = [250, 1_000, 2_000, 4_000];
+
+/**
+ * Events offered at fixed rates through HTTP, each owed to one of 50 endpoints: post-to-arrival, rate
+ * by rate until one is not held. Ours then once more at half of what it held.
+ */
+export async function sustained(bench: Bench, contenders: readonly Contender[]): Promise<void> {
+  for (const contender of contenders) {
+    const options = { answering: ENDPOINTS, owed: "one" } as const;
+    await withRun(bench, contender, options, (run) => ramp(bench, contender, run));
+  }
+}
+
+async function ramp(bench: Bench, contender: Contender, run: Run): Promise<void> {
+  const running = await run.prepared.start();
+  const seconds = bench.quick ? 2 : 6;
+  const state = { first: 0 };
+  // Every runtime compiles what it is doing: nobody's first second is measured.
+  await step(bench, run, running, state, 200, 2);
+  let held = 0;
+  for (const rate of bench.quick ? QUICK_RATES : RATES) {
+    const found = await step(bench, run, running, state, rate, seconds);
+    const variant = `${rate}/s`;
+    add(bench, contender, variant, "p50", "ms", found.p50);
+    add(bench, contender, variant, "p99", "ms", found.p99);
+    bench.log(`${contender.name} ${variant}: p50 ${found.p50.toFixed(1)}, p99 ${found.p99.toFixed(1)} ms`);
+    if (!found.complete || found.p99 > HELD_MS) break;
+    held = rate;
+  }
+  add(bench, contender, "", "rate held", "events/s", held);
+  const half = await step(bench, run, running, state, Math.max(50, held / 2), seconds);
+  add(bench, contender, "half load", "p50", "ms", half.p50);
+  add(bench, contender, "half load", "p99", "ms", half.p99);
+  add(bench, contender, "half load", "202 to arrival p50", "ms", half.ack_p50);
+  add(bench, contender, "half load", "202 to arrival p99", "ms", half.ack_p99);
+  bench.log(
+    `${contender.name} holds ${held}/s; at half of it 202 to arrival p99 ${half.ack_p99.toFixed(1)} ms`,
+  );
+  await settle(run);
+  await running.stop();
+  await check(run, {
+    endpoints: ENDPOINTS,
+    numbers: [0, state.first],
+    owes: (endpoint, number) => number % ENDPOINTS === endpoint,
+  });
+}
+
+async function step(
+  bench: Bench,
+  run: Run,
+  { port }: Running,
+  state: { first: number },
+  rate: number,
+  seconds: number,
+): Promise<Latency & { complete: boolean }> {
+  // A whole number of rounds, so that numbers say which endpoint they are owed to.
+  const events = Math.ceil(rate * seconds / ENDPOINTS) * ENDPOINTS;
+  const endpoints = Array.from({ length: ENDPOINTS }, (_, i) => i);
+  const { first } = state;
+  const options = { port, first, events, rate, connections: CONNECTIONS, endpoints };
+  const load = await offer(bench, run, { ...options, patience_ms: 30_000 });
+  if (!acceptedAll(load)) {
+    throw new Error(`Check failed: not every event was accepted: ${JSON.stringify(load.statuses)}`);
+  }
+  state.first += events;
+  await run.receivers.waitFor(state.first, 60_000);
+  await sleep(200);
+  const { arrivals } = await run.receivers.dump();
+  const latency = latencyOf(load, arrivals);
+  return { ...latency, complete: latency.arrived === events };
+}
+
+// Until all is recorded, so that stopping is not what is under test.
+async function settle({ prepared }: Run): Promise<void> {
+  await until("Everything is recorded", 60_000, async () => await prepared.finished() !== false);
+}
+
+function add(
+  bench: Bench,
+  { name }: Contender,
+  variant: string,
+  metric: string,
+  unit: string,
+  value: number,
+): void {
+  bench.add({ scenario: "sustained", variant, contender: name, metric, unit, value });
+}

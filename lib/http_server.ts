@@ -1,0 +1,192 @@
+/**
+ * The HTTP server: node:http with limits on everything that a client could draw out, and without the
+ * shapes of requests that two servers in a row may read in two ways.
+ */
+
+import {
+  createServer,
+  type IncomingMessage,
+  type RequestListener,
+  type Server,
+  type ServerResponse,
+} from "node:http";
+import type { AddressInfo } from "node:net";
+import { AppError, messageOf } from "./core/errors.ts";
+import type { Counters } from "./observe/counters.ts";
+
+/** Bounds on a client, in milliseconds, bytes and numbers. */
+export interface HttpLimits {
+  /** From the connection, or the request before, to the end of the head. Then 408. */
+  readonly headers_ms: number;
+  /** The same, to the end of the body. Then 408. */
+  readonly request_ms: number;
+  /** How long a connection is kept without a request. */
+  readonly keep_alive_ms: number;
+  /** How long nothing may move on a connection, whatever it waits for. */
+  readonly silence_ms: number;
+  /** How often the first two are looked at. */
+  readonly check_ms: number;
+  /** Request line and fields together. More is answered with 431. */
+  readonly head_bytes: number;
+  readonly fields: number;
+  /** What comes above it is hung up on. */
+  readonly connections: number;
+}
+
+export const HTTP_LIMITS: HttpLimits = {
+  headers_ms: 10_000,
+  request_ms: 30_000,
+  keep_alive_ms: 60_000,
+  // Above the longest timeout of an endpoint, for which a test event waits.
+  silence_ms: 360_000,
+  check_ms: 1_000,
+  head_bytes: 16_384,
+  fields: 100,
+  connections: 4_096,
+};
+
+export interface HttpServer {
+  readonly port: number;
+  /** `http://127.0.0.1:8080` */
+  readonly url: string;
+  /** Hands over the requests, those that are of a refused shape aside. */
+  serve(handler: RequestListener): void;
+  /** Takes no more connections, and waits for the requests under way. */
+  close(): Promise<void>;
+}
+
+/**
+ * Binds to an address, before it serves, so that a port in use is known before anything is started:
+ * then it throws an `AppError`.
+ */
+export function listen(
+  { host, port }: { readonly host: string; readonly port: number },
+  counters: Counters,
+  limits: HttpLimits = HTTP_LIMITS,
+): Promise<HttpServer> {
+  // Deno.serve waits for ever; node:http answers 408 in time.
+  const server = createServer({
+    headersTimeout: limits.headers_ms,
+    requestTimeout: limits.request_ms,
+    keepAliveTimeout: limits.keep_alive_ms,
+    connectionsCheckingInterval: limits.check_ms,
+    maxHeaderSize: limits.head_bytes,
+  });
+  server.maxConnections = limits.connections;
+  server.timeout = limits.silence_ms;
+  // One more than is taken: node:http drops the fields above it without a word.
+  server.maxHeadersCount = limits.fields + 1;
+  return new Promise((resolve, reject) => {
+    server.once("error", (error) => {
+      reject(
+        new AppError(
+          "conflict",
+          `Cannot listen on ${host}:${port}: ${
+            messageOf(error)
+          }; stop what uses it, or set server.listen`,
+        ),
+      );
+    });
+    server.listen({ host, port }, () => {
+      const bound = (server.address() as AddressInfo).port;
+      const name = host.includes(":") ? `[${host}]` : host;
+      resolve({
+        port: bound,
+        url: `http://${name}:${bound}`,
+        serve: (handler) =>
+          void server.on("request", (incoming, outgoing) => {
+            const mistake = shapeMistake(incoming, limits.fields);
+            if (mistake === undefined) return handler(incoming, outgoing);
+            counters.count("http_refused", mistake.label);
+            refuse(outgoing, mistake);
+          }),
+        close: () => closeServer(server),
+      });
+    });
+  });
+}
+
+/** Why a request is not taken. `label` is a stable short name. */
+export interface ShapeMistake {
+  readonly status: 400 | 431;
+  readonly label: string;
+  readonly detail: string;
+}
+
+/**
+ * What is wrong with the shape of a request that node:http lets through: whatever a proxy before us
+ * might understand in another way (RFC 9112, 11.2), and what we do not speak.
+ */
+export function shapeMistake(
+  { httpVersion, url, rawHeaders }: Pick<IncomingMessage, "httpVersion" | "url" | "rawHeaders">,
+  max_fields: number,
+): ShapeMistake | undefined {
+  if (rawHeaders.length > 2 * max_fields) {
+    return {
+      status: 431,
+      label: "fields",
+      detail: `A request has at most ${max_fields} header fields`,
+    };
+  }
+  if (httpVersion !== "1.1" && httpVersion !== "1.0") return bad("version", "Send HTTP/1.1");
+  if (!url?.startsWith("/")) {
+    return bad("target", "The target of a request begins with /, as in GET /livez HTTP/1.1");
+  }
+  const fields = framingFields(rawHeaders);
+  if (fields.hosts > 1 || (fields.hosts === 0 && httpVersion === "1.1")) {
+    return bad("host", "Send one Host header");
+  }
+  if (fields.codings + fields.lengths > 1) {
+    return bad("framing", "Send one Content-Length or one Transfer-Encoding, not both");
+  }
+  if (fields.codings > 0 && (fields.coding !== "chunked" || httpVersion === "1.0")) {
+    return bad("framing", "The only Transfer-Encoding taken is chunked, in HTTP/1.1");
+  }
+  return fields.upgrades === 0
+    ? undefined
+    : bad("upgrade", "Connections cannot be upgraded; send HTTP/1.1 (curl --http1.1)");
+}
+
+function framingFields(raw_headers: readonly string[]) {
+  const found = { hosts: 0, lengths: 0, codings: 0, coding: "", upgrades: 0 };
+  for (let at = 0; at < raw_headers.length; at += 2) {
+    switch (raw_headers[at]?.toLowerCase()) {
+      case "host":
+        found.hosts++;
+        break;
+      case "content-length":
+        found.lengths++;
+        break;
+      case "transfer-encoding":
+        found.codings++;
+        found.coding = raw_headers[at + 1]?.toLowerCase() ?? "";
+        break;
+      case "upgrade":
+      case "http2-settings":
+        found.upgrades++;
+    }
+  }
+  return found;
+}
+
+function bad(label: string, detail: string): ShapeMistake {
+  return { status: 400, label, detail };
+}
+
+function refuse(outgoing: ServerResponse, { status, detail }: ShapeMistake): void {
+  const title = status === 400 ? "Bad Request" : "Request Header Fields Too Large";
+  outgoing.writeHead(status, { "content-type": "application/problem+json", connection: "close" });
+  outgoing.end(
+    JSON.stringify({ type: "about:blank", title, status, code: "malformed", detail }),
+  );
+}
+
+function closeServer(server: Server): Promise<void> {
+  return new Promise((resolve) => {
+    server.close(() => resolve());
+    server.closeIdleConnections();
+    // A client that keeps its connection busy must not keep the daemon from stopping.
+    const timer = setTimeout(() => server.closeAllConnections(), 1_000);
+    server.once("close", () => clearTimeout(timer));
+  });
+}
