@@ -9,8 +9,12 @@ import { stopAll } from "./harness/processes.ts";
 import { writeReport } from "./harness/report.ts";
 import type { Sample } from "./harness/stats.ts";
 import { drain } from "./scenarios/drain.ts";
+import { fairness } from "./scenarios/fairness.ts";
+import { growth } from "./scenarios/growth.ts";
 import { idle } from "./scenarios/idle.ts";
 import { ingest } from "./scenarios/ingest.ts";
+import { memory } from "./scenarios/memory.ts";
+import { start } from "./scenarios/start.ts";
 import { sustained } from "./scenarios/sustained.ts";
 
 /** In the order of their running. `times` is how often, where it is not `--reps`. */
@@ -19,6 +23,11 @@ const SCENARIOS: Readonly<Record<string, { run: Scenario; embedded: boolean; tim
   sustained: { run: sustained, embedded: true },
   idle: { run: idle, embedded: true },
   ingest: { run: ingest, embedded: true },
+  growth: { run: growth, embedded: false },
+  fairness: { run: fairness, embedded: false },
+  start: { run: start, embedded: false },
+  // Ten minutes long.
+  memory: { run: memory, embedded: true, times: 1 },
 };
 
 function readArgs() {

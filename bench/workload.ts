@@ -4,7 +4,8 @@
  * say which one they saw. Runs under Deno and Node.
  */
 
-const BEFORE = '{"event":"booking.created","timestamp":"2025-10-31T15:30:00Z","data":{"appointment":' +
+const BEFORE =
+  '{"event":"booking.created","timestamp":"2025-10-31T15:30:00Z","data":{"appointment":' +
   '{"id":"apt_789","confirmationNumber":"BK7X9M2P","business":{"id":"';
 const MIDDLE = '","name":"Bella Hair Salon","slug":"bella-hair-salon"},"service":{"id":"svc_456",' +
   '"name":"Haircut & Style","duration":60,"price":7500},"customer":{"name":"John Doe",' +

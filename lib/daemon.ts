@@ -1,23 +1,28 @@
 import { randomBytes } from "node:crypto";
 import { getRequestListener } from "@hono/node-server";
-import type { AddressRules } from "./core/address.ts";
-import { messageOf } from "./core/errors.ts";
+import { type AddressRules, cidrContains } from "./core/address.ts";
+import { AppError, messageOf } from "./core/errors.ts";
 import { makeEventTypes } from "./core/event_types.ts";
+import { makeEventIds } from "./core/ids.ts";
+import { parseSealKey, type SealKey } from "./core/seal.ts";
 import { Secret } from "./core/secret.ts";
 import { VERSION } from "./core/version.ts";
 import { addressRules, type AdminToken, type Config } from "./config/config.ts";
-import { type Context, makeClock } from "./delivery/context.ts";
+import { type Context, makeClock, random32 } from "./delivery/context.ts";
 import { type Dispatcher, makeDispatcher } from "./delivery/dispatcher.ts";
-import { makeFleet, toStored } from "./delivery/fleet.ts";
+import { type Fleet, makeFleet, toStored } from "./delivery/fleet.ts";
 import { type HttpClient, makeHttpClient } from "./delivery/http_client.ts";
 import { type Intake, makeIntake } from "./delivery/intake.ts";
+import { type Replayer, startReplayer } from "./delivery/replayer.ts";
 import { startSweeper, type Sweeper } from "./delivery/sweeper.ts";
 import { type HttpServer, listen } from "./http_server.ts";
 import { makeCounters } from "./observe/counters.ts";
 import type { Log } from "./observe/log.ts";
+import { makeReloader, type Reloaded, type Reloader } from "./reload.ts";
 import { type Database, openDatabase } from "./store/database.ts";
 import { loadFleet, syncFile } from "./store/endpoints.ts";
 import { makeApp } from "../routes/app.ts";
+import { toProblem } from "../routes/problem.ts";
 
 /** A running daemon. */
 export interface Daemon {
@@ -25,6 +30,11 @@ export interface Daemon {
   readonly url: string;
   /** A token of the role `admin`: the first configured, or the one that was made. */
   readonly admin_token: Secret | undefined;
+  /**
+   * Reads the configuration file again. A valid one takes effect without losing a delivery; one with
+   * mistakes changes nothing: then it rejects with an `AppError` that has each of them.
+   */
+  reload(): Promise<Reloaded>;
   /**
    * Stops: claims nothing more, finishes what is under way (at most the longest timeout and five
    * seconds), gives back the rest. Called again, it cuts off at once.
@@ -60,13 +70,15 @@ async function startOn(
   stack.defer(() => db.close());
   if (db.migrated.length > 0) log.info("Database migrated", { migrations: db.migrated.join(" ") });
 
+  let inForce = config;
   const ctx: Context = {
-    config: () => config,
+    config: () => inForce,
     db,
     log,
     clock: makeClock(),
     random: Math.random,
   };
+  const seal_keys = sealKeys(config, log);
   const synced = await syncFile(db.admin, config.endpoints.map(toStored));
   for (const id of synced.changed) log.info("Endpoint of the file stored", { endpoint: id });
   for (const id of synced.retired) log.info("Endpoint retired: not in the file", { endpoint: id });
@@ -74,7 +86,8 @@ async function startOn(
   const counters = makeCounters();
   const http = await listen(config.server.listen, counters);
   stack.defer(() => http.close());
-  const rules = rulesFor(config, http.port);
+  checkSourceAddress(config, log);
+  let rules = rulesFor(config, http.port);
   const client = makeHttpClient({
     rules: () => rules,
     ...(config.delivery.source_address === null
@@ -83,10 +96,18 @@ async function startOn(
   });
   stack.defer(() => client.close());
 
-  const engine = await startEngine(ctx, client);
+  const reloader = makeReloader(ctx, (next) => {
+    inForce = next;
+    rules = rulesFor(next, http.port);
+    event_types = makeEventTypes(next.event_types);
+    tokens = adminTokens(next).tokens;
+  });
+  const engine = await startEngine(ctx, client, reloader, seal_keys);
   stack.defer(() => engine.dispatcher.stop(0));
-  const { tokens, made_at } = adminTokens(config);
-  const event_types = makeEventTypes(config.event_types);
+  const made = adminTokens(config);
+  let tokens = made.tokens;
+  let event_types = makeEventTypes(config.event_types);
+  const ids = makeEventIds(() => random32(ctx.random));
   const app = makeApp({
     config: ctx.config,
     event_types: () => event_types,
@@ -96,17 +117,31 @@ async function startOn(
     counters,
     tokens: () => tokens,
     accept: engine.intake.accept,
+    rules: () => rules,
+    seal_keys,
+    newUuid: () => ids.next(ctx.clock.now()),
+    endpoint: (no) => engine.dispatcher.fleet.endpoints.get(no),
+    wake: engine.dispatcher.wake,
+    endpoints_changed: engine.reload,
+    replays_changed: engine.replayer.wake,
+    reload: (actor) => reloader.reload(actor, engine.reload),
     readiness: () => readiness(db, engine.dispatcher),
   });
-  http.serve(getRequestListener(app.fetch, { overrideGlobalObjects: false }));
+  http.serve(getRequestListener(app.fetch, {
+    overrideGlobalObjects: false,
+    errorHandler: () => toProblem(new AppError("malformed", "Target and Host make no URL"), log),
+  }));
   await db.listen(engine.heard, () => engine.heard("all"));
 
   log.info("Listening", { url: http.url, version: VERSION, database: db.kind });
-  if (made_at !== undefined) log.info("Admin token made, as none is configured", { file: made_at });
+  if (made.made_at !== undefined) {
+    log.info("Admin token made, as none is configured", { file: made.made_at });
+  }
   stack.move();
   return {
     url: http.url,
     admin_token: tokens.find((token) => token.role === "admin")?.token,
+    reload: () => reloader.reload({ name: "SIGHUP", address: null }, engine.reload),
     ...makeStop({ http, client, db, log, ...engine }),
   };
 }
@@ -115,12 +150,27 @@ interface Engine {
   readonly dispatcher: Dispatcher;
   readonly intake: Intake;
   readonly sweeper: Sweeper;
+  readonly replayer: Replayer;
+  /** Reads the endpoints again; resolves when they are in force. */
+  reload(): Promise<void>;
   /** What another process said: endpoint numbers with something due, `all`, or `fleet`. */
   heard(payload: string): void;
 }
 
-async function startEngine(ctx: Context, client: HttpClient): Promise<Engine> {
-  const load = async () => makeFleet(await loadFleet(ctx.db.admin), ctx.config());
+async function startEngine(
+  ctx: Context,
+  client: HttpClient,
+  reloader: Pick<Reloader, "settled">,
+  seal_keys: readonly SealKey[],
+): Promise<Engine> {
+  const unsendable = new Set<string>();
+  const load = async () => {
+    // Rows of a new file must not meet the secrets of the old one.
+    await reloader.settled();
+    const fleet = makeFleet(await loadFleet(ctx.db.admin), ctx.config(), seal_keys);
+    logUnsendable(fleet, unsendable, ctx.log);
+    return fleet;
+  };
   // Once at a time, and once more for whoever asked meanwhile: what they saw may be newer.
   let running: Promise<void> | undefined;
   let next: Promise<void> | undefined;
@@ -139,16 +189,33 @@ async function startEngine(ctx: Context, client: HttpClient): Promise<Engine> {
     );
   const dispatcher = makeDispatcher(ctx, client, await load(), tryReload);
   const intake = makeIntake(ctx, dispatcher, reload);
-  const sweeper = startSweeper(ctx, dispatcher);
+  const sweeper = startSweeper(ctx, dispatcher, seal_keys);
+  const replayer = startReplayer(ctx, dispatcher.wake);
   return {
     dispatcher,
     intake,
     sweeper,
+    replayer,
+    reload,
     heard(payload) {
       if (payload === "fleet") tryReload();
       else dispatcher.wake(payload === "all" ? "all" : payload.split(",").map(Number));
     },
   };
+}
+
+// Each once, and again after it could be sent to meanwhile.
+function logUnsendable(fleet: Fleet, known: Set<string>, log: Log): void {
+  for (const { id, sendable, unsendable_reason } of fleet.endpoints.values()) {
+    if (sendable) known.delete(id);
+    else if (!known.has(id)) {
+      known.add(id);
+      log.error("An endpoint cannot be sent to; its deliveries wait", {
+        endpoint: id,
+        reason: unsendable_reason,
+      });
+    }
+  }
 }
 
 async function readiness(db: Database, dispatcher: Dispatcher) {
@@ -158,6 +225,16 @@ async function readiness(db: Database, dispatcher: Dispatcher) {
     ready: database === "ok" && engine === "ok",
     checks: { database, dispatcher: engine },
   };
+}
+
+// Receivers that allow the networks of /ip-ranges only would refuse what comes from elsewhere.
+function checkSourceAddress({ delivery, environment, ip_ranges }: Config, log: Log): void {
+  const { source_address } = delivery;
+  if (source_address === null) return;
+  const inside = ip_ranges[environment].some((cidr) => cidrContains(cidr, source_address));
+  const fields = { source_address, environment };
+  if (inside) log.info("delivery.source_address lies in the ip_ranges in force", fields);
+  else log.warn("delivery.source_address lies in none of the ip_ranges in force", fields);
 }
 
 function rulesFor(config: Config, port: number): AddressRules {
@@ -193,16 +270,35 @@ function adminTokens(config: Config): { tokens: readonly AdminToken[]; made_at?:
   return { tokens: admin(token), made_at: path };
 }
 
+// Beside the embedded database and not in it: whoever copies the one has not copied the other.
+function sealKeys(config: Config, log: Log): readonly SealKey[] {
+  const { database, encryption_keys } = config;
+  if (encryption_keys.length > 0) {
+    return encryption_keys.map((key) => parseSealKey(key.reveal()));
+  }
+  if (database.kind === "server") return [];
+  const path = `${database.directory}/encryption.key`;
+  try {
+    return [parseSealKey(Deno.readTextFileSync(path).trim())];
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+  }
+  const key = randomBytes(32).toString("base64");
+  Deno.writeTextFileSync(path, key + "\n", { mode: 0o600, createNew: true });
+  log.info("Encryption key made, as none is configured", { file: path });
+  return [parseSealKey(key)];
+}
+
 function makeStop(
   parts: Engine & { http: HttpServer; client: HttpClient; db: Database; log: Log },
 ): Pick<Daemon, "stop" | "stopped"> {
-  const { http, client, db, log, dispatcher, intake, sweeper } = parts;
+  const { http, client, db, log, dispatcher, intake, sweeper, replayer } = parts;
   const done = Promise.withResolvers<void>();
   let asked = false;
   async function stop(): Promise<void> {
     log.info("Stopping", { in_flight: dispatcher.in_flight });
     const closed = http.close();
-    await sweeper.stop();
+    await Promise.all([sweeper.stop(), replayer.stop()]);
     await intake.settle();
     await dispatcher.stop(dispatcher.fleet.max_timeout_ms + STOP_GRACE_MS);
     await closed;

@@ -76,6 +76,18 @@ export function listen(
   server.timeout = limits.silence_ms;
   // One more than is taken: node:http drops the fields above it without a word.
   server.maxHeadersCount = limits.fields + 1;
+  // Who connects while the daemon is still starting waits for its answer.
+  const served = Promise.withResolvers<RequestListener>();
+  let serving: RequestListener | undefined;
+  void served.promise.then((handler) => serving = handler);
+  server.on("request", (incoming, outgoing) => {
+    const mistake = shapeMistake(incoming, limits.fields);
+    if (mistake !== undefined) {
+      counters.count("http_refused", mistake.label);
+      refuse(outgoing, mistake);
+    } else if (serving !== undefined) serving(incoming, outgoing);
+    else void served.promise.then((handler) => handler(incoming, outgoing));
+  });
   return new Promise((resolve, reject) => {
     server.once("error", (error) => {
       reject(
@@ -93,13 +105,7 @@ export function listen(
       resolve({
         port: bound,
         url: `http://${name}:${bound}`,
-        serve: (handler) =>
-          void server.on("request", (incoming, outgoing) => {
-            const mistake = shapeMistake(incoming, limits.fields);
-            if (mistake === undefined) return handler(incoming, outgoing);
-            counters.count("http_refused", mistake.label);
-            refuse(outgoing, mistake);
-          }),
+        serve: served.resolve,
         close: () => closeServer(server),
       });
     });
@@ -175,10 +181,13 @@ function bad(label: string, detail: string): ShapeMistake {
 
 function refuse(outgoing: ServerResponse, { status, detail }: ShapeMistake): void {
   const title = status === 400 ? "Bad Request" : "Request Header Fields Too Large";
-  outgoing.writeHead(status, { "content-type": "application/problem+json", connection: "close" });
-  outgoing.end(
-    JSON.stringify({ type: "about:blank", title, status, code: "malformed", detail }),
-  );
+  const body = JSON.stringify({ type: "about:blank", title, status, code: "malformed", detail });
+  outgoing.writeHead(status, {
+    "content-type": "application/problem+json",
+    "content-length": body.length, // ASCII
+    connection: "close",
+  });
+  outgoing.end(body);
 }
 
 function closeServer(server: Server): Promise<void> {

@@ -22,6 +22,8 @@ create table endpoints (
   -- Secrets and header values of an endpoint made through the API, AES-256-GCM under a key that is
   -- not in the database. Those of the file's endpoints are never stored.
   sealed bytea check (sealed is null or source = 'api'),
+  -- When the first of the sealed secrets that a rotation replaced stops signing: the sweep drops it.
+  secret_expires_at timestamptz,
   version integer not null default 1,
   -- With a rate limit: the earliest moment of its next attempt. Whoever claims for the endpoint moves
   -- it on, under a lock on this row, so that the limit holds whatever the number of daemons.
@@ -131,9 +133,57 @@ create table attempts (
   response_head text,
   response_body bytea,
   response_truncated boolean not null default false,
+  -- When its statement began: below 35 seconds ago, by the statements' timeout, nothing more appears.
+  recorded_at timestamptz not null default now(),
   primary key (delivery_id, number)
 );
-create index attempts_ended on attempts using brin (ended_at);
+-- Grows at its right end only, and the attempts of one statement are one entry.
+create index attempts_recorded on attempts (recorded_at);
+
+-- Attempts counted by minute and by hour of recorded_at, up to the watermark: the statistics of a month
+-- must not read its attempts. One row for each bucket of durations that is not empty.
+create table attempt_stats (
+  span text not null check (span in ('minute', 'hour')),
+  starts_at timestamptz not null,
+  endpoint_no integer not null,
+  outcome text not null,
+  -- Quarter octaves from 0.25 ms on: see lib/core/histogram.ts.
+  bucket smallint not null,
+  attempts bigint not null,
+  primary key (span, starts_at, endpoint_no, outcome, bucket)
+);
+create table attempt_stats_mark (
+  singleton boolean primary key default true check (singleton),
+  -- Every attempt recorded before is counted in attempt_stats, none recorded since.
+  watermark timestamptz not null
+);
+insert into attempt_stats_mark (watermark) values (now());
+
+-- A new round of attempts for many deliveries that ended, done in batches by whichever daemon holds the
+-- row, so that it goes on where it was after a restart.
+create table replays (
+  id uuid primary key,
+  created_at timestamptz not null default now(),
+  created_by text not null,
+  endpoint_no integer references endpoints (no),
+  statuses text[] not null check (cardinality(statuses) > 0),
+  type text,
+  -- Of the deliveries' created_at.
+  since timestamptz not null,
+  until timestamptz not null,
+  rate_per_s double precision check (rate_per_s > 0),
+  -- Deliveries are taken in the order of their ids, from position (not included) up to last_id.
+  position uuid not null,
+  last_id uuid not null,
+  -- How many there were when it was asked for; at least so many where not exact.
+  matched integer not null,
+  matched_exact boolean not null,
+  replayed bigint not null default 0,
+  state text not null default 'running' check (state in ('running', 'done', 'cancelled')),
+  next_batch_at timestamptz not null default now(),
+  ended_at timestamptz check ((ended_at is null) = (state = 'running'))
+);
+create index replays_running on replays (next_batch_at) where state = 'running';
 
 create table audit (
   id bigint generated always as identity primary key,

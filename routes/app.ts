@@ -16,8 +16,14 @@ export function makeApp(ctx: RouteContext): Hono<Env> {
       ctx.log,
     )
   );
+  app.use(async (c, next) => {
+    // On node's own response, because hono's would have to be made anew.
+    c.env.outgoing.setHeader("X-Content-Type-Options", "nosniff");
+    c.env.outgoing.setHeader("Referrer-Policy", "no-referrer");
+    await next();
+  });
   app.route("/ingest", ingestRoutes(ctx));
-  app.route("/api", apiRoutes(ctx));
+  app.route("/", apiRoutes(ctx));
   app.route("/", healthRoutes(ctx));
   return app;
 }

@@ -1,72 +1,119 @@
 import type { IncomingMessage } from "node:http";
 import { Buffer } from "node:buffer";
 import { type Context, Hono } from "hono";
-import { cidrContains } from "../lib/core/address.ts";
+import { cidrContains, parseCidr } from "../lib/core/address.ts";
 import { AppError } from "../lib/core/errors.ts";
 import { IDENTIFIER_RULE, isIdentifier } from "../lib/core/event_types.ts";
-import { type Format, parseIngest } from "../lib/core/payload.ts";
+import { type Format, type Parsed, parseIngest } from "../lib/core/payload.ts";
 import { verifyBookme } from "../lib/core/signature.ts";
 import { clientAddress } from "./client.ts";
 import type { Env, RouteContext } from "./context.ts";
 
+/** Most bytes of bodies that are held at once, all clients together. */
+const MAX_HELD_BYTES = 128 * 1024 * 1024;
+
+/** How far ahead a clock of BookMe's may be where `ingest.max_age` is set. */
+const MAX_AHEAD_MS = 5 * 60_000;
+
+const LOOPBACK = ["127.0.0.0/8", "::1/128"].map(parseCidr);
+
+/** Bytes of bodies that are held, so that many clients at once cannot fill the memory. */
+interface Held {
+  bytes: number;
+  readonly max_bytes: number;
+}
+
 /** `POST /ingest` (contract, section 4). */
-export function ingestRoutes(ctx: RouteContext): Hono<Env> {
+export function ingestRoutes(ctx: RouteContext, max_bytes = MAX_HELD_BYTES): Hono<Env> {
+  const held: Held = { bytes: 0, max_bytes };
   return new Hono<Env>().post("/", async (c) => {
-    checkAddress(c, ctx);
-    const format = formatOf(c.req.header("content-type"));
-    const { max_body_bytes, secrets } = ctx.config().ingest;
-    const body = await readBody(c.env.incoming, max_body_bytes);
-    if (secrets.length > 0) {
-      const signature = c.req.header("x-bookme-signature");
-      if (!verifyBookme(body, signature, secrets.map((secret) => secret.reveal()))) {
-        ctx.log.warn("Ingest refused: wrong signature");
-        throw new AppError(
-          "unauthorized",
-          "X-BookMe-Signature is missing or wrong; it is sha256= and the hex HMAC-SHA256 of the exact " +
-            "body under ingest.secret",
-        );
-      }
+    try {
+      const { single, events } = await readEvents(c, ctx, held);
+      const key = header(c, "idempotency-key");
+      const business = header(c, "x-bookme-business");
+      const accepted = await ctx.accept(events.map((event, index) => ({
+        event: { ...event, business: event.business ?? business },
+        key: event.key !== null
+          ? `id:${event.key}`
+          : key !== null
+          ? `key:${key}${single ? "" : `#${index}`}`
+          : null,
+      })));
+      const answers = accepted.map(({ id, deliveries, duplicate }) => ({
+        id,
+        deliveries,
+        duplicate,
+      }));
+      const status = answers.every((answer) => answer.duplicate) ? 200 : 202;
+      return c.json(single ? answers[0] : answers, status);
+    } catch (error) {
+      if (error instanceof AppError) ctx.counters.count("ingest_refused", error.code);
+      throw error;
     }
-    const { single, events } = parseIngest(body, format, ctx.event_types());
-    const key = header(c, "idempotency-key");
-    const business = header(c, "x-bookme-business");
-    const accepted = await ctx.accept(events.map((event, index) => ({
-      event: { ...event, business: event.business ?? business },
-      key: event.key !== null
-        ? `id:${event.key}`
-        : key !== null
-        ? `key:${key}${single ? "" : `#${index}`}`
-        : null,
-    })));
-    const answers = accepted.map(({ id, deliveries, duplicate }) => ({
-      id,
-      deliveries,
-      duplicate,
-    }));
-    const status = answers.every((answer) => answer.duplicate) ? 200 : 202;
-    return c.json(single ? answers[0] : answers, status);
   });
 }
 
-function checkAddress(c: Context<Env>, ctx: RouteContext): void {
+/** The events of a post, once it is known that its sender may and its bytes are what was signed. */
+async function readEvents(c: Context<Env>, ctx: RouteContext, held: Held): Promise<Parsed> {
+  const address = checkAddress(c, ctx);
+  const format = formatOf(c.req.header("content-type"));
+  checkEncoding(c.req.header("content-encoding"));
+  const { max_body_bytes, max_age_ms, secrets } = ctx.config().ingest;
+  const body = await readBody(c.env.incoming, max_body_bytes, held);
+  try {
+    const signature = c.req.header("x-bookme-signature");
+    const revealed = secrets.map((secret) => secret.reveal());
+    if (revealed.length > 0 && !verifyBookme(body, signature, revealed)) {
+      ctx.log.warn("Ingest refused: wrong signature", { address });
+      throw new AppError(
+        "unauthorized",
+        "X-BookMe-Signature is missing or wrong; it is sha256= and the hex HMAC-SHA256 of the exact " +
+          "body under ingest.secret",
+      );
+    }
+    const parsed = parseIngest(body, format, ctx.event_types());
+    if (max_age_ms !== null) checkAges(parsed, max_age_ms, ctx.now());
+    return parsed;
+  } finally {
+    held.bytes -= body.length;
+  }
+}
+
+function checkAddress(c: Context<Env>, ctx: RouteContext): string {
   const { environment, ip_ranges, server } = ctx.config();
   const address = clientAddress(c, server.trusted_proxies);
-  const allowed = address !== undefined &&
-    (ip_ranges[environment].some((cidr) => cidrContains(cidr, address)) ||
-      (environment === "development" && isLoopback(address)));
-  if (allowed) return;
+  const networks = [
+    ...ip_ranges[environment],
+    ...(environment === "development" ? LOOPBACK : []),
+  ];
+  if (address !== undefined && networks.some((cidr) => cidrContains(cidr, address))) return address;
+  const from = address ?? "an unknown address";
   ctx.log.warn("Ingest refused: address not in ip_ranges", { address: address ?? "unknown" });
   throw new AppError(
     "forbidden",
-    `Events may not be posted from ${
-      address ?? "an unknown address"
-    }; ip_ranges.${environment} of ` +
-      "the configuration lists who may",
+    `Events may not be posted from ${from}; ip_ranges.${environment} of the configuration lists who may`,
   );
 }
 
-function isLoopback(address: string): boolean {
-  return address === "::1" || /^(::ffff:)?127\./i.test(address);
+/** Against replay of what was recorded: refuses events that are too old, or of the future. */
+function checkAges({ single, events }: Parsed, max_age_ms: number, now_ms: number): void {
+  const errors = events.flatMap(({ timestamp }, index) => {
+    const age_ms = now_ms - millisecondsOf(timestamp);
+    if (age_ms <= max_age_ms && age_ms >= -MAX_AHEAD_MS) return [];
+    const message = age_ms < 0
+      ? `Lies in the future by more than ${MAX_AHEAD_MS / 60_000} minutes`
+      : `Is older than the ${max_age_ms / 1000} seconds of ingest.max_age`;
+    return [{ pointer: single ? "/timestamp" : `/${index}/timestamp`, message }];
+  });
+  const [first] = errors;
+  if (first === undefined) return;
+  const detail = `Invalid payload at ${first.pointer}: ${first.message}`;
+  throw new AppError("invalid", detail, { errors });
+}
+
+/** The moment of an RFC 3339 date-time. `Date` knows neither leap seconds nor lower-case letters. */
+function millisecondsOf(timestamp: string): number {
+  return Date.parse(timestamp.toUpperCase().replace(/:60(?!\d|:)/, ":59"));
 }
 
 function formatOf(content_type: string | undefined): Format {
@@ -80,8 +127,20 @@ function formatOf(content_type: string | undefined): Format {
   );
 }
 
-/** The body, refused before it is buffered where it is longer than allowed. */
-async function readBody(incoming: IncomingMessage, max_bytes: number): Promise<Uint8Array> {
+function checkEncoding(content_encoding: string | undefined): void {
+  if (content_encoding === undefined || /^identity$/i.test(content_encoding)) return;
+  throw new AppError(
+    "unsupported_media_type",
+    "Compressed bodies are not taken: what is signed and delivered are the bytes as they came",
+  );
+}
+
+/** The body, refused before it is buffered where it is longer than allowed; its bytes are `held`. */
+async function readBody(
+  incoming: IncomingMessage,
+  max_bytes: number,
+  held: Held,
+): Promise<Uint8Array> {
   const tooLarge = () =>
     new AppError(
       "too_large",
@@ -90,12 +149,26 @@ async function readBody(incoming: IncomingMessage, max_bytes: number): Promise<U
   if (Number(incoming.headers["content-length"] ?? 0) > max_bytes) throw tooLarge();
   const chunks: Uint8Array[] = [];
   let length = 0;
-  for await (const chunk of incoming as AsyncIterable<Uint8Array>) {
-    length += chunk.length;
-    if (length > max_bytes) throw tooLarge();
-    chunks.push(chunk);
+  try {
+    // Not destroyed where it is left: then the connection would stay open, unread, for minutes.
+    for await (const chunk of incoming.iterator({ destroyOnReturn: false })) {
+      if (length + chunk.length > max_bytes) throw tooLarge();
+      if (held.bytes + chunk.length > held.max_bytes) {
+        const detail = "More is being posted at once than the memory is meant for; send it again";
+        throw new AppError("unavailable", detail, { retry_after_s: 1 });
+      }
+      length += chunk.length;
+      held.bytes += chunk.length;
+      chunks.push(chunk);
+    }
+    return chunks.length === 1 && chunks[0] !== undefined ? chunks[0] : Buffer.concat(chunks);
+  } catch (error) {
+    held.bytes -= length;
+    // Anything else is a client that hung up or was cut off: nobody's fault here.
+    throw error instanceof AppError
+      ? error
+      : new AppError("malformed", "The connection ended within the body");
   }
-  return chunks.length === 1 && chunks[0] !== undefined ? chunks[0] : Buffer.concat(chunks);
 }
 
 function header(c: Context<Env>, name: "idempotency-key" | "x-bookme-business"): string | null {

@@ -1,11 +1,99 @@
 import { Buffer } from "node:buffer";
-import { attemptId, deliveryId, eventId } from "../lib/core/ids.ts";
+import type * as v from "valibot";
+import type { Config } from "../lib/config/config.ts";
+import { explainDelivery } from "../lib/core/explain.ts";
+import { attemptId, deliveryId, eventId, replayId } from "../lib/core/ids.ts";
 import { requestHeaders } from "../lib/core/request_headers.ts";
+import { liveAt } from "../lib/core/rotation.ts";
 import { USER_AGENT } from "../lib/core/version.ts";
-import type { AttemptRow, DeliveryRow, EventRow } from "../lib/store/reports.ts";
+import type { Endpoint } from "../lib/delivery/fleet.ts";
+import type { AuditRow } from "../lib/store/audit.ts";
+import type { EndpointRow } from "../lib/store/endpoints.ts";
+import type { ReplayRow } from "../lib/store/replays.ts";
+import type { AttemptRow, DeliveryRow, EventRow, EventSummary } from "../lib/store/reports.ts";
+import type * as schemas from "./api/schemas.ts";
+
+type Shown<Name extends keyof typeof schemas.COMPONENTS> = v.InferOutput<
+  typeof schemas.COMPONENTS[Name]
+>;
+
+/** What the views need of the daemon. */
+export interface ViewContext {
+  /** The database's time, in milliseconds since 1970. */
+  readonly now: () => number;
+  readonly config: () => Pick<Config, "delivery">;
+  /** The endpoint as this process sends to it; undefined for a retired one. */
+  readonly endpoint: (no: number) => Endpoint | undefined;
+}
+
+function iso(at: Date): string;
+function iso(at: Date | null): string | null;
+function iso(at: Date | null): string | null {
+  return at === null ? null : at.toISOString();
+}
+
+/** An endpoint as the API shows it: no secret, no header value. */
+export function viewEndpoint(row: EndpointRow, ctx: ViewContext): Shown<"Endpoint"> {
+  const { settings } = row;
+  const { delivery } = ctx.config();
+  const known = row.retired_at === null ? ctx.endpoint(row.no) : undefined;
+  const inherited: ("timeout_ms" | "retry_ms")[] = [];
+  if (settings.timeout_ms === null) inherited.push("timeout_ms");
+  if (settings.retry_ms === null) inherited.push("retry_ms");
+  return {
+    id: row.id,
+    source: row.source,
+    url: row.url,
+    description: settings.description,
+    events: [...row.events],
+    businesses: row.businesses === null ? null : [...row.businesses],
+    unsigned: settings.unsigned,
+    headers: Object.fromEntries(settings.headers.map((name) => [name, "[redacted]"])),
+    timeout_ms: settings.timeout_ms ?? delivery.timeout_ms,
+    retry_ms: [...(settings.retry_ms ?? delivery.retry_ms)],
+    inherited,
+    concurrency: settings.concurrency,
+    rate_limit: formatRate(settings.rate_limit_per_s),
+    version: row.version,
+    paused: row.paused_at !== null,
+    paused_at: iso(row.paused_at),
+    pause_reason: row.pause_reason,
+    sendable: row.retired_at === null && (known?.sendable ?? true),
+    unsendable_reason: row.retired_at === null
+      ? known?.unsendable_reason ?? null
+      : "The endpoint is retired",
+    rotation: known === undefined ? null : viewRotation(known, ctx.now()),
+    created_at: iso(row.created_at),
+    updated_at: iso(row.updated_at),
+    retired_at: iso(row.retired_at),
+  };
+}
+
+function viewRotation({ signers }: Endpoint, now: number): Shown<"Endpoint">["rotation"] {
+  const live = liveAt(signers, now);
+  const newest = live.find((signer) => signer.expires_at === null);
+  const ends_at = Math.max(...live.map((signer) => signer.expires_at ?? 0));
+  if (live.length < 2 || newest === undefined) return null;
+  return {
+    activates_at: new Date(newest.activates_at).toISOString(),
+    overlap_ends_at: new Date(ends_at).toISOString(),
+  };
+}
+
+/** `50/s`, or in minutes or hours where that is a whole number. */
+export function formatRate(per_s: number | null): string | null {
+  if (per_s === null) return null;
+  const units = [["s", 1], ["m", 60], ["h", 3600]] as const;
+  const [unit, seconds] = units.find(([, seconds]) => isWhole(per_s * seconds)) ?? ["h", 3600];
+  return `${Math.round(per_s * seconds)}/${unit}`;
+}
+
+function isWhole(value: number): boolean {
+  return Math.abs(value - Math.round(value)) < 1e-6;
+}
 
 /** A delivery as the API shows it. */
-export function viewDelivery(row: DeliveryRow) {
+export function viewDelivery(row: DeliveryRow, ctx: ViewContext): Shown<"Delivery"> {
   return {
     id: deliveryId(row.uuid),
     event_id: eventId(row.event_uuid),
@@ -14,19 +102,41 @@ export function viewDelivery(row: DeliveryRow) {
     status: row.status,
     reason: row.last_outcome === "delivered" ? null : row.last_outcome,
     cancel_reason: row.reason,
+    cancelling: row.status === "pending" && row.reason !== null,
+    explanation: explain(row, ctx).explanation,
     test: row.test,
     sending: row.sending,
     attempt_count: row.attempts,
-    created_at: row.created_at,
-    next_attempt_at: row.next_attempt_at,
-    last_attempt_at: row.last_attempt_at,
+    created_at: iso(row.created_at),
+    next_attempt_at: iso(row.next_attempt_at),
+    last_attempt_at: iso(row.last_attempt_at),
     last_status: row.last_status,
-    ended_at: row.ended_at,
+    ended_at: iso(row.ended_at),
   };
 }
 
+/** Why a delivery is where it is. */
+export function explain(row: DeliveryRow, ctx: ViewContext) {
+  return explainDelivery({
+    status: row.status,
+    sending: row.sending,
+    cancel_reason: row.reason,
+    attempts: row.attempts,
+    next_attempt_at: row.next_attempt_at?.getTime() ?? null,
+    last_outcome: row.last_outcome,
+    last_status: row.last_status,
+    last_cause: row.last_cause,
+    pause_reason: row.paused ? row.pause_reason ?? "" : null,
+    unsendable_reason: ctx.endpoint(row.endpoint_no)?.unsendable_reason ?? null,
+  }, ctx.now());
+}
+
 /** An attempt of a delivery, with its request as it was sent and what came back. */
-export function viewAttempt(row: AttemptRow, delivery: DeliveryRow, event: EventRow) {
+export function viewAttempt(
+  row: AttemptRow,
+  delivery: Pick<DeliveryRow, "uuid" | "event_uuid" | "type" | "test">,
+  event: Pick<EventRow, "payload">,
+): Shown<"Attempt"> {
   return {
     id: attemptId(delivery.uuid, row.number),
     number: row.number,
@@ -34,8 +144,8 @@ export function viewAttempt(row: AttemptRow, delivery: DeliveryRow, event: Event
     status: row.status,
     cause: row.cause,
     address: row.address,
-    started_at: row.started_at,
-    ended_at: row.ended_at,
+    started_at: iso(row.started_at),
+    ended_at: iso(row.ended_at),
     duration_ms: row.duration_ms,
     request: row.request_timestamp === null ? null : {
       method: "POST",
@@ -47,7 +157,10 @@ export function viewAttempt(row: AttemptRow, delivery: DeliveryRow, event: Event
   };
 }
 
-function headersOf(row: AttemptRow, delivery: DeliveryRow): Record<string, string> {
+function headersOf(
+  row: AttemptRow,
+  delivery: Pick<DeliveryRow, "uuid" | "event_uuid" | "type" | "test">,
+): Record<string, string> {
   return Object.fromEntries([
     ["Content-Type", "application/json"],
     ["User-Agent", USER_AGENT],
@@ -66,9 +179,9 @@ function headersOf(row: AttemptRow, delivery: DeliveryRow): Record<string, strin
   ]);
 }
 
-function viewResponse(row: AttemptRow) {
+function viewResponse(row: AttemptRow): NonNullable<Shown<"Attempt">["response"]> {
   const [, ...lines] = (row.response_head ?? "").split("\r\n");
-  const headers = lines.filter((line) => line.includes(":")).map((line) => {
+  const headers = lines.filter((line) => line.includes(":")).map((line): [string, string] => {
     const colon = line.indexOf(":");
     return [line.slice(0, colon), line.slice(colon + 1).trim()];
   });
@@ -94,8 +207,8 @@ function viewBody(
   }
 }
 
-/** An event as the API shows it; its payload is text, because its bytes matter. */
-export function viewEvent(row: EventRow) {
+/** An event as the lists show it. */
+export function viewEvent(row: EventSummary): Shown<"EventSummary"> {
   return {
     id: eventId(row.uuid),
     type: row.type,
@@ -103,7 +216,29 @@ export function viewEvent(row: EventRow) {
     subject: row.subject,
     confirmation_number: row.confirmation,
     test: row.test,
-    received_at: row.received_at,
-    payload: row.payload,
+    received_at: iso(row.received_at),
   };
+}
+
+export function viewReplay(row: ReplayRow): Shown<"Replay"> {
+  return {
+    id: replayId(row.uuid),
+    state: row.state,
+    matched: row.matched,
+    matched_exact: row.matched_exact,
+    replayed: Number(row.replayed),
+    endpoint: row.endpoint,
+    status: [...row.statuses],
+    type: row.type,
+    since: iso(row.since),
+    until: iso(row.until),
+    rate_per_s: row.rate_per_s,
+    created_at: iso(row.created_at),
+    created_by: row.created_by,
+    ended_at: iso(row.ended_at),
+  };
+}
+
+export function viewAudit(row: AuditRow): Shown<"AuditEntry"> {
+  return { ...row, at: iso(row.at) };
 }

@@ -102,6 +102,17 @@ Deno.test("run() never takes a secret from an argument, and does not repeat it",
 Deno.test("run() tells a bug from a failure, and shows the stack only when asked", async () => {
   await withConfig("database: { directory: ./file }\n", async (path, directory) => {
     await Deno.writeTextFile(`${directory}/file`, "");
+    const { code, err } = await runHere(["migrate", "--config", path]);
+    assert.equal(code, 1);
+    assert.match(
+      err,
+      /^The database directory \S+\/file cannot be used: .*; set database\.directory/,
+    );
+  });
+  await withConfig("", async (path, directory) => {
+    // What no check expects: a file where PostgreSQL has its own directory.
+    await Deno.mkdir(`${directory}/data`);
+    await Deno.writeTextFile(`${directory}/data/postgres`, "");
     const args = ["migrate", "--config", path];
     const plain = await runHere(args);
     assert.equal(plain.code, 1);

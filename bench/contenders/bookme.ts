@@ -4,7 +4,13 @@ import { Secret } from "../../lib/core/secret.ts";
 import { freePort } from "../harness/postgres.ts";
 import { type Process, startProcess, tail, until } from "../harness/processes.ts";
 import { BODY_PARTS, businessOf, NUMBER_DIGITS, SECRET } from "../workload.ts";
-import { type Backlog, type Contender, type Prepared, readAttempts, type Setup } from "./contender.ts";
+import {
+  type Backlog,
+  type Contender,
+  type Prepared,
+  readAttempts,
+  type Setup,
+} from "./contender.ts";
 
 /** Ours on a PostgreSQL server, as `deno task start` runs it. */
 export const bookme: Contender = {
@@ -144,7 +150,9 @@ export async function load(sql: Sql, backlog: Backlog): Promise<void> {
   const { first, events, endpoints: [from, to], shape, later } = backlog;
   const width = to - from;
   const portion = shape === "fan" ? 2_000 : 20_000;
-  const business = shape === "spread" ? `'bus_' || (${from} + (n - ${first}) % ${width})` : "'bus_any'";
+  const business = shape === "spread"
+    ? `'bus_' || (${from} + (n - ${first}) % ${width})`
+    : "'bus_any'";
   const owed = shape === "spread"
     ? `e.id = 'e' || (${from} + (n - ${first}) % ${width})`
     : `substr(e.id, 2)::int between ${from} and ${to - 1}`;

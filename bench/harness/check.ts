@@ -74,6 +74,8 @@ function checkSigned(request: string): void {
       createHmac("sha256", key).update(`${id}.${timestamp}.`).update(bytes).digest("base64"),
   };
   for (const [name, value] of Object.entries(expected)) {
-    if (headers.get(name) !== value) throw new Error(`Check failed: ${name} is not ${value}:\n${head}`);
+    if (headers.get(name) !== value) {
+      throw new Error(`Check failed: ${name} is not ${value}:\n${head}`);
+    }
   }
 }

@@ -67,11 +67,15 @@ export interface Latency {
   readonly ack_p99: number;
 }
 
-/** Latencies of a load, of the first arrival of each event. */
+/**
+ * Latencies of a load, of the first arrival of each event. Events that have not arrived count as
+ * arriving at `missing_at`, where that is given, and not at all otherwise.
+ */
 export function latencyOf(
   load: LoadResult,
   arrivals: Arrivals,
   counts: (i: number) => boolean = () => true,
+  missing_at = 0,
 ): Latency {
   const { first, events } = load.options;
   const arrived = new Float64Array(events);
@@ -83,14 +87,19 @@ export function latencyOf(
   }
   const waits: number[] = [];
   const acks: number[] = [];
+  let missing = 0;
   for (let i = 0; i < events; i++) {
-    const at = arrived[i] ?? 0;
-    if (at === 0) continue;
+    let at = arrived[i] ?? 0;
+    if (at === 0) {
+      missing++;
+      if (missing_at === 0) continue;
+      at = missing_at;
+    }
     waits.push(at - (load.posted[i] ?? NaN));
     acks.push(at - (load.acknowledged[i] ?? NaN));
   }
   return {
-    arrived: waits.length,
+    arrived: events - missing,
     p50: quantile(waits, 0.5),
     p99: quantile(waits, 0.99),
     ack_p50: quantile(acks, 0.5),

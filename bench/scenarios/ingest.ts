@@ -17,7 +17,12 @@ export async function ingest(bench: Bench, contenders: readonly Contender[]): Pr
     for (const contender of contenders) {
       const options = { answering: fan_out, owed: "all" } as const;
       const events = deliveries / fan_out / (fan_out === 1 ? 2 : 1);
-      await withRun(bench, contender, options, (run) => take(bench, contender, run, events, fan_out));
+      await withRun(
+        bench,
+        contender,
+        options,
+        (run) => take(bench, contender, run, events, fan_out),
+      );
     }
   }
 }

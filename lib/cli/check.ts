@@ -1,6 +1,7 @@
 import type { Config } from "../config/config.ts";
 import { ConfigError, formatMistake } from "../config/error.ts";
 import { loadConfig } from "../config/load.ts";
+import { EVENT_TYPES } from "../core/event_types.ts";
 import { command, CONFIG } from "./command.ts";
 
 export const check = command({
@@ -50,7 +51,7 @@ function summary(path: string, config: Config): string[] {
         ? "none; one is made at the first start, in the database's directory"
         : "none: nobody can use the admin API"),
     ],
-    ["event types", `${8 + event_types.length}`],
+    ["event types", String(EVENT_TYPES.length + event_types.length)],
     ["endpoints", `${endpoints.length}`],
   ];
   const width = Math.max(0, ...endpoints.map(({ id }) => id.length));

@@ -1,15 +1,25 @@
 import { ConfigError } from "../config/error.ts";
 import { AppError, messageOf } from "../core/errors.ts";
 import { VERSION } from "../core/version.ts";
+import { cancel, retry } from "./change.ts";
 import { check } from "./check.ts";
 import { type Command, UsageError } from "./command.ts";
+import { makeCompletions } from "./completions.ts";
+import { deliveries } from "./deliveries.ts";
+import { delivery } from "./delivery.ts";
 import { demo } from "./demo.ts";
+import { doctor } from "./doctor.ts";
+import { endpoints } from "./endpoints.ts";
 import { events } from "./events.ts";
 import { listen } from "./listen.ts";
 import { migrate } from "./migrate.ts";
+import { rekey } from "./rekey.ts";
+import { replay } from "./replay.ts";
 import { secret } from "./secret.ts";
+import { send } from "./send.ts";
 import { serve } from "./serve.ts";
 import { type Io, standardIo } from "./terminal.ts";
+import { transfer } from "./transfer.ts";
 import { commandHelp, didYouMean, parseCommand, PROGRAM, programHelp, usageLine } from "./usage.ts";
 import { verify } from "./verify.ts";
 
@@ -18,11 +28,22 @@ export const COMMANDS: readonly Command[] = [
   serve,
   demo,
   check,
+  doctor,
   migrate,
+  endpoints,
+  deliveries,
+  delivery,
+  retry,
+  cancel,
+  replay,
+  send,
   events,
   listen,
   verify,
   secret,
+  rekey,
+  transfer,
+  makeCompletions(() => COMMANDS),
 ];
 
 /** Runs a command line and answers its exit code: 0 done, 1 failed, 2 wrong usage or configuration. */

@@ -9,6 +9,8 @@ export interface Option {
   readonly short?: string;
   readonly multiple?: boolean;
   readonly default?: string;
+  /** The only values that it takes. */
+  readonly choices?: readonly string[];
   /** What stands for the value in the help, `PORT`. */
   readonly value?: string;
   readonly about: string;
@@ -69,6 +71,24 @@ export const CONFIG = {
 export function integer(option: string, text: string, min: number, max: number): number {
   if (/^\d{1,9}$/.test(text) && Number(text) >= min && Number(text) <= max) return Number(text);
   throw new UsageError(`${option} must be a whole number from ${min} to ${max}`);
+}
+
+const ISO_TIME = /^\d{4}-\d\d-\d\d(T\d\d:\d\d(:\d\d(\.\d{1,9})?)?(Z|[+-]\d\d:?\d\d))?$/;
+
+/**
+ * An option's moment, in ISO 8601 and UTC: `2h` is two hours before `now_ms`, a date is its beginning
+ * in UTC. Throws a `UsageError` for anything else.
+ */
+export function moment(option: string, text: string, now_ms: number): string {
+  const at_ms = /^\d+(ms|s|m|h|d)$/.test(text)
+    ? now_ms - readOption(option, () => parseDuration(text))
+    : ISO_TIME.test(text)
+    ? Date.parse(text)
+    : NaN;
+  if (at_ms >= 0) return new Date(at_ms).toISOString();
+  throw new UsageError(
+    `${option} must be how long ago, such as 2h or 30m, or a time such as 2026-11-24T10:00:00Z`,
+  );
 }
 
 /** An option's duration (`5s`), in milliseconds. Throws a `UsageError` where it is none. */

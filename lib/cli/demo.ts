@@ -147,7 +147,7 @@ secrets:
 ${
     ENDPOINTS.map(({ id }) => `  ${id}: env:${id.toUpperCase()}\n`).join("")
   }ingest: { secret: ingest }
-delivery: { timeout: 5s, retry: [${retry}] }
+delivery: { timeout: 10s, retry: [${retry}] }
 endpoints:
 ${endpoints.join("")}`;
 }
@@ -202,7 +202,11 @@ async function pause(wait_ms: number, signal: AbortSignal): Promise<void> {
 // --- what has happened -----------------------------------------------------------------------------
 
 /** What a tally says of a request: how long after its event was posted it came. */
-type Arrival = { readonly after_ms: number; readonly intact: boolean };
+interface Arrival {
+  readonly after_ms: number;
+  /** Undefined where the bytes are not those of any event that was posted. */
+  readonly event: DemoEvent | undefined;
+}
 
 interface EndpointTally {
   requests: number;
@@ -240,10 +244,7 @@ function makeTally(): Tally {
       tally.requests++;
       if (!request.verified || event === undefined) tally.refused++;
       else if (request.status === 200) tally.taken.add(payload);
-      return {
-        after_ms: request.at_ms - (event?.at_ms ?? request.at_ms),
-        intact: event !== undefined,
-      };
+      return { after_ms: request.at_ms - (event?.at_ms ?? request.at_ms), event };
     },
   };
 }
@@ -303,6 +304,7 @@ interface View {
 }
 
 const TYPE_WIDTH = Math.max(...EVENT_TYPES.map(({ name }) => name.length));
+const SUBJECT_WIDTH = 10;
 const ID_WIDTH = Math.max(...ENDPOINTS.map(({ id }) => id.length));
 
 function makeView(io: Io): View {
@@ -334,7 +336,7 @@ function makeView(io: Io): View {
     posted({ type, payload }) {
       line(
         `${dim(clock(Date.now()))}  ${bold(type.padEnd(TYPE_WIDTH))}  ${
-          printable(aboutOf(payload))
+          printable(aboutOf(payload).join("  "))
         }`,
       );
     },
@@ -359,28 +361,34 @@ function makeView(io: Io): View {
 function arrivalLine(
   endpoint: string,
   request: Received,
-  { after_ms, intact }: Arrival,
+  { after_ms, event }: Arrival,
   { dim, red, green, yellow, cyan }: Palette,
 ): string {
-  const { status, verified, bookme, standard, type } = request;
+  const { status, verified, bookme, standard } = request;
   const taken = status === 200;
   const attempt = Number(request.attempt);
   const wait_s = RETRY_S[attempt];
   const after = after_ms < 1000 ? `${after_ms} ms` : `${(after_ms / 1000).toFixed(1)} s`;
   const what = !verified
     ? red(`not verified: ${bookme.valid ? standard.text : bookme.text}`)
-    : !intact
+    : event === undefined
     ? red("not the bytes that were posted")
     : taken
-    ? `verified after ${after}${attempt > 1 ? `, recovered in attempt ${attempt}` : ""}`
+    ? `verified after ${after}${attempt > 1 ? `, in attempt ${attempt}` : ""}`
     : yellow(wait_s === undefined ? "given up" : `attempt ${attempt}, again in ${wait_s} s`);
   const mark = taken ? green("✓") : red("✗");
-  return `${dim(clock(request.at_ms))}    ${mark} ${cyan(endpoint.padEnd(ID_WIDTH))}  ` +
-    `${dim((type ?? "").padEnd(TYPE_WIDTH))}  ${(taken ? green : red)(String(status))}  ${what}`;
+  const [subject = ""] = event === undefined ? [] : aboutOf(event.payload);
+  return [
+    `${dim(clock(request.at_ms))}    ${mark} ${cyan(endpoint.padEnd(ID_WIDTH))}`,
+    dim(printable(subject.slice(0, SUBJECT_WIDTH).padEnd(SUBJECT_WIDTH))),
+    dim((event?.type ?? "").padEnd(TYPE_WIDTH)),
+    (taken ? green : red)(String(status)),
+    what,
+  ].join("  ");
 }
 
-/** What an event is about, for a reader: confirmation number, customer and service, or a name. */
-function aboutOf(payload: string): string {
+/** What an event is about, for a reader: first its confirmation number, name or id. */
+function aboutOf(payload: string): string[] {
   const text = (value: unknown, ...path: string[]): string => {
     const found = path.reduce<unknown>((at, key) => isObject(at) ? at[key] : undefined, value);
     return typeof found === "string" ? found : "";
@@ -394,5 +402,5 @@ function aboutOf(payload: string): string {
     text(event, "data", "business", "name") || text(event, "data", "business", "id"),
     text(event, "data", "service", "name") || text(event, "data", "service", "id"),
   ];
-  return parts.filter((part) => part !== "").join("  ");
+  return parts.filter((part) => part !== "");
 }

@@ -59,6 +59,7 @@ export interface Receiver {
 const MAX_KEPT = 1000;
 const MAX_EVENTS = 100_000;
 const MAX_BODY_BYTES = 64 * 1024 * 1024;
+const STOP_GRACE_MS = 1_000;
 
 /**
  * Starts a receiver as a developer would write one: verifies, tells repeated events apart, answers.
@@ -83,7 +84,8 @@ export async function startReceiver(options: ReceiverOptions): Promise<Receiver>
     requests.push(received);
     if (requests.length > MAX_KEPT) requests.shift();
     options.received?.(received);
-    await sleep(options.delay_ms ?? 0, undefined, { signal: stopping.signal });
+    // Stopped in the middle of the wait, it answers at once.
+    await sleep(options.delay_ms ?? 0, undefined, { signal: stopping.signal }).catch(() => {});
     answer(response, received.status, received.status === 401 ? "Invalid signature" : "");
   }
 
@@ -134,8 +136,13 @@ export async function startReceiver(options: ReceiverOptions): Promise<Receiver>
     async stop() {
       stopping.abort();
       const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+      server.closeIdleConnections();
+      // A client that never ends its request must not keep it from stopping.
+      const done = new AbortController();
+      const late = sleep(STOP_GRACE_MS, undefined, { signal: done.signal }).catch(() => {});
+      await Promise.race([closed, late]);
+      done.abort();
       server.closeAllConnections();
-      await closed;
     },
   };
 }

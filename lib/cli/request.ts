@@ -1,5 +1,6 @@
 import { Buffer } from "node:buffer";
-import { request } from "node:http";
+import { request as requestPlain } from "node:http";
+import { request as requestTls } from "node:https";
 import { AppError, messageOf } from "../core/errors.ts";
 
 /** An answer over HTTP. */
@@ -15,6 +16,9 @@ export interface RequestOptions {
   readonly signal?: AbortSignal;
 }
 
+/** What no answer of a daemon comes near. */
+const MAX_BODY_BYTES = 256 * 1024 * 1024;
+
 /**
  * One request to a daemon on a connection of its own. (`fetch` would go through whatever proxy the
  * environment names, also for loopback.) Rejects with an `AppError` where no answer comes.
@@ -22,16 +26,13 @@ export interface RequestOptions {
 export function send(url: string | URL, options: RequestOptions = {}): Promise<Answer> {
   const { method = "GET", headers = {}, body = "", signal } = options;
   const length = method === "GET" ? {} : { "content-length": String(Buffer.byteLength(body)) };
+  const target = new URL(url);
+  const request = target.protocol === "https:" ? requestTls : requestPlain;
   return new Promise((resolve, reject) => {
     const failed = (error: Error) =>
-      reject(
-        new AppError(
-          "unavailable",
-          `No answer from ${new URL(url).origin}: ${messageOf(error)}; does the daemon run there?`,
-        ),
-      );
+      reject(new AppError("unavailable", `No answer from ${target.origin}: ${messageOf(error)}`));
     const outgoing = request(
-      url,
+      target,
       {
         method,
         agent: false,
@@ -40,7 +41,12 @@ export function send(url: string | URL, options: RequestOptions = {}): Promise<A
       },
       (incoming) => {
         const chunks: Uint8Array[] = [];
-        incoming.on("data", (chunk: Uint8Array) => chunks.push(chunk));
+        let bytes = 0;
+        incoming.on("data", (chunk: Uint8Array) => {
+          chunks.push(chunk);
+          bytes += chunk.length;
+          if (bytes > MAX_BODY_BYTES) incoming.destroy(new Error("it does not end"));
+        });
         incoming.on("error", failed);
         incoming.on("end", () => {
           const text = Buffer.concat(chunks).toString("utf8");

@@ -20,7 +20,11 @@ stops it when what is under way has finished; a second one at once.`,
     const { start } = await import("../daemon.ts");
     const daemon = await start(config, standardLog());
     using _ = onStop(() => void daemon.stop());
+    // A file with mistakes changes nothing, and the log has said so.
+    const reload = () => void daemon.reload().catch(() => {});
+    Deno.addSignalListener("SIGHUP", reload);
     await daemon.stopped;
+    Deno.removeSignalListener("SIGHUP", reload);
     return 0;
   },
 });

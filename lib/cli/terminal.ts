@@ -10,6 +10,8 @@ export interface Io {
   env(name: string): string | undefined;
   /** All of standard input. */
   stdin(): Promise<Uint8Array>;
+  /** Asks whoever sits at the terminal; null where nobody does. */
+  ask(question: string): string | null;
 }
 
 const MAX_STDIN = 64 * 1024 * 1024;
@@ -22,6 +24,8 @@ export function standardIo(): Io {
     isTerminal: Deno.stdout.isTerminal(),
     env: (name) => Deno.env.get(name),
     stdin: () => readAll(Deno.stdin.readable),
+    // It would answer for somebody who never saw the question, were that written to a file.
+    ask: (question) => Deno.stdout.isTerminal() ? prompt(question) : null,
   };
 }
 
@@ -88,9 +92,32 @@ export function printable(text: string): string {
   );
 }
 
+/** A text from outside as it is, in lines that no terminal obeys. Tabs are kept. */
+export function printableLines(text: string): string[] {
+  return text.split(/\r?\n/).map((line) => line.split("\t").map(printable).join("\t"));
+}
+
 /** Time of day of a moment, `15:04:05`, in UTC as in the daemon's log. */
 export function clock(at_ms: number): string {
   return new Date(at_ms).toISOString().slice(11, 19);
+}
+
+/** A line on a terminal that says how far something is; elsewhere nothing. */
+export interface Progress extends Disposable {
+  show(text: string): void;
+}
+
+/** Progress goes to standard error, so that results can be read without it. */
+export function makeProgress(io: Io): Progress {
+  const { dim } = paletteOf(io);
+  let last: string | undefined;
+  const show = (text: string) => {
+    if (!io.isTerminal || text === last) return;
+    // Up to the line before, which is cleared.
+    io.err((last === undefined ? "" : "\x1b[A\x1b[2K\r") + dim(text));
+    last = text;
+  };
+  return { show, [Symbol.dispose]: () => last = undefined };
 }
 
 /** Calls `handler` on SIGINT and SIGTERM, until it is disposed of. */

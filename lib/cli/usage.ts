@@ -1,4 +1,5 @@
 import { parseArgs } from "node:util";
+import { nearest } from "../core/nearest.ts";
 import { VERSION } from "../core/version.ts";
 import { type Command, type Options, UsageError, type Values } from "./command.ts";
 
@@ -69,30 +70,20 @@ function checkOption(
     if (value !== undefined) throw new UsageError(`${token.rawName} takes no value`);
   } else if (value === undefined || (!token.inlineValue && /^-./.test(value))) {
     throw new UsageError(`${token.rawName} needs a value: ${option.value ?? "TEXT"}`);
+  } else if (option.choices !== undefined && !option.choices.includes(value)) {
+    const near = didYouMean(value, option.choices);
+    throw new UsageError(`${token.rawName} must be ${either(option.choices)}${near}`);
   }
+}
+
+function either(names: readonly string[]): string {
+  return names.length < 2 ? names.join("") : `${names.slice(0, -1).join(", ")} or ${names.at(-1)}`;
 }
 
 /** `; did you mean listen?`, or nothing where no name is near. */
 export function didYouMean(given: string, names: readonly string[]): string {
-  const near = names
-    .map((name) => ({ name, distance: distance(given.slice(0, 64), name) }))
-    .filter((found) => found.distance <= Math.max(1, found.name.length / 3))
-    .toSorted((a, b) => a.distance - b.distance)[0];
-  return near === undefined ? "" : `; did you mean ${near.name}?`;
-}
-
-// Levenshtein's, with one row.
-function distance(a: string, b: string): number {
-  let row = Array.from({ length: b.length + 1 }, (_, index) => index);
-  for (const [i, char] of [...a].entries()) {
-    const next = [i + 1];
-    for (let j = 0; j < b.length; j++) {
-      const changed = (row[j] ?? 0) + (char === b[j] ? 0 : 1);
-      next.push(Math.min(changed, (row[j + 1] ?? 0) + 1, (next[j] ?? 0) + 1));
-    }
-    row = next;
-  }
-  return row[b.length] ?? 0;
+  const near = nearest(given, names);
+  return near === undefined ? "" : `; did you mean ${near}?`;
 }
 
 /** One line, `Usage: bookme-webhooks events [NAME] [options]`. */

@@ -13,6 +13,11 @@ export interface Config {
     readonly trusted_proxies: readonly Cidr[];
   };
   readonly database: DatabaseConfig;
+  /**
+   * Keys that seal the secrets of endpoints made through the API, as `parseSealKey` reads them: the
+   * first one seals, all of them open. Empty: the embedded database makes one for itself.
+   */
+  readonly encryption_keys: readonly Secret[];
   readonly ip_ranges: Readonly<Record<Environment, readonly Cidr[]>>;
   readonly ingest: {
     /** Any of them may have signed what is posted; empty: posts are not signed. */

@@ -24,6 +24,7 @@ const SECTIONS = [
   "environment",
   "server",
   "database",
+  "encryption_key",
   "ip_ranges",
   "secrets",
   "ingest",
@@ -56,7 +57,8 @@ export function loadConfig(
   }
 }
 
-function readFile(path: string): Uint8Array {
+/** The bytes of a configuration file. Throws a `YamlError` that says how to get one. */
+export function readFile(path: string): Uint8Array {
   try {
     return readBytes(path, MAX_BYTES);
   } catch (error) {
@@ -143,6 +145,7 @@ function build(reader: Reader, { path, directory, env }: Source): Config {
   const context: schema.Context = { ...around, secrets: readSecrets(reader, around) };
   const server = reader.section("server", schema.serverSchema(around));
   const database = reader.section("database", schema.databaseSchema(context));
+  const encryption_keys = reader.section("encryption_key", schema.encryptionKeySchema(around));
   const ip_ranges = reader.section("ip_ranges", schema.ipRangesSchema);
   const ingest = reader.section("ingest", schema.ingestSchema(context));
   const admin = reader.section("admin", schema.adminSchema(context));
@@ -178,6 +181,7 @@ function build(reader: Reader, { path, directory, env }: Source): Config {
         directory: database.directory ?? resolve(directory, DEFAULTS.directory),
       }
       : { kind: "server", url: database.url },
+    encryption_keys,
     ip_ranges,
     ingest: {
       secrets: ingest.secret ?? [],

@@ -4,6 +4,8 @@ import { type Cidr, parseCidr } from "../core/address.ts";
 import { AppError } from "../core/errors.ts";
 import { IDENTIFIER_RULE, isIdentifier } from "../core/event_types.ts";
 import { matchesType } from "../core/matching.ts";
+import { nearest } from "../core/nearest.ts";
+import { parseSealKey } from "../core/seal.ts";
 import { Secret } from "../core/secret.ts";
 import { DEFAULTS } from "./config.ts";
 import { MAX_MISTAKES } from "./error.ts";
@@ -97,28 +99,10 @@ export function isTable(value: unknown): value is Record<string, unknown> {
 
 /** The message for a key that is not one of `known`. */
 export function unknownKey(key: string, known: readonly string[]): string {
-  const near = known
-    .filter((name) => Math.abs(key.length - name.length) <= 3)
-    .map((name) => ({ name, distance: distance(key.toLowerCase(), name) }))
-    .filter((found) => found.distance <= Math.max(1, found.name.length / 3))
-    .toSorted((a, b) => a.distance - b.distance)[0];
+  const near = nearest(key, known);
   return near === undefined
     ? `Unknown key; there are ${known.join(", ")}`
-    : `Unknown key; did you mean ${near.name}?`;
-}
-
-// Levenshtein's, with one row.
-function distance(a: string, b: string): number {
-  let row = Array.from({ length: b.length + 1 }, (_, index) => index);
-  for (const [i, char] of [...a].entries()) {
-    const next = [i + 1];
-    for (let j = 0; j < b.length; j++) {
-      const changed = (row[j] ?? 0) + (char === b[j] ? 0 : 1);
-      next.push(Math.min(changed, (row[j + 1] ?? 0) + 1, (next[j] ?? 0) + 1));
-    }
-    row = next;
-  }
-  return row[b.length] ?? 0;
+    : `Unknown key; did you mean ${near}?`;
 }
 
 function asText(value: unknown): string {
@@ -299,6 +283,45 @@ export function databaseSchema(context: Context) {
       ),
     ),
     {},
+  );
+}
+
+const MAX_KEYS = 10;
+
+/** One key or a list of them: the first one seals, all of them open. Never in the file itself. */
+export function encryptionKeySchema(around: Surroundings) {
+  const one = leaf((value): Secret => {
+    const read = asText(value);
+    if (!isReference(read)) {
+      throw invalid("Must be env:NAME or file:PATH; a key must not stand in the file");
+    }
+    const resolved = resolveSecret(read, around);
+    parseSealKey(resolved);
+    return new Secret(resolved);
+  });
+  const several = v.pipe(
+    list(one, MAX_KEYS),
+    v.minLength(1, "Must have at least one key: the one that seals"),
+    v.rawCheck(({ dataset, addIssue }) => {
+      if (!dataset.typed) return;
+      const ids = dataset.value.map((key) => parseSealKey(key.reveal()).id);
+      for (const [index, id] of ids.entries()) {
+        if (ids.indexOf(id) < index) {
+          addIssue({
+            message: "The same key as before it",
+            path: [pathItem(dataset.value, index)],
+          });
+        }
+      }
+    }),
+  );
+  return v.pipe(
+    v.optional(
+      v.lazy((input) =>
+        Array.isArray(input) ? several : v.pipe(one, v.transform((only) => [only]))
+      ),
+    ),
+    v.transform((keys) => keys ?? []),
   );
 }
 
@@ -536,7 +559,8 @@ function readEndpointId(value: unknown): string {
   return read;
 }
 
-function readPattern(pattern: string, types: readonly string[]): string {
+/** A pattern of event types, as written. Throws an `AppError` where it selects none of `types`. */
+export function readPattern(pattern: string, types: readonly string[]): string {
   const valid = pattern === "*" || EVENT_NAME.test(pattern) ||
     (pattern.endsWith(".*") && EVENT_NAME.test(pattern.slice(0, -1) + "x"));
   if (!valid) {
@@ -557,7 +581,7 @@ function readBusiness(value: unknown): string {
 type AddIssue = (info: { message: string; path: [v.IssuePathItem] }) => void;
 
 /** An event type that another entry selects already would be owed once all the same. */
-function overlaps(patterns: unknown, addIssue: AddIssue): void {
+export function overlaps(patterns: unknown, addIssue: AddIssue): void {
   const read = entriesOf(patterns).slice(0, MAX_PATTERNS);
   for (const [index, pattern] of read.entries()) {
     const other = read.find((wider, at) =>
@@ -574,7 +598,8 @@ function overlaps(patterns: unknown, addIssue: AddIssue): void {
   }
 }
 
-function repeated(values: unknown, addIssue: AddIssue): void {
+/** Adds an issue for each text that is there twice. */
+export function repeated(values: unknown, addIssue: AddIssue): void {
   const seen = new Set<string>();
   for (const [index, value] of entriesOf(values).entries()) {
     if (value !== null && seen.has(value)) {

@@ -19,6 +19,7 @@ export function redactConfig(config: Config): Record<string, unknown> {
     database: config.database.kind === "embedded"
       ? { directory: config.database.directory }
       : { url: redact(config.database.url) },
+    encryption_key: config.encryption_keys.map(redact),
     ip_ranges: {
       development: texts(config.ip_ranges.development),
       production: texts(config.ip_ranges.production),

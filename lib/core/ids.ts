@@ -75,6 +75,22 @@ export function parseDeliveryId(id: string): string | undefined {
   return digits === undefined ? undefined : uuid(digits);
 }
 
+/** `rpl_…` of a replay's UUID, made as an event's is. */
+export function replayId(uuid: string): string {
+  return "rpl_" + encode(uuid.slice(0, 28), EVENT_CHARS);
+}
+
+/** The UUID of a `rpl_…`, or undefined where it is not one. */
+export function parseReplayId(id: string): string | undefined {
+  const digits = decode(id, "rpl_", EVENT_CHARS, 24);
+  return digits === undefined ? undefined : uuid(digits + "00000000");
+}
+
+/** `ep_…` of an endpoint that the admin API makes. `random` has 20 bytes, of which 100 bits count. */
+export function endpointId(random: Uint8Array): string {
+  return "ep_" + Array.from(random.subarray(0, 20), (byte) => ALPHABET.charAt(byte & 31)).join("");
+}
+
 /** Smallest event UUID of a moment: the bound for paging and purging by time. */
 export function firstUuidAt(now_ms: number): string {
   return uuid(hex(Math.max(0, Math.floor(now_ms)), 12) + "0".repeat(20));

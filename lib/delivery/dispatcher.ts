@@ -48,7 +48,7 @@ export interface Dispatcher {
   readonly in_flight: number;
   /**
    * Claims nothing more, waits at most `grace_ms` for what is under way, cuts off the rest and
-   * records all of it.
+   * records all of it, within `grace_ms` too where the database is away.
    */
   stop(grace_ms: number): Promise<void>;
 }
@@ -472,7 +472,7 @@ export function makeDispatcher(
       }
       abort.abort();
       while (active.size > 0) await new Promise((resolve) => setTimeout(resolve, 5));
-      await recorder.flush();
+      await recorder.flush(end - performance.now());
       // A statement that is queued when the database is closed would open a connection anew.
       await Promise.all(errands);
     },

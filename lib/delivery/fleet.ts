@@ -1,9 +1,16 @@
+import { Buffer } from "node:buffer";
 import type { Config, EndpointConfig } from "../config/config.ts";
+import { messageOf } from "../core/errors.ts";
 import { makeMatcher, type Matcher } from "../core/matching.ts";
+import type { Timed } from "../core/rotation.ts";
+import { type SealedContent, type SealKey, unseal } from "../core/seal.ts";
 import { makeSigner, type Signer } from "../core/signature.ts";
 import type { FileEndpoint, StoredEndpoint, StoredFleet } from "../store/endpoints.ts";
 import type { Target } from "./http_client.ts";
 import { USER_AGENT } from "../core/version.ts";
+
+/** A signer, and when it signs. */
+export type TimedSigner = Signer & Timed;
 
 /** An endpoint as the engine uses it. */
 export interface Endpoint {
@@ -13,16 +20,18 @@ export interface Endpoint {
   readonly events: readonly string[];
   readonly businesses: readonly string[] | null;
   readonly paused: boolean;
-  /** Whether this process knows how to send to it: its own file names the endpoint's secret. */
+  /** Whether this process knows how to send to it, that is, has the endpoint's secrets. */
   readonly sendable: boolean;
+  /** Why not, in words; null where it does. */
+  readonly unsendable_reason: string | null;
   readonly target: Target;
   readonly timeout_ms: number;
   readonly retry_ms: readonly number[];
   /** Attempts under way at once, or null for the dispatcher's own bound. */
   readonly concurrency: number | null;
   readonly rate_limit_per_s: number | null;
-  /** The first one signs `X-BookMe-Signature`, all of them `webhook-signature`. */
-  readonly signers: readonly Signer[];
+  /** All that may sign: `signingAt` says which of them do at a time, and how. */
+  readonly signers: readonly TimedSigner[];
   /** Header lines that are the same in each request. */
   readonly headers: string;
 }
@@ -56,11 +65,31 @@ export function toStored(endpoint: EndpointConfig): FileEndpoint {
   };
 }
 
-/** Puts what is stored together with what only the configuration knows: secrets, header values. */
-export function makeFleet(stored: StoredFleet, config: Config): Fleet {
-  const known = new Map(config.endpoints.map((endpoint) => [endpoint.id, endpoint]));
+/** What of an endpoint only this process knows, or why it does not. */
+type Local =
+  | {
+    readonly secrets: readonly (Timed & { readonly secret: string })[];
+    readonly headers: Readonly<Record<string, string>>;
+    readonly tls: EndpointConfig["tls"];
+  }
+  | { readonly unsendable_reason: string };
+
+/**
+ * Puts what is stored together with what is not: secrets and header values come from the
+ * configuration, or are unsealed with `keys`.
+ */
+export function makeFleet(
+  stored: StoredFleet,
+  config: Config,
+  keys: readonly SealKey[] = [],
+): Fleet {
+  const file = new Map(config.endpoints.map((endpoint) => [endpoint.id, endpoint]));
   const endpoints = stored.endpoints.map((endpoint) =>
-    makeEndpoint(endpoint, known.get(endpoint.id))
+    makeEndpoint(
+      endpoint,
+      endpoint.source === "file" ? localOfFile(file.get(endpoint.id)) : localOfApi(endpoint, keys),
+      config.delivery,
+    )
   );
   return {
     revision: stored.revision,
@@ -73,8 +102,47 @@ export function makeFleet(stored: StoredFleet, config: Config): Fleet {
   };
 }
 
-function makeEndpoint(stored: StoredEndpoint, local: EndpointConfig | undefined): Endpoint {
+function localOfFile(endpoint: EndpointConfig | undefined): Local {
+  if (endpoint === undefined) {
+    return {
+      unsendable_reason: "The configuration file of this daemon does not name the endpoint",
+    };
+  }
+  const { secret, headers, tls } = endpoint;
+  const secrets = secret === null
+    ? []
+    : [{ secret: secret.reveal(), activates_at: 0, expires_at: null }];
+  return { secrets, headers, tls };
+}
+
+function localOfApi(endpoint: StoredEndpoint, keys: readonly SealKey[]): Local {
+  try {
+    const { secrets, headers } = openSealed(endpoint, keys);
+    // Never unsigned by accident.
+    return secrets.length === 0 && !endpoint.settings.unsigned
+      ? { unsendable_reason: "The endpoint has no secret; rotate makes one" }
+      : { secrets, headers, tls: null };
+  } catch (error) {
+    return { unsendable_reason: messageOf(error) };
+  }
+}
+
+/** What is sealed of an endpoint made through the API. Throws an `AppError` where no key opens it. */
+export function openSealed(
+  endpoint: Pick<StoredEndpoint, "id" | "sealed">,
+  keys: readonly SealKey[],
+): SealedContent {
+  if (endpoint.sealed === null) return { secrets: [], headers: {} };
+  return unseal(Buffer.from(endpoint.sealed, "hex"), endpoint.id, keys);
+}
+
+function makeEndpoint(
+  stored: StoredEndpoint,
+  local: Local,
+  delivery: Config["delivery"],
+): Endpoint {
   const { settings } = stored;
+  const known = "unsendable_reason" in local ? undefined : local;
   return {
     no: stored.no,
     id: stored.id,
@@ -82,22 +150,27 @@ function makeEndpoint(stored: StoredEndpoint, local: EndpointConfig | undefined)
     events: stored.events,
     businesses: stored.businesses,
     paused: stored.paused_at !== null,
-    sendable: local !== undefined,
-    target: makeTarget(stored, local),
-    timeout_ms: settings.timeout_ms,
-    retry_ms: settings.retry_ms,
+    sendable: known !== undefined,
+    unsendable_reason: "unsendable_reason" in local ? local.unsendable_reason : null,
+    target: makeTarget(stored, known?.tls ?? null),
+    timeout_ms: settings.timeout_ms ?? delivery.timeout_ms,
+    retry_ms: settings.retry_ms ?? delivery.retry_ms,
     concurrency: settings.concurrency,
     rate_limit_per_s: settings.rate_limit_per_s,
-    signers: local?.secret == null ? [] : [makeSigner(local.secret.reveal())],
+    signers: (known?.secrets ?? []).map(({ secret, activates_at, expires_at }) => ({
+      ...makeSigner(secret),
+      activates_at,
+      expires_at,
+    })),
     headers: `Content-Type: application/json\r\nUser-Agent: ${USER_AGENT}\r\n` +
-      Object.entries(local?.headers ?? {}).map(([name, value]) => `${name}: ${value}\r\n`).join(""),
+      Object.entries(known?.headers ?? {})
+        .map(([name, value]) => `${name}: ${value}\r\n`).join(""),
   };
 }
 
-function makeTarget(stored: StoredEndpoint, local: EndpointConfig | undefined): Target {
+function makeTarget(stored: StoredEndpoint, tls: EndpointConfig["tls"]): Target {
   const url = new URL(stored.url);
-  const tls = local?.tls;
-  if (tls == null) return { url };
+  if (tls === null) return { url };
   return {
     url,
     tls: {

@@ -17,8 +17,8 @@ export interface Recorder {
   add(result: Unrecorded): void;
   /** Results not yet written. The dispatcher claims nothing more while they are too many. */
   readonly backlog: number;
-  /** Resolves when nothing is left to write. */
-  flush(): Promise<void>;
+  /** Resolves when nothing is left to write. What fails after `patience_ms` is not tried again. */
+  flush(patience_ms: number): Promise<void>;
 }
 
 const MAX_BATCH = 500;
@@ -33,6 +33,7 @@ export function makeRecorder(
   const queue: Unrecorded[] = [];
   let writing: Unrecorded[] = [];
   let running: Promise<void> | undefined;
+  let patience_ends_at = Infinity;
 
   async function run(): Promise<void> {
     let backoff_ms = 50;
@@ -60,8 +61,8 @@ export function makeRecorder(
 
   // What has outlived its lease is another's: the sweep counts it as interrupted.
   function stillLeased(result: Unrecorded): boolean {
-    if (performance.now() < result.lease_ends_at) return true;
-    ctx.log.error("An attempt could not be recorded within its lease and will be made again", {
+    if (performance.now() < Math.min(result.lease_ends_at, patience_ends_at)) return true;
+    ctx.log.error("An attempt could not be recorded in time and will be made again", {
       delivery: deliveryId(result.lease.uuid),
     });
     return false;
@@ -102,7 +103,8 @@ export function makeRecorder(
     get backlog() {
       return queue.length + writing.length;
     },
-    async flush() {
+    async flush(patience_ms) {
+      patience_ends_at = performance.now() + patience_ms;
       while (running !== undefined) await running;
     },
   };

@@ -2,6 +2,7 @@ import { Buffer } from "node:buffer";
 import { deliveryId, eventId } from "../core/ids.ts";
 import { type Outcome, outcomeOfStatus, parseRetryAfter } from "../core/outcome.ts";
 import { requestHeaders } from "../core/request_headers.ts";
+import { signingAt } from "../core/rotation.ts";
 import type { Claimed, SentRecord } from "../store/deliveries.ts";
 import type { Endpoint } from "./fleet.ts";
 import type { Exchange, HttpClient } from "./http_client.ts";
@@ -18,8 +19,9 @@ export function sign(claimed: Claimed, endpoint: Endpoint, now_ms: number): Sign
   const body = Buffer.from(claimed.payload, "utf8");
   const event_id = eventId(claimed.event_uuid);
   const timestamp_s = Math.floor(now_ms / 1000);
-  const signature = endpoint.signers[0]?.bookme(body) ?? "";
-  const webhook_signature = endpoint.signers
+  const signers = signingAt(endpoint.signers, now_ms);
+  const signature = signers[0]?.bookme(body) ?? "";
+  const webhook_signature = signers
     .map((signer) => signer.standard(event_id, timestamp_s, body)).join(" ");
   const headers = requestHeaders({
     type: claimed.type,

@@ -1,10 +1,13 @@
 import { Cron } from "croner";
 import { messageOf } from "../core/errors.ts";
+import type { SealKey } from "../core/seal.ts";
 import { cancelRetired, failExhausted, findExpired } from "../store/deliveries.ts";
 import { purgeAttempts, purgeEvents } from "../store/events.ts";
+import { purgeStats, rollUp } from "../store/stats.ts";
 import { tidy } from "../store/database.ts";
 import type { Context } from "./context.ts";
 import type { Dispatcher } from "./dispatcher.ts";
+import { dropExpiredSecrets } from "./rekey.ts";
 
 /** The schedules of what keeps the tables in order. Each daemon runs them; none minds another. */
 export interface Sweeper {
@@ -18,8 +21,15 @@ const BATCH = 1_000;
 /** Batches of one run, so that a run ends; the next one goes on. */
 const MAX_BATCHES = 50;
 
-/** Starts the sweep: expired leases, exhausted and orphaned deliveries, retention. */
-export function startSweeper(ctx: Context, dispatcher: Pick<Dispatcher, "interrupted">): Sweeper {
+/**
+ * Starts the sweep: expired leases, exhausted and orphaned deliveries, statistics, secrets whose overlap
+ * has ended (which `seal_keys` open), retention.
+ */
+export function startSweeper(
+  ctx: Context,
+  dispatcher: Pick<Dispatcher, "interrupted">,
+  seal_keys: readonly SealKey[] = [],
+): Sweeper {
   const running = new Set<Promise<void>>();
   let stopping = false;
 
@@ -41,14 +51,24 @@ export function startSweeper(ctx: Context, dispatcher: Pick<Dispatcher, "interru
 
   const { admin } = ctx.db;
   const exhausted = () =>
-    batches("Exhausted deliveries failed", () => failExhausted(admin, DEPTH, BATCH));
+    batches(
+      "Exhausted deliveries failed",
+      () => failExhausted(admin, DEPTH, BATCH, ctx.config().delivery.retry_ms.length),
+    );
   const orphans = () =>
     batches("Deliveries of retired endpoints cancelled", () => cancelRetired(admin, BATCH));
   const old = async () => {
     const { attempts_ms, events_ms } = ctx.config().retention;
     await batches("Old attempts purged", () => purgeAttempts(admin, attempts_ms, BATCH));
     await batches("Old events purged", () => purgeEvents(admin, events_ms, BATCH));
+    await batches("Old statistics purged", () => purgeStats(admin, BATCH));
   };
+  const counts = async () => void await rollUp(admin);
+  const secrets = () =>
+    batches(
+      "Secrets dropped whose overlap ended",
+      () => dropExpiredSecrets(ctx.db, seal_keys, ctx.clock.now(), BATCH),
+    );
   const vacuum = () => tidy(ctx.db);
 
   function run(name: string, what: () => Promise<void>): Promise<void> {
@@ -65,13 +85,15 @@ export function startSweeper(ctx: Context, dispatcher: Pick<Dispatcher, "interru
     schedule("*/2 * * * * *", "leases", leases),
     schedule("*/5 * * * * *", "exhausted deliveries", exhausted),
     schedule("*/5 * * * * *", "retired endpoints", orphans),
+    schedule("*/10 * * * * *", "statistics", counts),
+    schedule("15 * * * * *", "secrets", secrets),
     schedule("0 */5 * * * *", "old rows", old),
     schedule("30 * * * * *", "dead rows", vacuum),
   ];
 
   return {
     async sweep() {
-      for (const what of [leases, exhausted, orphans, old, vacuum]) await what();
+      for (const what of [leases, exhausted, orphans, counts, secrets, old, vacuum]) await what();
     },
     async stop() {
       stopping = true;

@@ -87,12 +87,16 @@ async function openSession(embedded: Embedded): Promise<Database> {
     max_lifetime: null,
     socket: () => embedded.connect(),
   } as Options<Record<string, never>>);
+  const migrated = await migrate(sql);
+  // Nobody else can be sending: what is leased was so by a process that is gone.
+  await sql`
+    update pending_deliveries set leased_until = now() where leased_until > now()`;
   return {
     kind: "embedded",
     ingest: sql,
     engine: sql,
     admin: sql,
-    migrated: await migrate(sql),
+    migrated,
     // One process: nobody else could say anything.
     listen: () => Promise.resolve(),
     ping: async () => void await sql`select 1`,
@@ -256,7 +260,18 @@ export async function within<T>(work: PromiseLike<T>, timeout_ms: number): Promi
  */
 export async function tidy(db: Database): Promise<void> {
   if (db.kind === "server") return;
-  for (const table of ["pending_deliveries", "ended_deliveries", "attempts", "events", "fleet"]) {
+  for (
+    const table of [
+      "pending_deliveries",
+      "ended_deliveries",
+      "attempts",
+      "attempt_stats",
+      "attempt_stats_mark",
+      "events",
+      "endpoints",
+      "fleet",
+    ]
+  ) {
     await db.admin.unsafe(`vacuum (analyze) ${table}`).simple();
   }
 }

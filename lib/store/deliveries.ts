@@ -1,8 +1,8 @@
 import type { Sql } from "postgres";
 import type { Outcome } from "../core/outcome.ts";
 import type { Decision } from "../core/retry.ts";
-import type { Database } from "./database.ts";
 import { foreignTexts, literal, texts } from "./arrays.ts";
+import { type Change, logged, RENEW_CHOSEN } from "./changes.ts";
 
 /** How much of which endpoint to claim. */
 export interface Room {
@@ -326,9 +326,15 @@ export async function findExpired(sql: Sql, depth: number, limit: number): Promi
 
 /**
  * Fails deliveries that are due although they have had all their attempts (the policy became
- * shorter meanwhile). Answers how many.
+ * shorter meanwhile). `default_attempts` is the length of the policy that holds where an endpoint has
+ * none of its own. Answers how many.
  */
-export async function failExhausted(sql: Sql, depth: number, limit: number): Promise<number> {
+export async function failExhausted(
+  sql: Sql,
+  depth: number,
+  limit: number,
+  default_attempts: number,
+): Promise<number> {
   const rows = await sql`
     ${sql.unsafe(ENDPOINTS_WITH_PENDING)}
     , exhausted as materialized (
@@ -339,7 +345,8 @@ export async function failExhausted(sql: Sql, depth: number, limit: number): Pro
         where q.endpoint_no = e.no and q.due_at <= now()
         order by q.due_at limit ${depth}
       ) p
-      where p.leased_until is null and p.counted >= jsonb_array_length(n.settings -> 'retry_ms')
+      where p.leased_until is null and p.counted >= coalesce(
+          jsonb_array_length(nullif(n.settings -> 'retry_ms', 'null')), ${default_attempts})
       limit ${limit}
     ), removed as (
       delete from pending_deliveries
@@ -377,21 +384,24 @@ export async function cancelRetired(sql: Sql, limit: number): Promise<number> {
   return row?.found ?? 0;
 }
 
-/** Cancels pending deliveries, and answers the UUIDs of those that were pending. */
+/** Cancels a pending delivery. False where it is not pending or is being cancelled already. */
 export async function cancel(
   sql: Sql,
-  uuids: readonly string[],
+  uuid: string,
   reason: string,
-): Promise<string[]> {
-  const rows = await sql<{ uuid: string }[]>`
+  change: Change,
+): Promise<boolean> {
+  const rows = await sql`
     with chosen as materialized (
       select p.id, p.leased_until is not null as leased, ${reason}::text as reason
       from pending_deliveries p
-      where p.id = any(${literal(uuids)}::uuid[])
+      where p.id = ${uuid}::uuid and p.cancel_reason is null
       for update
-    ), ${sql.unsafe(CANCEL_CHOSEN)}
-    select id as uuid from chosen`;
-  return rows.map((row) => row.uuid);
+    ), changed as (
+      select id from chosen
+    ), ${logged(sql, change)}, ${sql.unsafe(CANCEL_CHOSEN)}
+    select 1 from chosen`;
+  return rows.length > 0;
 }
 
 const CANCEL_CHOSEN = `
@@ -410,34 +420,32 @@ const CANCEL_CHOSEN = `
   )`;
 
 /**
- * Begins a new round of attempts, at once, for deliveries that have ended, and makes pending ones that
- * wait due now. Answers the UUIDs of those it did it for: not those being sent, not of retired
- * endpoints.
+ * Begins a new round of attempts, at once, for a delivery that has ended, and makes a pending one that
+ * waits due now. Answers the number of its endpoint, or undefined where nothing was done: it is being
+ * sent, is due already, or its endpoint is retired.
  */
-export async function retryNow(db: Database, uuids: readonly string[]): Promise<string[]> {
-  const rows = await db.admin<{ uuid: string }[]>`
+export async function retryNow(
+  sql: Sql,
+  uuid: string,
+  change: Change,
+): Promise<number | undefined> {
+  const [row] = await sql<{ endpoint_no: number }[]>`
     with hastened as (
       update pending_deliveries set due_at = now()
-      where id = any(${literal(uuids)}::uuid[]) and leased_until is null and due_at > now()
-        and cancel_reason is null
-      returning id, endpoint_no
-    ), back as (
-      delete from ended_deliveries d using endpoints n
-      where d.id = any(${literal(uuids)}::uuid[]) and n.no = d.endpoint_no and n.retired_at is null
-      returning d.*
-    ), owed as (
-      insert into pending_deliveries (id, event_id, endpoint_no, created_at, due_at, token, attempts,
-        last_outcome, last_status, last_attempt_at)
-      select id, event_id, endpoint_no, created_at, now(), token, attempts, last_outcome, last_status,
-        last_attempt_at
-      from back
-      returning id, endpoint_no
-    ), due as (
-      select * from hastened union all select * from owed
+      where id = ${uuid}::uuid and leased_until is null and due_at > now() and cancel_reason is null
+      returning endpoint_no
+    ), chosen as materialized (
+      -- The event's row is held, so that it is not purged under a delivery that comes back.
+      select d.id from ended_deliveries d
+      join endpoints n on n.no = d.endpoint_no and n.retired_at is null
+      join events e on e.id = d.event_id
+      where d.id = ${uuid}::uuid
+      for key share of e
+    ), ${sql.unsafe(RENEW_CHOSEN)}, changed as (
+      select endpoint_no from hastened union all select endpoint_no from owed
     ), told as materialized (
-      select pg_notify('bookme_webhooks', string_agg(distinct endpoint_no::text, ','))
-      from due having count(*) > 0
-    )
-    select due.id as uuid from due left join told on true`;
-  return rows.map((row) => row.uuid);
+      select pg_notify('bookme_webhooks', endpoint_no::text) from changed
+    ), ${logged(sql, change)}
+    select changed.endpoint_no from changed left join told on true`;
+  return row?.endpoint_no;
 }

@@ -2,13 +2,18 @@ import { Buffer } from "node:buffer";
 import { fsyncSync } from "node:fs";
 import { Duplex } from "node:stream";
 import type { PGlite } from "@electric-sql/pglite";
-import { AppError } from "../core/errors.ts";
+import { AppError, messageOf } from "../core/errors.ts";
 
 /** PostgreSQL inside this process, on one directory that no other process may open. */
 export interface Embedded {
   /** A socket that speaks the PostgreSQL protocol; there is one session, so one at a time. */
   connect(): Duplex;
   close(): Promise<void>;
+}
+
+/** Whether there is an embedded database in the directory. */
+export function hasEmbedded(directory: string): boolean {
+  return exists(`${directory}/${CLUSTER}`);
 }
 
 /** PostgreSQL settings by name. */
@@ -38,8 +43,7 @@ export async function openEmbedded(directory: string, settings: Settings): Promi
 // PGlite corrupts a directory that two processes open, silently: the lock is ours to hold. The file
 // stays behind, because removing it would let a third process lock a new one of the same name.
 async function lockDirectory(directory: string): Promise<Deno.FsFile> {
-  Deno.mkdirSync(directory, { recursive: true, mode: 0o700 });
-  Deno.chmodSync(directory, 0o700);
+  makeDirectory(directory);
   const path = `${directory}/lock`;
   const file = Deno.openSync(path, { read: true, write: true, create: true, mode: 0o600 });
   if (!await tryLock(file)) {
@@ -54,6 +58,19 @@ async function lockDirectory(directory: string): Promise<Deno.FsFile> {
   file.truncateSync(0);
   file.writeSync(new TextEncoder().encode(`${Deno.pid}\n`));
   return file;
+}
+
+function makeDirectory(directory: string): void {
+  try {
+    Deno.mkdirSync(directory, { recursive: true, mode: 0o700 });
+    Deno.chmodSync(directory, 0o700);
+  } catch (error) {
+    throw new AppError(
+      "conflict",
+      `The database directory ${directory} cannot be used: ${messageOf(error)}; set ` +
+        "database.directory to a directory that this user may write to",
+    );
+  }
 }
 
 async function tryLock(file: Deno.FsFile): Promise<boolean> {

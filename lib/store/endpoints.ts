@@ -1,9 +1,13 @@
+import { Buffer } from "node:buffer";
 import type { Sql } from "postgres";
+import { literal, texts } from "./arrays.ts";
+import { type Actor, ANNOUNCED, type Change, logged } from "./changes.ts";
 
 /** What of an endpoint is stored beside its address and selection. */
 export interface Settings {
-  readonly timeout_ms: number;
-  readonly retry_ms: readonly number[];
+  /** Null, here and in `retry_ms`: what the configuration's `delivery` says. */
+  readonly timeout_ms: number | null;
+  readonly retry_ms: readonly number[] | null;
   readonly concurrency: number | null;
   readonly rate_limit_per_s: number | null;
   readonly unsigned: boolean;
@@ -21,13 +25,15 @@ export interface FileEndpoint {
   readonly settings: Settings;
 }
 
-/** An endpoint as the database has it. */
+/** An endpoint as the engine reads it. */
 export interface StoredEndpoint extends FileEndpoint {
   readonly no: number;
   readonly source: "file" | "api";
   readonly version: number;
   readonly paused_at: string | null;
   readonly pause_reason: string | null;
+  /** In hexadecimal digits: what `seal` made. Null for those of the file. */
+  readonly sealed: string | null;
 }
 
 /** All endpoints that are not retired, as of one revision. */
@@ -43,7 +49,8 @@ export async function loadFleet(sql: Sql): Promise<StoredFleet> {
       select json_agg(json_build_object(
         'no', no, 'id', id, 'source', source, 'url', url, 'events', events,
         'businesses', businesses, 'settings', settings, 'version', version,
-        'paused_at', paused_at, 'pause_reason', pause_reason) order by id)
+        'paused_at', paused_at, 'pause_reason', pause_reason,
+        'sealed', encode(sealed, 'hex')) order by id)
       from endpoints where retired_at is null), '[]') as endpoints
     from fleet`;
   if (row === undefined) throw new Error("The table fleet is empty");
@@ -56,6 +63,8 @@ export interface SyncResult {
   readonly retired: readonly string[];
 }
 
+const SHOWN = `'url', url, 'events', events, 'businesses', businesses, 'settings', settings`;
+
 /**
  * Makes the stored endpoints of the file equal to those given, in one statement: adds, changes
  * (a new version each), brings back, and retires what is not there any more. Leaves pauses alone.
@@ -63,6 +72,7 @@ export interface SyncResult {
 export async function syncFile(
   sql: Sql,
   endpoints: readonly FileEndpoint[],
+  actor: Actor = { name: "the configuration file", address: null },
 ): Promise<SyncResult> {
   const rows = await sql<{ id: string; what: "changed" | "retired" }[]>`
     with given as materialized (
@@ -72,7 +82,7 @@ export async function syncFile(
           then array(select jsonb_array_elements_text(g.businesses)) end as businesses
       from jsonb_to_recordset(${JSON.stringify(endpoints)}::text::jsonb)
         as g (id text, url text, events jsonb, businesses jsonb, settings jsonb)
-    ), changed as (
+    ), put as (
       insert into endpoints as e (id, source, url, events, businesses, settings)
       select id, 'file', url, events, businesses, settings from given
       on conflict (id) do update set url = excluded.url, events = excluded.events,
@@ -81,22 +91,268 @@ export async function syncFile(
       where e.source = 'file' and (e.retired_at is not null or
         (e.url, e.events, e.businesses, e.settings) is distinct from
         (excluded.url, excluded.events, excluded.businesses, excluded.settings))
-      returning no, id, version, url, settings
+      returning no, id, version, url, events, businesses, settings
     ), retired as (
       update endpoints set retired_at = now(), updated_at = now()
       where source = 'file' and retired_at is null and id not in (select id from given)
       returning id
     ), versions as (
       insert into endpoint_versions (endpoint_no, version, url, headers)
-      select no, version, url, settings -> 'headers' from changed
-    ), what as (
-      select id, 'changed' as what from changed union all select id, 'retired' from retired
-    ), revised as (
-      update fleet set revision = revision + 1 where exists (select from what)
-    ), told as materialized (
-      select pg_notify('bookme_webhooks', 'fleet') where exists (select from what)
-    )
-    select what.* from what left join told on true`;
+      select no, version, url, settings -> 'headers' from put
+    ), changed as (
+      select id, 'changed' as what, jsonb_build_object(${sql.unsafe(SHOWN)}) as after from put
+      union all select id, 'retired', null from retired
+    ), before as (
+      -- As they were when the statement began.
+      select id, jsonb_build_object(${sql.unsafe(SHOWN)}) as shown from endpoints
+      where retired_at is null and id in (select id from changed)
+    ), logged as (
+      insert into audit (actor, address, action, object, before, after)
+      select ${actor.name}, ${actor.address},
+        case when c.what = 'retired' then 'endpoint.retired'
+             when b.id is null then 'endpoint.created' else 'endpoint.updated' end,
+        c.id, b.shown, c.after
+      from changed c left join before b on b.id = c.id order by c.id
+    ), ${sql.unsafe(ANNOUNCED)}
+    select changed.id, changed.what from changed left join told on true`;
   const ids = (what: string) => rows.filter((row) => row.what === what).map((row) => row.id);
   return { changed: ids("changed"), retired: ids("retired") };
+}
+
+/** An endpoint with all that is shown of it. */
+export interface EndpointRow extends Omit<StoredEndpoint, "paused_at"> {
+  readonly paused_at: Date | null;
+  readonly retired_at: Date | null;
+  readonly created_at: Date;
+  readonly updated_at: Date;
+}
+
+const ROW = `no, id, source, url, array_to_json(events) as events,
+  array_to_json(businesses) as businesses, settings, encode(sealed, 'hex') as sealed, version,
+  paused_at, pause_reason, retired_at, created_at, updated_at`;
+
+/** One endpoint, a retired one too, or undefined. */
+export async function getEndpoint(sql: Sql, id: string): Promise<EndpointRow | undefined> {
+  const [row] = await sql<EndpointRow[]>`
+    select ${sql.unsafe(ROW)} from endpoints where id = ${id}`;
+  return row;
+}
+
+/** What a list of endpoints may be narrowed to. */
+export interface EndpointFilter {
+  readonly retired: boolean;
+  readonly source?: "file" | "api" | undefined;
+  /** Where the last page ended: an endpoint's id. */
+  readonly before?: string | undefined;
+  readonly limit: number;
+}
+
+/** Endpoints, the last made first. */
+export async function listEndpoints(sql: Sql, filter: EndpointFilter): Promise<EndpointRow[]> {
+  const { retired, source, before, limit } = filter;
+  return await sql<EndpointRow[]>`
+    select ${sql.unsafe(ROW)} from endpoints
+    where (retired_at is not null) = ${retired}
+      ${source === undefined ? sql`` : sql`and source = ${source}`}
+      ${
+    before === undefined ? sql`` : sql`and no < (select no from endpoints where id = ${before})`
+  }
+    order by no desc limit ${limit}`;
+}
+
+/** The endpoints that matter to an event of that time: retired ones only where they retired later. */
+export async function endpointsSince(sql: Sql, at: Date): Promise<EndpointRow[]> {
+  return await sql<EndpointRow[]>`
+    select ${sql.unsafe(ROW)} from endpoints
+    where retired_at is null or retired_at > ${at.toISOString()}::text::timestamptz
+    order by no`;
+}
+
+/** What of an endpoint made through the API can be written. */
+export interface EndpointFields {
+  readonly url: string;
+  readonly events: readonly string[];
+  readonly businesses: readonly string[] | null;
+  readonly settings: Settings;
+  /** What `seal` made of its secrets and header values. */
+  readonly sealed: Uint8Array;
+  /** When the first replaced secret expires, in milliseconds since 1970; undefined: as it was. */
+  readonly secret_expires_at: number | null | undefined;
+}
+
+/** Adds an endpoint made through the API. */
+export async function createEndpoint(
+  sql: Sql,
+  id: string,
+  fields: EndpointFields,
+  change: Change,
+): Promise<EndpointRow> {
+  const [row] = await sql<EndpointRow[]>`
+    with changed as (
+      insert into endpoints (id, source, url, events, businesses, settings, sealed)
+      values (${id}, 'api', ${fields.url}, ${arrayOf(sql, fields.events)},
+        ${arrayOf(sql, fields.businesses)}, ${JSON.stringify(fields.settings)}::text::jsonb,
+        decode(${hexOf(fields.sealed)}, 'hex'))
+      returning *
+    ), versions as (
+      insert into endpoint_versions (endpoint_no, version, url, headers)
+      select no, version, url, settings -> 'headers' from changed
+    ), ${logged(sql, change)}, ${sql.unsafe(ANNOUNCED)}
+    select ${sql.unsafe(ROW)} from changed left join told on true`;
+  if (row === undefined) throw new Error("The endpoint was not stored");
+  return row;
+}
+
+/**
+ * Writes an endpoint made through the API as its next version. Undefined where it has another version
+ * than `version` by now, or is retired: read it again then.
+ */
+export async function updateEndpoint(
+  sql: Sql,
+  no: number,
+  version: number,
+  fields: EndpointFields,
+  change: Change,
+): Promise<EndpointRow | undefined> {
+  const { secret_expires_at } = fields;
+  const [row] = await sql<EndpointRow[]>`
+    with changed as (
+      update endpoints set url = ${fields.url}, events = ${arrayOf(sql, fields.events)},
+        businesses = ${arrayOf(sql, fields.businesses)},
+        settings = ${JSON.stringify(fields.settings)}::text::jsonb,
+        sealed = decode(${hexOf(fields.sealed)}, 'hex'), version = version + 1, updated_at = now(),
+        secret_expires_at = ${
+    secret_expires_at === undefined
+      ? sql`secret_expires_at`
+      : sql`${timeOf(secret_expires_at)}::text::timestamptz`
+  }
+      where no = ${no} and version = ${version} and source = 'api' and retired_at is null
+      returning *
+    ), versions as (
+      insert into endpoint_versions (endpoint_no, version, url, headers)
+      select no, version, url, settings -> 'headers' from changed
+    ), ${logged(sql, change)}, ${sql.unsafe(ANNOUNCED)}
+    select ${sql.unsafe(ROW)} from changed left join told on true`;
+  return row;
+}
+
+/** Pauses an endpoint, whoever made it. Undefined where it is paused already or retired. */
+export async function pauseEndpoint(
+  sql: Sql,
+  id: string,
+  reason: string,
+  change: Change,
+): Promise<EndpointRow | undefined> {
+  const [row] = await sql<EndpointRow[]>`
+    with changed as (
+      update endpoints set paused_at = now(), pause_reason = ${reason}, updated_at = now()
+      where id = ${id} and paused_at is null and retired_at is null
+      returning *
+    ), ${logged(sql, change)}, ${sql.unsafe(ANNOUNCED)}
+    select ${sql.unsafe(ROW)} from changed left join told on true`;
+  return row;
+}
+
+/** Ends an endpoint's pause. Undefined where it has none or is retired. */
+export async function resumeEndpoint(
+  sql: Sql,
+  id: string,
+  change: Change,
+): Promise<EndpointRow | undefined> {
+  const [row] = await sql<EndpointRow[]>`
+    with changed as (
+      update endpoints set paused_at = null, pause_reason = null, updated_at = now()
+      where id = ${id} and paused_at is not null and retired_at is null
+      returning *
+    ), ${logged(sql, change)}, ${sql.unsafe(ANNOUNCED)}
+    select ${sql.unsafe(ROW)} from changed left join told on true`;
+  return row;
+}
+
+/**
+ * Retires an endpoint made through the API and forgets its secrets. The sweep cancels what it is owed.
+ * Undefined where it is retired already.
+ */
+export async function retireEndpoint(
+  sql: Sql,
+  id: string,
+  change: Change,
+): Promise<EndpointRow | undefined> {
+  const [row] = await sql<EndpointRow[]>`
+    with changed as (
+      update endpoints set retired_at = now(), updated_at = now(), sealed = null,
+        secret_expires_at = null
+      where id = ${id} and source = 'api' and retired_at is null
+      returning *
+    ), ${logged(sql, change)}, ${sql.unsafe(ANNOUNCED)}
+    select ${sql.unsafe(ROW)} from changed left join told on true`;
+  return row;
+}
+
+/** A row's sealed bytes. */
+export interface SealedRow {
+  readonly no: number;
+  readonly id: string;
+  /** In hexadecimal digits. */
+  readonly sealed: string;
+}
+
+/** Sealed rows with greater numbers than `after`, in their order. */
+export async function listSealed(sql: Sql, after: number, limit: number): Promise<SealedRow[]> {
+  return await sql<SealedRow[]>`
+    select no, id, encode(sealed, 'hex') as sealed from endpoints
+    where sealed is not null and no > ${after} order by no limit ${limit}`;
+}
+
+/** Sealed rows in which a replaced secret has expired. */
+export async function listExpiredSecrets(sql: Sql, limit: number): Promise<SealedRow[]> {
+  return await sql<SealedRow[]>`
+    select no, id, encode(sealed, 'hex') as sealed from endpoints
+    where sealed is not null and secret_expires_at <= now() order by no limit ${limit}`;
+}
+
+/** A row's sealed bytes that are to take the place of others. */
+export interface Resealed extends SealedRow {
+  readonly next: Uint8Array;
+  /** When its first replaced secret expires, in milliseconds since 1970, or null. */
+  readonly secret_expires_at: number | null;
+}
+
+/**
+ * Puts sealed bytes in the place of those they were made from, each only where nobody has changed
+ * them meanwhile. One audit entry for all. Answers how many rows were written.
+ */
+export async function reseal(
+  sql: Sql,
+  rows: readonly Resealed[],
+  change: Change,
+): Promise<number> {
+  const [row] = await sql<{ written: number }[]>`
+    with changed as (
+      update endpoints e
+      set sealed = decode(r.next, 'hex'), secret_expires_at = r.expires_at::timestamptz
+      from unnest(
+        ${literal(rows.map((r) => r.no))}::int[],
+        string_to_array(${texts(rows.map((r) => r.sealed))}, chr(30)),
+        string_to_array(${texts(rows.map((r) => hexOf(r.next)))}, chr(30)),
+        string_to_array(${texts(rows.map((r) => timeOf(r.secret_expires_at)))}, chr(30), '')
+      ) as r (no, sealed, next, expires_at)
+      where e.no = r.no and e.sealed = decode(r.sealed, 'hex')
+      returning e.no
+    ), ${logged(sql, change)}
+    select count(*)::int as written from changed`;
+  return row?.written ?? 0;
+}
+
+// Patterns and ids: no control character in them, so none needs escaping.
+function arrayOf(sql: Sql, values: readonly string[] | null) {
+  return values === null ? sql`null` : sql`string_to_array(${texts(values)}, chr(30))`;
+}
+
+function hexOf(bytes: Uint8Array): string {
+  return Buffer.from(bytes).toString("hex");
+}
+
+function timeOf(at_ms: number | null): string | null {
+  return at_ms === null ? null : new Date(at_ms).toISOString();
 }

@@ -139,12 +139,12 @@ export async function purgeEvents(sql: Sql, age_ms: number, limit: number): Prom
   return row?.purged ?? 0;
 }
 
-/** Removes up to `limit` attempts that ended longer than `age_ms` ago, of deliveries that ended. */
+/** Removes up to `limit` attempts recorded longer than `age_ms` ago, of deliveries that ended. */
 export async function purgeAttempts(sql: Sql, age_ms: number, limit: number): Promise<number> {
   const rows = await sql`
     delete from attempts where ctid = any(array(
       select a.ctid from attempts a
-      where a.ended_at < now() - ${age_ms}::bigint * interval '1 ms'
+      where a.recorded_at < now() - ${age_ms}::bigint * interval '1 ms'
         and not exists (select from pending_deliveries p where p.id = a.delivery_id)
       limit ${limit}))
     returning 1`;

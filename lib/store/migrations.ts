@@ -7,6 +7,15 @@ const MIGRATIONS: readonly { readonly name: string; readonly sql: string }[] = [
   { name: "0001_init", sql: init },
 ];
 
+/** The schema that this program works on. */
+export const SCHEMA_VERSION = MIGRATIONS.length;
+
+/**
+ * Version of a row of `migrations` that says that the database is being transferred, or was: greater
+ * than any schema's, so that every program refuses to work on it. Its name says from or to where.
+ */
+export const TRANSFER_VERSION = 2_147_483_647;
+
 // Any number that nobody else is likely to lock: "bookme" in ASCII.
 const LOCK = 0x626f6f6b6d65;
 const ALREADY_APPLIED = "BW001";
@@ -15,9 +24,13 @@ const ALREADY_APPLIED = "BW001";
  * Brings the database to this program's schema and answers the names of what was applied. Any number
  * of processes may do it at once. Each migration is one batch with its own transaction and lock: a
  * crash leaves it applied or not, and postgres.js is never asked for a transaction (its own are not
- * safe when a connection drops). Throws an `AppError` where the schema is newer than the program.
+ * safe when a connection drops). Throws an `AppError` where the schema is newer than the program, or
+ * (unless it is the transfer that asks) where the database is being transferred or was.
  */
-export async function migrate(sql: Sql): Promise<string[]> {
+export async function migrate(
+  sql: Sql,
+  { transferring = false }: { readonly transferring?: boolean } = {},
+): Promise<string[]> {
   await checkServer(sql);
   // The lock: "if not exists" is not safe against a twin that creates it at the same moment.
   await batch(
@@ -25,9 +38,14 @@ export async function migrate(sql: Sql): Promise<string[]> {
     `create table if not exists migrations (
        version integer primary key, name text not null, applied_at timestamptz not null default now())`,
   );
-  const [row] = await sql<{ newest: number }[]>`
-    select coalesce(max(version), 0) as newest from migrations`;
-  const newest = row?.newest ?? 0;
+  const [row] = await sql<{ newest: number; transfer: string | null }[]>`
+    select coalesce(max(version) filter (where version < ${TRANSFER_VERSION}::int), 0) as newest,
+      max(name) filter (where version = ${TRANSFER_VERSION}::int) as transfer
+    from migrations`;
+  const { newest = 0, transfer = null } = row ?? {};
+  if (transfer !== null && !transferring) {
+    throw new AppError("conflict", transferMistake(transfer));
+  }
   if (newest > MIGRATIONS.length) {
     throw new AppError(
       "conflict",
@@ -42,6 +60,18 @@ export async function migrate(sql: Sql): Promise<string[]> {
     if (await apply(sql, version, migration)) applied.push(migration.name);
   }
   return applied;
+}
+
+function transferMistake(name: string): string {
+  const [, what, to] = /^(transfer|transferred) \S+(?: to (.+))?$/.exec(name) ?? [];
+  if (to === undefined) {
+    return "A transfer into this database is under way; run it again to its end before anything " +
+      "else uses the database";
+  }
+  return what === "transferred"
+    ? `This database was transferred to ${to}; set database.url to that server`
+    : `This database is being transferred to ${to}; run transfer again to its end, or ` +
+      "transfer --abandon to go on with this one";
 }
 
 async function checkServer(sql: Sql): Promise<void> {

@@ -15,11 +15,13 @@ export interface CliOptions {
   readonly stdin?: string | Uint8Array;
   /** In-process only: whether standard output is one. */
   readonly isTerminal?: boolean;
+  /** In-process only: what is answered to a question; nothing where nobody is there. */
+  readonly answer?: string;
 }
 
 /** Runs a command line in this process. Not for commands that wait for a signal. */
 export async function runHere(args: readonly string[], options: CliOptions = {}): Promise<Ended> {
-  const { env = {}, stdin = "", isTerminal = false } = options;
+  const { env = {}, stdin = "", isTerminal = false, answer } = options;
   const out: string[] = [];
   const err: string[] = [];
   const code = await run(args, {
@@ -29,6 +31,10 @@ export async function runHere(args: readonly string[], options: CliOptions = {})
     env: (name) => env[name],
     stdin: () =>
       Promise.resolve(typeof stdin === "string" ? new TextEncoder().encode(stdin) : stdin),
+    ask(question) {
+      err.push(question);
+      return answer ?? null;
+    },
   });
   return { code, out: out.join(""), err: err.join("") };
 }

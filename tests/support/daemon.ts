@@ -177,10 +177,12 @@ export async function spawnDaemon(sections: Sections): Promise<DaemonProcess> {
     }
     over = true;
   })();
-  let ended = false;
-  child.status.then(() => ended = true);
   const close = async () => {
-    if (!ended) child.kill("SIGKILL");
+    try {
+      child.kill("SIGKILL");
+    } catch {
+      // It has ended by itself.
+    }
     await reading;
     await child.status;
     remove();

@@ -43,17 +43,14 @@ export async function freshDatabase(
 }
 
 async function asAdmin(server: PostgresServer, work: (sql: Sql) => Promise<unknown>) {
-  const sql = connectTo(server.url("postgres"));
-  try {
-    await work(sql);
-  } finally {
-    await sql.end();
-  }
+  await using sql = connectTo(server.url("postgres"));
+  await work(sql);
 }
 
 /** A connection of a test's own, to look into a database or to meddle with it. */
-export function connectTo(url: string): Sql {
-  return postgres(url, { max: 1, fetch_types: false, onnotice: () => {} });
+export function connectTo(url: string): Sql & AsyncDisposable {
+  const sql = postgres(url, { max: 1, fetch_types: false, onnotice: () => {} });
+  return Object.assign(sql, { [Symbol.asyncDispose]: () => sql.end() });
 }
 
 const SETTINGS = {

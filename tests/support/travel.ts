@@ -17,7 +17,7 @@ export interface TravelDatabase extends FreshDatabase {
  */
 export async function travelDatabase(server: PostgresServer): Promise<TravelDatabase> {
   const fresh = await freshDatabase(server);
-  const setup = connectTo(fresh.url);
+  await using setup = connectTo(fresh.url);
   await setup.unsafe(`
     create schema travel;
     create table travel.shift (by interval not null);
@@ -28,7 +28,6 @@ export async function travelDatabase(server: PostgresServer): Promise<TravelData
       execute format('alter database %I set search_path = travel, pg_catalog, public',
         current_database());
     end $$`).simple();
-  await setup.end();
   const sql = connectTo(fresh.url);
   return {
     url: fresh.url,

@@ -14,6 +14,8 @@ import type { Leaf } from "../support/tls.ts";
 const RETRY = ["0s", "100ms", "200ms", "500ms", "500ms", "1s", "1s"];
 export const RETRY_MS = [0, 100, 200, 500, 500, 1_000, 1_000];
 export const TIMEOUT_MS = 2_000;
+/** An attempt is sent and recorded by then when all is well. */
+const LOST_AFTER_MS = TIMEOUT_MS + 8_000;
 const TOKEN = "admin-token-of-the-torture-0123";
 
 /** Who is owed what. `victim` is the one whose receiver a fault may spoil. */
@@ -60,6 +62,8 @@ export interface Arena {
   readonly proxies: ReadonlyMap<string, Proxy>;
   /** Set while the database is away: starts may fail then. */
   away: boolean;
+  /** Set when all is whole again: a lease that is old then belongs to nobody any more. */
+  draining: boolean;
   /** Lives whose leases are brought to their end although they have not died: frozen ones. */
   readonly forgotten: Set<string>;
   daemon(name: string): Daemon | undefined;
@@ -118,8 +122,9 @@ export async function openArena(options: ArenaOptions): Promise<Arena> {
   async function reap(): Promise<void> {
     if (!written || sql === undefined) return;
     const gone = [...daemons.flatMap(({ dead }) => dead), ...arena.forgotten];
+    const age_ms = arena.draining ? LOST_AFTER_MS : null;
     // With the server away it is tried again in a moment.
-    if (gone.length > 0) await expireLeases(sql, gone).catch(() => {});
+    await expireLeases(sql, gone, age_ms).catch(() => {});
   }
 
   function configOf(name: string, port: number) {
@@ -181,6 +186,7 @@ export async function openArena(options: ArenaOptions): Promise<Arena> {
     client,
     proxies,
     away: false,
+    draining: false,
     forgotten: new Set(),
     daemon: (name) => daemons.find((daemon) => daemon.name === name),
     kill(name) {

@@ -35,8 +35,8 @@ export interface Client {
   readonly strange: readonly string[];
   /** Begins or stops posting. What has a key goes on being repeated until it is acknowledged. */
   posting: boolean;
-  /** Posts `count` events now, one by one, each until it is acknowledged. */
-  post(count: number): Promise<void>;
+  /** Posts `count` events now, one by one; false where one is not acknowledged in time. */
+  post(count: number, within_ms: number): Promise<boolean>;
   /** Resolves when nothing is left to repeat; false where that takes too long. */
   settled(within_ms: number): Promise<boolean>;
   stop(): Promise<void>;
@@ -136,11 +136,16 @@ export function startClient({ random, ports, match, events_per_s }: ClientOption
       return refused;
     },
     posting: false,
-    async post(count) {
+    async post(count, within_ms) {
+      const end = performance.now() + within_ms;
       for (let i = 0; i < count; i++) {
         const one = makePost(1, true);
-        while (!await offer(one)) await sleep(50);
+        while (!await offer(one)) {
+          if (performance.now() > end) return false;
+          await sleep(50);
+        }
       }
+      return true;
     },
     async settled(within_ms) {
       const end = performance.now() + within_ms;

@@ -103,9 +103,14 @@ async function terminate(arena: Arena, seconds: number, times: number, most_ms: 
   }
 }
 
+// Thawed just when others are sending what it believes to hold: its answers, which came long ago, must
+// not be written any more.
 async function freeze(arena: Arena, seconds: number): Promise<void> {
+  const { victim } = arena.receivers;
+  const usual = victim.manner;
+  victim.manner = () => ({ status: 200, delay_ms: TIMEOUT_MS * 0.6 });
   for (const goes_on = clockFor(seconds); goes_on();) {
-    await sleep(arena.random.int(200, 800));
+    await sleep(arena.random.int(300, 900));
     const daemon = pickUp(arena);
     if (daemon === undefined) continue;
     const { holder } = daemon;
@@ -113,10 +118,20 @@ async function freeze(arena: Arena, seconds: number): Promise<void> {
     daemon.freeze();
     await sleep(300);
     arena.forgotten.add(holder);
-    await sleep(arena.random.int(2_500, 4_500)); // the sweep runs every two seconds
+    // The sweep runs every two seconds. With nothing under way there is nothing to wait for.
+    await until("another daemon has taken over", () => isSentByOthers(arena.sql, holder), 5_000)
+      .catch(() => {});
     arena.forgotten.delete(holder);
     daemon.thaw();
   }
+  victim.manner = usual;
+}
+
+async function isSentByOthers(sql: Arena["sql"], holder: string): Promise<boolean> {
+  const rows = await sql`
+    select from pending_deliveries p join torture.holders h on h.delivery_id = p.id
+    where p.last_outcome = 'interrupted' and p.leased_until > now() and h.holder <> ${holder}`;
+  return rows.length > 0;
 }
 
 // --- a server that is away, slow or against us
@@ -385,6 +400,7 @@ async function exhaustMemory(arena: Arena, seconds: number): Promise<void> {
     "POST /ingest HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nConnection: close\r\n" +
       `Content-Length: ${body.length}\r\n\r\n${body}`,
   );
+  arena.away = true;
   await blackhole(arena, true);
   const goes_on = clockFor(seconds);
   await Promise.all(Array.from({ length: 150 }, async () => {
@@ -637,7 +653,7 @@ const EVERYTHING: readonly Fault[] = [
     name: "memory-limit",
     seconds: 12,
     async setting() {
-      const group = await makeCgroup(400 << 20);
+      const group = await makeCgroup(512 << 20);
       if (group === undefined) throw new Skip("There is no memory cgroup that may be written to");
       return {
         daemons: 1,

@@ -16,7 +16,7 @@ import { type Fault, FAULTS } from "./faults.ts";
 import { makeRandom } from "./random.ts";
 import { inWords, summary, writeTable } from "./report.ts";
 import { type Round, runRound } from "./round.ts";
-import { sabotage, SHOWN_BY } from "./sabotage.ts";
+import { copyTree, sabotage, SHOWN_BY } from "./sabotage.ts";
 
 const USAGE = `deno task torture [options]
 
@@ -123,22 +123,23 @@ async function runAll(options: Options, cluster: Cluster, tree: string): Promise
 async function main(args: string[]): Promise<number> {
   const options = readOptions(args);
   if (options === undefined) return 0;
+  const tree = await copyTree(TREE);
+  if (options.sabotage !== undefined) await sabotage(tree, options.sabotage);
   const cluster = await startCluster();
   // Whoever interrupts the run must not leave a server behind.
   const interrupted = () => void cluster.close().finally(() => Deno.exit(130));
   Deno.addSignalListener("SIGINT", interrupted);
-  const copy = options.sabotage === undefined ? undefined : await sabotage(TREE, options.sabotage);
   try {
     const versions = `bookme-webhooks ${VERSION}, Deno ${Deno.version.deno}, ` +
       `PostgreSQL ${cluster.version}, ${options.daemons} daemons`;
     print(`seed ${options.seed}, ${versions}`);
-    const rounds = await runAll(options, cluster, copy ?? TREE);
+    const rounds = await runAll(options, cluster, tree);
     print(summary(rounds));
     if (options.write) Deno.writeTextFileSync(PAGE, writeTable(readPage(), rounds, versions));
     return rounds.some(({ violations }) => violations.length > 0) ? 1 : 0;
   } finally {
     await cluster.close();
-    if (copy !== undefined) await Deno.remove(copy, { recursive: true });
+    await Deno.remove(tree, { recursive: true });
     Deno.removeSignalListener("SIGINT", interrupted);
   }
 }

@@ -152,7 +152,8 @@ function answer(
   if (typeof manner !== "string") {
     const { status, delay_ms, then } = manner;
     const write = () => {
-      if (socket.destroyed) return;
+      // What comes after its end of the connection is closed, it cannot answer any more.
+      if (!socket.writable) return;
       requests[at] = { ...incoming.seen, status };
       socket.write(`HTTP/1.1 ${status} Said\r\nContent-Length: 2\r\n\r\nok`, () => {
         receiver.onAnswered?.(incoming);

@@ -7,14 +7,16 @@ const END = "<!-- end -->";
 
 /** One line about a round, and one for each violation. */
 export function inWords(round: Round): string[] {
-  const { fault, skipped, violations, counts, strikes, took_s } = round;
+  const { fault, skipped, violations, counts, strikes, took_s, drained_s } = round;
   if (skipped !== undefined) return [`${fault}: skipped: ${skipped}`];
   const verdict = violations.length === 0 ? "ok" : `${violations.length} VIOLATIONS`;
   return [
     `${fault}: ${verdict}; ${strikes} strikes, ${counts.acknowledged} acknowledged, ` +
     `${round.ambiguous} unanswered, ${round.refused} refused, ${counts.deliveries} deliveries ` +
     `(${counts.failed} failed), ${counts.attempts} attempts (${counts.interrupted} interrupted), ` +
-    `${counts.requests} requests, ${counts.repeated} taken again; ${took_s.toFixed(0)} s`,
+    `${counts.requests} requests, ${counts.repeated} taken again; drained in ${
+      drained_s.toFixed(0)
+    } s of ${took_s.toFixed(0)}`,
     ...violations.slice(0, 20).map(({ invariant, text }) => `  ${invariant}: ${text}`),
     ...(violations.length > 20 ? [`  and ${violations.length - 20} more`] : []),
   ];

@@ -14,6 +14,8 @@ export interface Round extends Verdict {
   readonly ambiguous: number;
   readonly refused: number;
   readonly took_s: number;
+  /** How long it took until nothing was pending, once all was whole again. */
+  readonly drained_s: number;
   /** Why it was not done. */
   readonly skipped?: string;
 }
@@ -37,7 +39,7 @@ const MORE_MEMORY_MB = 200;
 export async function runRound(fault: Fault, options: RoundOptions): Promise<Round> {
   const began = performance.now();
   const { seed } = options;
-  const nothing = { seed, fault: fault.name, strikes: 0, ambiguous: 0, refused: 0 };
+  const nothing = { seed, fault: fault.name, strikes: 0, ambiguous: 0, refused: 0, drained_s: 0 };
   try {
     const setting = await fault.setting?.(options.random.fork("setting")) ?? {};
     await using _cleanup = {
@@ -73,7 +75,11 @@ const NOTHING: Verdict = {
   },
 };
 
-async function strike(fault: Fault, arena: Arena, seconds: number): Promise<Verdict> {
+async function strike(
+  fault: Fault,
+  arena: Arena,
+  seconds: number,
+): Promise<Verdict & Pick<Round, "drained_s">> {
   const late = arena.daemons.length === 0;
   const calm = fault.calm ?? false;
   if (late) await fault.inject(arena, seconds);
@@ -91,9 +97,11 @@ async function strike(fault: Fault, arena: Arena, seconds: number): Promise<Verd
   if (!await arena.client.settled(DRAIN_MS)) {
     arena.find({ invariant: "G", text: "posts with a key are never acknowledged" });
   }
-  await drain(arena);
+  const drained_s = await drain(arena);
   const probed = Date.now();
-  await arena.client.post(PROBES);
+  if (!await arena.client.post(PROBES, DRAIN_MS)) {
+    arena.find({ invariant: "G", text: "posts are not acknowledged although all is whole again" });
+  }
   await drain(arena);
   await sleep(SETTLE_MS);
   checkResources(arena, before);
@@ -101,7 +109,7 @@ async function strike(fault: Fault, arena: Arena, seconds: number): Promise<Verd
     arena.find({ invariant: "G", text: `a post was answered with ${answer}` });
   }
   const ledger = await arena.finish([[calm ? from : probed, Date.now()]], calm);
-  return check(ledger);
+  return { ...check(ledger), drained_s };
 }
 
 async function heal(arena: Arena): Promise<void> {
@@ -113,10 +121,16 @@ async function heal(arena: Arena): Promise<void> {
   }
 }
 
-async function drain(arena: Arena): Promise<void> {
+/** Answers how many seconds it took. */
+async function drain(arena: Arena): Promise<number> {
+  arena.draining = true;
+  const before = performance.now();
   const left = await drained(arena, DRAIN_MS);
-  if (left === 0) return;
-  arena.find({ invariant: "G", text: `${left} deliveries are pending after ${DRAIN_MS / 1000} s` });
+  if (left !== 0) {
+    const text = `${left} deliveries are pending after ${DRAIN_MS / 1000} s`;
+    arena.find({ invariant: "G", text });
+  }
+  return (performance.now() - before) / 1000;
 }
 
 function checkResources(

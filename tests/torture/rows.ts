@@ -54,7 +54,8 @@ create table torture.history (
   token_before integer, token integer, leased_before timestamptz, leased_until timestamptz,
   outcome text
 );
-create table torture.holders (delivery_id uuid primary key, holder text not null);
+create table torture.holders (
+  delivery_id uuid primary key, holder text not null, at timestamptz not null default clock_timestamp());
 create function torture.pending() returns trigger language plpgsql security definer as $$
 begin
   if tg_op = 'DELETE' then
@@ -66,8 +67,9 @@ begin
       (what, delivery_id, token_before, token, leased_before, leased_until)
     values (lower(tg_op), new.id, old.token, new.token, old.leased_until, new.leased_until);
     if new.leased_until is not null and new.token is distinct from old.token then
-      insert into torture.holders values (new.id, current_setting('application_name'))
-      on conflict (delivery_id) do update set holder = excluded.holder;
+      insert into torture.holders (delivery_id, holder)
+      values (new.id, current_setting('application_name'))
+      on conflict (delivery_id) do update set holder = excluded.holder, at = excluded.at;
     end if;
   end if;
   return null;
@@ -104,14 +106,19 @@ export async function readHistory(sql: Sql): Promise<Change[]> {
 }
 
 /**
- * Ends the leases of these holders. A lease lasts a minute longer than the longest timeout; what the
- * dead held is brought to its end here, so that a run need not wait for it.
+ * Ends the leases of these holders, and all that are older than `age_ms`. A lease lasts a minute longer
+ * than the longest timeout; what the dead held, and what was claimed in an answer that never arrived,
+ * is brought to its end here, so that a run need not wait for it.
  */
-export async function expireLeases(sql: Sql, holders: readonly string[]): Promise<void> {
+export async function expireLeases(
+  sql: Sql,
+  holders: readonly string[],
+  age_ms: number | null,
+): Promise<void> {
   await sql`
     update pending_deliveries set leased_until = now()
     where leased_until > now() and id = any(array(
-      select delivery_id from torture.holders where holder = any(string_to_array(${
-    holders.join(",")
-  }, ','))))`;
+      select delivery_id from torture.holders
+      where holder = any(string_to_array(${holders.join(",")}, ','))
+        or at < now() - ${age_ms}::int * interval '1 ms'))`;
 }

@@ -29,22 +29,26 @@ export const SHOWN_BY: Readonly<Record<string, readonly string[]>> = {
 
 const PARTS = ["main.ts", "deno.json", "deno.lock", "lib", "routes", "migrations"];
 
-/** Copies the tree and breaks the copy. Answers its directory, which is the caller's to remove. */
-export async function sabotage(tree: string, name: string): Promise<string> {
-  const patch = SABOTAGES[name];
-  if (patch === undefined) {
-    throw new Error(`There is no sabotage ${name}; there are ${Object.keys(SABOTAGES).join(", ")}`);
-  }
-  const copy = await Deno.makeTempDir({ prefix: "bookme-sabotage-" });
+/** Copies the program, so that a run tests one state of it. The copy is the caller's to remove. */
+export async function copyTree(tree: string): Promise<string> {
+  const copy = await Deno.makeTempDir({ prefix: "bookme-tree-" });
   const { success, stderr } = await new Deno.Command("cp", {
     args: ["-R", ...PARTS.map((part) => `${tree}/${part}`), copy],
   }).output();
   if (!success) throw new Error(new TextDecoder().decode(stderr));
+  return copy;
+}
+
+/** Breaks a copy. */
+export async function sabotage(copy: string, name: string): Promise<void> {
+  const patch = SABOTAGES[name];
+  if (patch === undefined) {
+    throw new Error(`There is no sabotage ${name}; there are ${Object.keys(SABOTAGES).join(", ")}`);
+  }
   const path = `${copy}/${patch.file}`;
   const text = await Deno.readTextFile(path);
   if (text.split(patch.from).length !== 2) {
     throw new Error(`${patch.file} does not hold what the sabotage ${name} replaces, once`);
   }
   await Deno.writeTextFile(path, text.replace(patch.from, () => patch.to));
-  return copy;
 }

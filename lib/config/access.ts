@@ -1,0 +1,107 @@
+import { dirname, resolve } from "node:path";
+import * as v from "valibot";
+import { AppError } from "../core/errors.ts";
+import { Secret } from "../core/secret.ts";
+import { DEFAULTS } from "./config.ts";
+import { ConfigError } from "./error.ts";
+import { readFile } from "./load.ts";
+import { readText, resolveSecret, type Surroundings } from "./references.ts";
+import { isTable, serverSchema } from "./schema.ts";
+import { parseYaml, YamlError, type YamlFile } from "./yaml.ts";
+
+/** Where the daemon of a configuration listens, and a token for it. */
+export interface Access {
+  readonly listen: { readonly host: string; readonly port: number };
+  readonly token: Secret;
+  /** Which token that is, in words. */
+  readonly token_name: string;
+}
+
+/**
+ * What a command needs of the configuration to talk to the daemon that runs by it. The rest of the file
+ * is not looked at: whoever asks the daemon need not be able to read the endpoints' secrets. The token
+ * is the first admin's, else the first one, else the one that the embedded database made. Throws a
+ * `ConfigError` where one of these has a mistake.
+ */
+export function readAccess(path: string, env: (name: string) => string | undefined): Access {
+  const directory = dirname(resolve(path));
+  try {
+    const file = parseYaml(readFile(resolve(path)));
+    const root = isTable(file.data) ? file.data : {};
+    const around = { directory, env, production: false };
+    return { listen: readListen(file, root, around), ...readToken(file, root, around) };
+  } catch (error) {
+    if (error instanceof YamlError) throw new ConfigError(path, error.mistakes);
+    throw error;
+  }
+}
+
+function readListen(
+  file: YamlFile,
+  root: Record<string, unknown>,
+  around: Surroundings,
+): Access["listen"] {
+  const result = v.safeParse(serverSchema(around), root["server"]);
+  if (result.success) return result.output.listen;
+  throw new YamlError(result.issues.map((issue) => {
+    const inner = issue.path?.map((item) => item.key as string | number) ?? [];
+    return file.mistakeAt(["server", ...inner], issue.message);
+  }));
+}
+
+function readToken(
+  file: YamlFile,
+  root: Record<string, unknown>,
+  around: Surroundings,
+): Pick<Access, "token" | "token_name"> {
+  const admin = isTable(root["admin"]) ? root["admin"] : {};
+  const tokens: unknown[] = Array.isArray(admin["tokens"]) ? admin["tokens"] : [];
+  const first = tokens.findIndex((token) => isTable(token) && token["role"] === "admin");
+  const index = Math.max(first, 0);
+  const chosen = tokens[index];
+  if (!isTable(chosen)) return madeToken(file, root, around);
+  const secrets = isTable(root["secrets"]) ? root["secrets"] : {};
+  const written = String(chosen["token"]);
+  const named = Object.hasOwn(secrets, written) ? String(secrets[written]) : written;
+  return {
+    token: attempt(file, ["admin", "tokens", index, "token"], () => resolveSecret(named, around)),
+    token_name: `${JSON.stringify(chosen["name"])} of admin.tokens`,
+  };
+}
+
+function madeToken(
+  file: YamlFile,
+  root: Record<string, unknown>,
+  around: Surroundings,
+): Pick<Access, "token" | "token_name"> {
+  const database = isTable(root["database"]) ? root["database"] : {};
+  if ("url" in database) {
+    throw new YamlError([
+      file.mistakeAt(["admin"], "Has no tokens: without one nobody can use the admin API"),
+    ]);
+  }
+  const written = String(database["directory"] ?? DEFAULTS.directory).replace(/^file:/, "");
+  const path = resolve(around.directory, written, "admin.token");
+  const token = attempt(file, ["admin"], () => {
+    try {
+      return readText(path, false).trim();
+    } catch (error) {
+      if (!(error instanceof AppError) || error.code !== "not_found") throw error;
+      throw new AppError("not_found", `${error.message}; the daemon makes it at its first start`);
+    }
+  });
+  return { token, token_name: `in ${path}` };
+}
+
+function attempt(
+  file: YamlFile,
+  path: Parameters<YamlFile["mistakeAt"]>[0],
+  read: () => string,
+): Secret {
+  try {
+    return new Secret(read());
+  } catch (error) {
+    if (error instanceof AppError) throw new YamlError([file.mistakeAt(path, error.message)]);
+    throw error;
+  }
+}

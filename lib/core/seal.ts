@@ -1,0 +1,112 @@
+import { Buffer } from "node:buffer";
+import { createCipheriv, createDecipheriv, createHash } from "node:crypto";
+import { AppError } from "./errors.ts";
+import type { TimedSecret } from "./rotation.ts";
+
+/** A key that seals what must not be read in the database. */
+export interface SealKey {
+  /** The beginning of the key's SHA-256: tells keys apart and nothing about them. */
+  readonly id: string;
+  /** 32 bytes. */
+  readonly bytes: Uint8Array;
+}
+
+/** What is sealed of an endpoint: its signing secrets and the values of its own headers. */
+export interface SealedContent {
+  readonly secrets: readonly TimedSecret[];
+  readonly headers: Readonly<Record<string, string>>;
+}
+
+/** Length of the nonce that `seal` asks for, in bytes (NIST SP 800-38D, 8.2.2). */
+export const NONCE_BYTES = 12;
+
+const FORMAT = 1;
+const KEY_ID_BYTES = 4;
+const TAG_BYTES = 16;
+const HEAD_BYTES = 1 + KEY_ID_BYTES + NONCE_BYTES;
+
+/**
+ * A key from its text: 32 bytes in base64 or in hexadecimal digits. Throws an `AppError` that does not
+ * show it.
+ */
+export function parseSealKey(text: string): SealKey {
+  const bytes = /^[0-9a-fA-F]{64}$/.test(text)
+    ? Buffer.from(text, "hex")
+    : /^[A-Za-z0-9+/_-]{43}=?$/.test(text)
+    ? Buffer.from(text, "base64")
+    : undefined;
+  if (bytes?.length !== 32) {
+    throw new AppError(
+      "invalid",
+      "A key has 32 bytes in base64 or in hexadecimal digits; make one with `openssl rand -base64 32`",
+    );
+  }
+  const id = createHash("sha256").update(bytes).digest("hex").slice(0, 2 * KEY_ID_BYTES);
+  return { id, bytes: new Uint8Array(bytes) };
+}
+
+/**
+ * Seals what belongs to an endpoint: AES-256-GCM with the endpoint's id as associated data, so that no
+ * row can be opened in another's place. The result is a format byte, the key's id, the nonce, the
+ * ciphertext and the tag. `nonce` has `NONCE_BYTES` random bytes, never used before.
+ */
+export function seal(
+  content: SealedContent,
+  endpoint_id: string,
+  key: SealKey,
+  nonce: Uint8Array,
+): Uint8Array {
+  const head = Buffer.concat([Buffer.of(FORMAT), Buffer.from(key.id, "hex"), nonce]);
+  const cipher = createCipheriv("aes-256-gcm", key.bytes, nonce);
+  cipher.setAAD(Buffer.from(endpoint_id, "utf8"));
+  const sealed = Buffer.concat([cipher.update(JSON.stringify(content), "utf8"), cipher.final()]);
+  return new Uint8Array(Buffer.concat([head, sealed, cipher.getAuthTag()]));
+}
+
+/** Whether it was sealed under this very key. */
+export function isSealedUnder(sealed: Uint8Array, key: SealKey): boolean {
+  return keyIdOf(sealed) === key.id;
+}
+
+/**
+ * Opens what `seal` made, under whichever of the keys it was. Throws an `AppError` in words fit for the
+ * API where no key fits or the bytes are not what was sealed for this endpoint.
+ */
+export function unseal(
+  sealed: Uint8Array,
+  endpoint_id: string,
+  keys: readonly SealKey[],
+): SealedContent {
+  const id = keyIdOf(sealed);
+  const key = keys.find((key) => key.id === id);
+  if (key === undefined) {
+    throw new AppError(
+      "conflict",
+      `The secrets are sealed under the key ${id}, which encryption_key does not have` +
+        `${keys.length === 0 ? "" : ` (it has ${keys.map((key) => key.id).join(", ")})`}; ` +
+        "add that key to encryption_key",
+    );
+  }
+  try {
+    const nonce = sealed.subarray(1 + KEY_ID_BYTES, HEAD_BYTES);
+    const decipher = createDecipheriv("aes-256-gcm", key.bytes, nonce);
+    decipher.setAAD(Buffer.from(endpoint_id, "utf8"));
+    decipher.setAuthTag(sealed.subarray(sealed.length - TAG_BYTES));
+    const text = Buffer.concat([
+      decipher.update(sealed.subarray(HEAD_BYTES, sealed.length - TAG_BYTES)),
+      decipher.final(),
+    ]).toString("utf8");
+    return JSON.parse(text) as SealedContent;
+  } catch {
+    throw new AppError(
+      "conflict",
+      "The sealed secrets are damaged or belong to another endpoint; set the endpoint up anew",
+    );
+  }
+}
+
+function keyIdOf(sealed: Uint8Array): string {
+  return sealed[0] === FORMAT && sealed.length > HEAD_BYTES + TAG_BYTES
+    ? Buffer.from(sealed.subarray(1, 1 + KEY_ID_BYTES)).toString("hex")
+    : "unknown";
+}

@@ -1,0 +1,117 @@
+import type { Config } from "./config/config.ts";
+import { ConfigError, formatMistake } from "./config/error.ts";
+import { loadConfig } from "./config/load.ts";
+import { diffConfig } from "./config/snapshot.ts";
+import { AppError } from "./core/errors.ts";
+import type { Context } from "./delivery/context.ts";
+import { toStored } from "./delivery/fleet.ts";
+import { writeAudit } from "./store/audit.ts";
+import type { Actor } from "./store/changes.ts";
+import { syncFile } from "./store/endpoints.ts";
+
+/** What reading the configuration file again changed, in words. */
+export interface Reloaded {
+  readonly changed: string[];
+  /** Of these, what takes effect at the next start only. */
+  readonly at_next_start: string[];
+}
+
+/** Reads the configuration file again. */
+export interface Reloader {
+  /**
+   * Puts the file in force, all of it or nothing, and then has the endpoints read again. Throws an
+   * `AppError` with each of its mistakes.
+   */
+  reload(actor: Actor, endpoints_changed: () => Promise<void>): Promise<Reloaded>;
+  /** Resolves while the stored endpoints of the file and the configuration in force are of one kind. */
+  settled(): Promise<void>;
+}
+
+/** A reloader that gives the new configuration to `apply`. */
+export function makeReloader(
+  ctx: Pick<Context, "config" | "db" | "log">,
+  apply: (config: Config) => void,
+): Reloader {
+  let last: Promise<unknown> = Promise.resolve();
+  let syncing: Promise<void> = Promise.resolve();
+
+  async function putInForce(actor: Actor, endpoints_changed: () => Promise<void>) {
+    const before = ctx.config();
+    const { next, read } = readAgain(before, ctx.log);
+    const reloaded = { changed: diffConfig(before, read), at_next_start: diffConfig(next, read) };
+    const synced = syncFile(ctx.db.admin, next.endpoints.map(toStored), actor)
+      .then(() => apply(next));
+    syncing = synced.catch(() => {});
+    await synced;
+    await endpoints_changed();
+    log(reloaded);
+    await writeAudit(ctx.db.admin, {
+      actor,
+      action: "config.reloaded",
+      object: "config",
+      after: reloaded,
+    });
+    return reloaded;
+  }
+
+  function log({ changed, at_next_start }: Reloaded): void {
+    ctx.log.info("Configuration reloaded", { changes: changed.length });
+    for (const change of changed.slice(0, MAX_LOGGED)) {
+      ctx.log.info("Configuration changed", {
+        change,
+        ...(at_next_start.includes(change) ? { takes_effect: "at the next start" } : {}),
+      });
+    }
+  }
+
+  return {
+    reload(actor, endpoints_changed) {
+      // One after the other: the second sees what the first has changed.
+      const mine = last.then(() => putInForce(actor, endpoints_changed));
+      last = mine.catch(() => {});
+      return mine;
+    },
+    settled: () => syncing,
+  };
+}
+
+const MAX_LOGGED = 100;
+
+/** The file as it is, and what of it can be put in force while running. */
+function readAgain(before: Config, log: Context["log"]): { read: Config; next: Config } {
+  const read = readFile(before, log);
+  return {
+    read,
+    next: {
+      ...read,
+      server: { ...read.server, listen: before.server.listen },
+      database: before.database,
+      encryption_keys: before.encryption_keys,
+      delivery: { ...read.delivery, source_address: before.delivery.source_address },
+    },
+  };
+}
+
+function readFile({ path }: Config, log: Context["log"]): Config {
+  try {
+    return loadConfig(path, (name) => Deno.env.get(name));
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error;
+    const { mistakes } = error;
+    log.error("The configuration file has mistakes; nothing was changed", {
+      mistakes: mistakes.length,
+      first: mistakes[0] === undefined ? null : formatMistake(path, mistakes[0]),
+    });
+    throw new AppError("invalid", "The configuration file has mistakes; nothing was changed", {
+      errors: mistakes.map((mistake) => ({
+        pointer: pointerOf(mistake.path),
+        message: formatMistake(path, mistake),
+      })),
+    });
+  }
+}
+
+// `endpoints[0].url` as a JSON pointer.
+function pointerOf(path: string): string {
+  return path === "" ? "" : "/" + path.replace(/\[(\d+)\]/g, ".$1").replaceAll(".", "/");
+}

@@ -1,0 +1,238 @@
+import type { Sql } from "postgres";
+import { texts } from "./arrays.ts";
+import { type Change, type Fragment, logged, RENEW_CHOSEN } from "./changes.ts";
+
+/** A status that a replay can be for: pending deliveries need none. */
+export type EndedStatus = "delivered" | "failed" | "cancelled";
+
+/** Which deliveries a replay is for. */
+export interface ReplaySelection {
+  readonly statuses: readonly EndedStatus[];
+  readonly endpoint_no: number | null;
+  readonly type: string | null;
+  /** Created at or after, and before: ISO 8601. */
+  readonly since: string;
+  readonly until: string;
+  /** Bounds on their UUIDs that hold all of these: the first not included. */
+  readonly position: string;
+  readonly last_uuid: string;
+}
+
+/** A replay that is to be made. */
+export interface NewReplay extends ReplaySelection {
+  readonly uuid: string;
+  readonly rate_per_s: number | null;
+  readonly matched: Matched;
+}
+
+/** How many deliveries a selection has; at least so many where not exact. */
+export interface Matched {
+  readonly count: number;
+  readonly exact: boolean;
+}
+
+export interface ReplayRow {
+  readonly uuid: string;
+  readonly created_at: Date;
+  readonly created_by: string;
+  /** Endpoint id, or null for all. */
+  readonly endpoint: string | null;
+  readonly statuses: readonly EndedStatus[];
+  readonly type: string | null;
+  readonly since: Date;
+  readonly until: Date;
+  readonly rate_per_s: number | null;
+  readonly matched: number;
+  readonly matched_exact: boolean;
+  /** A bigint, as text. */
+  readonly replayed: string;
+  readonly state: "running" | "done" | "cancelled";
+  readonly ended_at: Date | null;
+}
+
+/** Deliveries that are counted exactly. */
+export const MAX_COUNTED = 100_000;
+/** Deliveries that are looked at for that. */
+const MAX_COUNT_DEPTH = 1_000_000;
+
+/** Counts what a selection has now, up to `MAX_COUNTED`. */
+export async function countReplay(sql: Sql, selection: ReplaySelection): Promise<Matched> {
+  const { endpoint_no, type, since, until, position, last_uuid } = selection;
+  const [row] = await sql<{ count: number; seen: number }[]>`
+    with seen as materialized (
+      select d.event_id, d.created_at, d.endpoint_no from ended_deliveries d
+      where d.id > ${position}::uuid and d.id <= ${last_uuid}::uuid
+        and ${statusIs(sql, selection.statuses)}
+        ${endpoint_no === null ? sql`` : sql`and d.endpoint_no = ${endpoint_no}`}
+      limit ${MAX_COUNT_DEPTH}
+    )
+    select (select count(*) from seen)::int as seen, (select count(*) from (
+      select from seen s join endpoints n on n.no = s.endpoint_no
+      where s.created_at >= ${since}::text::timestamptz
+        and s.created_at < ${until}::text::timestamptz and n.retired_at is null
+        ${
+    type === null ? sql`` : sql`and (select e.type from events e where e.id = s.event_id) = ${type}`
+  }
+      limit ${MAX_COUNTED + 1}
+    ) found)::int as count`;
+  const { count = 0, seen = 0 } = row ?? {};
+  return {
+    count: Math.min(count, MAX_COUNTED),
+    exact: count <= MAX_COUNTED && seen < MAX_COUNT_DEPTH,
+  };
+}
+
+// Written out, not as a parameter: the indexes of what failed are partial.
+function statusIs(sql: Sql, statuses: readonly EndedStatus[]): Fragment {
+  if (statuses.length === 1 && statuses[0] === "failed") return sql`d.status = 'failed'`;
+  const all = sql`d.status = any(string_to_array(${texts(statuses)}, chr(30)))`;
+  return statuses.includes("delivered") ? all : sql`d.status <> 'delivered' and ${all}`;
+}
+
+/** Starts a replay; any daemon carries it out. */
+export async function createReplay(
+  sql: Sql,
+  replay: NewReplay,
+  change: Change,
+): Promise<ReplayRow | undefined> {
+  const { matched } = replay;
+  const rows = await sql`
+    with changed as (
+      insert into replays (id, created_by, endpoint_no, statuses, type, since, until, rate_per_s,
+        position, last_id, matched, matched_exact)
+      values (${replay.uuid}::uuid, ${change.actor.name}, ${replay.endpoint_no},
+        string_to_array(${texts(replay.statuses)}, chr(30)), ${replay.type},
+        ${replay.since}::text::timestamptz, ${replay.until}::text::timestamptz,
+        ${replay.rate_per_s}, ${replay.position}::uuid, ${replay.last_uuid}::uuid,
+        ${matched.count}, ${matched.exact})
+      returning id
+    ), ${logged(sql, change)}
+    select 1 from changed`;
+  return rows.length === 0 ? undefined : await getReplay(sql, replay.uuid);
+}
+
+const ROW = `r.id as uuid, r.created_at, r.created_by,
+  (select n.id from endpoints n where n.no = r.endpoint_no) as endpoint,
+  array_to_json(r.statuses) as statuses, r.type, r.since, r.until, r.rate_per_s, r.matched,
+  r.matched_exact, r.replayed, r.state, r.ended_at`;
+
+/** One replay, or undefined. */
+export async function getReplay(sql: Sql, uuid: string): Promise<ReplayRow | undefined> {
+  const [row] = await sql<ReplayRow[]>`
+    select ${sql.unsafe(ROW)} from replays r where r.id = ${uuid}::uuid`;
+  return row;
+}
+
+/** Replays, the last one first. */
+export async function listReplays(
+  sql: Sql,
+  filter: { readonly before?: string | undefined; readonly limit: number },
+): Promise<ReplayRow[]> {
+  const { before, limit } = filter;
+  return await sql<ReplayRow[]>`
+    select ${sql.unsafe(ROW)} from replays r
+    ${before === undefined ? sql`` : sql`where r.id < ${before}::uuid`}
+    order by r.id desc limit ${limit}`;
+}
+
+/** Ends a replay where it is; what it has begun goes on. False where it has ended. */
+export async function cancelReplay(sql: Sql, uuid: string, change: Change): Promise<boolean> {
+  const rows = await sql`
+    with changed as (
+      update replays set state = 'cancelled', ended_at = now()
+      where id = ${uuid}::uuid and state = 'running'
+      returning id
+    ), ${logged(sql, change)}
+    select 1 from changed`;
+  return rows.length > 0;
+}
+
+/** A replay that goes on now or soon. */
+export interface RunningReplay {
+  readonly uuid: string;
+  readonly endpoint_no: number | null;
+  readonly statuses: readonly EndedStatus[];
+  /** Until its next batch; 0 where that is due. */
+  readonly wait_ms: number;
+}
+
+/** The replays under way, the one that is due first first. */
+export async function runningReplays(sql: Sql): Promise<RunningReplay[]> {
+  return await sql<RunningReplay[]>`
+    select id as uuid, endpoint_no, array_to_json(statuses) as statuses,
+      greatest(0, extract(epoch from next_batch_at - now()) * 1000)::float8 as wait_ms
+    from replays where state = 'running' order by next_batch_at limit 100`;
+}
+
+/** What a batch of a replay did. */
+export interface ReplayStep {
+  readonly replayed: number;
+  readonly state: "running" | "done";
+  /** Numbers of the endpoints that have something due now. */
+  readonly endpoint_nos: readonly number[];
+}
+
+/** Most deliveries of one batch. */
+const MAX_BATCH = 500;
+/** Deliveries that one batch looks at: with a picky selection a batch may be small. */
+const DEPTH = 5_000;
+/** How many batches a second a rate is made of. */
+const BATCHES_PER_S = 4;
+
+/**
+ * Carries out the next batch of a replay, in one statement: its deliveries are pending again, and it
+ * stands behind them. Undefined where another daemon is at it, or it is not due or has ended.
+ */
+export async function stepReplay(
+  sql: Sql,
+  { uuid, statuses, endpoint_no }: Omit<RunningReplay, "wait_ms">,
+): Promise<ReplayStep | undefined> {
+  const [row] = await sql<ReplayStep[]>`
+    with replay as materialized (
+      select *, case when rate_per_s is null then ${MAX_BATCH}::int
+        else least(${MAX_BATCH}::int, ceil(rate_per_s / ${BATCHES_PER_S}::int)::int) end as room
+      from replays
+      where id = ${uuid}::uuid and state = 'running' and next_batch_at <= now()
+      for update skip locked
+    ), seen as materialized (
+      select x.* from replay r cross join lateral (
+        select d.id, d.event_id, d.endpoint_no, d.created_at from ended_deliveries d
+        where d.id > r.position and d.id <= r.last_id and ${statusIs(sql, statuses)}
+          ${endpoint_no === null ? sql`` : sql`and d.endpoint_no = ${endpoint_no}`}
+        order by d.id limit ${DEPTH}
+      ) x
+    ), wanted as materialized (
+      select s.id, s.event_id from seen s, replay r
+      where s.created_at >= r.since and s.created_at < r.until
+        and (r.type is null or (select e.type from events e where e.id = s.event_id) = r.type)
+        and (select n.retired_at from endpoints n where n.no = s.endpoint_no) is null
+      order by s.id limit (select room from replay)
+    ), chosen as materialized (
+      -- The events' rows are held, so that none is purged under a delivery that comes back.
+      select w.id from wanted w join events e on e.id = w.event_id for key share of e
+    ), ${sql.unsafe(RENEW_CHOSEN)}, progress as materialized (
+      select (select count(*) from owed) as done,
+        (select count(*) from wanted) as taken,
+        (select count(*) from wanted) = (select room from replay) as is_full,
+        (select count(*) from seen) = ${DEPTH} as is_deep,
+        (select id from wanted order by id desc limit 1) as last_wanted,
+        (select id from seen order by id desc limit 1) as last_seen
+    ), moved as (
+      update replays r set replayed = r.replayed + p.done,
+        position = case when p.is_full then p.last_wanted
+                        when p.is_deep then p.last_seen else r.last_id end,
+        state = case when p.is_full or p.is_deep then 'running' else 'done' end,
+        ended_at = case when p.is_full or p.is_deep then null else now() end,
+        next_batch_at = now() + coalesce(p.taken / r.rate_per_s, 0) * interval '1 s'
+      from progress p where r.id = (select id from replay)
+      returning r.state
+    ), told as materialized (
+      select pg_notify('bookme_webhooks', case when count(*) > 500 then 'all'
+        else string_agg(endpoint_no::text, ',') end)
+      from (select distinct endpoint_no from owed) o having count(*) > 0
+    )
+    select p.done::int as replayed, m.state,
+      (select coalesce(json_agg(distinct endpoint_no), '[]') from owed) as endpoint_nos
+    from moved m cross join progress p left join told on true`;
+  return row;
+}

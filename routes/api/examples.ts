@@ -1,0 +1,113 @@
+import type * as v from "valibot";
+import type * as schemas from "./schemas.ts";
+
+/** Examples of the OpenAPI document. The tests hold each against its schema. */
+
+type Example<Name extends keyof typeof schemas.COMPONENTS> = v.InferOutput<
+  typeof schemas.COMPONENTS[Name]
+>;
+
+const MADE_AT = "2026-11-24T09:00:00.000Z";
+export const ENDPOINT_ID = "ep_4k9x2m7q0c5t8w1z3v6b";
+export const EVENT_ID = "evt_06yn3v1m8r5k0000b2c4";
+export const DELIVERY_ID = "dlv_06yn3v1m8r5k0000b2c4000003";
+export const REPLAY_ID = "rpl_06yn4b7c2d5f0000e1g3";
+
+export const endpoint: Example<"Endpoint"> = {
+  id: ENDPOINT_ID,
+  source: "api",
+  url: "https://crm.example.com/webhooks/bookme",
+  description: "Customer relations",
+  events: ["booking.*"],
+  businesses: ["bus_123"],
+  unsigned: false,
+  headers: { "X-Tenant": "[redacted]" },
+  timeout_ms: 10_000,
+  retry_ms: [0, 60_000, 300_000, 900_000, 3_600_000, 21_600_000, 86_400_000],
+  inherited: ["retry_ms"],
+  concurrency: null,
+  rate_limit: "50/s",
+  version: 1,
+  paused: false,
+  paused_at: null,
+  pause_reason: null,
+  sendable: true,
+  unsendable_reason: null,
+  rotation: null,
+  created_at: MADE_AT,
+  updated_at: MADE_AT,
+  retired_at: null,
+};
+
+export const delivery: Example<"Delivery"> = {
+  id: DELIVERY_ID,
+  event_id: EVENT_ID,
+  event_type: "booking.created",
+  endpoint_id: ENDPOINT_ID,
+  status: "pending",
+  reason: "tls",
+  cancel_reason: null,
+  cancelling: false,
+  explanation: "Next attempt at 2026-11-24T10:05:00.000Z (in 4 min) because the last met tls " +
+    "(certificate has expired)",
+  test: false,
+  sending: false,
+  attempt_count: 2,
+  created_at: "2026-11-24T09:59:00.000Z",
+  next_attempt_at: "2026-11-24T10:05:00.000Z",
+  last_attempt_at: "2026-11-24T10:00:00.000Z",
+  last_status: null,
+  ended_at: null,
+};
+
+export const attempt: Example<"Attempt"> = {
+  id: "att_06yn3v1m8r5k0000b2c4000003001",
+  number: 1,
+  outcome: "http_5xx",
+  status: 503,
+  cause: null,
+  address: "203.0.113.7:443",
+  started_at: "2026-11-24T09:59:00.010Z",
+  ended_at: "2026-11-24T09:59:00.130Z",
+  duration_ms: 120.4,
+  request: {
+    method: "POST",
+    url: "https://crm.example.com/webhooks/bookme",
+    headers: { "Content-Type": "application/json", "X-BookMe-Event": "booking.created" },
+    body: '{"event":"booking.created","timestamp":"2026-11-24T09:59:00Z","data":{}}',
+  },
+  response: {
+    status: 503,
+    headers: [["Content-Type", "text/plain"]],
+    body: "Down for maintenance",
+    body_encoding: "utf-8",
+    truncated: false,
+  },
+};
+
+export const event: Example<"EventSummary"> = {
+  id: EVENT_ID,
+  type: "booking.created",
+  business: "bus_123",
+  subject: "apt_789",
+  confirmation_number: "BK7X9M2P",
+  test: false,
+  received_at: "2026-11-24T09:59:00.000Z",
+};
+
+export const replay: Example<"Replay"> = {
+  id: REPLAY_ID,
+  state: "running",
+  matched: 1200,
+  matched_exact: true,
+  replayed: 300,
+  endpoint: ENDPOINT_ID,
+  status: ["failed"],
+  type: null,
+  since: "2026-11-24T08:00:00.000Z",
+  until: "2026-11-24T10:00:00.000Z",
+  rate_per_s: 50,
+  created_at: "2026-11-24T10:00:00.000Z",
+  created_by: "ops",
+  ended_at: null,
+};

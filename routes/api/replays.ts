@@ -1,0 +1,179 @@
+import { optional, strictObject } from "valibot";
+import type * as v from "valibot";
+import { parseRate } from "../../lib/config/units.ts";
+import { AppError } from "../../lib/core/errors.ts";
+import { parseReplayId, replayId } from "../../lib/core/ids.ts";
+import { getEndpoint } from "../../lib/store/endpoints.ts";
+import {
+  cancelReplay,
+  countReplay,
+  createReplay,
+  getReplay,
+  listReplays,
+  type ReplayRow,
+  type ReplaySelection,
+} from "../../lib/store/replays.ts";
+import type { RouteContext } from "../context.ts";
+import { viewReplay } from "../views.ts";
+import { periodOf } from "./deliveries.ts";
+import * as example from "./examples.ts";
+import { Answered, operation } from "./operation.ts";
+import * as s from "./schemas.ts";
+
+const tag = "Replays";
+const path = "/api/replays/{id}";
+
+const ListQuery = strictObject({
+  cursor: optional(s.parsed(parseReplayId, "Must be the next_cursor of the page before")),
+  limit: s.limit,
+});
+
+export const replayOperations = [
+  operation({
+    id: "createReplay",
+    method: "post",
+    path: "/api/replays",
+    tag,
+    summary: "Sends deliveries that ended again, all that match",
+    description:
+      "Durable: it survives restarts, and any daemon carries it out, at most `rate` fast. " +
+      "With `dry_run` it only counts.",
+    body: s.ReplayInput,
+    status: 201,
+    response: s.Replay,
+    variant: {
+      status: 200,
+      response: s.ReplayCount,
+      example: { matched: 1200, matched_exact: true },
+    },
+    refuses: ["conflict"],
+    example: {
+      body: { endpoint: example.ENDPOINT_ID, since: "2026-11-24T08:00:00Z", rate: "50/s" },
+      response: { ...example.replay, replayed: 0 },
+    },
+    async handle(ctx, { body, actor }) {
+      const selection = await selectionOf(ctx, body);
+      const matched = await countReplay(ctx.db.admin, selection);
+      if (body.dry_run) {
+        return new Answered({ matched: matched.count, matched_exact: matched.exact });
+      }
+      const uuid = ctx.newUuid();
+      const { endpoint, status, type, since, until, rate } = body;
+      const row = await createReplay(ctx.db.admin, {
+        ...selection,
+        uuid,
+        rate_per_s: rate === undefined ? null : parseRate(rate),
+        matched,
+      }, {
+        actor,
+        action: "replay.created",
+        object: replayId(uuid),
+        after: { endpoint, status, type, since, until, rate, matched: matched.count },
+      });
+      if (row === undefined) throw notFound();
+      ctx.replays_changed();
+      return viewReplay(row);
+    },
+  }),
+  operation({
+    id: "listReplays",
+    method: "get",
+    path: "/api/replays",
+    tag,
+    summary: "Lists replays, the newest first",
+    query: ListQuery,
+    status: 200,
+    response: s.page(s.Replay),
+    refuses: [],
+    example: { response: { data: [example.replay], next_cursor: null } },
+    async handle(ctx, { query: { cursor, limit } }) {
+      const before = cursor === undefined ? undefined : parseReplayId(cursor);
+      const rows = await listReplays(ctx.db.admin, { before, limit: limit + 1 });
+      const page = rows.slice(0, limit);
+      const last = rows.length > limit ? page.at(-1) : undefined;
+      return {
+        data: page.map(viewReplay),
+        next_cursor: last === undefined ? null : replayId(last.uuid),
+      };
+    },
+  }),
+  operation({
+    id: "getReplay",
+    method: "get",
+    path,
+    tag,
+    summary: "Shows a replay and how far it is",
+    status: 200,
+    response: s.Replay,
+    refuses: ["not_found"],
+    example: { id: example.REPLAY_ID, response: example.replay },
+    handle: async (ctx, { id }) => viewReplay(await find(ctx, id)),
+  }),
+  operation({
+    id: "cancelReplay",
+    method: "post",
+    path: `${path}/cancel`,
+    tag,
+    summary: "Ends a replay where it is",
+    description: "What it has made pending stays so.",
+    status: 200,
+    response: s.Replay,
+    refuses: ["not_found", "conflict"],
+    example: {
+      id: example.REPLAY_ID,
+      response: {
+        ...example.replay,
+        state: "cancelled",
+        ended_at: "2026-11-24T10:00:06.000Z",
+      },
+    },
+    async handle(ctx, { id, actor }) {
+      const { uuid } = await find(ctx, id);
+      const change = { actor, action: "replay.cancelled", object: replayId(uuid) };
+      await cancelReplay(ctx.db.admin, uuid, change);
+      const row = await find(ctx, id);
+      if (row.state === "cancelled") return viewReplay(row);
+      throw new AppError("conflict", "The replay is done; cancel its deliveries one by one");
+    },
+  }),
+];
+
+function notFound(): AppError {
+  return new AppError("not_found", "There is no such replay");
+}
+
+async function find(ctx: RouteContext, id: string): Promise<ReplayRow> {
+  const uuid = parseReplayId(id);
+  const row = uuid === undefined ? undefined : await getReplay(ctx.db.admin, uuid);
+  if (row === undefined) throw notFound();
+  return row;
+}
+
+async function selectionOf(
+  ctx: RouteContext,
+  body: v.InferOutput<typeof s.ReplayInput>,
+): Promise<ReplaySelection> {
+  const { endpoint, status, type, since } = body;
+  const until = body.until ?? new Date(ctx.now()).toISOString();
+  if (since >= until) {
+    throw s.invalidAt("/since", "Must lie before until, which is now if left out");
+  }
+  if (type !== undefined && ctx.event_types().get(type) === undefined) {
+    throw s.invalidAt("/type", "There is no such event type");
+  }
+  const row = endpoint === undefined ? undefined : await getEndpoint(ctx.db.admin, endpoint);
+  if (endpoint !== undefined && row === undefined) {
+    throw s.invalidAt("/endpoint", "There is no such endpoint");
+  }
+  if (row?.retired_at != null) throw s.invalidAt("/endpoint", "The endpoint is retired");
+  const { first_uuid = "", last_uuid = "" } = periodOf(since, until);
+  return {
+    statuses: status,
+    endpoint_no: row?.no ?? null,
+    type: type ?? null,
+    since,
+    until,
+    position: first_uuid,
+    last_uuid,
+  };
+}

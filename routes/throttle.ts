@@ -1,0 +1,41 @@
+import { isIP } from "node:net";
+
+/** Bounds how often something may be done from one address, by a token bucket for each. */
+export interface Throttle {
+  /** Takes a token of the address: 0, or, where none is left, the seconds until there is one. */
+  take(address: string): number;
+}
+
+/** Addresses that are remembered. Of more, those come first again that were quiet the longest. */
+const MAX_ADDRESSES = 10_000;
+
+/** `burst` at once, and one more each `refill_ms`. `now` is in milliseconds and only grows. */
+export function makeThrottle(
+  burst: number,
+  refill_ms: number,
+  now: () => number = () => performance.now(),
+): Throttle {
+  // When each bucket will be full again: a Map keeps the order in which addresses were last seen.
+  const full_at = new Map<string, number>();
+  return {
+    take(address) {
+      const key = network(address);
+      const at = now();
+      const full = Math.max(at, full_at.get(key) ?? 0);
+      const wait_ms = full - at - (burst - 1) * refill_ms;
+      if (wait_ms > 0) return Math.ceil(wait_ms / 1000);
+      full_at.delete(key);
+      full_at.set(key, full + refill_ms);
+      if (full_at.size > MAX_ADDRESSES) full_at.delete(full_at.keys().next().value ?? "");
+      return 0;
+    },
+  };
+}
+
+// Who has one IPv6 address has the 64 bits behind it, too.
+function network(address: string): string {
+  return isIP(address) === 6 && !/^::ffff:/i.test(address)
+    ? new URL(`http://[${address}]`).hostname.slice(1, -1).split("::")[0]?.split(":").slice(0, 4)
+      .join(":") ?? address
+    : address;
+}

@@ -1,0 +1,88 @@
+import assert from "node:assert/strict";
+import { booking, endpoint, spawnDaemon, startDaemon } from "./support/daemon.ts";
+import { onBoth, onServer, type TestDatabase } from "./support/databases.ts";
+import { startReceiver, statuses } from "./support/receiver.ts";
+import { until } from "./support/wait.ts";
+
+async function leasedIn(database: TestDatabase) {
+  const db = await database.open();
+  const [row] = await db.admin<{ pending: number; leased: number }[]>`
+    select count(*)::int as pending, count(leased_until)::int as leased from pending_deliveries`;
+  await db.close();
+  return { ...row };
+}
+
+onBoth("SIGTERM finishes what is under way and gives back the rest", async (database) => {
+  const gate = Promise.withResolvers<{ status: number }>();
+  await using receiver = await startReceiver(() => gate.promise);
+  const sections = {
+    database: database.section,
+    endpoints: [endpoint("all", receiver.url)],
+  };
+  await using daemon = await spawnDaemon(sections);
+  const { status } = await daemon.post(Array.from({ length: 50 }, () => booking("apt_1")));
+  assert.equal(status, 202);
+  await receiver.received(1);
+  daemon.kill("SIGTERM");
+  await until(
+    "it takes no more requests",
+    () => fetch(`${daemon.url}/livez`).then((r) => r.body?.cancel(), () => true),
+  );
+  const under_way = receiver.requests.length;
+  gate.resolve({ status: 200 });
+  const { code } = await daemon.status;
+  assert.equal(code, 0);
+  assert.deepEqual(daemon.noise, []);
+  assert.equal(daemon.log.at(-1)?.message, "Stopped");
+  assert.equal(receiver.requests.length, under_way, "nothing new is sent");
+  assert.deepEqual(await leasedIn(database), { pending: 50 - under_way, leased: 0 });
+
+  await using again = await startDaemon(sections);
+  await receiver.received(50);
+  await until(
+    "all of them are recorded",
+    async () => (await again.api("deliveries?status=pending")).body.data.length === 0,
+  );
+  const ids = receiver.requests.map(({ headers }) => headers["x-bookme-delivery-id"]);
+  assert.equal(ids.length, 50);
+  assert.equal(new Set(ids).size, 50);
+});
+
+onServer("a second SIGTERM cuts off what is under way", async (database) => {
+  await using receiver = await startReceiver(() => "hang");
+  const sections = { database: database.section, endpoints: [endpoint("all", receiver.url)] };
+  await using daemon = await spawnDaemon(sections);
+  await daemon.post(booking("apt_1"));
+  await receiver.received(1);
+  daemon.kill("SIGINT");
+  await until("it is stopping", () => daemon.log.some((l) => l.message === "Stopping"));
+  const at = performance.now();
+  daemon.kill("SIGTERM");
+  const { code } = await daemon.status;
+  assert.equal(code, 0);
+  // The receiver would have been waited for half a minute.
+  assert.ok(performance.now() - at < 15_000);
+  assert.deepEqual(await leasedIn(database), { pending: 1, leased: 0 });
+
+  receiver.answer(statuses(200));
+  await using again = await startDaemon(sections);
+  const [request] = (await receiver.received(2)).slice(1);
+  assert.equal(request?.headers["x-bookme-attempt"], "2");
+  const delivery = await again.delivery(request?.headers["x-bookme-delivery-id"] ?? "");
+  assert.deepEqual(
+    delivery.attempts.map((attempt: { outcome: string }) => attempt.outcome),
+    ["interrupted", "delivered"],
+  );
+});
+
+onServer("what waits for its slot of a rate limit is given back", async (database) => {
+  await using receiver = await startReceiver();
+  await using daemon = await startDaemon({
+    database: database.section,
+    endpoints: [endpoint("all", receiver.url, { rate_limit: "8/s" })],
+  });
+  await daemon.post(Array.from({ length: 40 }, () => booking("apt_1")));
+  await receiver.received(2); // the slots of a whole second are given out by now
+  await daemon.stop();
+  assert.deepEqual(await leasedIn(database), { pending: 40 - receiver.requests.length, leased: 0 });
+});

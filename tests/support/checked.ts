@@ -1,0 +1,133 @@
+import assert from "node:assert/strict";
+import { Ajv2020 } from "ajv/dist/2020.js";
+import formats from "ajv-formats";
+import { ADMIN, type Answered, type Front } from "./daemon.ts";
+
+// 32 bytes in base64.
+Deno.env.set("TEST_ENCRYPTION_KEY", "q83vEjRWeJCrze8SNFZ4kKvN7xI0VniQq83vEjRWeJA=");
+
+/** The section `encryption_key` of a configuration: a key that the tests know. */
+export const ENCRYPTION_KEY = "env:TEST_ENCRYPTION_KEY";
+
+/** The admin API, every answer of which is held against the OpenAPI document of the daemon. */
+export interface CheckedApi {
+  readonly document: Document;
+  /** Asks, and checks status and body against the document. */
+  call(method: string, path: string, body?: unknown, token?: string): Promise<Answered>;
+  /** The same, expecting this status. */
+  expect(status: number, method: string, path: string, body?: unknown): Promise<Answered>;
+  /** Ids of the operations that have answered with success. */
+  readonly succeeded: ReadonlySet<string>;
+}
+
+export interface Document {
+  readonly openapi: string;
+  readonly paths: Readonly<Record<string, Readonly<Record<string, DocumentedOperation>>>>;
+  readonly [member: string]: unknown;
+}
+
+export interface DocumentedOperation {
+  readonly operationId: string;
+  readonly responses: Readonly<Record<string, unknown>>;
+  readonly [member: string]: unknown;
+}
+
+/** A checked API of a running daemon. */
+export async function checkedApi(front: Front): Promise<CheckedApi> {
+  const document: Document = await (await fetch(`${front.url}/openapi.json`, {
+    headers: { authorization: `Bearer ${ADMIN}` },
+  })).json();
+  const ajv = makeAjv(document);
+  const succeeded = new Set<string>();
+  const api: CheckedApi = {
+    document,
+    succeeded,
+    async call(method, path, body, token = ADMIN) {
+      const response = await fetch(`${front.url}/api/${path}`, {
+        method,
+        headers: {
+          authorization: `Bearer ${token}`,
+          ...(body === undefined ? {} : { "content-type": "application/json" }),
+        },
+        ...(body === undefined ? {} : {
+          body: typeof body === "string" ? body : JSON.stringify(body),
+        }),
+      });
+      const text = await response.text();
+      const type = response.headers.get("content-type") ?? "";
+      const answered: Answered = {
+        status: response.status,
+        headers: response.headers,
+        body: JSON.parse(text),
+      };
+      check(document, ajv, method, path, answered, type);
+      const { operationId } = find(document, method, path)?.operation ?? {};
+      if (response.ok && operationId !== undefined) succeeded.add(operationId);
+      return answered;
+    },
+    async expect(status, method, path, body) {
+      const answered = await api.call(method, path, body);
+      const shown = JSON.stringify(answered.body);
+      assert.equal(answered.status, status, `${method} ${path} ${JSON.stringify(body)}: ${shown}`);
+      return answered;
+    },
+  };
+  return api;
+}
+
+/** A validator for the schemas of a document, which also refuses members that it does not know. */
+export function makeAjv(document: Document): Ajv2020 {
+  const ajv = new Ajv2020({ strict: false, allErrors: true });
+  // Its types are those of a CommonJS module.
+  (formats as unknown as (ajv: Ajv2020) => void)(ajv);
+  ajv.addSchema(closed(document) as Record<string, unknown>, "document");
+  return ajv;
+}
+
+function closed(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(closed);
+  if (typeof value !== "object" || value === null) return value;
+  const all = Object.fromEntries(Object.entries(value).map(([key, inner]) => [key, closed(inner)]));
+  const { type, properties, additionalProperties } = all;
+  return type === "object" && properties !== undefined && additionalProperties === undefined
+    ? { ...all, additionalProperties: false }
+    : all;
+}
+
+function find(document: Document, method: string, path: string) {
+  const wanted = `/api/${path.split("?")[0]}`;
+  for (const [template, operations] of Object.entries(document.paths)) {
+    const pattern = new RegExp(`^${template.replace("{id}", "[^/]+")}$`);
+    const operation = operations[method.toLowerCase()];
+    if (pattern.test(wanted) && operation !== undefined) return { template, operation };
+  }
+  return undefined;
+}
+
+function check(
+  document: Document,
+  ajv: Ajv2020,
+  method: string,
+  path: string,
+  answered: Answered,
+  type: string,
+): void {
+  const found = find(document, method, path);
+  assert.ok(found, `${method} ${path} is not in the document`);
+  const { template, operation } = found;
+  const response = operation.responses[answered.status];
+  const what = `${operation.operationId}: ${answered.status} ${JSON.stringify(answered.body)}`;
+  assert.ok(response, `not documented: ${what}`);
+  const reference = (response as { $ref?: string }).$ref;
+  const media = answered.status < 400 ? "application/json" : "application/problem+json";
+  assert.ok(type.startsWith(media), `${type}: ${what}`);
+  const escape = (part: string) => part.replaceAll("~", "~0").replaceAll("/", "~1");
+  const place = reference?.slice(1) ??
+    `/paths/${escape(template)}/${method.toLowerCase()}/responses/${answered.status}`;
+  const pointer = `document#${place}/content/${escape(media)}/schema`;
+  const validate = ajv.getSchema(encodeURI(pointer)) ?? ajv.compile({ $ref: encodeURI(pointer) });
+  assert.ok(validate(answered.body), `${ajv.errorsText(validate.errors)}: ${what}`);
+  if (answered.status >= 400) {
+    assert.equal(answered.body.status, answered.status, what);
+  }
+}

@@ -1,0 +1,100 @@
+/** Bytes over a socket, for what no HTTP client would send. */
+
+import { Buffer } from "node:buffer";
+import { connect } from "node:net";
+import { sleep } from "./wait.ts";
+
+/** What came back, until the other side closed or had answered as often as expected. */
+export interface Spoken {
+  /** Of the final answers, in their order; interim ones aside. */
+  readonly statuses: readonly number[];
+  /** Body of the last complete answer. */
+  readonly body: string;
+  /** Everything, as Latin-1. */
+  readonly text: string;
+  /** Whether the other side closed. */
+  readonly closed: boolean;
+}
+
+/** A part of what is said: bytes, or a number of milliseconds to wait. `END` says no more follows. */
+export type Part = string | Uint8Array | number | typeof END;
+
+export const END = Symbol("end");
+
+const PATIENCE_MS = 30_000;
+
+/** Says `parts` (text as Latin-1) to a port on loopback and hears the answers. */
+export async function speak(port: number, parts: readonly Part[], answers = 1): Promise<Spoken> {
+  const socket = connect({ host: "127.0.0.1", port });
+  const chunks: Buffer[] = [];
+  const over = Promise.withResolvers<boolean>();
+  const gone = new Promise<void>((resolve) => socket.once("close", () => resolve()));
+  const timer = setTimeout(() => over.reject(new Error(`No answer: ${shown()}`)), PATIENCE_MS);
+  const shown = () => Buffer.concat(chunks).toString("latin1");
+  socket.on("data", (chunk: Buffer) => {
+    chunks.push(chunk);
+    if (answersIn(shown()).length >= answers) over.resolve(false);
+  });
+  socket.on("error", () => {}); // who hangs up on us may do so while we speak
+  gone.then(() => over.resolve(true));
+  const talking = (async () => {
+    for (const part of parts) {
+      if (socket.destroyed) return;
+      if (part === END) socket.end();
+      else if (typeof part === "number") await sleep(part);
+      else {
+        const bytes = typeof part === "string" ? Buffer.from(part, "latin1") : part;
+        await new Promise<void>((said) => socket.write(bytes, () => said()));
+      }
+    }
+  })();
+  try {
+    const closed = await over.promise;
+    const found = answersIn(shown());
+    return {
+      statuses: found.map(({ status }) => status),
+      body: found.at(-1)?.body ?? "",
+      text: shown(),
+      closed,
+    };
+  } finally {
+    clearTimeout(timer);
+    socket.destroy();
+    await gone;
+    await talking;
+  }
+}
+
+interface Answer {
+  readonly status: number;
+  readonly body: string;
+}
+
+/** The complete answers in a text. */
+function answersIn(text: string): Answer[] {
+  const answers: Answer[] = [];
+  for (let at = 0;;) {
+    const end = text.indexOf("\r\n\r\n", at);
+    if (end < 0) return answers;
+    const head = text.slice(at, end);
+    const status = Number(/^HTTP\/1\.[01] (\d{3})/.exec(head)?.[1] ?? NaN);
+    if (Number.isNaN(status)) throw new Error(`Not an answer: ${JSON.stringify(head)}`);
+    at = end + 4;
+    if (status < 200) continue;
+    const length = /\r\ncontent-length: *(\d+)/i.exec(head)?.[1];
+    if (length !== undefined) {
+      if (text.length < at + Number(length)) return answers;
+      answers.push({ status, body: text.slice(at, at += Number(length)) });
+    } else if (/\r\ntransfer-encoding: *chunked/i.test(head)) {
+      const last = text.indexOf("0\r\n\r\n", at);
+      if (last < 0) return answers;
+      answers.push({ status, body: text.slice(at, last) });
+      at = last + 5;
+    } else answers.push({ status, body: "" });
+  }
+}
+
+/** The port of a URL on loopback. */
+export function portIn(url: string): number {
+  return Number(new URL(url).port);
+}

@@ -1,0 +1,24 @@
+import assert from "node:assert/strict";
+
+const MAIN = new URL("./torture/main.ts", import.meta.url).pathname;
+
+/** Runs the torture in a process of its own, as people do. */
+async function torture(...args: string[]): Promise<{ code: number; said: string }> {
+  const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+    args: ["run", "-A", "--no-check", MAIN, ...args],
+  }).output();
+  const text = new TextDecoder();
+  return { code, said: text.decode(stdout) + text.decode(stderr) };
+}
+
+Deno.test("torture loses nothing while daemons, the database and receivers are struck", async () => {
+  const { code, said } = await torture("--fault", "mixed", "--seconds", "45", "--seed", "7");
+  assert.equal(code, 0, said);
+  assert.match(said, /^mixed: ok; \d{2,} strikes, \d{3,} acknowledged/m);
+});
+
+Deno.test("torture catches a daemon that overwrites what another has done", async () => {
+  const { code, said } = await torture("--sabotage", "token", "--seconds", "10", "--seed", "1");
+  assert.equal(code, 1, said);
+  assert.match(said, / {2}E: d\d\.\d+ wrote an attempt .* had leased/);
+});
