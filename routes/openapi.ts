@@ -3,7 +3,7 @@ import type * as v from "valibot";
 import { type ErrorCode, HTTP_STATUS } from "../lib/core/errors.ts";
 import { VERSION } from "../lib/core/version.ts";
 import type { AnyOperation } from "./api/operation.ts";
-import { COMPONENTS, Problem } from "./api/schemas.ts";
+import { COMPONENTS, Problem, WRITTEN_OUT } from "./api/schemas.ts";
 
 /** JSON of an OpenAPI document or of a JSON Schema. */
 export type Json = { [member: string]: unknown };
@@ -120,8 +120,16 @@ function queryParameters({ query }: AnyOperation): Json[] {
     name,
     in: "query",
     required: required?.includes(name) === true && !("default" in (schema as Json)),
-    schema,
+    schema: withDefault(schema as Json),
   }));
+}
+
+// A parameter's default is text until it is read.
+function withDefault(schema: Json): Json {
+  const { type, default: text } = schema;
+  return typeof text === "string" && type !== "string"
+    ? { ...schema, default: JSON.parse(text) }
+    : schema;
 }
 
 function refusal(code: string, description: string): Json {
@@ -160,6 +168,7 @@ function inner(schema: v.GenericSchema, mode: "input" | "output", self?: string)
     definitions: Object.fromEntries(
       Object.entries(COMPONENTS).filter(([name]) => name !== self),
     ) as Record<string, v.GenericSchema>,
+    overrideSchema: ({ valibotSchema }) => WRITTEN_OUT.get(valibotSchema),
     overrideRef: ({ referenceId }) => `#/components/schemas/${referenceId}`,
   };
   const { $schema: _, $defs: __, ...json } = toJsonSchema(schema, config);

@@ -1,4 +1,5 @@
 import { isIP } from "node:net";
+import ipaddr from "ipaddr.js";
 
 /** Bounds how often something may be done from one address, by a token bucket for each. */
 export interface Throttle {
@@ -34,8 +35,7 @@ export function makeThrottle(
 
 // Who has one IPv6 address has the 64 bits behind it, too.
 function network(address: string): string {
-  return isIP(address) === 6 && !/^::ffff:/i.test(address)
-    ? new URL(`http://[${address}]`).hostname.slice(1, -1).split("::")[0]?.split(":").slice(0, 4)
-      .join(":") ?? address
-    : address;
+  if (isIP(address) !== 6) return address;
+  const ip = ipaddr.process(address);
+  return ip.kind() === "ipv4" ? ip.toString() : ip.toNormalizedString().split(":", 4).join(":");
 }

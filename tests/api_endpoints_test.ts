@@ -186,7 +186,7 @@ const GOOD = { url: "http://127.0.0.1:1/", events: ["*"] };
 const BAD_BODIES: readonly [body: unknown, ...pointers: string[]][] = [
   [[], ""],
   [null, ""],
-  ["text", ""],
+  ['"text"', ""],
   [{}, "/url", "/events"],
   [{ ...GOOD, urls: 1 }, "/urls"],
   ['{"url":"http://127.0.0.1:1/","events":["*"],"__proto__":{}}', "/__proto__"],
@@ -194,7 +194,7 @@ const BAD_BODIES: readonly [body: unknown, ...pointers: string[]][] = [
   [{ ...GOOD, url: 5 }, "/url"],
   [{ ...GOOD, url: "" }, "/url"],
   [{ ...GOOD, url: "ftp://example.com/" }, "/url"],
-  [{ ...GOOD, url: "http://example.com/" }, "/url"],
+  [{ ...GOOD, url: "http://8.8.8.8/" }, "/url"],
   [{ ...GOOD, url: "https://user:pass@example.com/" }, "/url"],
   [{ ...GOOD, url: "https://169.254.169.254/latest" }, "/url"],
   [{ ...GOOD, url: "https://0xa9fea9fe/" }, "/url"],

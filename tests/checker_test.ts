@@ -192,7 +192,9 @@ Deno.test("check() B finds attempts that are too many, missing or late", () => {
   finds(ledger({ deliveries: [{ ...row, attempts: 2 }] }), "B", /says 2 attempts and has 1/);
   finds(ledger({ deliveries: [{ ...row, ended_at: 1_000 }] }), "B", /after its end/);
   const { violations } = check(ending("delivered", [failing(1, 1_000)]));
-  assert(violations.some(({ text }) => /is delivered after an attempt that was http_5xx/.test(text)));
+  assert(
+    violations.some(({ text }) => /is delivered after an attempt that was http_5xx/.test(text)),
+  );
 });
 
 Deno.test("check() B finds a status that its last attempt does not bear out", () => {

@@ -66,7 +66,7 @@ Deno.test("an operator finds the failing endpoint, sees why, mends it, replays, 
     /^dlv_\w+\n {2}Failed after 2 attempts; the last met http_5xx \(status 500\)/,
   );
   assert.match(one.out, /\n1 .*http_5xx +500 .*\n2 .*http_5xx +500 /);
-  assert.match(one.out, /It answered 500\nX-Trace: 7f3a\n/);
+  assert.match(one.out, /It answered 500\nX-Trace: 7f3a\n/i);
   assert.ok(one.out.includes("Disk \\u001b[31mfull\\u001b[0m"));
   assert.ok(!one.out.includes("\x1b"));
   assert.match(one.out, /-H 'X-Tenant: \[redacted\]'/);

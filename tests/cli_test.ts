@@ -110,9 +110,8 @@ Deno.test("run() tells a bug from a failure, and shows the stack only when asked
     );
   });
   await withConfig("", async (path, directory) => {
-    // What no check expects: a file where PostgreSQL has its own directory.
-    await Deno.mkdir(`${directory}/data`);
-    await Deno.writeTextFile(`${directory}/data/postgres`, "");
+    // What no check expects: a directory where the lock's file is to be.
+    await Deno.mkdir(`${directory}/data/lock`, { recursive: true });
     const args = ["migrate", "--config", path];
     const plain = await runHere(args);
     assert.equal(plain.code, 1);

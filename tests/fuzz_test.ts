@@ -61,7 +61,6 @@ const header = fc.tuple(
   fc.constantFrom("Idempotency-Key", "X-BookMe-Business", "X-Forwarded-For", "Content-Encoding"),
   fc.oneof(
     fc.constantFrom("identity", "gzip", "1.2.3.4", "a, b", "\xe9", ""),
-    // deno-lint-ignore no-control-regex
     fc.string({ maxLength: 300 }).map((text) => text.replace(/[^\x20-\x7e]/g, "")),
   ),
 ).map(([name, value]) => `${name}: ${value}\r\n`);
@@ -98,7 +97,7 @@ const bytes = fc.oneof(
 ).map((text) => ({ body: undefined, text }));
 
 onServer(
-  "fuzz: ingest answers everything below 500, and delivers what it took",
+  "fuzz.ingest: ingest answers everything below 500, and delivers what it took",
   async (database) => {
     await using receiver = await startReceiver();
     await using daemon = await startDaemon({
@@ -166,7 +165,7 @@ endpoints:
     rate_limit: 50/s
 `;
 
-Deno.test("fuzz: a configuration is taken or refused with its places, and nothing else", () => {
+Deno.test("fuzz.config: a configuration is taken or refused with its places, and nothing else", () => {
   const directory = Deno.makeTempDirSync({ prefix: "bookme-fuzz-" });
   const path = `${directory}/config.yaml`;
   const file = fc.oneof(
@@ -206,7 +205,7 @@ const RESPONSES = [
   "HTTP/1.1 302 F\r\nLocation: http://169.254.169.254/\r\nConnection: close\r\n\r\nuntil the end",
 ];
 
-Deno.test("fuzz: a response ends as done, failed or cut off, within its bounds", () => {
+Deno.test("fuzz.response: a response ends as done, failed or cut off, within its bounds", () => {
   fc.assert(
     fc.property(
       fc.oneof({ arbitrary: damaged(...RESPONSES), weight: 4 }, fc.string({ maxLength: 200 })),

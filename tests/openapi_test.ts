@@ -7,6 +7,11 @@ import { ADMIN, booking, endpoint, startDaemon, VIEWER } from "./support/daemon.
 import { onBoth, onServer } from "./support/databases.ts";
 import { startReceiver, statuses } from "./support/receiver.ts";
 
+interface Parameter {
+  readonly name: string;
+  readonly schema: { readonly default?: unknown };
+}
+
 const document = openApiDocument(OPERATIONS) as unknown as Document;
 
 Deno.test("openApiDocument() is OpenAPI 3.1 to a linter", async () => {
@@ -28,6 +33,13 @@ Deno.test("openApiDocument() has unique ids, tags that exist and no reference to
       document,
     );
     assert.ok(target, `#/${name}`);
+  }
+  const ajv = makeAjv(document);
+  for (const operation of operations) {
+    for (const { name, schema } of (operation.parameters ?? []) as Parameter[]) {
+      if (schema.default === undefined) continue;
+      assert.ok(ajv.validate(schema, schema.default), `${operation.operationId}: ${name}`);
+    }
   }
   assert.ok(!text.includes("$defs"), "every schema is a component or written out");
 });

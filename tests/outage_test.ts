@@ -5,13 +5,13 @@ import { startReceiver } from "./support/receiver.ts";
 import { sleep, until } from "./support/wait.ts";
 
 Deno.test("the daemon outlives an outage of its database", async () => {
-  const own = await startPostgres();
+  await using own = await startPostgres();
   const { url } = await freshDatabase(own);
   const gate = Promise.withResolvers<{ status: number }>();
   await using receiver = await startReceiver((_, nth) =>
     nth === 1 ? gate.promise : { status: 200 }
   );
-  const daemon = await startDaemon({
+  await using daemon = await startDaemon({
     database: { url },
     endpoints: [endpoint("all", receiver.url)],
   });
@@ -69,13 +69,10 @@ Deno.test("the daemon outlives an outage of its database", async () => {
       return rows.length === 1;
     });
   }
-  await daemon.stop();
-  await daemon[Symbol.asyncDispose]();
-  await own.close();
 });
 
 Deno.test("a daemon stops in bounded time although its database is away", async () => {
-  const own = await startPostgres();
+  await using own = await startPostgres();
   const { url } = await freshDatabase(own);
   const gate = Promise.withResolvers<{ status: number }>();
   await using receiver = await startReceiver(() => gate.promise);
@@ -84,7 +81,7 @@ Deno.test("a daemon stops in bounded time although its database is away", async 
     delivery: { timeout: "1s" },
     endpoints: [endpoint("all", receiver.url)],
   };
-  const daemon = await startDaemon(sections);
+  await using daemon = await startDaemon(sections);
   await daemon.post(booking("apt_1"));
   await receiver.received(1);
   await own.stop();
@@ -96,18 +93,14 @@ Deno.test("a daemon stops in bounded time although its database is away", async 
   assert.ok(performance.now() - at < 20_000, `${performance.now() - at} ms`);
   assert.ok(daemon.log.some((l) => /could not be recorded in time/.test(l.message)));
   await sleep(1_500); // postgres.js was about to connect once more, as it does once a second
-  await own.start();
-  await own.close();
 });
 
 Deno.test("a daemon whose database is away says so and does not start", async () => {
-  const own = await startPostgres();
+  await using own = await startPostgres();
   const { url } = await freshDatabase(own);
   await own.stop();
   await assert.rejects(
     () => startDaemon({ database: { url } }),
     (error: Error) => /The database does not answer.*database\.url/.test(error.message),
   );
-  await own.start();
-  await own.close();
 });

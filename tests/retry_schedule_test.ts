@@ -54,6 +54,7 @@ Deno.test("the program takes the time of schedules from now() alone", async () =
   for (const folder of ["../lib/store", "../migrations"]) {
     const url = new URL(`${folder}/`, import.meta.url);
     for await (const { name } of Deno.readDir(url)) {
+      if (name === "health.ts") continue; // which holds the clocks against each other
       const text = await Deno.readTextFile(new URL(name, url));
       assert.equal(others.exec(text)?.[0], undefined, `${folder}/${name}`);
     }

@@ -310,6 +310,5 @@ Deno.test("response.log: a text log has one line for each entry, and no control 
   assert.equal(lines.length, 2);
   // deno-lint-ignore no-control-regex
   for (const line of lines) assert.doesNotMatch(line, /[\x00-\x1f]/);
-  // deno-lint-ignore no-control-regex
   assert.doesNotMatch(lines[0] ?? "", /[\x7f-\x9f]/);
 });

@@ -1,21 +1,22 @@
 import assert from "node:assert/strict";
-import type { Config } from "../lib/config/config.ts";
+import { loadConfig } from "../lib/config/load.ts";
 import { makeClock } from "../lib/delivery/context.ts";
 import { startSweeper } from "../lib/delivery/sweeper.ts";
 import { makeLog } from "../lib/observe/log.ts";
 import type { Database } from "../lib/store/database.ts";
-import { booking, endpoint, startDaemon } from "./support/daemon.ts";
+import { booking, endpoint, startDaemon, writeConfig } from "./support/daemon.ts";
 import { onBoth, server } from "./support/databases.ts";
 import { startReceiver, statuses } from "./support/receiver.ts";
 import { travelDatabase } from "./support/travel.ts";
 import { sleep, until } from "./support/wait.ts";
 
-const DAY_MS = 24 * 3_600_000;
-
 /** Sweeps once, as a daemon with that retention would. */
-async function sweep(db: Database, retention: Config["retention"]): Promise<void> {
+async function sweep(db: Database, retention: Record<string, string>): Promise<void> {
+  const { path, remove } = writeConfig({ database: { directory: "./unused" }, retention });
+  const config = loadConfig(path, () => undefined);
+  remove();
   const sweeper = startSweeper({
-    config: () => ({ retention }) as Config,
+    config: () => config,
     db,
     log: makeLog(() => {}, "json"),
     clock: makeClock(),
@@ -49,7 +50,7 @@ async function store(
       select id, 'booking.created', at, '{}' from made
     ), tried as (
       insert into attempts (delivery_id, number, endpoint_no, endpoint_version, started_at, ended_at,
-        outcome) select last, 1, 1, 1, at, at, 'delivered' from made
+        recorded_at, outcome) select last, 1, 1, 1, at, at, at, 'delivered' from made
     )
     insert into ${target}`);
 }
@@ -64,19 +65,18 @@ async function countRows(db: Database) {
 }
 
 onBoth("sweep() purges what is older than its retention, in batches", async (database) => {
-  const db = await database.open();
+  await using db = await database.open();
   await store(db, { prefix: "0001", count: 2_500, days: 31, ended: true });
   await store(db, { prefix: "0002", count: 10, days: 8, ended: true });
   await store(db, { prefix: "0003", count: 10, days: 31, ended: false });
   await store(db, { prefix: "0004", count: 10, days: 1, ended: true });
   // Ended deliveries keep their event and lose their attempts first; what is pending keeps both.
-  await sweep(db, { events_ms: 30 * DAY_MS, attempts_ms: 7 * DAY_MS });
+  await sweep(db, { events: "30d", attempts: "7d" });
   assert.deepEqual(await countRows(db), { events: 30, pending: 10, ended: 20, attempts: 20 });
-  await sweep(db, { events_ms: 7 * DAY_MS, attempts_ms: 30 * DAY_MS });
+  await sweep(db, { events: "7d", attempts: "30d" });
   assert.deepEqual(await countRows(db), { events: 20, pending: 10, ended: 10, attempts: 20 });
-  await sweep(db, { events_ms: 7 * DAY_MS, attempts_ms: 7 * DAY_MS });
+  await sweep(db, { events: "7d", attempts: "7d" });
   assert.deepEqual(await countRows(db), { events: 20, pending: 10, ended: 10, attempts: 20 });
-  await db.close();
 });
 
 onBoth("the sweep cancels what a retired endpoint was owed", async (database) => {

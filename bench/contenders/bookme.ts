@@ -170,7 +170,7 @@ export async function load(sql: Sql, backlog: Backlog): Promise<void> {
     await sql.unsafe(`
       insert into pending_deliveries (id, event_id, endpoint_no, created_at, due_at)
       select ${UUID("n", "lpad(to_hex(e.no), 8, '0')")}, ${UUID("n")}, e.no, now(),
-        ${due} - interval '1 minute' + n * interval '1 us'
+        ${due} - interval '10 minutes' + n * interval '100 us'
       from ${numbers} join endpoints e on ${owed}
       order by n, e.no`);
   }

@@ -26,12 +26,12 @@ export interface Page<Row> {
 
 /** Options of every command that talks to the daemon. */
 export const API_OPTIONS = {
-  config: { ...CONFIG, about: "Configuration of the daemon: its address and an admin token" },
-  url: { type: "string", value: "URL", about: "Where the daemon is, instead of server.listen" },
+  config: { ...CONFIG, about: "The daemon's configuration file" },
+  url: { type: "string", value: "URL", about: "Where the daemon is, instead of at server.listen" },
   token: {
     type: "string",
     value: "env:NAME|file:PATH",
-    about: "Where its admin token is to be read from, instead of admin.tokens",
+    about: "Its admin token, instead of the one of the configuration",
   },
 } as const;
 

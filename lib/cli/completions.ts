@@ -105,7 +105,10 @@ function zsh(commands: readonly Command[]): string[] {
     "    _describe command commands",
     "    return",
     "  fi",
-    '  case "$words[2]" in',
+    '  local command="$words[2]"',
+    "  shift words",
+    "  (( CURRENT-- ))",
+    '  case "$command" in',
     ...commands.flatMap((command) => [
       `    ${command.name}) _arguments -s \\`,
       ...optionsOf(command).map(([name, option]) => {
@@ -122,7 +125,8 @@ function zsh(commands: readonly Command[]): string[] {
     ]),
     "  esac",
     "}",
-    `compdef _bookme_webhooks ${PROGRAM}`,
+    // From a file of $fpath it is called right away, sourced it is only made known.
+    `if [[ "$funcstack[1]" == "_${PROGRAM}" ]]; then _bookme_webhooks "$@"; else compdef _bookme_webhooks ${PROGRAM}; fi`,
   ];
 }
 

@@ -9,7 +9,7 @@ import { type Api, API_OPTIONS, type ApiValues, type Endpoint, openApi } from ".
 import { command } from "./command.ts";
 import { examine, type Examined } from "./doctor_endpoints.ts";
 import { send } from "./request.ts";
-import { type Io, makeProgress, paletteOf, printable } from "./terminal.ts";
+import { type Io, paletteOf, printable } from "./terminal.ts";
 
 /** One line of the doctor's: `!` is worth a look, `✗` keeps something from working. */
 export interface Verdict {
@@ -48,11 +48,8 @@ Exit code 1 where there is a ✗.`,
     say(...daemon.verdicts);
     say(...await checkDatabase(config, daemon.api !== undefined));
     say(...checkAddresses(config));
-    using progress = makeProgress(io);
     const patients = await patientsOf(config, daemon.api);
-    for await (const verdict of examineAll(config, patients, (text) => progress.show(text))) {
-      say(verdict);
-    }
+    for await (const verdict of examineAll(config, patients)) say(verdict);
     if (values.json) io.out(JSON.stringify({ data: verdicts, next_cursor: null }, null, 2));
     return verdicts.some(({ mark }) => mark === "✗") ? 1 : 0;
   },
@@ -297,7 +294,6 @@ async function patientsOf(config: Config, api: Api | undefined): Promise<Examine
 async function* examineAll(
   config: Config,
   patients: readonly Examined[],
-  show: (text: string) => void,
 ): AsyncGenerator<Verdict> {
   if (patients.length === 0) {
     yield {
@@ -309,7 +305,6 @@ async function* examineAll(
   }
   const rules = addressRules(config);
   for (let at = 0; at < patients.length; at += AT_ONCE) {
-    show(`Looking at endpoints: ${at} of ${patients.length}`);
     const some = patients.slice(at, at + AT_ONCE);
     yield* await Promise.all(some.map((one) => examine(one, rules)));
   }

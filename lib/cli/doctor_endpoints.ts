@@ -1,12 +1,11 @@
 import { lookup } from "node:dns/promises";
-import { connect as connectPlain, type Socket } from "node:net";
-import { connect as connectTls, type TLSSocket } from "node:tls";
+import { connect as connectPlain, isIP, type Socket } from "node:net";
+import { connect as connectTls } from "node:tls";
 import type { TlsConfig } from "../config/config.ts";
 import {
   type AddressRules,
   checkEndpointUrl,
   classifyEndpointAddress,
-  literalAddress,
   portOf,
 } from "../core/address.ts";
 import { messageOf } from "../core/errors.ts";
@@ -18,6 +17,9 @@ export interface Examined {
   readonly url: string;
   readonly tls: TlsConfig | null;
 }
+
+/** What is said of an endpoint that takes connections. */
+type Found = Pick<Verdict, "mark" | "text" | "remedy">;
 
 const PATIENCE_MS = 5_000;
 /** Certificates are renewed a month before they expire, as a rule. */
@@ -34,51 +36,59 @@ export async function examine(endpoint: Examined, rules: AddressRules): Promise<
   const host = url.hostname.replace(/^\[|\]$/g, "");
   let addresses: string[];
   try {
-    addresses = await resolve(url, host);
+    addresses = await resolve(host);
   } catch (error) {
-    return bad(
-      `DNS has no address for ${host} (${codeOf(error)})`,
-      "check the name, and this machine's resolver",
-    );
+    const text = `DNS has no address for ${host} (${codeOf(error)})`;
+    return bad(text, "check the name, and this machine's resolver");
   }
-  const port = portOf(url);
-  const refused = addresses.flatMap((address) => {
-    const verdict = classifyEndpointAddress(address, port, rules);
-    return verdict.allowed ? [] : [`${address}: ${verdict.rule}`];
-  });
-  const allowed = addresses.filter((address) =>
-    classifyEndpointAddress(address, port, rules).allowed
-  );
-  const [address] = allowed;
-  if (address === undefined) {
-    return bad(
-      `${host} has no address that is allowed (${refused.join("; ")})`,
-      "correct its DNS, or see delivery.allow_networks",
-    );
+  const { allowed, refused } = judgeAddresses(addresses, url, rules);
+  if (allowed.length === 0) {
+    const text = `${host} has no address that is allowed (${refused.join("; ")})`;
+    return bad(text, "correct its DNS, or see delivery.allow_networks");
   }
-  const where = literalAddress(url.hostname) === host
-    ? `${host}:${port}`
+  const where = host === addresses[0]
+    ? `${host}:${portOf(url)}`
     : `${host} is ${allowed.join(", ")}`;
-  const also = refused.length === 0 ? "" : `; not used: ${refused.join("; ")}`;
-  try {
-    if (url.protocol === "http:") {
-      (await open(connectPlain({ host: address, port }), "connect")).destroy();
-      return { mark: "✓", subject, text: `${where}${also}; takes connections, without TLS` };
+  const notes = refused.map((text) => `never used: ${text}`);
+  // One after the other, as the sender does.
+  for (const address of allowed) {
+    try {
+      const found = await reach(endpoint, url, host, address);
+      return { subject, ...found, text: [where, ...notes, found.text].join("; ") };
+    } catch (error) {
+      notes.push(allowed.length > 1 ? `${address}: ${wordsOf(error)}` : wordsOf(error));
     }
-    return { subject, ...judge(await shakeHands(endpoint, host, address, port), where + also) };
-  } catch (error) {
-    return bad(
-      `${where}${also}; ${wordsOf(error)}`,
-      "is it running, and does its firewall let this machine in?",
-    );
   }
+  return bad(
+    [where, ...notes].join("; "),
+    "is it running, and does its firewall let this machine in?",
+  );
 }
 
-async function resolve(url: URL, host: string): Promise<string[]> {
-  const literal = literalAddress(url.hostname);
-  if (literal !== undefined) return [literal];
+async function resolve(host: string): Promise<string[]> {
+  if (isIP(host) !== 0) return [host];
   const found = await lookup(host, { all: true });
   return [...new Set(found.map(({ address }) => address))];
+}
+
+function judgeAddresses(addresses: readonly string[], url: URL, rules: AddressRules) {
+  const allowed: string[] = [];
+  const refused: string[] = [];
+  for (const address of addresses) {
+    const verdict = classifyEndpointAddress(address, portOf(url), rules);
+    if (!verdict.allowed) refused.push(`${address} (${verdict.rule})`);
+    else if (url.protocol === "http:" && verdict.scope === "public") {
+      refused.push(`${address} (plain http to a public address)`);
+    } else allowed.push(address);
+  }
+  return { allowed, refused };
+}
+
+async function reach(endpoint: Examined, url: URL, host: string, address: string): Promise<Found> {
+  const port = portOf(url);
+  if (url.protocol === "https:") return judge(await shakeHands(endpoint, host, address, port));
+  (await open(connectPlain({ host: address, port }), "connect")).destroy();
+  return { mark: "✓", text: "takes connections, without TLS" };
 }
 
 /** What a server's certificate is like. */
@@ -87,7 +97,6 @@ interface Handshake {
   readonly mistake: string | null;
   readonly valid_from: number;
   readonly valid_to: number;
-  readonly protocol: string;
 }
 
 async function shakeHands(
@@ -104,22 +113,51 @@ async function shakeHands(
     ...(tls?.cert === undefined ? {} : { cert: tls.cert }),
     ...(tls?.key === undefined ? {} : { key: tls.key.reveal() }),
     // Without a name the certificate is checked for the address.
-    ...(literalAddress(host) === host ? {} : { servername: host }),
+    ...(isIP(host) !== 0 ? {} : { servername: host }),
   };
   // Twice: without the checks to read the certificate, with them to hear what is wrong with it.
-  const loose = await open(connectTls({ ...options, rejectUnauthorized: false }), "secureConnect");
-  const { valid_from, valid_to } = (loose as TLSSocket).getPeerCertificate();
-  const protocol = (loose as TLSSocket).getProtocol() ?? "TLS";
-  loose.destroy();
-  const mistake = await open(connectTls({ ...options, rejectUnauthorized: true }), "secureConnect")
-    .then((socket) => {
-      // Deno 2.6 says that it is secure where a handshake failed, too: then there is no certificate.
-      const secure = socket as TLSSocket;
-      const is_good = secure.authorized && Boolean(secure.getPeerCertificate()?.valid_to);
-      secure.destroy();
-      return is_good ? null : "its certificate is not trusted";
-    }, wordsOf);
-  return { mistake, protocol, valid_from: parse(valid_from), valid_to: parse(valid_to) };
+  const socket = connectTls({ ...options, rejectUnauthorized: false });
+  await open(socket, "secureConnect");
+  const { valid_from, valid_to } = socket.getPeerCertificate();
+  socket.destroy();
+  const mistake = tls?.cert === undefined
+    ? await strictly(host, address, port, tls?.ca)
+    : await open(connectTls({ ...options, rejectUnauthorized: true }), "secureConnect")
+      .then((trusted) => {
+        trusted.destroy();
+        return null;
+      }, wordsOf);
+  return { mistake, valid_from: parse(valid_from), valid_to: parse(valid_to) };
+}
+
+/**
+ * What Deno's own TLS has against the certificate, or null: Deno 2.6's node:tls never lets go of a
+ * connection whose handshake fails. It cannot show a certificate of ours.
+ */
+async function strictly(
+  host: string,
+  address: string,
+  port: number,
+  ca: string | undefined,
+): Promise<string | null> {
+  let conn: Deno.Conn | undefined;
+  const timer = setTimeout(() => conn?.close(), PATIENCE_MS);
+  try {
+    const plain = await Deno.connect({ hostname: address, port });
+    conn = plain;
+    const options = { hostname: host, ...(ca === undefined ? {} : { caCerts: [ca] }) };
+    const secure = await Deno.startTls(plain, options);
+    conn = secure;
+    await secure.handshake();
+    return null;
+  } catch (error) {
+    return wordsOf(error);
+  } finally {
+    clearTimeout(timer);
+    try {
+      conn?.close();
+    } catch { /* closed already */ }
+  }
 }
 
 // Deno 2.6 writes `+00:00` where 2.9 writes `GMT`.
@@ -127,30 +165,27 @@ function parse(time: string): number {
   return Date.parse(time.replace("+00:00", "GMT"));
 }
 
-function judge(
-  { mistake, protocol, valid_from, valid_to }: Handshake,
-  where: string,
-): Pick<Verdict, "mark" | "text" | "remedy"> {
+function judge({ mistake, valid_from, valid_to }: Handshake): Found {
   const now_ms = Date.now();
   const days = Math.floor((valid_to - now_ms) / DAY_MS);
   const until = new Date(valid_to).toISOString().slice(0, 10);
   if (days < 0) {
-    const text = `${where}; its certificate expired on ${until}`;
+    const text = `its certificate expired on ${until}`;
     return { mark: "✗", text, remedy: "its owner must renew it" };
   }
   if (valid_from > now_ms) {
     const from = new Date(valid_from).toISOString().slice(0, 10);
-    const text = `${where}; its certificate is not valid before ${from}`;
+    const text = `its certificate is not valid before ${from}`;
     return { mark: "✗", text, remedy: "check this machine's clock, and its certificate" };
   }
   if (mistake !== null) {
     return {
       mark: "✗",
-      text: `${where}; ${mistake}`,
+      text: mistake,
       remedy: "its owner must mend that; an authority of your own goes into tls.ca",
     };
   }
-  const text = `${where}; ${protocol}, its certificate expires in ${days} days (${until})`;
+  const text = `TLS, its certificate expires in ${days} days (${until})`;
   return days > FEW_DAYS
     ? { mark: "✓", text }
     : { mark: "!", text, remedy: "its owner should renew it" };
@@ -191,7 +226,14 @@ const WORDS: Readonly<Record<string, string>> = {
 };
 
 function wordsOf(error: unknown): string {
-  return WORDS[codeOf(error)] ?? messageOf(error);
+  const message = messageOf(error);
+  // The words of rustls.
+  const code = /UnknownIssuer/.test(message)
+    ? "SELF_SIGNED_CERT_IN_CHAIN"
+    : /not valid for name/.test(message)
+    ? "ERR_TLS_CERT_ALTNAME_INVALID"
+    : codeOf(error);
+  return WORDS[code] ?? message;
 }
 
 function codeOf(error: unknown): string {

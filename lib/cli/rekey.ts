@@ -11,11 +11,11 @@ them, run rekey, then take the old one out. Daemons on a server may run meanwhil
 database must not be in use. Running it again does nothing.`,
   options: { config: CONFIG },
   examples: [
-    ["openssl rand -base64 32 > new.key && chmod 600 new.key", "A new key"],
     [
       "bookme-webhooks rekey",
       "With `encryption_key: [file:new.key, file:old.key]` in config.yaml",
     ],
+    ["openssl rand -base64 32 > new.key && chmod 600 new.key", "A new key"],
   ],
   async run({ io, values }) {
     const config = loadConfig(values.config, io.env);

@@ -15,11 +15,11 @@ embedded database, so that nothing is delivered from both; --abandon gives it ba
     to: {
       type: "string",
       value: "env:NAME|file:PATH|URL",
-      about: "The server's postgres:// URL; given as an argument, it must have no password",
+      about: "The server's postgres:// URL; written out without a password",
     },
     abandon: {
       type: "boolean",
-      about: "Go on with the embedded database; what is in the target must not be used then",
+      about: "Give the embedded database back; then nobody may use the target",
     },
     config: CONFIG,
   },

@@ -90,7 +90,7 @@ const RECORD_MARGIN_MS = 10_000;
 /** How often a lane is looked through from the beginning. */
 const FLOOR_FOR_MS = 5_000;
 /** How far below the last claimed row the next claim looks: rows appear when they are committed. */
-const FLOOR_MARGIN_US = 10_000_000n;
+const FLOOR_MARGIN_US = 1_000_000n;
 /** Longer waits are found by the poll. */
 const MAX_TIMED_WAKE_MS = 2_000;
 

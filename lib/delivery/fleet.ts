@@ -1,11 +1,15 @@
-import { Buffer } from "node:buffer";
 import type { Config, EndpointConfig } from "../config/config.ts";
 import { messageOf } from "../core/errors.ts";
 import { makeMatcher, type Matcher } from "../core/matching.ts";
 import type { Timed } from "../core/rotation.ts";
-import { type SealedContent, type SealKey, unseal } from "../core/seal.ts";
+import type { SealKey } from "../core/seal.ts";
 import { makeSigner, type Signer } from "../core/signature.ts";
-import type { FileEndpoint, StoredEndpoint, StoredFleet } from "../store/endpoints.ts";
+import {
+  type FileEndpoint,
+  openSealed,
+  type StoredEndpoint,
+  type StoredFleet,
+} from "../store/endpoints.ts";
 import type { Target } from "./http_client.ts";
 import { USER_AGENT } from "../core/version.ts";
 
@@ -125,15 +129,6 @@ function localOfApi(endpoint: StoredEndpoint, keys: readonly SealKey[]): Local {
   } catch (error) {
     return { unsendable_reason: messageOf(error) };
   }
-}
-
-/** What is sealed of an endpoint made through the API. Throws an `AppError` where no key opens it. */
-export function openSealed(
-  endpoint: Pick<StoredEndpoint, "id" | "sealed">,
-  keys: readonly SealKey[],
-): SealedContent {
-  if (endpoint.sealed === null) return { secrets: [], headers: {} };
-  return unseal(Buffer.from(endpoint.sealed, "hex"), endpoint.id, keys);
 }
 
 function makeEndpoint(

@@ -69,7 +69,9 @@ export function startSweeper(
       "Secrets dropped whose overlap ended",
       () => dropExpiredSecrets(ctx.db, seal_keys, ctx.clock.now(), BATCH),
     );
-  const vacuum = () => tidy(ctx.db);
+  // What grows is large, and the embedded database does one thing at a time.
+  const busy = () => tidy(ctx.db, "busy");
+  const growing = () => tidy(ctx.db, "growing");
 
   function run(name: string, what: () => Promise<void>): Promise<void> {
     const run: Promise<void> = what().catch((error) => {
@@ -88,12 +90,15 @@ export function startSweeper(
     schedule("*/10 * * * * *", "statistics", counts),
     schedule("15 * * * * *", "secrets", secrets),
     schedule("0 */5 * * * *", "old rows", old),
-    schedule("30 * * * * *", "dead rows", vacuum),
+    schedule("30 * * * * *", "dead rows", busy),
+    schedule("45 7 * * * *", "dead rows of large tables", growing),
   ];
 
   return {
     async sweep() {
-      for (const what of [leases, exhausted, orphans, counts, secrets, old, vacuum]) await what();
+      for (const what of [leases, exhausted, orphans, counts, secrets, old, busy, growing]) {
+        await what();
+      }
     },
     async stop() {
       stopping = true;

@@ -254,24 +254,17 @@ export async function within<T>(work: PromiseLike<T>, timeout_ms: number): Promi
   }
 }
 
+/** Tables whose rows change all the time, and those that only grow and are purged. */
+const TABLES = {
+  busy: ["pending_deliveries", "endpoints", "fleet", "attempt_stats_mark"],
+  growing: ["ended_deliveries", "attempts", "attempt_stats", "events"],
+};
+
 /**
  * Removes dead rows where nobody else does: the embedded database has no autovacuum. A server's does
  * it by the settings of the tables.
  */
-export async function tidy(db: Database): Promise<void> {
+export async function tidy(db: Database, which: keyof typeof TABLES): Promise<void> {
   if (db.kind === "server") return;
-  for (
-    const table of [
-      "pending_deliveries",
-      "ended_deliveries",
-      "attempts",
-      "attempt_stats",
-      "attempt_stats_mark",
-      "events",
-      "endpoints",
-      "fleet",
-    ]
-  ) {
-    await db.admin.unsafe(`vacuum (analyze) ${table}`).simple();
-  }
+  for (const table of TABLES[which]) await db.admin.unsafe(`vacuum (analyze) ${table}`).simple();
 }

@@ -1,5 +1,6 @@
 import { Buffer } from "node:buffer";
 import type { Sql } from "postgres";
+import { type SealedContent, type SealKey, unseal } from "../core/seal.ts";
 import { literal, texts } from "./arrays.ts";
 import { type Actor, ANNOUNCED, type Change, logged } from "./changes.ts";
 
@@ -34,6 +35,15 @@ export interface StoredEndpoint extends FileEndpoint {
   readonly pause_reason: string | null;
   /** In hexadecimal digits: what `seal` made. Null for those of the file. */
   readonly sealed: string | null;
+}
+
+/** What is sealed of an endpoint made through the API. Throws an `AppError` where no key opens it. */
+export function openSealed(
+  endpoint: Pick<StoredEndpoint, "id" | "sealed">,
+  keys: readonly SealKey[],
+): SealedContent {
+  if (endpoint.sealed === null) return { secrets: [], headers: {} };
+  return unseal(Buffer.from(endpoint.sealed, "hex"), endpoint.id, keys);
 }
 
 /** All endpoints that are not retired, as of one revision. */

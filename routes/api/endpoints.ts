@@ -12,7 +12,6 @@ import { parseIngest } from "../../lib/core/payload.ts";
 import { firstExpiry, rotate } from "../../lib/core/rotation.ts";
 import { NONCE_BYTES, seal, type SealedContent, type SealKey } from "../../lib/core/seal.ts";
 import { makeSecret } from "../../lib/core/secret.ts";
-import { openSealed } from "../../lib/delivery/fleet.ts";
 import { writeAudit } from "../../lib/store/audit.ts";
 import { cancelRetired } from "../../lib/store/deliveries.ts";
 import {
@@ -21,6 +20,7 @@ import {
   type EndpointRow,
   getEndpoint,
   listEndpoints,
+  openSealed,
   pauseEndpoint,
   resumeEndpoint,
   retireEndpoint,

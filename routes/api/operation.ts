@@ -126,12 +126,13 @@ const MAX_MISTAKES = 100;
 
 function valid(schema: Schema, input: unknown, detail: string, what: string): unknown {
   const result = v.safeParse(schema, input);
-  const mistakes = [
-    ...(result.issues ?? []).map((issue) => mistakeOf(issue, what)),
-    ...inheritedNames(schema, input, what),
-  ];
-  if (result.success && mistakes.length === 0) return result.output;
-  throw new AppError("invalid", detail, { errors: mistakes.slice(0, MAX_MISTAKES) });
+  if (result.success) return result.output;
+  const errors = new Map<string, Mistake>();
+  for (const mistake of result.issues.slice(0, MAX_MISTAKES).map((i) => mistakeOf(i, what))) {
+    // Of several at one place, the first is the plainest.
+    if (!errors.has(mistake.pointer)) errors.set(mistake.pointer, mistake);
+  }
+  throw new AppError("invalid", detail, { errors: [...errors.values()] });
 }
 
 function mistakeOf(issue: v.BaseIssue<unknown>, what: string): Mistake {
@@ -145,15 +146,6 @@ function mistakeOf(issue: v.BaseIssue<unknown>, what: string): Mistake {
   const key = JSON.stringify(path.at(-1)?.key);
   const message = issue.expected === "never" ? `There is no ${what} ${key}` : "Is missing";
   return { pointer, message };
-}
-
-// valibot takes names that every object has, such as __proto__, for known ones.
-function inheritedNames(schema: Schema, input: unknown, what: string): Mistake[] {
-  const { entries } = schema as { entries?: Record<string, unknown> };
-  if (entries === undefined || typeof input !== "object" || input === null) return [];
-  return Object.keys(input)
-    .filter((key) => key in entries && !Object.hasOwn(entries, key))
-    .map((key) => ({ pointer: `/${key}`, message: `There is no ${what} ${JSON.stringify(key)}` }));
 }
 
 async function readJson(c: Context<Env>, is_optional: boolean): Promise<unknown> {

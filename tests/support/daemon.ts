@@ -135,7 +135,12 @@ export function frontOf(url: string): Front {
         return holds(body) ? body : Promise.reject(new Error(JSON.stringify(body)));
       }),
     async deliveryId(event_id, endpoint_id) {
-      const { body } = await front.api(`events/${event_id}`);
+      const { body } = await until(`event ${event_id} is shown`, async () => {
+        const answer = await front.api(`events/${event_id}`);
+        return answer.status === 200
+          ? answer
+          : Promise.reject(new Error(Deno.inspect(answer.body)));
+      });
       const found = body.deliveries.filter((delivery: { endpoint_id: string }) =>
         endpoint_id === undefined || delivery.endpoint_id === endpoint_id
       );

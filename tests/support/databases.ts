@@ -1,4 +1,5 @@
 import { createHash } from "node:crypto";
+import type { DatabaseConfig } from "../../lib/config/config.ts";
 import { Secret } from "../../lib/core/secret.ts";
 import { type Database, openDatabase } from "../../lib/store/database.ts";
 import { cached, freshDatabase, startPostgres } from "./postgres.ts";
@@ -12,7 +13,7 @@ export interface TestDatabase extends AsyncDisposable {
   /** The section `database` of a configuration. */
   readonly section: { readonly directory: string } | { readonly url: string };
   /** Opens it as the program does. Embedded, only while no daemon runs. */
-  open(): Promise<Database>;
+  open(): Promise<Database & AsyncDisposable>;
 }
 
 /** Declares a test twice: with an embedded database and with one on a real server. */
@@ -47,8 +48,13 @@ export async function serverDatabase(): Promise<TestDatabase> {
 }
 
 /** Opens a database on a server as the program does. */
-export function openUrl(url: string): Promise<Database> {
-  return openDatabase({ database: { kind: "server", url: new Secret(url) } });
+export function openUrl(url: string): Promise<Database & AsyncDisposable> {
+  return open({ kind: "server", url: new Secret(url) });
+}
+
+async function open(database: DatabaseConfig): Promise<Database & AsyncDisposable> {
+  const db = await openDatabase({ database });
+  return Object.assign(db, { [Symbol.asyncDispose]: () => db.close() });
 }
 
 /** An embedded database, initialised already: that takes seconds and is tested elsewhere. */
@@ -61,7 +67,7 @@ export async function embeddedDatabase(): Promise<TestDatabase> {
   return {
     kind: "embedded",
     section: { directory },
-    open: () => openDatabase({ database: { kind: "embedded", directory } }),
+    open: () => open({ kind: "embedded", directory }),
     [Symbol.asyncDispose]: () => Deno.remove(directory, { recursive: true }),
   };
 }

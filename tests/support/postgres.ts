@@ -10,7 +10,7 @@ import postgres, { type Sql } from "postgres";
 import { until } from "./wait.ts";
 
 /** A server with databases of the superuser `postgres`, who needs no password. */
-export interface PostgresServer {
+export interface PostgresServer extends AsyncDisposable {
   url(database: string): string;
   /** Stops it as an administrator would: clients are told and cut off. */
   stop(): Promise<void>;
@@ -80,18 +80,23 @@ export async function startPostgres(
     .flatMap(([name, value]) => ["-c", `${name}=${value}`]);
   const command = [`${bin}/postgres`, "-D", copy, "-p", String(port), ...settings];
 
-  let guard = await startGuarded(command, directory, user);
-  const server: PostgresServer = {
+  let guard: Guard | undefined = await startGuarded(command, directory, user);
+  const close = async () => {
+    if (guard === undefined) Deno.removeSync(directory, { recursive: true });
+    await guard?.end("");
+  };
+  return {
     url: (database) => `postgres://postgres@127.0.0.1:${port}/${database}`,
     async stop() {
-      await guard.end("INT\n");
+      await guard?.end("INT\n");
+      guard = undefined;
     },
     async start() {
       guard = await startGuarded(command, directory, user);
     },
-    close: () => guard.end(""),
+    close,
+    [Symbol.asyncDispose]: close,
   };
-  return server;
 }
 
 // In the background, because Deno kills its children as it ends; the pipe closes then, too. A signal's

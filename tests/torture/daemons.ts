@@ -62,6 +62,12 @@ interface Life {
 }
 
 const MAX_TAIL = 30;
+const running = new Set<Deno.ChildProcess>();
+
+/** Ends every daemon at once, for a run that is interrupted. */
+export function killAll(): void {
+  for (const child of running) child.kill("SIGKILL");
+}
 
 /** Starts a daemon and keeps it. */
 export function keepDaemon(options: DaemonOptions): Daemon {
@@ -87,6 +93,7 @@ export function keepDaemon(options: DaemonOptions): Daemon {
       stdout: "null",
       stderr: "piped",
     }).spawn();
+    running.add(child);
     const tail: string[] = [];
     const reading = readLines(child.stderr, (line) => {
       if (line.includes('"message":"Listening"')) started.listened = true;
@@ -94,6 +101,7 @@ export function keepDaemon(options: DaemonOptions): Daemon {
       if (tail.length > MAX_TAIL) tail.shift();
     });
     const ended = child.status.then(async ({ code, signal }) => {
+      running.delete(child);
       await reading;
       started.over = true;
       dead.push(holder);

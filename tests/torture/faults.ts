@@ -653,7 +653,7 @@ const EVERYTHING: readonly Fault[] = [
     name: "memory-limit",
     seconds: 12,
     async setting() {
-      const group = await makeCgroup(512 << 20);
+      const group = await makeCgroup(1 << 30);
       if (group === undefined) throw new Skip("There is no memory cgroup that may be written to");
       return {
         daemons: 1,

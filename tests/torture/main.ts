@@ -12,6 +12,7 @@ import { parseArgs } from "node:util";
 import { VERSION } from "../../lib/core/version.ts";
 import { messageOf } from "../../lib/core/errors.ts";
 import { type Cluster, startCluster } from "./cluster.ts";
+import { killAll } from "./daemons.ts";
 import { type Fault, FAULTS } from "./faults.ts";
 import { makeRandom } from "./random.ts";
 import { inWords, summary, writeTable } from "./report.ts";
@@ -126,9 +127,12 @@ async function main(args: string[]): Promise<number> {
   const tree = await copyTree(TREE);
   if (options.sabotage !== undefined) await sabotage(tree, options.sabotage);
   const cluster = await startCluster();
-  // Whoever interrupts the run must not leave a server behind.
-  const interrupted = () => void cluster.close().finally(() => Deno.exit(130));
-  Deno.addSignalListener("SIGINT", interrupted);
+  // Whoever interrupts the run must not leave a server and daemons behind.
+  const interrupted = () => {
+    killAll();
+    cluster.close().finally(() => Deno.exit(130));
+  };
+  for (const signal of ["SIGINT", "SIGTERM"] as const) Deno.addSignalListener(signal, interrupted);
   try {
     const versions = `bookme-webhooks ${VERSION}, Deno ${Deno.version.deno}, ` +
       `PostgreSQL ${cluster.version}, ${options.daemons} daemons`;
@@ -140,7 +144,6 @@ async function main(args: string[]): Promise<number> {
   } finally {
     await cluster.close();
     await Deno.remove(tree, { recursive: true });
-    Deno.removeSignalListener("SIGINT", interrupted);
   }
 }
 

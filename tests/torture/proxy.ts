@@ -1,6 +1,7 @@
 import { Buffer } from "node:buffer";
 import { type AddressInfo, connect, createServer, type Socket } from "node:net";
 import { until } from "../support/wait.ts";
+import { hangUp } from "./sockets.ts";
 
 /**
  * A TCP proxy before PostgreSQL that reads along: it knows which of the program's statements pass, so
@@ -14,8 +15,6 @@ export interface Proxy {
   blackhole: boolean;
   /** Adds so much to every way. */
   delay_ms: number;
-  /** Resets every connection. */
-  cut(): void;
   close(): Promise<void>;
 }
 
@@ -59,9 +58,6 @@ export async function startProxy(server_port: number): Promise<Proxy> {
     watch: undefined,
     blackhole: false,
     delay_ms: 0,
-    cut() {
-      for (const socket of sockets) socket.resetAndDestroy();
-    },
     async close() {
       server.close();
       for (const socket of sockets) socket.destroy();
@@ -73,8 +69,8 @@ export async function startProxy(server_port: number): Promise<Proxy> {
 
 function relay(proxy: Proxy, client: Socket, upstream: Socket): void {
   const end = () => {
-    client.resetAndDestroy();
-    upstream.resetAndDestroy();
+    hangUp(client);
+    hangUp(upstream);
   };
   for (const socket of [client, upstream]) {
     socket.on("error", () => {});
@@ -93,7 +89,7 @@ function relay(proxy: Proxy, client: Socket, upstream: Socket): void {
       const verdict = statement === undefined ? "pass" : proxy.watch?.(statement, "sent") ?? "pass";
       if (verdict === "reset") return end();
       to_server(bytes);
-      if (verdict === "lose") return void client.resetAndDestroy();
+      if (verdict === "lose") return void hangUp(client);
     }
   });
   upstream.on("data", (chunk: Buffer) => {

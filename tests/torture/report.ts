@@ -3,9 +3,11 @@ import type { Round } from "./round.ts";
 
 const NAMES = Object.keys(INVARIANTS) as Invariant[];
 const BEGIN = "<!-- made by deno task torture --write: begin -->";
+/** Violations of one invariant that are printed. */
+const MAX_SHOWN = 10;
 const END = "<!-- end -->";
 
-/** One line about a round, and one for each violation. */
+/** One line about a round, and one for each violation, the first of each invariant. */
 export function inWords(round: Round): string[] {
   const { fault, skipped, violations, counts, strikes, took_s, drained_s } = round;
   if (skipped !== undefined) return [`${fault}: skipped: ${skipped}`];
@@ -17,8 +19,14 @@ export function inWords(round: Round): string[] {
     `${counts.requests} requests, ${counts.repeated} taken again; drained in ${
       drained_s.toFixed(0)
     } s of ${took_s.toFixed(0)}`,
-    ...violations.slice(0, 20).map(({ invariant, text }) => `  ${invariant}: ${text}`),
-    ...(violations.length > 20 ? [`  and ${violations.length - 20} more`] : []),
+    ...NAMES.flatMap((name) => {
+      const broken = violations.filter(({ invariant }) => invariant === name);
+      const more = broken.length - MAX_SHOWN;
+      return [
+        ...broken.slice(0, MAX_SHOWN).map(({ text }) => `  ${name}: ${text}`),
+        ...(more > 0 ? [`  ${name}: and ${more} more`] : []),
+      ];
+    }),
   ];
 }
 
