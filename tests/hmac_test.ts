@@ -28,3 +28,12 @@ Deno.test("makeHmac() agrees with node:crypto at every length around the blocks"
     }
   }
 });
+
+Deno.test("makeHmac() agrees with node:crypto about long messages", () => {
+  const key = Buffer.from("a key that stays the same");
+  for (const length of [8_191, 8_192, 8_193, 100_000]) {
+    const message = Buffer.alloc(length, "long ");
+    const expected = createHmac("sha256", key).update(message).digest("hex");
+    assert.equal(Buffer.from(makeHmac(key).digest(message)).toString("hex"), expected);
+  }
+});

@@ -182,7 +182,7 @@ function requestOf({ offers, key }: Post): string {
 
 /** One request on a connection of its own, never repeated by itself. Rejects without a whole answer. */
 export async function post(port: number, request: string): Promise<PostAnswer> {
-  const connection = await Deno.connect({ hostname: "127.0.0.1", port });
+  const connection = await connectTo(port);
   const timer = setTimeout(() => connection.close(), PATIENCE_MS);
   try {
     const bytes = new TextEncoder().encode(request);
@@ -201,5 +201,24 @@ export async function post(port: number, request: string): Promise<PostAnswer> {
     } catch {
       // The reader has closed it.
     }
+  }
+}
+
+const CONNECT_MS = 3_000;
+
+/** Connects to a daemon. Rejects when that takes long: one that takes nothing in keeps us for minutes. */
+export async function connectTo(port: number): Promise<Deno.TcpConn> {
+  const connecting = Deno.connect({ hostname: "127.0.0.1", port });
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => {
+      connecting.then((connection) => connection.close(), () => {});
+      reject(new Error(`No connection to port ${port} within ${CONNECT_MS} ms`));
+    }, CONNECT_MS);
+  });
+  try {
+    return await Promise.race([connecting, late]);
+  } finally {
+    clearTimeout(timer);
   }
 }

@@ -2,6 +2,7 @@ import { sleep, until } from "../support/wait.ts";
 import { testCertificates } from "../support/tls.ts";
 import { allReady, type Arena, type Setting, TIMEOUT_MS } from "./arena.ts";
 import { type Daemon } from "./daemons.ts";
+import { connectTo } from "./client.ts";
 import { startDnsServer } from "./dns.ts";
 import type { Moment, Statement, Verdict } from "./proxy.ts";
 import type { Manner } from "./receivers.ts";
@@ -363,17 +364,15 @@ function clockSetting(random: Arena["random"]): Promise<Setting> {
   return Promise.resolve({ launch });
 }
 
-/** Connections that say half of a request and keep quiet. */
+/** Connections that say half of a request and keep quiet. Answers how to leave. */
 async function crowd(port: number, count: number): Promise<() => void> {
-  const connections: Deno.TcpConn[] = [];
-  for (let i = 0; i < count; i++) {
-    const connection = await Deno.connect({ hostname: "127.0.0.1", port }).catch(() => undefined);
-    if (connection === undefined) continue;
-    connections.push(connection);
-    await connection.write(new TextEncoder().encode("POST /ingest HTTP/1.1\r\nHost: x\r\n"))
-      .catch(() => {});
-  }
-  return () => connections.forEach((connection) => connection.close());
+  const half = new TextEncoder().encode("POST /ingest HTTP/1.1\r\nHost: x\r\n");
+  const connections = await Promise.all(Array.from({ length: count }, async () => {
+    const connection = await connectTo(port).catch(() => undefined);
+    await connection?.write(half).catch(() => {});
+    return connection;
+  }));
+  return () => connections.forEach((connection) => connection?.close());
 }
 
 async function exhaustDescriptors(arena: Arena, seconds: number): Promise<void> {
@@ -414,7 +413,7 @@ async function exhaustMemory(arena: Arena, seconds: number): Promise<void> {
 }
 
 async function postRaw(port: number, request: Uint8Array): Promise<void> {
-  using connection = await Deno.connect({ hostname: "127.0.0.1", port });
+  using connection = await connectTo(port);
   for (let at = 0; at < request.length;) at += await connection.write(request.subarray(at));
   const buffer = new Uint8Array(65_536);
   while (await connection.read(buffer) !== null);
