@@ -333,6 +333,61 @@ endpoints:
   }
 });
 
+const KEY_TEXT = "q83vEjRWeJCrze8SNFZ4kKvN7xI0VniQq83vEjRWeJA=";
+
+Deno.test("loadConfig() takes one encryption key or several, by reference", () => {
+  const files = { "seal.key": `${KEY_TEXT}\n`, "old.key": `${"0f".repeat(32)}\n` };
+  const keys = (yaml: string) => load(yaml, files).encryption_keys.map((key) => key.reveal());
+  assert.deepEqual(keys(""), []);
+  assert.deepEqual(keys("encryption_key: file:seal.key\n"), [KEY_TEXT]);
+  assert.deepEqual(keys("encryption_key: [file:seal.key, file:./old.key]\n"), [
+    KEY_TEXT,
+    "0f".repeat(32),
+  ]);
+  const shown = redactConfig(load("encryption_key: file:seal.key\n", files));
+  assert.deepEqual(shown.encryption_key, ["[redacted]"]);
+});
+
+const KEYS: readonly Case[] = [
+  {
+    yaml: `encryption_key: ${KEY_TEXT}\n`,
+    at: "1:17",
+    path: "encryption_key",
+    says: /env:NAME or file:PATH; a key must not stand in the file/,
+  },
+  {
+    yaml: "encryption_key: env:NOT_SET\n",
+    at: "1:17",
+    path: "encryption_key",
+    says: /NOT_SET is not set/,
+  },
+  {
+    yaml: "encryption_key: file:short.key\n",
+    at: "1:17",
+    path: "encryption_key",
+    says: /32 bytes in base64 or in hexadecimal digits; make one with/,
+  },
+  {
+    yaml: "encryption_key:\n  - file:seal.key\n  - file:nowhere\n",
+    at: "3:5",
+    path: "encryption_key[1]",
+    says: /does not exist/,
+  },
+  {
+    yaml: "encryption_key: [file:seal.key, file:seal.key]\n",
+    at: "1:33",
+    path: "encryption_key[1]",
+    says: /same key/,
+  },
+  { yaml: "encryption_key: []\n", at: "1:17", path: "encryption_key", says: /at least one key/ },
+  {
+    yaml: "encryption_key: { a: 1 }\n",
+    at: "1:17",
+    path: "encryption_key",
+    says: /Must be text/,
+  },
+];
+
 const GENERAL: readonly Case[] = [
   { yaml: "enviroment: x\n", at: "1:1", path: "enviroment", says: /did you mean environment\?/ },
   { yaml: "a: 1\n", at: "1:1", path: "a", says: /Unknown key; there are environment, server/ },
@@ -843,6 +898,8 @@ const HEADERS: readonly Case[] = [
 
 const FILES = {
   "two": `${OTHER}\n\n`,
+  "seal.key": `${KEY_TEXT}\n`,
+  "short.key": "c2hvcnQ=\n",
   "broken.json": "{",
   "list.json": "[]",
   "deep.json": '{"a":'.repeat(1000) + "1" + "}".repeat(1000),
@@ -853,6 +910,7 @@ for (
   const [what, cases] of Object.entries({
     GENERAL,
     SERVER,
+    KEYS,
     SECRETS,
     ADMIN,
     EVENTS,

@@ -7,24 +7,32 @@ import { randomBytes } from "node:crypto";
 import project from "../deno.json" with { type: "json" };
 import { COMMANDS } from "../lib/cli/cli.ts";
 import { startReceiver } from "../lib/cli/receiver.ts";
+import { parseCommand } from "../lib/cli/usage.ts";
 import { DEFAULTS } from "../lib/config/config.ts";
 import { loadConfig } from "../lib/config/load.ts";
+import { HTTP_STATUS } from "../lib/core/errors.ts";
 import { REASONS } from "../lib/core/outcome.ts";
 import { makeSecret } from "../lib/core/secret.ts";
 import { makeSigner } from "../lib/core/signature.ts";
 import { start } from "../lib/daemon.ts";
 import { makeLog } from "../lib/observe/log.ts";
+import { OPERATIONS } from "../routes/api.ts";
 import { until } from "./support/wait.ts";
 
 const ROOT = new URL("..", import.meta.url).pathname;
 const read = (path: string) => Deno.readTextFileSync(join(ROOT, path));
 const README = read("README.md");
 const RECEIVERS = read("docs/receivers.md");
+const API = read("docs/api.md");
 const PAGES = [
   "README.md",
   "CHANGELOG.md",
+  "docs/api.md",
   "docs/receivers.md",
   "docs/operations.md",
+  "docs/security.md",
+  "SECURITY.md",
+  "bench/README.md",
   ...[...Deno.readDirSync(join(ROOT, "docs/decisions"))].map(({ name }) =>
     `docs/decisions/${name}`
   ),
@@ -379,6 +387,65 @@ Deno.test({
   },
 });
 
+Deno.test({
+  name: `README.md and docs/api.md ask the API for what there is${skipped(hasCurl, "curl")}`,
+  ignore: !hasCurl,
+  async fn() {
+    using directory = temporary();
+    const secret = makeSecret(randomBytes(32));
+    const receiver = await startReceiver({ keys: { secret, previous: [] }, status: 500 });
+    const path = join(directory.path, "config.yaml");
+    Deno.writeTextFileSync(
+      path,
+      `server: { listen: "127.0.0.1:0" }
+delivery: { retry: [0s] }
+secrets: { receiver: "${secret}" }
+endpoints: [{ id: receiver, url: "${receiver.url}", secret: receiver, events: ["*"] }]
+`,
+    );
+    const daemon = await start(loadConfig(path, () => undefined), makeLog(() => {}, "json"));
+    try {
+      const response = await fetch(`${daemon.url}/ingest`, {
+        method: "POST",
+        headers: { "content-type": "application/json" },
+        body: '{"event":"booking.created","timestamp":"2025-10-31T16:00:00Z",' +
+          '"data":{"appointment":{"id":"apt_789"}}}',
+      });
+      const event = await response.json();
+      assert.equal(event.deliveries, 1);
+      // Names of what earlier lines answered stand where the page has dlv_… and its like.
+      const known = new Map<string, string>();
+      const pages = [
+        ...blocks(README, "bash", "At three in the morning"),
+        block(API, "bash", "By curl"),
+      ].filter((shell) => shell.startsWith("api()"));
+      assert.equal(pages.length, 2);
+      for (const shell of pages) {
+        const [helper = "", ...lines] = shell.trim().split("\n");
+        const run = async (line: string) => {
+          const known_line = line.replace(/\b(\w+)_…/g, (all, prefix) => known.get(prefix) ?? all);
+          const both = `${helper}\n${known_line}`.replaceAll("http://127.0.0.1:8080", daemon.url);
+          const answer = JSON.parse(await runShell(both, directory.path));
+          assert.equal(answer.code, undefined, `${line}\n${JSON.stringify(answer)}`);
+          const { id } = answer.data?.[0] ?? answer;
+          const [, prefix] = /^(ep|dlv|rpl)_/.exec(id ?? "") ?? [];
+          if (prefix !== undefined) known.set(prefix, id);
+          return answer;
+        };
+        await until("the delivery failed", async () => {
+          const { data } = await run("api 'deliveries?status=failed&limit=1'");
+          return data.length === 1 ? data : undefined;
+        });
+        for (const line of lines.filter((line) => line.startsWith("api "))) await run(line);
+      }
+      assert.deepEqual([...known.keys()].toSorted(), ["dlv", "ep", "rpl"]);
+    } finally {
+      await daemon.stop();
+      await receiver.stop();
+    }
+  },
+});
+
 function optionOf(command: string, option: string): string {
   const found = COMMANDS.find(({ name }) => name === command)?.options[option]?.default;
   assert.ok(found, `${command} has no default for --${option}`);
@@ -410,6 +477,21 @@ Deno.test("docs/operations.md shows a configuration that is accepted", () => {
 
 // --- what is listed --------------------------------------------------------------------------------
 
+Deno.test("docs/api.md lists every route and every code", () => {
+  assert.deepEqual(
+    firstCells(API, "route").toSorted(),
+    OPERATIONS.map(({ method, path }) =>
+      `\`${method.toUpperCase()} ${path.replace("{id}", ":id")}\``
+    )
+      .toSorted(),
+  );
+  const codes = firstCells(API, "code");
+  assert.deepEqual(codes, Object.keys(HTTP_STATUS).map((code) => `\`${code}\``));
+  for (const [code, status] of Object.entries(HTTP_STATUS)) {
+    assert.match(API, new RegExp(`^\\| \`${code}\` +\\| ${status} `, "m"));
+  }
+});
+
 Deno.test("README.md tells the schedule that is the default", () => {
   const lines = README.split("\n").filter((line) => /^\| \d +\|/.test(line));
   const waits = lines.map((line) => {
@@ -436,6 +518,10 @@ Deno.test("Every page names only commands, tasks and files that exist", () => {
 function checkNames(page: string, text: string): void {
   for (const [, name] of code(text).matchAll(/\bbookme-webhooks ([a-z]+)\b/g)) {
     assert.ok(COMMANDS.some((command) => command.name === name), `${page}: no command ${name}`);
+  }
+  for (const [, name, rest = ""] of text.matchAll(/^bookme-webhooks ([a-z]+)([^\n#|$&]*)/gm)) {
+    const command = COMMANDS.find((command) => command.name === name);
+    if (command !== undefined) parseCommand(command, rest.split(" ").filter((arg) => arg !== ""));
   }
   for (const [, version, name = ""] of text.matchAll(/\bdeno@([\d.]+) task ([a-z]+)/g)) {
     assert.equal(version, "2.9.6", page);

@@ -20,6 +20,8 @@ const DEPTH = 1_000;
 const BATCH = 1_000;
 /** Batches of one run, so that a run ends; the next one goes on. */
 const MAX_BATCHES = 50;
+/** Minutes of attempts that are counted in one run. */
+const MAX_STEPS = 500;
 
 /**
  * Starts the sweep: expired leases, exhausted and orphaned deliveries, statistics, secrets whose overlap
@@ -63,7 +65,11 @@ export function startSweeper(
     await batches("Old events purged", () => purgeEvents(admin, events_ms, BATCH));
     await batches("Old statistics purged", () => purgeStats(admin, BATCH));
   };
-  const counts = async () => void await rollUp(admin);
+  const counts = async () => {
+    for (let i = 0; i < MAX_STEPS && !stopping; i++) {
+      if ((await rollUp(admin))?.is_behind !== true) break;
+    }
+  };
   const secrets = () =>
     batches(
       "Secrets dropped whose overlap ended",

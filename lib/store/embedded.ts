@@ -97,9 +97,28 @@ async function openCluster(directory: string, settings: Settings): Promise<PGlit
     if (exists(aside)) Deno.removeSync(aside, { recursive: true });
     const fresh = await PGlite.create({ dataDir: aside });
     await fresh.close();
+    // What initdb wrote is not flushed yet: without this a power cut soon after the first start would
+    // leave a directory that does not open, with what was acknowledged meanwhile.
+    await flushTree(aside);
     Deno.renameSync(aside, cluster);
+    await flush(directory);
   }
   return await PGlite.create({ fs: await durableFs(cluster), startParams: startParams(settings) });
+}
+
+async function flushTree(path: string): Promise<void> {
+  const entries = [...Deno.readDirSync(path)];
+  // A directory at a time, its files together: the file system writes them in few commits.
+  await Promise.all(
+    entries.filter((entry) => entry.isFile).map((entry) => flush(`${path}/${entry.name}`)),
+  );
+  for (const entry of entries) if (entry.isDirectory) await flushTree(`${path}/${entry.name}`);
+  await flush(path);
+}
+
+async function flush(path: string): Promise<void> {
+  using file = await Deno.open(path);
+  await file.sync();
 }
 
 function exists(path: string): boolean {

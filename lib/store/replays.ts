@@ -52,10 +52,10 @@ export interface ReplayRow {
 
 /** Deliveries that are counted exactly. */
 export const MAX_COUNTED = 100_000;
-/** Deliveries that are looked at for that. */
-const MAX_COUNT_DEPTH = 1_000_000;
+/** Deliveries that are looked at for that: it must end within seconds. */
+const MAX_COUNT_DEPTH = 200_000;
 
-/** Counts what a selection has now, up to `MAX_COUNTED`. */
+/** Counts what a selection has now: exactly up to `MAX_COUNTED`, unless what it wants is rare. */
 export async function countReplay(sql: Sql, selection: ReplaySelection): Promise<Matched> {
   const { endpoint_no, type, since, until, position, last_uuid } = selection;
   const [row] = await sql<{ count: number; seen: number }[]>`

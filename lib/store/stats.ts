@@ -12,22 +12,40 @@ const BUCKET = `case when a.ended_at - a.started_at <= interval '0.25 ms' then 0
   else least(${LAST_BUCKET}, ceil(ln(extract(epoch from a.ended_at - a.started_at)::float8 * 4000)
     / ln(2::float8) * 4)) end::int`;
 
+/** Time that one statement counts at most: what piled up is counted in steps. */
+const STEP_MS = 60_000;
+
+/** What `rollUp` did. */
+export interface RolledUp {
+  /** Groups of attempts that were counted. */
+  readonly counted: number;
+  /** Whether more has settled than one step takes. */
+  readonly is_behind: boolean;
+}
+
 /**
- * Counts the attempts that have settled since the last time, each once, and moves the watermark: one
- * statement. Answers how many groups it counted; undefined where another daemon is at it.
+ * Counts attempts that have settled since the last time, each once, and moves the watermark: one
+ * statement. Undefined where there is nothing to do, or another daemon is at it.
  */
-export async function rollUp(sql: Sql): Promise<number | undefined> {
-  const [row] = await sql<{ counted: number }[]>`
+export async function rollUp(sql: Sql): Promise<RolledUp | undefined> {
+  const [row] = await sql<RolledUp[]>`
     with mark as materialized (
-      select watermark as low, now() - ${SETTLED_MS}::int * interval '1 ms' as high
+      select watermark as low, now() - ${SETTLED_MS}::int * interval '1 ms' as settled
       from attempt_stats_mark
       where watermark < now() - ${SETTLED_MS}::int * interval '1 ms'
       for update skip locked
+    ), step as materialized (
+      select low, settled, coalesce(least(settled, (
+          -- Stretches without attempts are no steps.
+          select x.recorded_at from attempts x where x.recorded_at >= low
+          order by x.recorded_at limit 1
+        ) + ${STEP_MS}::int * interval '1 ms'), settled) as high
+      from mark
     ), fresh as materialized (
       select date_trunc('minute', a.recorded_at) as minute, a.endpoint_no, a.outcome,
         ${sql.unsafe(BUCKET)} as bucket, count(*) as attempts
-      from mark m cross join lateral (
-        select * from attempts x where x.recorded_at >= m.low and x.recorded_at < m.high
+      from step s cross join lateral (
+        select * from attempts x where x.recorded_at >= s.low and x.recorded_at < s.high
       ) a
       group by 1, 2, 3, 4
     ), spans as (
@@ -42,10 +60,10 @@ export async function rollUp(sql: Sql): Promise<number | undefined> {
         do update set attempts = s.attempts + excluded.attempts
       returning 1
     ), moved as (
-      update attempt_stats_mark set watermark = (select high from mark) where exists (select from mark)
+      update attempt_stats_mark set watermark = (select high from step) where exists (select from step)
     )
-    select (select count(*) from counted)::int as counted from mark`;
-  return row?.counted;
+    select (select count(*) from counted)::int as counted, high < settled as is_behind from step`;
+  return row;
 }
 
 const MINUTES_KEPT_MS = 2 * 86_400_000;

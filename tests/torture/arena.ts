@@ -340,12 +340,19 @@ export async function drained(arena: Arena, within_ms: number): Promise<number> 
   return left;
 }
 
-/** Waits until every daemon says that it is ready. */
-export async function allReady(arena: Arena): Promise<void> {
+/** Waits until every daemon says that it is ready; else it is found, with what the daemon says. */
+export async function allReady(arena: Arena, after: string): Promise<void> {
   for (const daemon of arena.daemons) {
-    await until(
-      `${daemon.name} is ready`,
-      async () => daemon.up && await arena.ask(daemon, "/readyz") === 200,
-    );
+    try {
+      await until(
+        "ready",
+        async () => daemon.up && await arena.ask(daemon, "/readyz") === 200,
+      );
+    } catch {
+      const status = await arena.ask(daemon, "/readyz");
+      const text = `${daemon.holder} is not ready 30 s after ${after}: /readyz ${status}, log ` +
+        daemon.tail.slice(-5).join(" | ");
+      arena.find({ invariant: "G", text });
+    }
   }
 }

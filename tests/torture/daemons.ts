@@ -20,6 +20,8 @@ export interface Daemon {
   readonly pid: number;
   readonly up: boolean;
   readonly frozen: boolean;
+  /** The last lines of its log. */
+  readonly tail: readonly string[];
   /** Lives that have ended. */
   readonly dead: readonly string[];
   /** SIGKILL. False where there is nothing to kill. */
@@ -164,6 +166,9 @@ export function keepDaemon(options: DaemonOptions): Daemon {
     },
     get pid() {
       return life.child.pid;
+    },
+    get tail() {
+      return life.tail;
     },
     get up() {
       return life.listened && !life.over && !frozen;

@@ -697,7 +697,7 @@ const mixed: Fault = {
       const fault = FAULTS.find((one) => one.name === name);
       await fault?.inject(arena, each);
       arena.away = false;
-      await allReady(arena);
+      await allReady(arena, name);
     }
   },
 };

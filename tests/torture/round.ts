@@ -83,13 +83,13 @@ async function strike(
   const late = arena.daemons.length === 0;
   const calm = fault.calm ?? false;
   if (late) await fault.inject(arena, seconds);
-  await heal(arena);
+  await heal(arena, fault);
   const before = new Map(arena.daemons.map((daemon) => [daemon.name, daemon.resources()]));
   const from = Date.now();
   arena.client.posting = true;
   await sleep(WARM_UP_MS);
   if (!late) await fault.inject(arena, seconds);
-  await heal(arena);
+  await heal(arena, fault);
   arena.client.posting = false;
   if (fault.calm === undefined && arena.strikes === 0) {
     arena.find({ invariant: "G", text: `${fault.name} never struck: nothing was tested` });
@@ -112,13 +112,9 @@ async function strike(
   return { ...check(ledger), drained_s };
 }
 
-async function heal(arena: Arena): Promise<void> {
+async function heal(arena: Arena, fault: Fault): Promise<void> {
   arena.away = false;
-  try {
-    await allReady(arena);
-  } catch (error) {
-    arena.find({ invariant: "G", text: messageOf(error) });
-  }
+  await allReady(arena, fault.name);
 }
 
 /** Answers how many seconds it took. */
