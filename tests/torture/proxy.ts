@@ -72,13 +72,14 @@ function relay(proxy: Proxy, client: Socket, upstream: Socket): void {
     hangUp(client);
     hangUp(upstream);
   };
+  // As the system does it for a process that is gone: the other side reads what was sent, and the end.
+  const close = () => {
+    client.destroy();
+    upstream.destroy();
+  };
+  // All of them: not every version tells of each.
   for (const socket of [client, upstream]) {
-    socket.on("error", () => {});
-    // As the system does it for a process that is gone: the other side reads what was sent, and the end.
-    socket.on("close", () => {
-      client.destroy();
-      upstream.destroy();
-    });
+    for (const sign of ["error", "end", "close"]) socket.on(sign, close);
   }
   const to_server = makePipe(proxy, upstream);
   const to_client = makePipe(proxy, client);
