@@ -1,7 +1,4 @@
 import { Buffer } from "node:buffer";
-import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
-import { createServer as createTlsServer } from "node:https";
-import type { AddressInfo, Socket } from "node:net";
 import { until } from "./wait.ts";
 import type { Leaf } from "./tls.ts";
 
@@ -46,66 +43,98 @@ export function statuses(...list: number[]): Plan {
 }
 
 /** Starts a receiver that answers 200 unless told otherwise; over TLS with a certificate. */
-export async function startReceiver(
+export function startReceiver(
   plan: Plan = statuses(200),
   certificate?: Leaf,
 ): Promise<Receiver> {
   const requests: Received[] = [];
-  const sockets = new Set<Socket>();
-  const handle = async (incoming: IncomingMessage, response: ServerResponse) => {
-    const request = await read(incoming);
-    const nth = requests.push(request);
-    give(await plan(request, nth), incoming.socket, response);
+  const conns = new Set<Deno.Conn>();
+  const place = { hostname: "127.0.0.1", port: 0 };
+  const listener: Deno.Listener<Deno.Conn> = certificate === undefined
+    ? Deno.listen(place)
+    : Deno.listenTls({ ...place, ...certificate });
+  const serve = async (conn: Deno.Conn) => {
+    for await (const request of requestsOn(conn)) {
+      const nth = requests.push(request);
+      const answer = await plan(request, nth);
+      if (answer === "reset") return;
+      if (answer !== "hang") await write(conn, bytesOf(answer));
+      if (answer === "garbage") return;
+    }
   };
-  const listener = (incoming: IncomingMessage, response: ServerResponse) =>
-    // A sender that hung up has its reasons.
-    void handle(incoming, response).catch(() => response.destroy());
-  const server = certificate === undefined
-    ? createServer(listener)
-    : createTlsServer({ ...certificate }, listener);
-  server.on("connection", (socket: Socket) => {
-    sockets.add(socket);
-    socket.once("close", () => sockets.delete(socket));
-  });
-  await new Promise<void>((listening) => server.listen(0, "127.0.0.1", listening));
-  const { port } = server.address() as AddressInfo;
-  const scheme = certificate === undefined ? "http" : "https";
-  return {
-    url: `${scheme}://127.0.0.1:${port}`,
+  const accepting = (async () => {
+    for await (const conn of listener) {
+      conns.add(conn);
+      // A sender that hung up has its reasons.
+      serve(conn).catch(() => {}).then(() => {
+        hangUp(conn);
+        conns.delete(conn);
+      });
+    }
+  })();
+  const close = async () => {
+    listener.close();
+    await accepting.catch(() => {});
+    for (const conn of conns) hangUp(conn);
+  };
+  const { port } = listener.addr as Deno.NetAddr;
+  let disposed: Promise<void> | undefined;
+  return Promise.resolve({
+    url: `${certificate === undefined ? "http" : "https"}://127.0.0.1:${port}`,
     requests,
     answer: (next) => void (plan = next),
     async received(count) {
       await until(`${count} requests are received`, () => requests.length >= count);
       return requests;
     },
-    async [Symbol.asyncDispose]() {
-      server.close(); // whose callback Deno 2.6 does not always call
-      for (const socket of sockets) socket.destroy();
-      await until("the receiver is closed", () => sockets.size === 0 && !server.listening);
-    },
-  };
+    [Symbol.asyncDispose]: () => disposed ??= close(),
+  });
 }
 
-async function read(incoming: IncomingMessage): Promise<Received> {
-  const chunks: Uint8Array[] = [];
-  for await (const chunk of incoming as AsyncIterable<Uint8Array>) chunks.push(chunk);
-  const lines: (readonly [string, string])[] = [];
-  for (let at = 0; at + 1 < incoming.rawHeaders.length; at += 2) {
-    lines.push([incoming.rawHeaders[at] ?? "", incoming.rawHeaders[at + 1] ?? ""]);
+function hangUp(conn: Deno.Conn): void {
+  try {
+    conn.close();
+  } catch {
+    // It is closed already.
   }
-  return {
-    method: incoming.method ?? "",
-    path: incoming.url ?? "",
-    headers: Object.fromEntries(lines.map(([name, value]) => [name.toLowerCase(), value])),
-    lines,
-    body: Buffer.concat(chunks),
-  };
 }
 
-function give(answer: Answer, socket: Socket, response: ServerResponse): void {
-  if (answer === "hang") return;
-  if (answer === "reset") return void socket.destroy();
-  if (answer === "garbage") return void socket.end("SSH-2.0-OpenSSH_9.2\r\n");
-  response.writeHead(answer.status, { ...answer.headers });
-  response.end(answer.body);
+async function write(conn: Deno.Conn, bytes: Uint8Array): Promise<void> {
+  for (let at = 0; at < bytes.length;) at += await conn.write(bytes.subarray(at));
+}
+
+// Over bare connections: the node:http of Deno 2.6 can neither hang up on a request nor let one hang.
+async function* requestsOn(conn: Deno.Conn): AsyncGenerator<Received> {
+  let got = Buffer.alloc(0);
+  const chunk = new Uint8Array(65_536);
+  for (let read = await conn.read(chunk); read !== null; read = await conn.read(chunk)) {
+    got = Buffer.concat([got, chunk.subarray(0, read)]);
+    for (let end = got.indexOf(END); end >= 0; end = got.indexOf(END)) {
+      const [start = "", ...fields] = got.toString("latin1", 0, end).split("\r\n");
+      const [method = "", path = ""] = start.split(" ");
+      const lines = fields.map((field) => {
+        const colon = field.indexOf(":");
+        return [field.slice(0, colon), field.slice(colon + 1).trim()] as const;
+      });
+      const headers = Object.fromEntries(lines.map(([name, text]) => [name.toLowerCase(), text]));
+      const body_at = end + END.length;
+      const next_at = body_at + Number(headers["content-length"]);
+      if (got.length < next_at) break;
+      yield { method, path, headers, lines, body: got.subarray(body_at, next_at) };
+      got = got.subarray(next_at);
+    }
+  }
+}
+
+const END = "\r\n\r\n";
+
+function bytesOf(answer: Exclude<Answer, "hang" | "reset">): Buffer {
+  if (answer === "garbage") return Buffer.from("SSH-2.0-OpenSSH_9.2\r\n");
+  const { status, headers = {}, body = "" } = answer;
+  const content = Buffer.from(body);
+  const length = status === 204 ? {} : { "Content-Length": content.length };
+  const fields = Object.entries({ ...headers, ...length })
+    .map(([name, value]) => `${name}: ${value}\r\n`).join("");
+  const head = Buffer.from(`HTTP/1.1 ${status} Status\r\n${fields}\r\n`, "latin1");
+  return Buffer.concat([head, content]);
 }
