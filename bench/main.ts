@@ -8,6 +8,7 @@ import { mustRun, startServer } from "./harness/postgres.ts";
 import { stopAll } from "./harness/processes.ts";
 import { writeReport } from "./harness/report.ts";
 import type { Sample } from "./harness/stats.ts";
+import { api } from "./scenarios/api.ts";
 import { drain } from "./scenarios/drain.ts";
 import { fairness } from "./scenarios/fairness.ts";
 import { growth } from "./scenarios/growth.ts";
@@ -28,6 +29,8 @@ const SCENARIOS: Readonly<Record<string, { run: Scenario; embedded: boolean; tim
   start: { run: start, embedded: false },
   // Ten minutes long.
   memory: { run: memory, embedded: true, times: 1 },
+  // Stores ten million attempts.
+  api: { run: api, embedded: false, times: 1 },
 };
 
 function readArgs() {

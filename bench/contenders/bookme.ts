@@ -31,6 +31,7 @@ export interface Extra {
   readonly delivery?: Readonly<Record<string, unknown>>;
   /** Of each endpoint. */
   readonly endpoint?: Readonly<Record<string, unknown>>;
+  readonly admin?: Readonly<Record<string, unknown>>;
 }
 
 export type DatabaseOption = { readonly url: string } | { readonly directory: string };
@@ -48,6 +49,7 @@ export function writeConfig(
     database,
     secrets: { bench: SECRET },
     ...(extra.delivery === undefined ? {} : { delivery: extra.delivery }),
+    ...(extra.admin === undefined ? {} : { admin: extra.admin }),
     endpoints: setup.urls.map((url, i) => ({
       id: `e${i}`,
       url,

@@ -48,7 +48,8 @@ async function one(bench: Bench, contender: Contender, size: number, pinned: str
   });
 }
 
-function label(size: number): string {
+/** A number of rows as the report writes it: `10 k`, `5 M`. */
+export function label(size: number): string {
   return size >= 1_000_000 ? `${size / 1_000_000} M` : `${size / 1_000} k`;
 }
 

@@ -41,6 +41,8 @@ export interface Dispatcher {
   unreserve(endpoint_no: number): void;
   /** Sends a delivery on its reserved slot. `leased_at` is `performance.now()` before the lease. */
   start(claimed: Claimed, leased_at: number, lease_ms: number): void;
+  /** Gives back what this process may have leased without ever sending it. Does not wait. */
+  release(leases: readonly Pick<Lease, "uuid" | "token">[]): void;
   /** Decides about an attempt that never reported back and records it. */
   interrupted(lease: Lease): void;
   /** Whether the database answered the dispatcher lately. */
@@ -366,7 +368,7 @@ export function makeDispatcher(
     else later(decision.wait_ms + 1, () => wake([endpoint_no]));
   }
 
-  function giveBack(leases: readonly Lease[]): void {
+  function giveBack(leases: readonly Pick<Lease, "uuid" | "token">[]): void {
     run(
       within(release(ctx.db.engine, leases), CLAIM_TIMEOUT_MS).catch((error) =>
         ctx.log.warn("A claim could not be given back; its lease will run out", {
@@ -453,6 +455,7 @@ export function makeDispatcher(
       pump();
     },
     start,
+    release: giveBack,
     interrupted,
     get healthy() {
       return performance.now() - answered_at < 8_000;

@@ -53,6 +53,10 @@ const MAX_BATCH_DELIVERIES = 50_000;
 const MAX_WAITING_CHARS = 64_000_000;
 const ANSWER_TIMEOUT_MS = 10_000;
 const RETRY_AFTER_S = 1;
+// The answer to a commit can be lost on the way, so this must not say that nothing was stored.
+const LOST =
+  "The database gave no answer, so it is not known to be stored; send it again, with an id " +
+  "or an Idempotency-Key, which stores it once";
 /** How often a batch is made anew because the endpoints changed or a key was found. */
 const MAX_ROUNDS = 20;
 
@@ -80,7 +84,11 @@ export function makeIntake(
   function accept(offers: readonly Offer[]): Promise<Accepted[]> {
     const chars = offers.reduce((sum, { event }) => sum + event.payload.length, 0);
     if (waiting_chars + chars > MAX_WAITING_CHARS) {
-      return Promise.reject(unavailable("More events are waiting to be stored than is healthy"));
+      return Promise.reject(
+        unavailable(
+          "More events are waiting to be stored than is healthy; nothing was stored, send it again",
+        ),
+      );
     }
     const digests = offers.map(({ key, event }) =>
       key === null ? null : createHash("sha256").update(event.payload, "utf8").digest("hex")
@@ -113,7 +121,7 @@ export function makeIntake(
           requests: batch.length,
           cause: messageOf(error),
         });
-        for (const request of batch) request.reject(unavailable("The database is away"));
+        for (const request of batch) request.reject(unavailable(LOST));
       }
     }
   }
@@ -236,6 +244,8 @@ export function makeIntake(
       return stored;
     } catch (error) {
       giveBack();
+      // The answer may have been lost behind the commit: then they are leased, and nobody sends them.
+      if (leased.length > 0) dispatcher.release(leased.map(({ uuid }) => ({ uuid, token: 1 })));
       throw error;
     }
   }
@@ -335,7 +345,7 @@ function conflict(key: string, index: number): AppError {
 }
 
 function unavailable(why: string): AppError {
-  return new AppError("unavailable", `${why}; nothing was stored, send it again`, {
+  return new AppError("unavailable", why, {
     retry_after_s: RETRY_AFTER_S,
   });
 }

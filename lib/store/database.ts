@@ -132,7 +132,15 @@ async function openServer(url: string): Promise<Database> {
     // Of its own, so that it waits behind no statement of ours.
     const pulse = open(1, {}).sql;
     const reset = () => pools.forEach((pool) => pool.reset());
-    const ping = async (timeout_ms: number) => void await within(pulse`select 1`, timeout_ms);
+    const ping = async (timeout_ms: number) => {
+      const [row] = await within(
+        pulse<{ read_only: string }[]>`
+          select current_setting('transaction_read_only') as read_only`,
+        timeout_ms,
+      );
+      // It answers, but takes nothing: a standby, or default_transaction_read_only.
+      if (row?.read_only === "on") throw new Error("The database is read-only");
+    };
     const heart = startHeart(ping, reset);
     return {
       kind: "server",
