@@ -7,17 +7,9 @@ import { isObject } from "../core/event_types.ts";
 import { VERSION } from "../core/version.ts";
 import { type Api, API_OPTIONS, type ApiValues, type Endpoint, openApi } from "./api.ts";
 import { command } from "./command.ts";
-import { examine, type Examined } from "./doctor_endpoints.ts";
+import { examine, type Examined, type Verdict } from "./doctor_endpoints.ts";
 import { send } from "./request.ts";
 import { type Io, paletteOf, printable } from "./terminal.ts";
-
-/** One line of the doctor's: `!` is worth a look, `✗` keeps something from working. */
-export interface Verdict {
-  readonly mark: "✓" | "!" | "✗";
-  readonly subject: string;
-  readonly text: string;
-  readonly remedy?: string;
-}
 
 /** How far the clocks may be apart, in milliseconds: receivers allow a signature five minutes. */
 const MAX_AHEAD_MS = 2_000;

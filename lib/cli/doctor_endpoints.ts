@@ -9,7 +9,14 @@ import {
   portOf,
 } from "../core/address.ts";
 import { messageOf } from "../core/errors.ts";
-import type { Verdict } from "./doctor.ts";
+
+/** One line of the doctor's: `!` is worth a look, `✗` keeps something from working. */
+export interface Verdict {
+  readonly mark: "✓" | "!" | "✗";
+  readonly subject: string;
+  readonly text: string;
+  readonly remedy?: string;
+}
 
 /** An endpoint that is looked at. */
 export interface Examined {

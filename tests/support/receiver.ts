@@ -109,6 +109,7 @@ async function* requestsOn(conn: Deno.Conn): AsyncGenerator<Received> {
   const chunk = new Uint8Array(65_536);
   for (let read = await conn.read(chunk); read !== null; read = await conn.read(chunk)) {
     got = Buffer.concat([got, chunk.subarray(0, read)]);
+    if (!/^[A-Z]/.test(got.toString("latin1", 0, 1))) return; // TLS, for one
     for (let end = got.indexOf(END); end >= 0; end = got.indexOf(END)) {
       const [start = "", ...fields] = got.toString("latin1", 0, end).split("\r\n");
       const [method = "", path = ""] = start.split(" ");
