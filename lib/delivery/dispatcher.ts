@@ -357,8 +357,10 @@ export function makeDispatcher(
   function recorded(result: Unrecorded, after: Recorded): void {
     answered_at = performance.now();
     if (result.outcome.outcome === "gone") reload();
-    if (after.status !== null) return;
-    wakeAfter(result.lease.endpoint_no, result.decision);
+    const { endpoint_no } = result.lease;
+    // Its leases are what is counted, so there is room only now that one has ended.
+    if (lanes.get(endpoint_no)?.endpoint.concurrency != null) wake([endpoint_no]);
+    if (after.status === null) wakeAfter(endpoint_no, result.decision);
   }
 
   function wakeAfter(endpoint_no: number, decision: Decision): void {
