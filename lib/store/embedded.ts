@@ -31,11 +31,11 @@ export async function openEmbedded(directory: string, settings: Settings): Promi
       connect: () => sessionSocket(db),
       async close() {
         await db.close();
-        lock.close();
+        unlock(lock);
       },
     };
   } catch (error) {
-    lock.close();
+    unlock(lock);
     throw error;
   }
 }
@@ -71,6 +71,13 @@ function makeDirectory(directory: string): void {
         "database.directory to a directory that this user may write to",
     );
   }
+}
+
+// Unlocked by name: a child that is being started at this moment has a copy of the descriptor until its
+// exec, and with it the lock.
+function unlock(lock: Deno.FsFile): void {
+  lock.unlockSync();
+  lock.close();
 }
 
 async function tryLock(file: Deno.FsFile): Promise<boolean> {
