@@ -20,7 +20,6 @@ import { makeCounters } from "./observe/counters.ts";
 import type { Log } from "./observe/log.ts";
 import { makeReloader, type Reloaded, type Reloader } from "./reload.ts";
 import { type Database, openDatabase } from "./store/database.ts";
-import { endLeases } from "./store/deliveries.ts";
 import { loadFleet, syncFile } from "./store/endpoints.ts";
 import { makeApp } from "../routes/app.ts";
 import { toProblem } from "../routes/problem.ts";
@@ -80,7 +79,6 @@ async function startOn(
     random: Math.random,
   };
   const seal_keys = sealKeys(config, log);
-  if (db.kind === "embedded") await endLeases(db.engine);
   const synced = await syncFile(db.admin, config.endpoints.map(toStored));
   for (const id of synced.changed) log.info("Endpoint of the file stored", { endpoint: id });
   for (const id of synced.retired) log.info("Endpoint retired: not in the file", { endpoint: id });

@@ -257,14 +257,6 @@ export async function release(
     where p.id = l.id and p.token = l.token`;
 }
 
-/**
- * Ends every lease: only for a database that no other process can have open, when it is opened. Whoever
- * held them is gone, and the sweep need not wait for their time.
- */
-export async function endLeases(sql: Sql): Promise<void> {
-  await sql`update pending_deliveries set leased_until = now() where leased_until > now()`;
-}
-
 // The endpoints that have pending deliveries, by skipping through the index: a millisecond, however
 // many deliveries there are.
 const ENDPOINTS_WITH_PENDING = `
