@@ -87,7 +87,7 @@ async function startOn(
   const http = await listen(config.server.listen, counters);
   stack.defer(() => http.close());
   checkSourceAddress(config, log);
-  let rules = rulesFor(config, http.port);
+  let rules = rulesFor(config, http);
   const client = makeHttpClient({
     rules: () => rules,
     ...(config.delivery.source_address === null
@@ -98,7 +98,7 @@ async function startOn(
 
   const reloader = makeReloader(ctx, (next) => {
     inForce = next;
-    rules = rulesFor(next, http.port);
+    rules = rulesFor(next, http);
     event_types = makeEventTypes(next.event_types);
     tokens = adminTokens(next).tokens;
   });
@@ -237,12 +237,16 @@ function checkSourceAddress({ delivery, environment, ip_ranges }: Config, log: L
   else log.warn("delivery.source_address lies in none of the ip_ranges in force", fields);
 }
 
-function rulesFor(config: Config, port: number): AddressRules {
-  const rules = addressRules(config);
-  const addresses = rules.own_listener.flatMap(({ address }) =>
-    isWildcard(address) ? [address, ...ownAddresses()] : [address]
-  );
-  return { ...rules, own_listener: addresses.map((address) => ({ address, port })) };
+// What is bound counts, not what the file says: that may be a name, or any free port.
+function rulesFor(
+  config: Config,
+  { address, port }: Pick<HttpServer, "address" | "port">,
+): AddressRules {
+  const addresses = isWildcard(address) ? [address, ...ownAddresses()] : [address];
+  return {
+    ...addressRules(config),
+    own_listener: addresses.map((address) => ({ address, port })),
+  };
 }
 
 function isWildcard(address: string): boolean {

@@ -46,6 +46,8 @@ export const HTTP_LIMITS: HttpLimits = {
 };
 
 export interface HttpServer {
+  /** The address that it is bound to, also where the configuration names a host. */
+  readonly address: string;
   readonly port: number;
   /** `http://127.0.0.1:8080` */
   readonly url: string;
@@ -100,9 +102,10 @@ export function listen(
       );
     });
     server.listen({ host, port }, () => {
-      const bound = (server.address() as AddressInfo).port;
+      const { address, port: bound } = server.address() as AddressInfo;
       const name = host.includes(":") ? `[${host}]` : host;
       resolve({
+        address,
         port: bound,
         url: `http://${name}:${bound}`,
         serve: served.resolve,

@@ -4,7 +4,7 @@ import type { AddressRules } from "../lib/core/address.ts";
 import { makeHttpClient } from "../lib/delivery/http_client.ts";
 import { inTemporary, runHere, startCli } from "./support/cli.ts";
 import { booking, endpoint, frontOf, startDaemon, writeConfig } from "./support/daemon.ts";
-import { onServer } from "./support/databases.ts";
+import { onServer, type TestDatabase } from "./support/databases.ts";
 import { freePort } from "./support/postgres.ts";
 import { startReceiver } from "./support/receiver.ts";
 
@@ -114,44 +114,49 @@ Deno.test("endpoints.url: a URL that means something else than it says is refuse
 onServer(
   "endpoints.own: the daemon never posts to itself, nor follows a redirect",
   async (database) => {
-    const port = await freePort();
-    await using trap = await startReceiver();
-    await using sly = await startReceiver(({ path }) => ({
-      status: Number(path.slice(1)),
-      headers: { location: `${trap.url}/stolen`, refresh: `0;url=${trap.url}` },
-    }));
-    const own = [
-      `http://127.0.0.1:${port}/ingest`,
-      `http://localhost:${port}/ingest`,
-      `http://[::ffff:127.0.0.1]:${port}/ingest`,
-      `http://2130706433:${port}/api`,
-    ];
-    const redirects = [301, 302, 303, 307, 308].map((status) => `${sly.url}/${status}`);
-    const urls = [...own, ...redirects];
-    await using daemon = await startDaemon(
-      {
-        database: database.section,
-        server: { listen: `127.0.0.1:${port}` },
-        delivery: { retry: ["0s"] },
-        endpoints: urls.map((_, nth) => endpoint(`e${nth}`, "http://localhost:1/")),
-      },
-      (config) => ({
-        ...config,
-        endpoints: config.endpoints.map((e, nth) => ({ ...e, url: urls[nth] ?? "" })),
-      }),
-    );
-    const { body: event } = await daemon.post(booking("apt_1"));
-    for (const [nth, url] of urls.entries()) {
-      const { attempts: [attempt] } = await daemon.delivery(
-        await daemon.deliveryId(event.id, `e${nth}`),
-      );
-      assert.equal(attempt.outcome, nth < own.length ? "blocked" : "redirect", url);
-      if (nth < own.length) assert.match(attempt.cause, /the daemon's own listener/, url);
-    }
-    assert.equal(sly.requests.length, redirects.length);
-    assert.equal(trap.requests.length, 0);
+    // By address and by a name that only the resolver knows as one.
+    for (const host of ["127.0.0.1", "LOCALHOST"]) await postToSelf(database, host);
   },
 );
+
+async function postToSelf(database: TestDatabase, host: string): Promise<void> {
+  const port = await freePort();
+  await using trap = await startReceiver();
+  await using sly = await startReceiver(({ path }) => ({
+    status: Number(path.slice(1)),
+    headers: { location: `${trap.url}/stolen`, refresh: `0;url=${trap.url}` },
+  }));
+  const own = [
+    `http://127.0.0.1:${port}/ingest`,
+    `http://localhost:${port}/ingest`,
+    `http://[::ffff:127.0.0.1]:${port}/ingest`,
+    `http://2130706433:${port}/api`,
+  ];
+  const redirects = [301, 302, 303, 307, 308].map((status) => `${sly.url}/${status}`);
+  const urls = [...own, ...redirects];
+  await using daemon = await startDaemon(
+    {
+      database: database.section,
+      server: { listen: `${host}:${port}` },
+      delivery: { retry: ["0s"] },
+      endpoints: urls.map((_, nth) => endpoint(`e${nth}`, "http://localhost:1/")),
+    },
+    (config) => ({
+      ...config,
+      endpoints: config.endpoints.map((e, nth) => ({ ...e, url: urls[nth] ?? "" })),
+    }),
+  );
+  const { body: event } = await daemon.post(booking("apt_1"));
+  for (const [nth, url] of urls.entries()) {
+    const { attempts: [attempt] } = await daemon.delivery(
+      await daemon.deliveryId(event.id, `e${nth}`),
+    );
+    assert.equal(attempt.outcome, nth < own.length ? "blocked" : "redirect", url);
+    if (nth < own.length) assert.match(attempt.cause, /the daemon's own listener/, url);
+  }
+  assert.equal(sly.requests.length, redirects.length);
+  assert.equal(trap.requests.length, 0);
+}
 
 Deno.test("endpoints.rebinding: each connect is judged by what the name means then", async () => {
   await using receiver = await startReceiver(() => ({
