@@ -1,11 +1,13 @@
 import type { IncomingMessage } from "node:http";
 import { Buffer } from "node:buffer";
+import { createHash } from "node:crypto";
 import { type Context, Hono } from "hono";
 import { cidrContains, parseCidr } from "../lib/core/address.ts";
 import { AppError } from "../lib/core/errors.ts";
-import { IDENTIFIER_RULE, isIdentifier } from "../lib/core/event_types.ts";
-import { type Format, type Parsed, parseIngest } from "../lib/core/payload.ts";
+import { IDENTIFIER_RULE, isIdentifier, KEY_PLACE } from "../lib/core/event_types.ts";
+import { type Format, type Parsed, type ParsedEvent, parseIngest } from "../lib/core/payload.ts";
 import { verifyBookme } from "../lib/core/signature.ts";
+import type { Offer } from "../lib/delivery/intake.ts";
 import { clientAddress } from "./client.ts";
 import type { Env, RouteContext } from "./context.ts";
 
@@ -28,16 +30,13 @@ export function ingestRoutes(ctx: RouteContext, max_bytes = MAX_HELD_BYTES): Hon
   const held: Held = { bytes: 0, max_bytes };
   return new Hono<Env>().post("/", async (c) => {
     try {
-      const { single, events } = await readEvents(c, ctx, held);
+      const { single, events, digest } = await readEvents(c, ctx, held);
       const key = header(c, "idempotency-key");
       const business = header(c, "x-bookme-business");
-      const accepted = await ctx.accept(events.map((event, index) => ({
+      const keyOf = keys(key, digest);
+      const accepted = await ctx.accept(events.map((event) => ({
         event: { ...event, business: event.business ?? business },
-        key: event.key !== null
-          ? `id:${event.key}`
-          : key !== null
-          ? `key:${key}${single ? "" : `#${index}`}`
-          : null,
+        ...keyOf(event),
       })));
       const answers = accepted.map(({ id, deliveries, duplicate }) => ({
         id,
@@ -53,8 +52,13 @@ export function ingestRoutes(ctx: RouteContext, max_bytes = MAX_HELD_BYTES): Hon
   });
 }
 
+/** What was posted, with the SHA-256 (hex) of the body where the request has an Idempotency-Key. */
+interface Posted extends Parsed {
+  readonly digest: string;
+}
+
 /** The events of a post, once it is known that its sender may and its bytes are what was signed. */
-async function readEvents(c: Context<Env>, ctx: RouteContext, held: Held): Promise<Parsed> {
+async function readEvents(c: Context<Env>, ctx: RouteContext, held: Held): Promise<Posted> {
   const address = checkAddress(c, ctx);
   const format = formatOf(c.req.header("content-type"));
   checkEncoding(c.req.header("content-encoding"));
@@ -73,7 +77,9 @@ async function readEvents(c: Context<Env>, ctx: RouteContext, held: Held): Promi
     }
     const parsed = parseIngest(body, format, ctx.event_types());
     if (max_age_ms !== null) checkAges(parsed, max_age_ms, ctx.now());
-    return parsed;
+    // Only what an Idempotency-Key names is compared by all of its bytes.
+    const keyed = c.req.header("idempotency-key") !== undefined;
+    return { ...parsed, digest: keyed ? createHash("sha256").update(body).digest("hex") : "" };
   } finally {
     held.bytes -= body.length;
   }
@@ -169,6 +175,20 @@ async function readBody(
       ? error
       : new AppError("malformed", "The connection ended within the body");
   }
+}
+
+// An event's own id names the event. An Idempotency-Key names the whole request, so each event under it
+// answers for all of the body's bytes: the first one by the very key, which a repetition of any form
+// meets, the others by its place, behind a character that no key can hold.
+function keys(header: string | null, digest: string) {
+  let place = 0;
+  return ({ key }: ParsedEvent): Pick<Offer, "key" | "digest"> => {
+    if (key !== null) return { key: `id:${key}` };
+    if (header === null) return { key: null };
+    const behind = place === 0 ? "" : `${KEY_PLACE}${place}`;
+    place++;
+    return { key: `key:${header}${behind}`, digest };
+  };
 }
 
 function header(c: Context<Env>, name: "idempotency-key" | "x-bookme-business"): string | null {

@@ -194,6 +194,29 @@ onBoth("POST /ingest knows repetitions within an array", async (database) => {
   });
 });
 
+onBoth("POST /ingest takes an Idempotency-Key for the whole request", async (database) => {
+  await withOne(database, async (daemon) => {
+    const post = (key: string, body: unknown) => daemon.post(body, { "idempotency-key": key });
+    const [a, b] = [booking("apt_1"), booking("apt_2")];
+    const first = await post("K", [a, b]);
+    assert.equal(first.status, 202);
+    const again = await post("K", [a, b]);
+    assert.equal(again.status, 200);
+    assert.deepEqual(
+      again.body,
+      first.body.map((answer: Record<string, unknown>) => ({ ...answer, duplicate: true })),
+    );
+    for (const other of [[a], [a, b, b], [b, a], a]) {
+      assertProblem(await post("K", other), 409, "conflict", /Idempotency-Key "K"/);
+    }
+    assert.equal((await post("K#0", a)).status, 202);
+    assert.equal((await post("L", a)).status, 202);
+    assertProblem(await post("L", [a, b]), 409, "conflict", /Idempotency-Key "L"/);
+    await daemon.stop();
+    assert.deepEqual(await rowsOf(database), { events: 4, deliveries: 4 });
+  });
+});
+
 onBoth("POST /ingest remembers keys across a restart", async (database) => {
   const post = async () => {
     await using daemon = await startDaemon({ database: database.section });

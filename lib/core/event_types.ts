@@ -37,6 +37,9 @@ const IDENTIFIER =
 /** What `isIdentifier` asks for, in words. */
 export const IDENTIFIER_RULE = "1 to 255 characters, none of them a control character";
 
+/** Splits a key that came with a request from an event's place in it: no identifier can hold it. */
+export const KEY_PLACE = "\x1f";
+
 /** Whether a text can identify something: 1 to 255 characters, well formed, none of them control. */
 export function isIdentifier(text: string): boolean {
   return IDENTIFIER.test(text);

@@ -1,5 +1,6 @@
 import { createHash } from "node:crypto";
 import { AppError, messageOf } from "../core/errors.ts";
+import { KEY_PLACE } from "../core/event_types.ts";
 import { deliveryUuid, eventId, makeEventIds } from "../core/ids.ts";
 import type { ParsedEvent } from "../core/payload.ts";
 import { within } from "../store/database.ts";
@@ -21,6 +22,8 @@ export interface Offer {
   >;
   /** What makes a repetition known, or null. */
   readonly key: string | null;
+  /** SHA-256 (hex) of what came under the key, where that is more than the payload. */
+  readonly digest?: string;
   /** A test event: for this endpoint only, whatever it selects. */
   readonly test_endpoint_no?: number;
 }
@@ -90,8 +93,10 @@ export function makeIntake(
         ),
       );
     }
-    const digests = offers.map(({ key, event }) =>
-      key === null ? null : createHash("sha256").update(event.payload, "utf8").digest("hex")
+    const digests = offers.map(({ key, digest, event }) =>
+      key === null
+        ? null
+        : digest ?? createHash("sha256").update(event.payload, "utf8").digest("hex")
     );
     return new Promise((resolve, reject) => {
       const request = { offers, digests, chars, resolve, reject };
@@ -333,7 +338,7 @@ function refuseConflict(request: Request, known: ReadonlyMap<string, KnownEvent>
 }
 
 function conflict(key: string, index: number): AppError {
-  const name = key.slice(key.indexOf(":") + 1);
+  const name = key.slice(key.indexOf(":") + 1).split(KEY_PLACE)[0];
   const what = key.startsWith("id:") ? "id" : "Idempotency-Key";
   return new AppError(
     "conflict",
