@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { booking, endpoint, startDaemon } from "./support/daemon.ts";
+import { booking, endpoint, spawnDaemon, startDaemon } from "./support/daemon.ts";
 import { connectTo, freshDatabase, startPostgres } from "./support/postgres.ts";
 import { startReceiver } from "./support/receiver.ts";
 import { sleep, until } from "./support/wait.ts";
@@ -93,6 +93,24 @@ Deno.test("a daemon stops in bounded time although its database is away", async 
   assert.ok(performance.now() - at < 20_000, `${performance.now() - at} ms`);
   assert.ok(daemon.log.some((l) => /could not be recorded in time/.test(l.message)));
   await sleep(1_500); // postgres.js was about to connect once more, as it does once a second
+});
+
+Deno.test("a second SIGTERM is at once, also while the database is away", async () => {
+  await using own = await startPostgres();
+  const { url } = await freshDatabase(own);
+  await using receiver = await startReceiver(() => "hang");
+  const sections = { database: { url }, endpoints: [endpoint("all", receiver.url)] };
+  await using daemon = await spawnDaemon(sections);
+  await daemon.post(booking("apt_1"));
+  await receiver.received(1);
+  await own.stop();
+  daemon.kill("SIGTERM");
+  await until("it is stopping", () => daemon.log.some((l) => l.message === "Stopping"));
+  const at = performance.now();
+  daemon.kill("SIGTERM");
+  assert.equal((await daemon.status).code, 0);
+  // Half a minute is the endpoint's timeout, and recording would be tried for as long again.
+  assert.ok(performance.now() - at < 20_000);
 });
 
 Deno.test("a daemon whose database is away says so and does not start", async () => {

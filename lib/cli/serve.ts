@@ -3,6 +3,12 @@ import { standardLog } from "../observe/log.ts";
 import { command, CONFIG } from "./command.ts";
 import { onStop } from "./terminal.ts";
 
+/**
+ * How long what was cut off by a second signal has to be recorded. A database that is away must not
+ * make it longer: what is not recorded is sent again when its lease has run out.
+ */
+const AT_ONCE_MS = 2_000;
+
 export const serve = command({
   name: "serve",
   summary: "Runs the daemon; also what happens without a command",
@@ -19,11 +25,17 @@ stops it when what is under way has finished; a second one at once.`,
     // Only here: the other commands need not wait for it to load.
     const { start } = await import("../daemon.ts");
     const daemon = await start(config, standardLog());
-    using _ = onStop(() => void daemon.stop());
+    const atOnce = Promise.withResolvers<void>();
+    let asked = false;
+    using _ = onStop(() => {
+      void daemon.stop();
+      if (asked) setTimeout(atOnce.resolve, AT_ONCE_MS);
+      asked = true;
+    });
     // A file with mistakes changes nothing, and the log has said so.
     const reload = () => void daemon.reload().catch(() => {});
     Deno.addSignalListener("SIGHUP", reload);
-    await daemon.stopped;
+    await Promise.race([daemon.stopped, atOnce.promise]);
     Deno.removeSignalListener("SIGHUP", reload);
     return 0;
   },
