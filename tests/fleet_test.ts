@@ -26,7 +26,7 @@ function result(lease: Claimed, outcome: Outcome) {
     outcome,
     decision: decide(outcome, lease, [0, 60_000], Math.random),
     sent: null,
-    lag_ms: 0,
+    ended_at: 0,
   };
 }
 
@@ -68,25 +68,25 @@ Deno.test("claim() and record() let nobody write under an old token", async () =
   const { token } = stale;
 
   // The lease runs out, and the sweep of another process gives the delivery free.
-  assert.equal((await findExpired(b.admin, 100, 100)).length, 0);
+  assert.equal((await findExpired(b.admin, 100, 100, 0)).length, 0);
   await database.forward(61_000);
-  const expired = await findExpired(b.admin, 100, 100);
+  const expired = await findExpired(b.admin, 100, 100, 0);
   assert.equal(expired.length, 3);
   const interrupted = { ...DELIVERED, outcome: "interrupted", status: null } as const;
   const found = expired.map((lease) => result({ ...stale, ...lease }, interrupted));
-  assert.equal((await record(b.engine, found)).length, 3);
+  assert.equal((await record(b.engine, found, 0)).length, 3);
   // Whoever comes back from the dead then is told so, before and after the next claim.
-  assert.equal((await record(a.engine, [result(stale, DELIVERED)])).length, 0);
+  assert.equal((await record(a.engine, [result(stale, DELIVERED)], 0)).length, 0);
   const again = await claim(b.engine, [room(no, 9)], 60_000);
   const fresh = again.find(({ uuid }) => uuid === stale.uuid);
   assert.equal(fresh?.token, token + 1);
   assert.equal(fresh?.attempts, 1);
-  assert.equal((await record(a.engine, [result(stale, DELIVERED)])).length, 0);
+  assert.equal((await record(a.engine, [result(stale, DELIVERED)], 0)).length, 0);
   // A result that comes twice is one attempt.
   assert.ok(fresh !== undefined);
   const twice = [result(fresh, DELIVERED)];
-  assert.deepEqual((await record(b.engine, twice)).map((r) => r.status), ["delivered"]);
-  assert.equal((await record(b.engine, twice)).length, 0);
+  assert.deepEqual((await record(b.engine, twice, 0)).map((r) => r.status), ["delivered"]);
+  assert.equal((await record(b.engine, twice, 0)).length, 0);
   const { attempts } = await database.row(`
     select json_agg(outcome order by number) as attempts from attempts
     where delivery_id = '${stale.uuid}'`);

@@ -185,9 +185,9 @@ async function recordAll(model: Model, { db }: Real, leases: readonly Lease[], m
     outcome: outcomeOf(met),
     decision: decide(outcomeOf(met), lease, POLICY, () => 0),
     sent: null,
-    lag_ms: 0,
+    ended_at: 0,
   }));
-  const recorded = await record(db.engine, results);
+  const recorded = await record(db.engine, results, 0);
   const after = new Map(recorded.map(({ uuid, status }) => [uuid, status]));
   for (const { lease, decision } of results) {
     const delivery = model.deliveries.get(lease.uuid);
@@ -247,7 +247,7 @@ function crash(worker: number, frozen: boolean): Command {
 /** What the sweep does about leases that have run out. */
 function sweep(): Command {
   return command("sweep()", async (model, real) => {
-    const expired = await findExpired(real.db.admin, 1_000, 1_000);
+    const expired = await findExpired(real.db.admin, 1_000, 1_000, 0);
     const expected = [...model.deliveries.values()]
       .filter(({ status, lease }) => status === "pending" && lease === "expired");
     assert.deepEqual(

@@ -39,10 +39,13 @@ export function random32(random: () => number): number {
   return Math.floor(random() * 0x100000000);
 }
 
+/** No lease is shorter. */
+export const MIN_LEASE_MS = 60_000;
+
 /**
  * How long a claim lasts: the longest timeout of the endpoints, half a minute in which a result
  * can be recorded although the database is away, and half a minute of slack.
  */
 export function leaseOf(timeout_ms: number): number {
-  return timeout_ms + 60_000;
+  return timeout_ms + MIN_LEASE_MS;
 }

@@ -1,3 +1,4 @@
+import { setImmediate } from "node:timers";
 import { messageOf } from "../core/errors.ts";
 import { decide, type Decision } from "../core/retry.ts";
 import type { Outcome } from "../core/outcome.ts";
@@ -16,7 +17,7 @@ import { type Context, leaseOf } from "./context.ts";
 import type { Endpoint, Fleet } from "./fleet.ts";
 import type { HttpClient } from "./http_client.ts";
 import { makeRecorder, type Unrecorded } from "./recorder.ts";
-import { send, sign } from "./send.ts";
+import { send, sign, type SignedRequest } from "./send.ts";
 
 /**
  * Claims due deliveries and sends them.
@@ -39,8 +40,8 @@ export interface Dispatcher {
   reserve(endpoint_no: number): boolean;
   /** Gives a reserved slot back. */
   unreserve(endpoint_no: number): void;
-  /** Sends a delivery on its reserved slot. `leased_at` is `performance.now()` before the lease. */
-  start(claimed: Claimed, leased_at: number, lease_ms: number): void;
+  /** Sends deliveries on their reserved slots. `leased_at` is `performance.now()` before the lease. */
+  start(claimed: readonly Claimed[], leased_at: number, lease_ms: number): void;
   /** Gives back what this process may have leased without ever sending it. Does not wait. */
   release(leases: readonly Pick<Lease, "uuid" | "token">[]): void;
   /** Decides about an attempt that never reported back and records it. */
@@ -63,21 +64,35 @@ interface Lane {
   /** Whether something may be due that is not claimed yet. */
   due: boolean;
   /**
-   * Where the next claim begins to look. A long transaction elsewhere keeps the rows of deliveries that
-   * have ended in the index; without a floor each claim would wade through all of them.
+   * When the last that was claimed was due: the next claim begins to look a little before. A long
+   * transaction elsewhere keeps the rows of deliveries that have ended in the index; without a floor
+   * each claim would wade through all of them.
    */
   floor: string;
   /** When it was last looked for from the very beginning, by `performance.now()`. */
   swept_at: number;
 }
 
-interface Sending {
+/** A delivery with its lease, by `performance.now()`. */
+interface Leased {
+  readonly claimed: Claimed;
+  readonly leased_at: number;
+  readonly lease_ends_at: number;
+}
+
+/** An attempt, from its signing to its outcome. */
+interface Sending extends Leased {
   readonly lane: Lane;
-  readonly started_at: number;
+  readonly request: SignedRequest;
+  started_at: number;
   /** Whether it has left the shared concurrency. */
   slow: boolean;
 }
 
+/** Attempts that are signed before the first of them is sent. */
+const BURST = 32;
+/** Fewer are claimed for a lane only where it has no room: looking costs more than taking. */
+const MIN_SHARE = 8;
 const FIRST_CAP = 8;
 const MAX_CAP = 32;
 const SLOW_AFTER_MS = 1_000;
@@ -92,7 +107,7 @@ const RECORD_MARGIN_MS = 10_000;
 /** How often a lane is looked through from the beginning. */
 const FLOOR_FOR_MS = 5_000;
 /** How far below the last claimed row the next claim looks: rows appear when they are committed. */
-const FLOOR_MARGIN_US = 1_000_000n;
+const FLOOR_MARGIN_US = 250_000n;
 /** Longer waits are found by the poll. */
 const MAX_TIMED_WAKE_MS = 2_000;
 
@@ -111,16 +126,19 @@ export function makeDispatcher(
   const active = new Set<Sending>();
   /** Claimed, and waiting for their slot of a rate limit. */
   const held = new Set<Claimed>();
+  /** Leased and ready: claimed ahead, so that there is something to send while the next claim is made. */
+  const ready: Leased[] = [];
   const timers = new Set<ReturnType<typeof setTimeout>>();
   /** The poll and what is given back: nothing waits for them but stopping. */
   const errands = new Set<Promise<void>>();
   const abort = new AbortController();
   const recorder = makeRecorder(ctx, recorded);
   let fleet = first;
-  let shared = 0; // attempts under way that are not slow, and reserved slots
+  let shared = 0; // what is leased or reserved and not slow, under way or not yet
   let slow = 0;
   let turn = 0; // which lane is served first
   let claiming: Promise<void> | undefined;
+  let going_on = false;
   let failures = 0;
   let stopping = false;
   let answered_at = performance.now();
@@ -191,22 +209,31 @@ export function makeDispatcher(
     }
   }
 
-  // How much to claim for whom: an even share of what is free, lanes taking turns at being first.
+  // How much to claim for whom: lanes take turns, and each is given what is worth looking for. While
+  // there is something to send, half of what may be claimed ahead is waited for.
   function plan(): Room[] {
     if (recorder.backlog >= MAX_BACKLOG) return [];
     const open = [...lanes.values()].filter((lane) => lane.due && canSend(lane));
-    let free = ctx.config().delivery.concurrency - shared - Math.max(0, slow - MAX_SLOW);
+    const ahead = Math.ceil(ctx.config().delivery.concurrency / 2);
+    let free = slots() + ahead - shared;
+    if (ready.length > 0 && free < ahead / 2) return [];
     const rooms: Room[] = [];
-    turn = open.length === 0 ? 0 : (turn + 1) % open.length;
+    const first = turn;
     for (let i = 0; i < open.length && free > 0; i++) {
-      const lane = open[(turn + i) % open.length];
+      turn = (first + i) % open.length;
+      const lane = open[turn];
       if (lane === undefined) break;
-      const share = Math.ceil(free / (open.length - i));
-      const room = Math.min(lane.cap - lane.in_flight, share);
+      const share = Math.max(MIN_SHARE, Math.ceil(free / (open.length - i)));
+      const room = Math.min(lane.cap - lane.in_flight, share, free);
       free -= room;
       rooms.push(toRoom(lane, room));
     }
+    turn++;
     return rooms;
+  }
+
+  function slots(): number {
+    return ctx.config().delivery.concurrency - Math.max(0, slow - MAX_SLOW);
   }
 
   function toRoom(lane: Lane, room: number): Room {
@@ -223,7 +250,10 @@ export function makeDispatcher(
 
   function floorOf(lane: Lane): string {
     const now = performance.now();
-    if (now - lane.swept_at < FLOOR_FOR_MS) return lane.floor;
+    if (now - lane.swept_at < FLOOR_FOR_MS) {
+      const floor = BigInt(lane.floor) - FLOOR_MARGIN_US;
+      return floor < 0n ? "0" : String(floor);
+    }
     lane.swept_at = now;
     lane.floor = "0";
     return "0";
@@ -236,6 +266,7 @@ export function makeDispatcher(
     lease_ms: number,
   ): void {
     const got = new Map<number, number>();
+    const now: Claimed[] = [];
     for (const delivery of claimed) {
       got.set(delivery.endpoint_no, (got.get(delivery.endpoint_no) ?? 0) + 1);
       const lane = lanes.get(delivery.endpoint_no);
@@ -243,17 +274,19 @@ export function makeDispatcher(
         giveBack([delivery]);
         continue;
       }
-      lane.floor = String(BigInt(delivery.due) - FLOOR_MARGIN_US);
+      lane.floor = delivery.due;
       occupy(lane);
-      if (delivery.wait_ms < 1) start(delivery, leased_at, lease_ms);
+      if (delivery.wait_ms < 1) now.push(delivery);
       else {
         held.add(delivery);
         later(delivery.wait_ms, () => {
           held.delete(delivery);
-          start(delivery, leased_at, lease_ms);
+          start([delivery], leased_at, lease_ms);
         });
       }
     }
+    enqueue(now, leased_at, lease_ms);
+    goOn();
     for (const { endpoint_no, room, interval_us } of rooms) {
       const lane = lanes.get(endpoint_no);
       if (lane === undefined) continue;
@@ -273,62 +306,87 @@ export function makeDispatcher(
     shared--;
   }
 
-  function start(claimed: Claimed, leased_at: number, lease_ms: number): void {
+  function start(claimed: readonly Claimed[], leased_at: number, lease_ms: number): void {
+    enqueue(claimed, leased_at, lease_ms);
+    fill();
+  }
+
+  function enqueue(claimed: readonly Claimed[], leased_at: number, lease_ms: number): void {
+    const lease_ends_at = leased_at + lease_ms;
+    for (const delivery of claimed) ready.push({ claimed: delivery, leased_at, lease_ends_at });
+  }
+
+  // Signed together, then sent together: a receiver that gets many at once is woken once, and a wake
+  // costs more than a signature. Between two bursts the event loop turns: answers are read, and the
+  // next claim is on its way while there is still something to send.
+  function fill(): void {
+    const free = slots() - (active.size - slow);
+    if (ready.length === 0 || free <= 0) return;
+    const burst = ready.splice(0, Math.min(BURST, free)).map(prepare);
+    for (const sending of burst) if (sending !== undefined) launch(sending);
+    if (ready.length > 0) goOn();
+  }
+
+  // Undefined, and given back, where it cannot be sent any more.
+  function prepare(leased: Leased): Sending | undefined {
+    const { claimed, leased_at, lease_ends_at } = leased;
     const lane = lanes.get(claimed.endpoint_no);
     if (lane === undefined) {
       shared--;
       giveBack([claimed]);
-      return;
+      return undefined;
     }
-    const sending: Sending = { lane, started_at: performance.now(), slow: false };
+    const { endpoint } = lane;
+    const now = performance.now();
+    // A process that was frozen wakes up with claims that others may hold by now.
+    if (now + endpoint.timeout_ms + RECORD_MARGIN_MS > lease_ends_at) {
+      ctx.log.warn("A claim came too late to be sent", { age_ms: now - leased_at });
+      vacate(lane);
+      giveBack([claimed]);
+      return undefined;
+    }
+    const request = sign(claimed, endpoint, ctx.clock.now());
+    return { ...leased, lane, request, started_at: now, slow: false };
+  }
+
+  // One attempt's whole way: send, decide, record.
+  function launch(sending: Sending): void {
+    const { lane, claimed, request, lease_ends_at } = sending;
+    const { endpoint } = lane;
+    sending.started_at = performance.now();
     active.add(sending);
-    deliver(lane.endpoint, claimed, leased_at, leased_at + lease_ms).then((outcome) => {
+    send(client, endpoint, request, abort.signal, ctx.clock.now).then((outcome) => {
       active.delete(sending);
       if (sending.slow) {
         lane.in_flight--;
         slow--;
-      } else vacate(lane);
-      if (outcome?.status != null && !sending.slow) {
-        lane.cap = Math.min(lane.cap + 1, capLimit(lane.endpoint));
+      } else {
+        vacate(lane);
+        if (outcome.status !== null) {
+          lane.cap = Math.min(lane.cap + 1, capLimit(lane.endpoint));
+        }
       }
-      pump();
+      recorder.add({
+        lease: claimed,
+        endpoint_version: endpoint.version,
+        outcome,
+        decision: decide(outcome, claimed, endpoint.retry_ms, ctx.random),
+        sent: request.sent,
+        ended_at: performance.now(),
+        lease_ends_at,
+      });
+      goOn();
     });
   }
 
-  // One delivery's whole way: sign, send, decide, record. Null where its lease is too old to send.
-  async function deliver(
-    endpoint: Endpoint,
-    claimed: Claimed,
-    leased_at: number,
-    lease_ends_at: number,
-  ): Promise<Outcome | null> {
-    // A process that was frozen wakes up with claims that others may hold by now.
-    if (performance.now() + endpoint.timeout_ms + RECORD_MARGIN_MS > lease_ends_at) {
-      ctx.log.warn("A claim came too late to be sent", { age_ms: performance.now() - leased_at });
-      giveBack([claimed]);
-      return null;
-    }
-    const request = sign(claimed, endpoint, ctx.clock.now());
-    const outcome = await send(client, endpoint, request, abort.signal, ctx.clock.now);
-    report(endpoint, claimed, outcome, request.sent, lease_ends_at);
-    return outcome;
-  }
-
-  function report(
-    endpoint: Endpoint,
-    lease: Lease,
-    outcome: Outcome,
-    sent: Unrecorded["sent"],
-    lease_ends_at: number,
-  ): void {
-    recorder.add({
-      lease,
-      endpoint_version: endpoint.version,
-      outcome,
-      decision: decide(outcome, lease, endpoint.retry_ms, ctx.random),
-      sent,
-      ended_at: performance.now(),
-      lease_ends_at,
+  // Once for all that happens in one turn of the event loop.
+  function goOn(): void {
+    if (going_on) return;
+    going_on = true;
+    setImmediate(() => {
+      going_on = false;
+      pump();
+      fill();
     });
   }
 
@@ -387,9 +445,10 @@ export function makeDispatcher(
 
   async function poll(): Promise<void> {
     try {
-      const floors = [...lanes.values()]
+      const asked = [...lanes.values()]
+        .filter(({ due, endpoint }) => !due && endpoint.sendable && !endpoint.paused)
         .map((lane) => ({ endpoint_no: lane.endpoint.no, floor: floorOf(lane) }));
-      const view = await within(overview(ctx.db.engine, floors), CLAIM_TIMEOUT_MS);
+      const view = await within(overview(ctx.db.engine, asked), CLAIM_TIMEOUT_MS);
       answered_at = performance.now();
       failures = 0;
       ctx.clock.sync(view.now_ms);
@@ -420,6 +479,7 @@ export function makeDispatcher(
       shared--;
       sending.lane.cap = Math.max(1, Math.floor(sending.lane.cap / 2));
     }
+    fill();
     pump();
   }
 
@@ -470,7 +530,8 @@ export function makeDispatcher(
       clearInterval(ticker);
       for (const timer of timers) clearTimeout(timer);
       await claiming;
-      if (held.size > 0) giveBack([...held]);
+      const unsent = [...held, ...ready.splice(0).map(({ claimed }) => claimed)];
+      if (unsent.length > 0) giveBack(unsent);
       const end = performance.now() + grace_ms;
       while (active.size > 0 && performance.now() < end) {
         await new Promise((resolve) => setTimeout(resolve, 10));

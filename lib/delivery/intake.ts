@@ -4,6 +4,7 @@ import { KEY_PLACE } from "../core/event_types.ts";
 import { deliveryUuid, eventId, makeEventIds } from "../core/ids.ts";
 import type { ParsedEvent } from "../core/payload.ts";
 import { within } from "../store/database.ts";
+import type { Claimed } from "../store/deliveries.ts";
 import {
   findByKeys,
   type KnownEvent,
@@ -257,6 +258,7 @@ export function makeIntake(
 
   function dispatch(plan: Plan, leased_at: number, lease_ms: number): void {
     const events = new Map(plan.events.map((event) => [event.uuid, event]));
+    const mine: Claimed[] = [];
     const others = new Set<number>();
     for (const { uuid, event_uuid, endpoint_no, leased } of plan.deliveries) {
       const event = events.get(event_uuid);
@@ -273,12 +275,9 @@ export function makeIntake(
         due: "0",
         wait_ms: 0,
       };
-      dispatcher.start(
-        { uuid, event_uuid, endpoint_no, type, test, payload, ...progress },
-        leased_at,
-        lease_ms,
-      );
+      mine.push({ uuid, event_uuid, endpoint_no, type, test, payload, ...progress });
     }
+    dispatcher.start(mine, leased_at, lease_ms);
     if (others.size > 0) dispatcher.wake(others);
   }
 

@@ -5,9 +5,7 @@ import { record, type Recorded, type Result } from "../store/deliveries.ts";
 import type { Context } from "./context.ts";
 
 /** A result that waits to be recorded. */
-export type Unrecorded = Omit<Result, "lag_ms"> & {
-  /** When the attempt ended, by `performance.now()`. */
-  readonly ended_at: number;
+export type Unrecorded = Result & {
   /** When its lease runs out, by `performance.now()`: recording is tried until then. */
   readonly lease_ends_at: number;
 };
@@ -72,7 +70,7 @@ export function makeRecorder(
     const now = performance.now();
     try {
       const rows = await within(
-        record(ctx.db.engine, results.map((r) => ({ ...r, lag_ms: now - r.ended_at }))),
+        record(ctx.db.engine, results, now),
         ANSWER_TIMEOUT_MS,
       );
       const byId = new Map(rows.map((row) => [row.uuid, row]));

@@ -41,20 +41,19 @@ export function sign(claimed: Claimed, endpoint: Endpoint, now_ms: number): Sign
 }
 
 /** Sends one POST and says what it met. Never throws. */
-export async function send(
+export function send(
   client: HttpClient,
   endpoint: Endpoint,
   request: SignedRequest,
   signal: AbortSignal,
   now: () => number,
 ): Promise<Outcome> {
-  const exchange = await client.post(endpoint.target, {
+  return client.post(endpoint.target, {
     headers: request.headers,
     body: request.body,
     timeout_ms: endpoint.timeout_ms,
     signal,
-  });
-  return toOutcome(exchange, now());
+  }).then((exchange) => toOutcome(exchange, now()));
 }
 
 function toOutcome(exchange: Exchange, now_ms: number): Outcome {

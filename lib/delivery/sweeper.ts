@@ -5,7 +5,7 @@ import { cancelRetired, failExhausted, findExpired } from "../store/deliveries.t
 import { purgeAttempts, purgeEvents } from "../store/events.ts";
 import { purgeStats, rollUp } from "../store/stats.ts";
 import { tidy } from "../store/database.ts";
-import type { Context } from "./context.ts";
+import { type Context, MIN_LEASE_MS } from "./context.ts";
 import type { Dispatcher } from "./dispatcher.ts";
 import { dropExpiredSecrets } from "./rekey.ts";
 
@@ -45,8 +45,12 @@ export function startSweeper(
     if (done > 0) ctx.log.info(what, { count: done });
   }
 
+  // A lease that ran out belongs to a delivery that has been due for longer than a lease lasts. Only
+  // opening the embedded database ends younger ones, so the first looks are at all.
+  let age_ms = 0;
   async function leases(): Promise<void> {
-    const expired = await findExpired(ctx.db.admin, DEPTH, BATCH);
+    const expired = await findExpired(ctx.db.admin, DEPTH, BATCH, age_ms);
+    if (expired.length === 0) age_ms = MIN_LEASE_MS;
     for (const lease of expired) dispatcher.interrupted(lease);
     if (expired.length > 0) ctx.log.warn("Leases ran out", { count: expired.length });
   }
@@ -91,7 +95,7 @@ export function startSweeper(
     new Cron(pattern, { protect: true }, () => run(name, what));
   const crons = [
     schedule("*/2 * * * * *", "leases", leases),
-    schedule("*/5 * * * * *", "exhausted deliveries", exhausted),
+    schedule("*/15 * * * * *", "exhausted deliveries", exhausted),
     schedule("*/5 * * * * *", "retired endpoints", orphans),
     schedule("*/10 * * * * *", "statistics", counts),
     schedule("15 * * * * *", "secrets", secrets),

@@ -88,9 +88,9 @@ export async function claim(
         w.max_attempts, w.floor, w.interval_us, l.first_at
       from locked l join wanted w on w.endpoint_no = l.no
     ), chosen as materialized (
-      select x.id, x.due_at, r.endpoint_no, r.first_at, r.interval_us from roomy r
+      select x.place, x.id, x.due_at, r.endpoint_no, r.first_at, r.interval_us from roomy r
       cross join lateral (
-        select p.id, p.due_at from pending_deliveries p
+        select p.ctid as place, p.id, p.due_at from pending_deliveries p
         where p.endpoint_no = r.endpoint_no and p.due_at <= now()
           and p.due_at >= 'epoch'::timestamptz + r.floor * interval '1 us'
           and p.leased_until is null and p.counted < r.max_attempts
@@ -108,7 +108,8 @@ export async function claim(
     ), leased as (
       update pending_deliveries
       set leased_until = now() + ${lease_ms}::int * interval '1 ms', token = token + 1
-      where id = any(array(select id from chosen))
+      -- They are locked, so they stay where they are.
+      where ctid = any(array(select place from chosen))
       returning *
     )
     select l.id as uuid, l.token, l.endpoint_no, l.attempts, l.counted, l.interruptions,
@@ -134,8 +135,8 @@ export interface Result {
   readonly outcome: Outcome;
   readonly decision: Decision;
   readonly sent: SentRecord | null;
-  /** Milliseconds since the attempt ended, when the statement is sent. */
-  readonly lag_ms: number;
+  /** When the attempt ended, in milliseconds of any clock. */
+  readonly ended_at: number;
 }
 
 /** How a delivery stands after its attempt was recorded. */
@@ -148,12 +149,17 @@ export interface Recorded {
 /**
  * Records attempts with what was decided, one statement for all: each attempt is added and its
  * delivery ended or scheduled anew, or neither. Only under the token of the present lease; what is
- * not in the answer had lost it. An attempt's times are the database's: it ended `lag_ms` ago.
+ * not in the answer had lost it. `now` is by the clock of `ended_at`; the times that are stored are the
+ * database's, counted back from its own.
  *
  * A 410 pauses the endpoint in the same statement. A delivery that was cancelled meanwhile ends as
  * cancelled instead of waiting for another attempt.
  */
-export async function record(sql: Sql, results: readonly Result[]): Promise<Recorded[]> {
+export async function record(
+  sql: Sql,
+  results: readonly Result[],
+  now: number,
+): Promise<Recorded[]> {
   const outcomes = results.map((r) => r.outcome);
   return await sql<Recorded[]>`
     with result as materialized (
@@ -165,7 +171,7 @@ export async function record(sql: Sql, results: readonly Result[]): Promise<Reco
         ${literal(results.map((r) => r.decision.counts ? 1 : 0))}::int[],
         ${literal(results.map((r) => waitOf(r.decision)))}::bigint[],
         ${literal(outcomes.map((o) => Math.ceil(o.duration_ms * 1000)))}::bigint[],
-        ${literal(results.map((r) => Math.floor(r.lag_ms * 1000)))}::bigint[],
+        ${literal(results.map((r) => Math.floor((now - r.ended_at) * 1000)))}::bigint[],
         string_to_array(${texts(outcomes.map((o) => o.outcome))}, chr(30)),
         ${literal(outcomes.map((o) => o.status))}::smallint[],
         string_to_array(${foreignTexts(outcomes.map((o) => o.cause))}, chr(30), ''),
@@ -182,19 +188,24 @@ export async function record(sql: Sql, results: readonly Result[]): Promise<Reco
       ) as r (id, token, endpoint_version, verdict, counts, wait_ms, duration_us, lag_us,
         outcome, status, cause, address, request_timestamp, request_signature,
         request_webhook_signature, response_head, response_body, response_truncated)
-    ), held as materialized (
-      select r.*, p.event_id, p.endpoint_no, p.created_at, p.cancel_reason,
-        p.attempts + 1 as attempts, p.counted + r.counts as counted,
-        p.interruptions + 1 - r.counts as interruptions,
-        now() - r.lag_us * interval '1 us' as ended_at,
-        case when r.verdict <> 'retry' then r.verdict
-             when p.cancel_reason is not null then 'cancelled' end as final
+    ), ending as (
+      delete from pending_deliveries p using result r
+      where p.id = r.id and p.token = r.token and p.leased_until is not null
+        and r.verdict <> 'retry'
+      returning ${sql.unsafe(HELD)}, r.verdict as final
+    ), going_on as materialized (
+      -- Locked before it is looked at: it may be being cancelled.
+      select ${
+    sql.unsafe(HELD)
+  }, case when p.cancel_reason is not null then 'cancelled' end as final
       from result r join pending_deliveries p on p.id = r.id
-      where p.token = r.token and p.leased_until is not null
+      where p.token = r.token and p.leased_until is not null and r.verdict = 'retry'
       for update of p
+    ), held as materialized (
+      select * from ending union all select * from going_on
     ), removed as (
       delete from pending_deliveries
-      where id = any(array(select id from held where final is not null))
+      where id = any(array(select id from going_on where final is not null))
     ), ended as (
       insert into ended_deliveries (id, event_id, endpoint_no, created_at, ended_at, status, reason,
         token, attempts, last_outcome, last_status, last_attempt_at)
@@ -207,7 +218,7 @@ export async function record(sql: Sql, results: readonly Result[]): Promise<Reco
       set due_at = h.ended_at + h.wait_ms * interval '1 ms', leased_until = null,
         attempts = h.attempts, counted = h.counted, interruptions = h.interruptions,
         last_outcome = h.outcome, last_status = h.status, last_attempt_at = h.ended_at
-      from held h where h.final is null and p.id = h.id
+      from going_on h where h.final is null and p.id = h.id
     ), logged as (
       insert into attempts (delivery_id, number, endpoint_no, endpoint_version, started_at,
         ended_at, outcome, status, cause, address, request_timestamp, request_signature,
@@ -230,6 +241,13 @@ export async function record(sql: Sql, results: readonly Result[]): Promise<Reco
       case when exists (select from paused) then pg_notify('bookme_webhooks', 'fleet') end
     from held h`;
 }
+
+/** What recording needs of a result r and its delivery p. */
+const HELD = `
+  r.*, p.event_id, p.endpoint_no, p.created_at, p.cancel_reason,
+  p.attempts + 1 as attempts, p.counted + r.counts as counted,
+  p.interruptions + 1 - r.counts as interruptions,
+  now() - r.lag_us * interval '1 us' as ended_at`;
 
 function waitOf(decision: Decision): number {
   return decision.verdict === "retry" ? Math.ceil(decision.wait_ms) : 0;
@@ -279,27 +297,24 @@ export interface Overview {
 }
 
 /**
- * Which endpoints have something due, what time it is, and whether the endpoints have changed.
- * Below an endpoint's floor nothing is looked for.
+ * Which of these endpoints have something due above their floor, what time it is, and whether the
+ * endpoints have changed. Asked only about those of which it is not known: where much has just been
+ * delivered, looking means wading through rows that are no more.
  */
 export async function overview(
   sql: Sql,
-  floors: readonly Pick<Room, "endpoint_no" | "floor">[],
+  asked: readonly Pick<Room, "endpoint_no" | "floor">[],
 ): Promise<Overview> {
   const [row] = await sql<Overview[]>`
-    ${sql.unsafe(ENDPOINTS_WITH_PENDING)}
-    , floors as materialized (
-      select * from unnest(
-        ${literal(floors.map((f) => f.endpoint_no))}::int[],
-        ${literal(floors.map((f) => f.floor))}::bigint[]
-      ) as f (endpoint_no, floor)
-    )
     select coalesce((
-        select json_agg(e.no) from e left join floors f on f.endpoint_no = e.no
-        where e.no is not null and exists (
+        select json_agg(a.no) from unnest(
+          ${literal(asked.map((a) => a.endpoint_no))}::int[],
+          ${literal(asked.map((a) => a.floor))}::bigint[]
+        ) as a (no, floor)
+        where exists (
           select from pending_deliveries p
-          where p.endpoint_no = e.no and p.due_at <= now() and p.leased_until is null
-            and p.due_at >= 'epoch'::timestamptz + coalesce(f.floor, 0) * interval '1 us')
+          where p.endpoint_no = a.no and p.due_at <= now() and p.leased_until is null
+            and p.due_at >= 'epoch'::timestamptz + a.floor * interval '1 us')
       ), '[]') as due,
       (extract(epoch from now()) * 1000)::float8 as now_ms,
       (select revision from fleet) as revision`;
@@ -308,16 +323,22 @@ export async function overview(
 }
 
 /**
- * Leases that have run out, at most `limit`. Looks at the first `depth` due deliveries of each
- * endpoint: what was claimed was the first due then, and comes to the front again as others leave.
+ * Leases that have run out, at most `limit`. Looks at the first `depth` deliveries of each endpoint
+ * that have been due for `age_ms`: what was claimed was the first due then, and comes to the front
+ * again as others leave.
  */
-export async function findExpired(sql: Sql, depth: number, limit: number): Promise<Lease[]> {
+export async function findExpired(
+  sql: Sql,
+  depth: number,
+  limit: number,
+  age_ms: number,
+): Promise<Lease[]> {
   return await sql<Lease[]>`
     ${sql.unsafe(ENDPOINTS_WITH_PENDING)}
     select p.id as uuid, p.token, p.endpoint_no, p.attempts, p.counted, p.interruptions
     from e cross join lateral (
       select * from pending_deliveries q
-      where q.endpoint_no = e.no and q.due_at <= now()
+      where q.endpoint_no = e.no and q.due_at <= now() - ${age_ms}::int * interval '1 ms'
       order by q.due_at limit ${depth}
     ) p
     where p.leased_until < now()
