@@ -84,7 +84,7 @@ async function startOn(
   for (const id of synced.retired) log.info("Endpoint retired: not in the file", { endpoint: id });
 
   const counters = makeCounters();
-  const http = await listen(config.server.listen, counters);
+  const http = await listen(config.server.listen, counters, log);
   stack.defer(() => http.close());
   checkSourceAddress(config, log);
   let rules = rulesFor(config, http);

@@ -10,9 +10,10 @@ import {
   type Server,
   type ServerResponse,
 } from "node:http";
-import type { AddressInfo } from "node:net";
+import { type AddressInfo, connect, type Socket } from "node:net";
 import { AppError, messageOf } from "./core/errors.ts";
 import type { Counters } from "./observe/counters.ts";
+import type { Log } from "./observe/log.ts";
 
 /** Bounds on a client, in milliseconds, bytes and numbers. */
 export interface HttpLimits {
@@ -31,6 +32,8 @@ export interface HttpLimits {
   readonly fields: number;
   /** What comes above it is hung up on. */
   readonly connections: number;
+  /** How often it is looked whether connections are still taken, where none came by themselves. */
+  readonly watch_ms: number;
 }
 
 export const HTTP_LIMITS: HttpLimits = {
@@ -43,6 +46,7 @@ export const HTTP_LIMITS: HttpLimits = {
   head_bytes: 16_384,
   fields: 100,
   connections: 4_096,
+  watch_ms: 5_000,
 };
 
 export interface HttpServer {
@@ -64,6 +68,7 @@ export interface HttpServer {
 export function listen(
   { host, port }: { readonly host: string; readonly port: number },
   counters: Counters,
+  log: Pick<Log, "warn">,
   limits: HttpLimits = HTTP_LIMITS,
 ): Promise<HttpServer> {
   // Deno.serve waits for ever; node:http answers 408 in time.
@@ -104,15 +109,63 @@ export function listen(
     server.listen({ host, port }, () => {
       const { address, port: bound } = server.address() as AddressInfo;
       const name = host.includes(":") ? `[${host}]` : host;
+      const watch = watchListener(server, { host: address, port: bound }, limits.watch_ms, log);
       resolve({
         address,
         port: bound,
         url: `http://${name}:${bound}`,
         serve: served.resolve,
-        close: () => closeServer(server),
+        close() {
+          watch.stop();
+          return closeServer(server);
+        },
       });
     });
   });
+}
+
+// Under Deno a server that met EMFILE once never accepts again, and says nothing: connections wait in
+// the kernel. So where none came for a while, one of our own is made; where that is not taken either,
+// the listening socket is opened anew. Connections that were taken are not touched.
+function watchListener(
+  server: Server,
+  { host, port }: { readonly host: string; readonly port: number },
+  every_ms: number,
+  log: Pick<Log, "warn">,
+): { stop(): void } {
+  let taken = 0;
+  let seen = -1;
+  let probe: Socket | undefined;
+  let missed = 0;
+  const onTaken = () => taken++;
+  server.on("connection", onTaken).on("drop", onTaken);
+  const place = { host: { "0.0.0.0": "127.0.0.1", "::": "::1" }[host] ?? host, port };
+  const look = () => {
+    const quiet = taken === seen;
+    seen = taken;
+    // Twice: a process that was stopped in between wakes up with its timers first.
+    missed = quiet && probe?.readyState === "open" ? missed + 1 : 0;
+    if (quiet && missed === 1) return;
+    probe?.destroy();
+    probe = undefined;
+    if (missed > 1) {
+      log.warn("The listener took no connections any more and was opened anew", {
+        cause: "file descriptors ran out, most likely: raise LimitNOFILE",
+      });
+      missed = 0;
+      server.close().listen({ host, port });
+    } else if (quiet) {
+      probe = connect(place);
+      probe.on("error", () => {}); // no descriptor for this one either: a later look tells
+    }
+  };
+  const timer = setInterval(look, every_ms);
+  return {
+    stop() {
+      clearInterval(timer);
+      probe?.destroy();
+    },
+  };
 }
 
 /** Why a request is not taken. `label` is a stable short name. */

@@ -10,6 +10,7 @@ import { until } from "./support/wait.ts";
 // Before 2.9, Deno's node:http ran on another parser and had no timeouts (SECURITY.md).
 const ignore = Deno.version.deno.startsWith("2.6.");
 
+const QUIET = { warn() {} };
 const POST = "POST /ingest HTTP/1.1\r\nHost: x\r\n";
 const GET = "GET /a HTTP/1.1\r\nHost: x\r\n";
 const CHUNKED = `${POST}Transfer-Encoding: chunked\r\n\r\n`;
@@ -25,7 +26,7 @@ async function withServer(
   test: (port: number, seen: Seen[], counters: Counters) => Promise<void>,
 ) {
   const counters = makeCounters();
-  const server = await listen({ host: "127.0.0.1", port: 0 }, counters, {
+  const server = await listen({ host: "127.0.0.1", port: 0 }, counters, QUIET, {
     ...HTTP_LIMITS,
     ...limits,
   });
@@ -282,7 +283,7 @@ Deno.test({
   name: "http.unread: who does not read the answer is hung up on",
   ignore,
   async fn() {
-    const server = await listen({ host: "127.0.0.1", port: 0 }, makeCounters(), {
+    const server = await listen({ host: "127.0.0.1", port: 0 }, makeCounters(), QUIET, {
       ...HTTP_LIMITS,
       silence_ms: 500,
     });
@@ -320,6 +321,47 @@ Deno.test({
         return statuses[0] === 200;
       });
     }),
+});
+
+Deno.test({
+  name: "http.descriptors: a server that had no descriptors left takes connections again",
+  ignore,
+  async fn() {
+    const script = `
+      import { HTTP_LIMITS, listen } from "./lib/http_server.ts";
+      import { makeCounters } from "./lib/observe/counters.ts";
+      const log = { warn: (text) => console.log(text) };
+      const limits = { ...HTTP_LIMITS, watch_ms: 200 };
+      const server = await listen({ host: "127.0.0.1", port: 0 }, makeCounters(), log, limits);
+      server.serve((_, outgoing) => outgoing.end("ok"));
+      console.log(server.port);`;
+    const { pathname: cwd } = new URL("..", import.meta.url);
+    const run = `ulimit -n 64; exec "${Deno.execPath()}" eval --ext=ts "$0"`;
+    const child = new Deno.Command("sh", {
+      args: ["-c", run, script],
+      cwd,
+      stdout: "piped",
+      stderr: "inherit",
+    }).spawn();
+    const lines = child.stdout.pipeThrough(new TextDecoderStream()).getReader();
+    const crowd: Socket[] = [];
+    try {
+      const port = Number((await lines.read()).value);
+      for (let i = 0; i < 100; i++) crowd.push(await open(port)); // the kernel takes them all
+      crowd.splice(0).forEach((socket) => socket.destroy());
+      assert.match((await lines.read()).value ?? "", /was opened anew/);
+      // Not the first perhaps: it may have come to the old socket.
+      await until("it answers", async () => {
+        const { statuses } = await speak(port, [`${GET}\r\n`]);
+        return statuses[0] === 200;
+      });
+    } finally {
+      crowd.forEach((socket) => socket.destroy());
+      await lines.cancel();
+      child.kill("SIGKILL");
+      await child.status;
+    }
+  },
 });
 
 function open(port: number): Promise<Socket> {

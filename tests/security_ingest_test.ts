@@ -455,7 +455,7 @@ async function withRoute(max_held: number, test: (alone: Alone) => Promise<void>
   } as unknown as RouteContext;
   const app = new Hono<Env>().route("/ingest", ingestRoutes(ctx, max_held));
   app.onError((error) => toProblem(error, log));
-  const server = await listen({ host: "127.0.0.1", port: 0 }, counters, {
+  const server = await listen({ host: "127.0.0.1", port: 0 }, counters, log, {
     ...HTTP_LIMITS,
     headers_ms: 2_000,
     request_ms: 2_000,

@@ -190,7 +190,7 @@ export async function record(
         request_webhook_signature, response_head, response_body, response_truncated)
     ), ending as (
       delete from pending_deliveries p using result r
-      where p.id = r.id and p.token = r.token and p.leased_until is not null
+      where p.id = r.id and ${sql.unsafe(STILL_HELD)}
         and r.verdict <> 'retry'
       returning ${sql.unsafe(HELD)}, r.verdict as final
     ), going_on as materialized (
@@ -199,7 +199,7 @@ export async function record(
     sql.unsafe(HELD)
   }, case when p.cancel_reason is not null then 'cancelled' end as final
       from result r join pending_deliveries p on p.id = r.id
-      where p.token = r.token and p.leased_until is not null and r.verdict = 'retry'
+      where ${sql.unsafe(STILL_HELD)} and r.verdict = 'retry'
       for update of p
     ), held as materialized (
       select * from ending union all select * from going_on
@@ -241,6 +241,9 @@ export async function record(
       case when exists (select from paused) then pg_notify('bookme_webhooks', 'fleet') end
     from held h`;
 }
+
+/** Whether the lease of delivery p is still the one under which result r came about. */
+const STILL_HELD = "p.token = r.token and p.leased_until is not null";
 
 /** What recording needs of a result r and its delivery p. */
 const HELD = `

@@ -4,7 +4,8 @@ import type { Buffer } from "node:buffer";
 /** A name server on loopback for which every name is 127.0.0.1. */
 export interface DnsServer {
   readonly address: string;
-  mode: "answers" | "fails" | "silent";
+  /** `flaps`: every other query fails. */
+  mode: "answers" | "fails" | "silent" | "flaps";
   close(): Promise<void>;
 }
 
@@ -22,9 +23,11 @@ export async function startDnsServer(): Promise<DnsServer> {
     mode: "answers",
     close: () => new Promise((closed) => socket.close(() => closed())),
   };
+  let asked = 0;
   socket.on("message", (query: Buffer, from) => {
     if (server.mode === "silent") return;
-    socket.send(reply(query, server.mode === "fails"), from.port, from.address);
+    const fails = server.mode === "fails" || (server.mode === "flaps" && asked++ % 2 === 0);
+    socket.send(reply(query, fails), from.port, from.address);
   });
   return server;
 }

@@ -636,6 +636,7 @@ const EVERYTHING: readonly Fault[] = [
   { name: "receiver-refuse", seconds: 10, inject: refuse },
   dnsFault("dns-fail", "fails"),
   dnsFault("dns-silent", "silent"),
+  dnsFault("dns-flaps", "flaps"),
   tlsFault("tls-expired", "expired"),
   tlsFault("tls-wrong-name", "wrong_name"),
   {

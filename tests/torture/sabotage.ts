@@ -10,8 +10,8 @@ export const SABOTAGES: Readonly<Record<string, Patch>> = {
   // Completes a delivery by its id alone: a stale sender overwrites a newer attempt.
   token: {
     file: "lib/store/deliveries.ts",
-    from: "where p.token = r.token and p.leased_until is not null",
-    to: "where true",
+    from: '"p.token = r.token and p.leased_until is not null"',
+    to: '"true"',
   },
   // Says 202 before the events are stored.
   "early-ack": {
