@@ -102,13 +102,10 @@ async function main(): Promise<void> {
       add: (sample) => samples.push(sample),
       log: (text) => say(`    ${text}`),
     };
-    const started = performance.now();
     for (const name of args.names) {
       await repeat(bench, name, args);
-      await writeReport(args.out, { samples, bench, reps: args.reps, complete: false });
+      await writeReport(args.out, { samples, bench });
     }
-    const minutes = (performance.now() - started) / 60_000;
-    await writeReport(args.out, { samples, bench, reps: args.reps, complete: true, minutes });
     await server.stop();
     say(`Results are in ${args.out}`);
   } finally {

@@ -144,7 +144,7 @@ function watchListener(
     const quiet = taken === seen;
     seen = taken;
     // Twice: a process that was stopped in between wakes up with its timers first.
-    missed = quiet && probe?.readyState === "open" ? missed + 1 : 0;
+    missed = quiet && probe?.destroyed === false ? missed + 1 : 0;
     if (quiet && missed === 1) return;
     probe?.destroy();
     probe = undefined;

@@ -12,7 +12,7 @@ import { clientAddress } from "./client.ts";
 import type { Env, RouteContext } from "./context.ts";
 
 /** Most bytes of bodies that are held at once, all clients together. */
-const MAX_HELD_BYTES = 128 * 1024 * 1024;
+const MAX_HELD_BYTES = 64 * 1024 * 1024;
 
 /** How far ahead a clock of BookMe's may be where `ingest.max_age` is set. */
 const MAX_AHEAD_MS = 5 * 60_000;

@@ -7,34 +7,69 @@ import type { Bench } from "./bench.ts";
 export interface Outcome {
   readonly samples: readonly Sample[];
   readonly bench: Bench;
-  readonly reps: number;
-  /** Whether every scenario that was asked for has run. */
-  readonly complete: boolean;
-  readonly minutes?: number;
 }
+
+/** What a report holds of a scenario, beside its figures: when it was run, and how often. */
+type Taken = Readonly<Record<string, string>>;
 
 const OURS = "bookme-webhooks";
 const PEERS = ["graphile-worker", "pg-boss"];
 
-/** Writes results.json, results.md and the plots. */
+/**
+ * Writes results.json, results.md and the plots. Scenarios that were not run now keep the figures that
+ * the directory's results.json has of them.
+ */
 export async function writeReport(out: string, outcome: Outcome): Promise<void> {
   Deno.mkdirSync(out, { recursive: true });
-  const figures = figuresOf(outcome.samples);
+  const fresh = figuresOf(outcome.samples);
+  const now = [...new Set(fresh.map(({ scenario }) => scenario))];
+  const before = outcome.bench.quick ? NOTHING : read(out);
+  const figures = [
+    ...before.figures.filter(({ scenario }) => !now.includes(scenario)),
+    ...fresh,
+  ];
+  const taken = {
+    ...before.taken,
+    ...Object.fromEntries(now.map((name) => [name, take(fresh, name)])),
+  };
   const verdicts = verdictsOf(figures);
   const about = await describe(outcome);
   const plots = plotsOf(figures);
   for (const [name, svg] of plots) Deno.writeTextFileSync(`${out}/${name}.svg`, svg);
   Deno.writeTextFileSync(
     `${out}/results.json`,
-    JSON.stringify({ about, verdicts, figures }, null, 1) + "\n",
+    JSON.stringify({ about, taken, verdicts, figures }, null, 1) + "\n",
   );
   const names = [...plots.keys()];
-  Deno.writeTextFileSync(`${out}/results.md`, markdown(about, verdicts, figures, names));
+  Deno.writeTextFileSync(`${out}/results.md`, markdown(about, taken, verdicts, figures, names));
+}
+
+interface Report {
+  readonly taken: Taken;
+  readonly figures: readonly Figure[];
+}
+const NOTHING: Report = { taken: {}, figures: [] };
+
+function read(out: string): Report {
+  try {
+    return JSON.parse(Deno.readTextFileSync(`${out}/results.json`));
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return NOTHING;
+    throw error;
+  }
+}
+
+function take(figures: readonly Figure[], name: string): string {
+  const counts = figures.filter(({ scenario }) => scenario === name)
+    .map(({ values }) => values.length);
+  const most = Math.max(...counts);
+  const times = most === 1 ? "Once" : `${most} times, interleaved: median (lowest–highest)`;
+  return `${times}; ${new Date().toISOString().slice(0, 10)}`;
 }
 
 type About = Readonly<Record<string, string>>;
 
-async function describe({ bench, reps, complete, minutes }: Outcome): Promise<About> {
+async function describe({ bench }: Outcome): Promise<About> {
   const cpu = /model name\s*: (.*)/.exec(Deno.readTextFileSync("/proc/cpuinfo"))?.[1] ?? "unknown";
   const peers = JSON.parse(
     await Deno.readTextFile(new URL("../peers/package.json", import.meta.url)),
@@ -50,15 +85,13 @@ async function describe({ bench, reps, complete, minutes }: Outcome): Promise<Ab
     "PostgreSQL": `${bench.server.version} (${
       Object.entries(SETTINGS).map(([name, value]) => `${name} ${value}`).join(", ")
     })`,
-    "Repetitions": `${reps}${bench.quick ? ", small sizes: THE FIGURES MEAN LITTLE" : ""}`,
-    "State": complete
-      ? `complete, ${(minutes ?? 0).toFixed(0)} minutes; each run passed its check`
-      : "unfinished",
+    "Check": `Each run passed it${bench.quick ? ". Small sizes: THE FIGURES MEAN LITTLE" : ""}`,
   };
 }
 
 function markdown(
   about: About,
+  taken: Taken,
   verdicts: readonly Verdict[],
   figures: readonly Figure[],
   plots: readonly string[],
@@ -74,6 +107,8 @@ function markdown(
     lines.push(
       "",
       `## ${scenario}`,
+      "",
+      `${taken[scenario] ?? ""}.`,
       "",
       ...tableOf(figures.filter((f) => f.scenario === scenario)),
     );

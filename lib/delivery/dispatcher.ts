@@ -286,6 +286,8 @@ export function makeDispatcher(
       }
     }
     enqueue(now, leased_at, lease_ms);
+    // With something under way the next claim goes first.
+    if (active.size === 0) fill();
     goOn();
     for (const { endpoint_no, room, interval_us } of rooms) {
       const lane = lanes.get(endpoint_no);

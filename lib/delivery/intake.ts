@@ -54,7 +54,7 @@ export interface Intake {
 const MAX_BATCH_EVENTS = 1_000;
 const MAX_BATCH_CHARS = 4_000_000;
 const MAX_BATCH_DELIVERIES = 50_000;
-const MAX_WAITING_CHARS = 64_000_000;
+const MAX_WAITING_CHARS = 32_000_000;
 const ANSWER_TIMEOUT_MS = 10_000;
 const RETRY_AFTER_S = 1;
 // The answer to a commit can be lost on the way, so this must not say that nothing was stored.
@@ -87,7 +87,7 @@ export function makeIntake(
 
   function accept(offers: readonly Offer[]): Promise<Accepted[]> {
     const chars = offers.reduce((sum, { event }) => sum + event.payload.length, 0);
-    if (waiting_chars + chars > MAX_WAITING_CHARS) {
+    if (waiting_chars > 0 && waiting_chars + chars > MAX_WAITING_CHARS) {
       return Promise.reject(
         unavailable(
           "More events are waiting to be stored than is healthy; nothing was stored, send it again",
