@@ -103,8 +103,7 @@ async function main(): Promise<void> {
       log: (text) => say(`    ${text}`),
     };
     for (const name of args.names) {
-      await repeat(bench, name, args);
-      await writeReport(args.out, { samples, bench });
+      await repeat(bench, name, args, () => writeReport(args.out, { samples, bench }));
     }
     await server.stop();
     say(`Results are in ${args.out}`);
@@ -113,11 +112,13 @@ async function main(): Promise<void> {
   }
 }
 
-// Interleaved: every contender once, then every contender again.
+// Interleaved: every contender once, then every contender again. The report is written each time, so that
+// a run that is stopped leaves what it has.
 async function repeat(
   bench: Bench,
   name: string,
   args: ReturnType<typeof readArgs>,
+  report: () => Promise<void>,
 ): Promise<void> {
   const scenario = SCENARIOS[name];
   if (scenario === undefined) return;
@@ -127,6 +128,7 @@ async function repeat(
   for (let i = 1; i <= times; i++) {
     say(`${name}, ${i} of ${times}`);
     await scenario.run(bench, contenders);
+    await report();
   }
 }
 

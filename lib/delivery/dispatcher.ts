@@ -138,6 +138,7 @@ export function makeDispatcher(
   let slow = 0;
   let turn = 0; // which lane is served first
   let claiming: Promise<void> | undefined;
+  let ended = 0; // attempts since the last claim was sent
   let going_on = false;
   let failures = 0;
   let stopping = false;
@@ -195,6 +196,7 @@ export function makeDispatcher(
       const asked = rooms.map((room) => lanes.get(room.endpoint_no));
       // Before the claim, so that a wake during it is not lost.
       for (const lane of asked) if (lane !== undefined) lane.due = false;
+      ended = 0;
       const lease_ms = leaseOf(fleet.max_timeout_ms);
       const leased_at = performance.now();
       try {
@@ -209,12 +211,14 @@ export function makeDispatcher(
     }
   }
 
-  // How much to claim for whom: lanes take turns, and each is given what is worth looking for. While
-  // there is something to send, half of what may be claimed ahead is waited for.
+  // How much to claim for whom: lanes take turns, and each is given what is worth looking for. As many
+  // slots as became free since the last claim will be while this one is made, so as many are claimed
+  // ahead (where nothing moves, none: another process may have room). While there is something to send,
+  // half of that is waited for.
   function plan(): Room[] {
     if (recorder.backlog >= MAX_BACKLOG) return [];
     const open = [...lanes.values()].filter((lane) => lane.due && canSend(lane));
-    const ahead = Math.ceil(ctx.config().delivery.concurrency / 2);
+    const ahead = Math.min(ended, Math.ceil(ctx.config().delivery.concurrency / 2));
     let free = slots() + ahead - shared;
     if (ready.length > 0 && free < ahead / 2) return [];
     const rooms: Room[] = [];
@@ -359,6 +363,7 @@ export function makeDispatcher(
     active.add(sending);
     send(client, endpoint, request, abort.signal, ctx.clock.now).then((outcome) => {
       active.delete(sending);
+      ended++;
       if (sending.slow) {
         lane.in_flight--;
         slow--;
