@@ -16,8 +16,8 @@ const OURS = "bookme-webhooks";
 const PEERS = ["graphile-worker", "pg-boss"];
 
 /**
- * Writes results.json, results.md and the plots. Scenarios that were not run now keep the figures that
- * the directory's results.json has of them.
+ * Writes results.json, results.md and the plots. What was not run now, a scenario or a contender in it,
+ * keeps the figures that the directory's results.json has.
  */
 export async function writeReport(out: string, outcome: Outcome): Promise<void> {
   Deno.mkdirSync(out, { recursive: true });
@@ -25,7 +25,11 @@ export async function writeReport(out: string, outcome: Outcome): Promise<void> 
   const now = [...new Set(fresh.map(({ scenario }) => scenario))];
   const before = outcome.bench.quick ? NOTHING : read(out);
   const figures = [
-    ...before.figures.filter(({ scenario }) => !now.includes(scenario)),
+    ...before.figures.filter((old) =>
+      !fresh.some((figure) =>
+        figure.scenario === old.scenario && figure.contender === old.contender
+      )
+    ),
     ...fresh,
   ];
   const taken = {

@@ -64,11 +64,11 @@ interface Lane {
   /** Whether something may be due that is not claimed yet. */
   due: boolean;
   /**
-   * When the last that was claimed was due: the next claim begins to look a little before. A long
-   * transaction elsewhere keeps the rows of deliveries that have ended in the index; without a floor
-   * each claim would wade through all of them.
+   * When the last that was claimed was due, in microseconds since 1970: the next claim begins to look
+   * there. A long transaction elsewhere keeps the rows of deliveries that have ended in the index;
+   * without a floor each claim would wade through all of them.
    */
-  floor: string;
+  floor_us: number;
   /** When it was last looked for from the very beginning, by `performance.now()`. */
   swept_at: number;
 }
@@ -106,8 +106,8 @@ const CLAIM_TIMEOUT_MS = 35_000;
 const RECORD_MARGIN_MS = 10_000;
 /** How often a lane is looked through from the beginning. */
 const FLOOR_FOR_MS = 5_000;
-/** How far below the last claimed row the next claim looks: rows appear when they are committed. */
-const FLOOR_MARGIN_US = 250_000n;
+/** How late a row may be committed and be found at once. */
+const FLOOR_MARGIN_MS = 1_000;
 /** Longer waits are found by the poll. */
 const MAX_TIMED_WAKE_MS = 2_000;
 
@@ -159,7 +159,7 @@ export function makeDispatcher(
           in_flight: 0,
           cap,
           due: true,
-          floor: "0",
+          floor_us: 0,
           swept_at: -Infinity,
         });
       } else {
@@ -252,15 +252,16 @@ export function makeDispatcher(
     };
   }
 
+  // A row that is committed late was due just now, so of a backlog nothing before the floor can appear
+  // (but what is given back: for that, each lane is looked through from the beginning now and then).
   function floorOf(lane: Lane): string {
     const now = performance.now();
-    if (now - lane.swept_at < FLOOR_FOR_MS) {
-      const floor = BigInt(lane.floor) - FLOOR_MARGIN_US;
-      return floor < 0n ? "0" : String(floor);
+    if (now - lane.swept_at >= FLOOR_FOR_MS) {
+      lane.swept_at = now;
+      lane.floor_us = 0;
     }
-    lane.swept_at = now;
-    lane.floor = "0";
-    return "0";
+    const recent_us = Math.floor((ctx.clock.now() - FLOOR_MARGIN_MS) * 1000);
+    return String(Math.min(lane.floor_us, recent_us));
   }
 
   function takeIn(
@@ -278,7 +279,7 @@ export function makeDispatcher(
         giveBack([delivery]);
         continue;
       }
-      lane.floor = delivery.due;
+      lane.floor_us = Number(delivery.due);
       occupy(lane);
       if (delivery.wait_ms < 1) now.push(delivery);
       else {
