@@ -108,7 +108,8 @@ export async function readHistory(sql: Sql): Promise<Change[]> {
 /**
  * Ends the leases of these holders, and all that are older than `age_ms`. A lease lasts a minute longer
  * than the longest timeout; what the dead held, and what was claimed in an answer that never arrived,
- * is brought to its end here, so that a run need not wait for it.
+ * is brought to its end here, so that a run need not wait for it. The sweep looks only at what has been
+ * due for longer than a lease lasts, so that is made so, too.
  */
 export async function expireLeases(
   sql: Sql,
@@ -116,7 +117,8 @@ export async function expireLeases(
   age_ms: number | null,
 ): Promise<void> {
   await sql`
-    update pending_deliveries set leased_until = now()
+    update pending_deliveries
+    set leased_until = now(), due_at = least(due_at, now() - interval '61 s')
     where leased_until > now() and id = any(array(
       select delivery_id from torture.holders
       where holder = any(string_to_array(${holders.join(",")}, ','))
