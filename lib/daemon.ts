@@ -1,6 +1,6 @@
 import { randomBytes } from "node:crypto";
 import { getRequestListener } from "@hono/node-server";
-import { type AddressRules, cidrContains } from "./core/address.ts";
+import { type AddressRules, cidrContains, isWildcard } from "./core/address.ts";
 import { AppError, messageOf } from "./core/errors.ts";
 import { makeEventTypes } from "./core/event_types.ts";
 import { makeEventIds } from "./core/ids.ts";
@@ -247,10 +247,6 @@ function rulesFor(
     ...addressRules(config),
     own_listener: addresses.map((address) => ({ address, port })),
   };
-}
-
-function isWildcard(address: string): boolean {
-  return address === "0.0.0.0" || address === "::";
 }
 
 function ownAddresses(): string[] {

@@ -11,6 +11,7 @@ import {
   type ServerResponse,
 } from "node:http";
 import { type AddressInfo, connect, type Socket } from "node:net";
+import { ownAddressOf } from "./core/address.ts";
 import { AppError, messageOf } from "./core/errors.ts";
 import type { Counters } from "./observe/counters.ts";
 import type { Log } from "./observe/log.ts";
@@ -96,7 +97,8 @@ export function listen(
     else void served.promise.then((handler) => handler(incoming, outgoing));
   });
   return new Promise((resolve, reject) => {
-    server.once("error", (error) => {
+    // Also when it is opened anew: without a listener that would end the process.
+    server.on("error", (error) => {
       reject(
         new AppError(
           "conflict",
@@ -139,7 +141,7 @@ function watchListener(
   let missed = 0;
   const onTaken = () => taken++;
   server.on("connection", onTaken).on("drop", onTaken);
-  const place = { host: { "0.0.0.0": "127.0.0.1", "::": "::1" }[host] ?? host, port };
+  const place = { host: ownAddressOf(host), port };
   const look = () => {
     const quiet = taken === seen;
     seen = taken;

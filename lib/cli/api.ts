@@ -1,5 +1,6 @@
 import type * as v from "valibot";
 import { readAccess } from "../config/access.ts";
+import { ownAddressOf } from "../core/address.ts";
 import { AppError } from "../core/errors.ts";
 import { isObject } from "../core/event_types.ts";
 import type * as schemas from "../../routes/api/schemas.ts";
@@ -145,8 +146,7 @@ function urlOf({ host, port }: { host: string; port: number }, config: string): 
         "says so when it starts)",
     );
   }
-  // A wildcard is where to listen, not where to ask.
-  const target = host === "0.0.0.0" ? "127.0.0.1" : host === "::" ? "::1" : host;
+  const target = ownAddressOf(host);
   return `http://${target.includes(":") ? `[${target}]` : target}:${port}`;
 }
 

@@ -157,6 +157,17 @@ export function checkEndpointUrl(text: string, rules: AddressRules): UrlVerdict 
   return http && verdict.scope === "public" ? plainHttp() : { url };
 }
 
+/** Whether a listener at this address takes connections to every address of its machine. */
+export function isWildcard(address: string): boolean {
+  return address === "0.0.0.0" || address === "::";
+}
+
+/** Where a listener at this address is reached from its own machine: a wildcard is no place to ask. */
+export function ownAddressOf(address: string): string {
+  if (!isWildcard(address)) return address;
+  return address === "::" ? "::1" : "127.0.0.1";
+}
+
 /** The port that a URL leads to: its own, or that of its scheme. */
 export function portOf(url: URL): number {
   if (url.port !== "") return Number(url.port);

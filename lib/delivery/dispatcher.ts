@@ -84,7 +84,7 @@ interface Leased {
 interface Sending extends Leased {
   readonly lane: Lane;
   readonly request: SignedRequest;
-  started_at: number;
+  readonly started_at: number;
   /** Whether it has left the shared concurrency. */
   slow: boolean;
 }
@@ -360,7 +360,6 @@ export function makeDispatcher(
   function launch(sending: Sending): void {
     const { lane, claimed, request, lease_ends_at } = sending;
     const { endpoint } = lane;
-    sending.started_at = performance.now();
     active.add(sending);
     send(client, endpoint, request, abort.signal, ctx.clock.now).then((outcome) => {
       active.delete(sending);
