@@ -49,12 +49,19 @@ const PING_TIMEOUT_MS = 4_000;
 
 /**
  * Starts everything: database, endpoints of the file, engine, HTTP. When it resolves, events are
- * accepted. Throws where anything is missing, and leaves nothing running then.
+ * accepted. Throws where anything is missing, and leaves nothing running then. `opening` is the
+ * configuration's database, where it is being opened already.
  */
-export async function start(config: Config, log: Log): Promise<Daemon> {
+export async function start(
+  config: Config,
+  log: Log,
+  opening: Promise<Database> = openDatabase(config),
+): Promise<Daemon> {
   const stack = new AsyncDisposableStack();
   try {
-    return await startOn(stack, config, log);
+    const db = await opening;
+    stack.defer(() => db.close());
+    return await startOn(stack, db, config, log);
   } catch (error) {
     await stack.disposeAsync();
     throw error;
@@ -63,11 +70,10 @@ export async function start(config: Config, log: Log): Promise<Daemon> {
 
 async function startOn(
   stack: AsyncDisposableStack,
+  db: Database,
   config: Config,
   log: Log,
 ): Promise<Daemon> {
-  const db = await openDatabase(config);
-  stack.defer(() => db.close());
   if (db.migrated.length > 0) log.info("Database migrated", { migrations: db.migrated.join(" ") });
 
   let inForce = config;

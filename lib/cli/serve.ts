@@ -22,9 +22,13 @@ stops it when what is under way has finished; a second one at once.`,
   ],
   async run({ io, values }) {
     const config = loadConfig(values.config, io.env);
-    // Only here: the other commands need not wait for it to load.
+    // Only here: the other commands need not wait for them to load.
+    const { openDatabase } = await import("../store/database.ts");
+    // The rest is loaded while the database is being opened; `start` meets what it throws.
+    const opening = openDatabase(config);
+    opening.catch(() => {});
     const { start } = await import("../daemon.ts");
-    const daemon = await start(config, standardLog());
+    const daemon = await start(config, standardLog(), opening);
     const atOnce = Promise.withResolvers<void>();
     let asked = false;
     using _ = onStop(() => {

@@ -125,10 +125,15 @@ async function openServer(url: string): Promise<Database> {
   };
   const close = async () => void await Promise.all(pools.map((pool) => pool.close()));
   try {
+    const ingest = open(2, HOT);
+    const engine = open(2, { ...HOT, ...LOOKUPS });
+    const admin = open(2, { statement_timeout: 10_000 });
+    // Connected while the schema is looked at, so that the first event does not wait for it. Where that
+    // fails, migrating does too, and says so.
+    for (const { sql } of [ingest, engine, admin]) sql`select 1`.catch(() => {});
     const migrations = open(1, { statement_timeout: 0 });
     const migrated = await migrate(migrations.sql);
-    await migrations.close();
-    const admin = open(2, { statement_timeout: 10_000 });
+    void migrations.close();
     // Of its own, so that it waits behind no statement of ours.
     const pulse = open(1, {}).sql;
     const reset = () => pools.forEach((pool) => pool.reset());
@@ -144,8 +149,8 @@ async function openServer(url: string): Promise<Database> {
     const heart = startHeart(ping, reset);
     return {
       kind: "server",
-      ingest: open(2, HOT).sql,
-      engine: open(2, { ...HOT, ...LOOKUPS }).sql,
+      ingest: ingest.sql,
+      engine: engine.sql,
       admin: admin.sql,
       migrated,
       listen: async (heard, fresh) => void await admin.sql.listen(CHANNEL, heard, fresh),
