@@ -134,7 +134,6 @@ async function startOn(
     readiness: () => readiness(db, engine.dispatcher),
   });
   http.serve(getRequestListener(app.fetch, {
-    overrideGlobalObjects: false,
     errorHandler: () => toProblem(new AppError("malformed", "Target and Host make no URL"), log),
   }));
   await db.listen(engine.heard, () => engine.heard("all"));

@@ -142,39 +142,51 @@ function checkEncoding(content_encoding: string | undefined): void {
 }
 
 /** The body, refused before it is buffered where it is longer than allowed; its bytes are `held`. */
-async function readBody(
-  incoming: IncomingMessage,
-  max_bytes: number,
-  held: Held,
-): Promise<Uint8Array> {
-  const tooLarge = () =>
-    new AppError(
-      "too_large",
-      `The body is longer than ${max_bytes} bytes (ingest.max_body); post fewer events at once`,
-    );
-  if (Number(incoming.headers["content-length"] ?? 0) > max_bytes) throw tooLarge();
+function readBody(incoming: IncomingMessage, max_bytes: number, held: Held): Promise<Uint8Array> {
+  const { promise, resolve, reject } = Promise.withResolvers<Uint8Array>();
   const chunks: Uint8Array[] = [];
   let length = 0;
-  try {
-    // Not destroyed where it is left: then the connection would stay open, unread, for minutes.
-    for await (const chunk of incoming.iterator({ destroyOnReturn: false })) {
-      if (length + chunk.length > max_bytes) throw tooLarge();
-      if (held.bytes + chunk.length > held.max_bytes) {
-        const detail = "More is being posted at once than the memory is meant for; send it again";
-        throw new AppError("unavailable", detail, { retry_after_s: 1 });
-      }
-      length += chunk.length;
-      held.bytes += chunk.length;
-      chunks.push(chunk);
-    }
-    return chunks.length === 1 && chunks[0] !== undefined ? chunks[0] : Buffer.concat(chunks);
-  } catch (error) {
+  // By its events, which cost a third of iterating. Where it is refused it is left, not destroyed: then
+  // the connection would stay open, unread, for minutes.
+  const refuse = (error: AppError) => {
+    incoming.off("data", take).pause();
     held.bytes -= length;
-    // Anything else is a client that hung up or was cut off: nobody's fault here.
-    throw error instanceof AppError
-      ? error
-      : new AppError("malformed", "The connection ended within the body");
+    length = 0;
+    reject(error);
+  };
+  const take = (chunk: Uint8Array) => {
+    if (length + chunk.length > max_bytes) return refuse(tooLarge(max_bytes));
+    if (held.bytes + chunk.length > held.max_bytes) {
+      const detail = "More is being posted at once than the memory is meant for; send it again";
+      return refuse(new AppError("unavailable", detail, { retry_after_s: 1 }));
+    }
+    length += chunk.length;
+    held.bytes += chunk.length;
+    chunks.push(chunk);
+  };
+  if (Number(incoming.headers["content-length"] ?? 0) > max_bytes) refuse(tooLarge(max_bytes));
+  else {
+    incoming.on("data", take);
+    incoming.once("end", () => {
+      const [only] = chunks;
+      resolve(chunks.length === 1 && only !== undefined ? only : Buffer.concat(chunks));
+    });
+    // A client that hung up or was cut off: nobody's fault here. What came as an error closes, too.
+    incoming.once("error", () => {});
+    incoming.once("close", () => {
+      if (!incoming.complete) {
+        refuse(new AppError("malformed", "The connection ended within the body"));
+      }
+    });
   }
+  return promise;
+}
+
+function tooLarge(max_bytes: number): AppError {
+  return new AppError(
+    "too_large",
+    `The body is longer than ${max_bytes} bytes (ingest.max_body); post fewer events at once`,
+  );
 }
 
 // An event's own id names the event. An Idempotency-Key names the whole request, so each event under it

@@ -84,9 +84,14 @@ export function parseCidr(text: string): Cidr {
 
 /** Whether the network contains the address. Text that is not an address is in no network. */
 export function cidrContains(cidr: Cidr, address: string): boolean {
-  const octets = parseAddress(address);
-  return octets !== undefined && contains(cidr, octets);
+  // Each request asks about its client, for network after network; most come from the same.
+  if (asked.text !== address) asked = { text: address, octets: parseAddress(address) };
+  return asked.octets !== undefined && contains(cidr, asked.octets);
 }
+let asked: { readonly text: string; readonly octets: number[] | undefined } = {
+  text: "",
+  octets: undefined,
+};
 
 /**
  * Whether an endpoint may live at `ip` and `port`. Metadata, the daemon's own listener and what is
