@@ -5,7 +5,7 @@
 
 import { Buffer } from "node:buffer";
 import { deliveryId, deliveryUuid, eventId, makeEventIds } from "../../lib/core/ids.ts";
-import { requestHeaders } from "../../lib/core/request_headers.ts";
+import { requestLines } from "../../lib/core/request_headers.ts";
 import { makeSigner } from "../../lib/core/signature.ts";
 import { makeHttpClient } from "../../lib/delivery/http_client.ts";
 import { bodyOf, SECRET } from "../workload.ts";
@@ -30,7 +30,7 @@ async function post(urls: readonly string[], events: number, concurrency: number
       const event_uuid = ids.next(Date.now());
       const timestamp_s = Math.floor(Date.now() / 1000);
       const body = Buffer.from(bodyOf(number, "bus_any"), "utf8");
-      const headers = requestHeaders({
+      const lines = requestLines({
         type: "booking.created",
         event_id: eventId(event_uuid),
         delivery_id: deliveryId(deliveryUuid(event_uuid, number % targets.length + 1)),
@@ -39,9 +39,9 @@ async function post(urls: readonly string[], events: number, concurrency: number
         timestamp_s,
         signature: endpoint.signer.bookme(body),
         webhook_signature: endpoint.signer.standard(eventId(event_uuid), timestamp_s, body),
-      }).map(([name, value]) => `${name}: ${value}\r\n`).join("");
+      });
       const exchange = await client.post(endpoint.target, {
-        headers: FIRST_HEADERS + headers,
+        headers: FIRST_HEADERS + lines,
         body,
         timeout_ms: 30_000,
       });

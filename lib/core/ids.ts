@@ -105,22 +105,23 @@ function hex(value: number, width: number): string {
   return value.toString(16).padStart(width, "0");
 }
 
-// Digit by digit and without BigInt: this runs for several headers of every attempt.
+// Digit by digit and without BigInt, and one string instead of as many as there are digits: this runs
+// for several headers of every attempt.
 function encode(uuid: string, chars: number): string {
-  let text = "";
+  const codes = new Array<number>(chars);
   let bits = 0;
   let held = 0; // bits not yet written
-  for (let at = 0; text.length < chars; at++) {
+  for (let at = 0, written = 0; written < chars; at++) {
     const code = at < uuid.length ? uuid.charCodeAt(at) : ZERO;
     if (code === DASH) continue;
     bits = (bits << 4) | (code < 58 ? code - ZERO : code - LOWER_A + 10);
     held += 4;
     if (held < 5) continue;
     held -= 5;
-    text += ALPHABET.charAt((bits >>> held) & 31);
+    codes[written++] = ALPHABET.charCodeAt((bits >>> held) & 31);
     bits &= (1 << held) - 1;
   }
-  return text;
+  return String.fromCharCode(...codes);
 }
 
 function decode(id: string, prefix: string, chars: number, width: number): string | undefined {

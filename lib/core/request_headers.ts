@@ -13,21 +13,25 @@ export interface RequestFacts {
   readonly webhook_signature: string;
 }
 
-/** The headers that differ from one request to the next (contract, section 5), in their order. */
+/**
+ * The header lines that differ from one request to the next (contract, section 5), in their order. As
+ * text, since it is made for each attempt.
+ */
+export function requestLines(facts: RequestFacts): string {
+  const { type, event_id, delivery_id, attempt, test, timestamp_s, signature } = facts;
+  return `X-BookMe-Event: ${type}\r\nX-BookMe-Event-Id: ${event_id}\r\n` +
+    `X-BookMe-Delivery-Id: ${delivery_id}\r\nX-BookMe-Attempt: ${attempt}\r\n` +
+    (test ? "X-BookMe-Test: true\r\n" : "") +
+    `webhook-id: ${event_id}\r\nwebhook-timestamp: ${timestamp_s}\r\n` +
+    (signature === ""
+      ? ""
+      : `X-BookMe-Signature: ${signature}\r\nwebhook-signature: ${facts.webhook_signature}\r\n`);
+}
+
+/** The same, as names and values. */
 export function requestHeaders(facts: RequestFacts): [name: string, value: string][] {
-  const headers: [string, string][] = [
-    ["X-BookMe-Event", facts.type],
-    ["X-BookMe-Event-Id", facts.event_id],
-    ["X-BookMe-Delivery-Id", facts.delivery_id],
-    ["X-BookMe-Attempt", String(facts.attempt)],
-  ];
-  if (facts.test) headers.push(["X-BookMe-Test", "true"]);
-  headers.push(["webhook-id", facts.event_id], ["webhook-timestamp", String(facts.timestamp_s)]);
-  if (facts.signature !== "") {
-    headers.push(
-      ["X-BookMe-Signature", facts.signature],
-      ["webhook-signature", facts.webhook_signature],
-    );
-  }
-  return headers;
+  return requestLines(facts).split("\r\n").slice(0, -1).map((line) => {
+    const colon = line.indexOf(": ");
+    return [line.slice(0, colon), line.slice(colon + 2)];
+  });
 }

@@ -9,13 +9,13 @@ import {
   type Lease,
   overview,
   RATE_HORIZON_MS,
-  type Recorded,
   release,
   type Room,
 } from "../store/deliveries.ts";
 import { type Context, leaseOf } from "./context.ts";
-import type { Endpoint, Fleet } from "./fleet.ts";
+import type { Fleet } from "./fleet.ts";
 import type { HttpClient } from "./http_client.ts";
+import { canSend, type Lane, makeLanes, narrow, widen } from "./lanes.ts";
 import { makeRecorder, type Unrecorded } from "./recorder.ts";
 import { send, sign, type SignedRequest } from "./send.ts";
 
@@ -56,23 +56,6 @@ export interface Dispatcher {
   stop(grace_ms: number): Promise<void>;
 }
 
-interface Lane {
-  endpoint: Endpoint;
-  in_flight: number;
-  /** Attempts under way at once: between 1 and `capLimit`. */
-  cap: number;
-  /** Whether something may be due that is not claimed yet. */
-  due: boolean;
-  /**
-   * When the last that was claimed was due, in microseconds since 1970: the next claim begins to look
-   * there. A long transaction elsewhere keeps the rows of deliveries that have ended in the index;
-   * without a floor each claim would wade through all of them.
-   */
-  floor_us: number;
-  /** When it was last looked for from the very beginning, by `performance.now()`. */
-  swept_at: number;
-}
-
 /** A delivery with its lease, by `performance.now()`. */
 interface Leased {
   readonly claimed: Claimed;
@@ -91,10 +74,6 @@ interface Sending extends Leased {
 
 /** Attempts that are signed before the first of them is sent. */
 const BURST = 32;
-/** Fewer are claimed for a lane only where it has no room: looking costs more than taking. */
-const MIN_SHARE = 8;
-const FIRST_CAP = 8;
-const MAX_CAP = 32;
 const SLOW_AFTER_MS = 1_000;
 /** Slow attempts under way at once: each holds a socket. */
 const MAX_SLOW = 1_024;
@@ -104,16 +83,8 @@ const TICK_MS = 250;
 const CLAIM_TIMEOUT_MS = 35_000;
 /** What a result needs to be recorded in: nothing is sent with less than that left of its lease. */
 const RECORD_MARGIN_MS = 10_000;
-/** How often a lane is looked through from the beginning. */
-const FLOOR_FOR_MS = 5_000;
-/** How late a row may be committed and be found at once. */
-const FLOOR_MARGIN_MS = 1_000;
 /** Longer waits are found by the poll. */
 const MAX_TIMED_WAKE_MS = 2_000;
-
-function capLimit(endpoint: Endpoint): number {
-  return endpoint.concurrency ?? MAX_CAP;
-}
 
 /** A dispatcher over these endpoints; `reload` is called when the stored ones have changed. */
 export function makeDispatcher(
@@ -122,7 +93,7 @@ export function makeDispatcher(
   first: Fleet,
   reload: () => void,
 ): Dispatcher {
-  const lanes = new Map<number, Lane>();
+  const lanes = makeLanes(ctx.clock.now);
   const active = new Set<Sending>();
   /** Claimed, and waiting for their slot of a rate limit. */
   const held = new Set<Claimed>();
@@ -136,7 +107,6 @@ export function makeDispatcher(
   let fleet = first;
   let shared = 0; // what is leased or reserved and not slow, under way or not yet
   let slow = 0;
-  let turn = 0; // which lane is served first
   let claiming: Promise<void> | undefined;
   let ended = 0; // attempts since the last claim was sent
   let going_on = false;
@@ -150,38 +120,13 @@ export function makeDispatcher(
 
   function setFleet(next: Fleet): void {
     fleet = next;
-    for (const endpoint of next.endpoints.values()) {
-      const lane = lanes.get(endpoint.no);
-      if (lane === undefined) {
-        const cap = Math.min(FIRST_CAP, capLimit(endpoint));
-        lanes.set(endpoint.no, {
-          endpoint,
-          in_flight: 0,
-          cap,
-          due: true,
-          floor_us: 0,
-          swept_at: -Infinity,
-        });
-      } else {
-        lane.endpoint = endpoint;
-        lane.cap = Math.min(lane.cap, capLimit(endpoint));
-        lane.due = true;
-      }
-    }
-    for (const no of lanes.keys()) if (!next.endpoints.has(no)) lanes.delete(no);
+    lanes.use(next);
     pump();
   }
 
   function wake(endpoint_nos: Iterable<number> | "all"): void {
-    for (const no of endpoint_nos === "all" ? lanes.keys() : endpoint_nos) {
-      const lane = lanes.get(no);
-      if (lane !== undefined) lane.due = true;
-    }
+    lanes.wake(endpoint_nos);
     pump();
-  }
-
-  function canSend(lane: Lane): boolean {
-    return lane.endpoint.sendable && !lane.endpoint.paused && lane.in_flight < lane.cap;
   }
 
   function pump(): void {
@@ -211,57 +156,18 @@ export function makeDispatcher(
     }
   }
 
-  // How much to claim for whom: lanes take turns, and each is given what is worth looking for. As many
-  // slots as became free since the last claim will be while this one is made, so as many are claimed
-  // ahead (where nothing moves, none: another process may have room). While there is something to send,
-  // half of that is waited for.
+  // How much to claim for whom. As many slots as became free since the last claim will be while this
+  // one is made, so as many are claimed ahead (where nothing moves, none: another process may have
+  // room). While there is something to send, half of that is waited for.
   function plan(): Room[] {
     if (recorder.backlog >= MAX_BACKLOG) return [];
-    const open = [...lanes.values()].filter((lane) => lane.due && canSend(lane));
     const ahead = Math.min(ended, Math.ceil(ctx.config().delivery.concurrency / 2));
-    let free = slots() + ahead - shared;
-    if (ready.length > 0 && free < ahead / 2) return [];
-    const rooms: Room[] = [];
-    const first = turn;
-    for (let i = 0; i < open.length && free > 0; i++) {
-      turn = (first + i) % open.length;
-      const lane = open[turn];
-      if (lane === undefined) break;
-      const share = Math.max(MIN_SHARE, Math.ceil(free / (open.length - i)));
-      const room = Math.min(lane.cap - lane.in_flight, share, free);
-      free -= room;
-      rooms.push(toRoom(lane, room));
-    }
-    turn++;
-    return rooms;
+    const free = slots() + ahead - shared;
+    return ready.length > 0 && free < ahead / 2 ? [] : lanes.rooms(free);
   }
 
   function slots(): number {
     return ctx.config().delivery.concurrency - Math.max(0, slow - MAX_SLOW);
-  }
-
-  function toRoom(lane: Lane, room: number): Room {
-    const { no, retry_ms, concurrency, rate_limit_per_s } = lane.endpoint;
-    return {
-      endpoint_no: no,
-      room,
-      max_attempts: retry_ms.length,
-      floor: floorOf(lane),
-      concurrency,
-      interval_us: rate_limit_per_s === null ? null : Math.ceil(1_000_000 / rate_limit_per_s),
-    };
-  }
-
-  // A row that is committed late was due just now, so of a backlog nothing before the floor can appear
-  // (but what is given back: for that, each lane is looked through from the beginning now and then).
-  function floorOf(lane: Lane): string {
-    const now = performance.now();
-    if (now - lane.swept_at >= FLOOR_FOR_MS) {
-      lane.swept_at = now;
-      lane.floor_us = 0;
-    }
-    const recent_us = Math.floor((ctx.clock.now() - FLOOR_MARGIN_MS) * 1000);
-    return String(Math.min(lane.floor_us, recent_us));
   }
 
   function takeIn(
@@ -369,9 +275,7 @@ export function makeDispatcher(
         slow--;
       } else {
         vacate(lane);
-        if (outcome.status !== null) {
-          lane.cap = Math.min(lane.cap + 1, capLimit(lane.endpoint));
-        }
+        if (outcome.status !== null) widen(lane);
       }
       recorder.add({
         lease: claimed,
@@ -419,13 +323,13 @@ export function makeDispatcher(
     });
   }
 
-  function recorded(result: Unrecorded, after: Recorded): void {
+  function recorded(result: Unrecorded, goes_on: boolean): void {
     answered_at = performance.now();
     if (result.outcome.outcome === "gone") reload();
     const { endpoint_no } = result.lease;
     // Its leases are what is counted, so there is room only now that one has ended.
     if (lanes.get(endpoint_no)?.endpoint.concurrency != null) wake([endpoint_no]);
-    if (after.status === null) wakeAfter(endpoint_no, result.decision);
+    if (goes_on) wakeAfter(endpoint_no, result.decision);
   }
 
   function wakeAfter(endpoint_no: number, decision: Decision): void {
@@ -452,10 +356,7 @@ export function makeDispatcher(
 
   async function poll(): Promise<void> {
     try {
-      const asked = [...lanes.values()]
-        .filter(({ due, endpoint }) => !due && endpoint.sendable && !endpoint.paused)
-        .map((lane) => ({ endpoint_no: lane.endpoint.no, floor: floorOf(lane) }));
-      const view = await within(overview(ctx.db.engine, asked), CLAIM_TIMEOUT_MS);
+      const view = await within(overview(ctx.db.engine, lanes.quiet()), CLAIM_TIMEOUT_MS);
       answered_at = performance.now();
       failures = 0;
       ctx.clock.sync(view.now_ms);
@@ -484,7 +385,7 @@ export function makeDispatcher(
       sending.slow = true;
       slow++;
       shared--;
-      sending.lane.cap = Math.max(1, Math.floor(sending.lane.cap / 2));
+      narrow(sending.lane);
     }
     fill();
     pump();

@@ -1,7 +1,7 @@
 import { deliveryId } from "../core/ids.ts";
 import { messageOf } from "../core/errors.ts";
 import { isOutage, isSilence, within } from "../store/database.ts";
-import { record, type Recorded, type Result } from "../store/deliveries.ts";
+import { record, type Result } from "../store/deliveries.ts";
 import type { Context } from "./context.ts";
 
 /** A result that waits to be recorded. */
@@ -23,10 +23,10 @@ const MAX_BATCH = 500;
 const ANSWER_TIMEOUT_MS = 35_000;
 const MAX_BACKOFF_MS = 1_000;
 
-/** A recorder that tells `recorded` what became of each result that it wrote. */
+/** A recorder that tells of each result that it wrote whether its delivery goes on. */
 export function makeRecorder(
   ctx: Pick<Context, "db" | "log">,
-  recorded: (result: Unrecorded, after: Recorded) => void,
+  recorded: (result: Unrecorded, goes_on: boolean) => void,
 ): Recorder {
   const queue: Unrecorded[] = [];
   let writing: Unrecorded[] = [];
@@ -69,15 +69,13 @@ export function makeRecorder(
   async function write(results: readonly Unrecorded[]): Promise<void> {
     const now = performance.now();
     try {
-      const rows = await within(
-        record(ctx.db.engine, results, now),
-        ANSWER_TIMEOUT_MS,
-      );
-      const byId = new Map(rows.map((row) => [row.uuid, row]));
+      const answer = await within(record(ctx.db.engine, results, now), ANSWER_TIMEOUT_MS);
+      const lost = new Set(answer.lost);
+      const going_on = new Set(answer.going_on);
       for (const result of results) {
-        const row = byId.get(result.lease.uuid);
-        if (row !== undefined) recorded(result, row);
-        else ctx.log.warn("Lease lost", { delivery: deliveryId(result.lease.uuid) });
+        const { uuid } = result.lease;
+        if (lost.has(uuid)) ctx.log.warn("Lease lost", { delivery: deliveryId(uuid) });
+        else recorded(result, going_on.has(uuid));
       }
     } catch (error) {
       if (isOutage(error)) throw error;

@@ -1,7 +1,7 @@
 import { Buffer } from "node:buffer";
 import { deliveryId, eventId } from "../core/ids.ts";
 import { type Outcome, outcomeOfStatus, parseRetryAfter } from "../core/outcome.ts";
-import { requestHeaders } from "../core/request_headers.ts";
+import { requestLines } from "../core/request_headers.ts";
 import { signingAt } from "../core/rotation.ts";
 import type { Claimed, SentRecord } from "../store/deliveries.ts";
 import type { Endpoint } from "./fleet.ts";
@@ -23,7 +23,7 @@ export function sign(claimed: Claimed, endpoint: Endpoint, now_ms: number): Sign
   const signature = signers[0]?.bookme(body) ?? "";
   const webhook_signature = signers
     .map((signer) => signer.standard(event_id, timestamp_s, body)).join(" ");
-  const headers = requestHeaders({
+  const lines = requestLines({
     type: claimed.type,
     event_id,
     delivery_id: deliveryId(claimed.uuid),
@@ -34,7 +34,7 @@ export function sign(claimed: Claimed, endpoint: Endpoint, now_ms: number): Sign
     webhook_signature,
   });
   return {
-    headers: endpoint.headers + headers.map(([name, value]) => `${name}: ${value}\r\n`).join(""),
+    headers: endpoint.headers + lines,
     body,
     sent: { timestamp_s, signature, webhook_signature },
   };

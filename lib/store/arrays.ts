@@ -8,11 +8,9 @@
 
 const SEPARATOR = "\x1e";
 
-/** Literal of an array whose elements need no quotes: numbers, booleans, UUIDs, null. */
+/** Literal of an array of numbers, booleans, plain texts such as UUIDs, or null. */
 export function literal(values: readonly (number | boolean | string | null)[]): string {
-  let text = "{";
-  for (let i = 0; i < values.length; i++) text += (i === 0 ? "" : ",") + String(values[i]);
-  return text + "}";
+  return `{${JSON.stringify(values).slice(1, -1)}}`;
 }
 
 /** Texts without control characters, or null. */

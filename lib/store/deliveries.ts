@@ -1,3 +1,4 @@
+import { Buffer } from "node:buffer";
 import type { Sql } from "postgres";
 import type { Outcome } from "../core/outcome.ts";
 import type { Decision } from "../core/retry.ts";
@@ -139,17 +140,17 @@ export interface Result {
   readonly ended_at: number;
 }
 
-/** How a delivery stands after its attempt was recorded. */
+/** What became of results, by their deliveries: what is in neither list has ended. */
 export interface Recorded {
-  readonly uuid: string;
-  /** Null while it goes on. */
-  readonly status: "delivered" | "failed" | "cancelled" | null;
+  /** Had lost their lease: nothing was written about them. */
+  readonly lost: readonly string[];
+  /** Are scheduled for another attempt. */
+  readonly going_on: readonly string[];
 }
 
 /**
  * Records attempts with what was decided, one statement for all: each attempt is added and its
- * delivery ended or scheduled anew, or neither. Only under the token of the present lease; what is
- * not in the answer had lost it. `now` is by the clock of `ended_at`; the times that are stored are the
+ * delivery ended or scheduled anew, or neither. Only under the token of the present lease. `now` is by the clock of `ended_at`; the times that are stored are the
  * database's, counted back from its own.
  *
  * A 410 pauses the endpoint in the same statement. A delivery that was cancelled meanwhile ends as
@@ -159,9 +160,10 @@ export async function record(
   sql: Sql,
   results: readonly Result[],
   now: number,
-): Promise<Recorded[]> {
+): Promise<Recorded> {
   const outcomes = results.map((r) => r.outcome);
-  return await sql<Recorded[]>`
+  // One row for all: most have nothing to tell.
+  const [recorded] = await sql<Recorded[]>`
     with result as materialized (
       select * from unnest(
         ${literal(results.map((r) => r.lease.uuid))}::uuid[],
@@ -237,9 +239,12 @@ export async function record(
     ), revised as (
       update fleet set revision = revision + 1 where exists (select from paused)
     )
-    select h.id as uuid, h.final as status,
-      case when exists (select from paused) then pg_notify('bookme_webhooks', 'fleet') end
-    from held h`;
+    select
+      coalesce((select json_agg(id) from result where id not in (select id from held)), '[]') as lost,
+      coalesce((select json_agg(id) from held where final is null), '[]') as going_on,
+      case when exists (select from paused) then pg_notify('bookme_webhooks', 'fleet') end`;
+  if (recorded === undefined) throw new Error("Recording came back empty");
+  return recorded;
 }
 
 /** Whether the lease of delivery p is still the one under which result r came about. */
@@ -258,11 +263,8 @@ function waitOf(decision: Decision): number {
 
 function hexOf(bytes: Uint8Array | undefined): string | null {
   if (bytes === undefined || bytes.length === 0) return null;
-  let text = "";
-  for (const byte of bytes) text += HEX[byte];
-  return text;
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString("hex");
 }
-const HEX = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, "0"));
 
 /** Gives leased deliveries back as they were: nothing was sent, so no attempt is recorded. */
 export async function release(

@@ -1,0 +1,145 @@
+import type { Room } from "../store/deliveries.ts";
+import type { Endpoint, Fleet } from "./fleet.ts";
+
+/** What one endpoint has under way and may have, and what is known to be due for it. */
+export interface Lane {
+  endpoint: Endpoint;
+  in_flight: number;
+  /** Attempts under way at once: between 1 and `capLimit`. */
+  cap: number;
+  /** Whether something may be due that is not claimed yet. */
+  due: boolean;
+  /**
+   * When the last that was claimed was due, in microseconds since 1970: the next claim begins to look
+   * there. A long transaction elsewhere keeps the rows of deliveries that have ended in the index;
+   * without a floor each claim would wade through all of them.
+   */
+  floor_us: number;
+  /** When it was last looked for from the very beginning, by `performance.now()`. */
+  swept_at: number;
+}
+
+/** A lane for each endpoint, so that one that hangs keeps few slots and others never wait for it. */
+export interface Lanes {
+  /** Has lanes for these endpoints from now on. Something may be due for each. */
+  use(fleet: Fleet): void;
+  get(endpoint_no: number): Lane | undefined;
+  /** Something may be due for these endpoints. */
+  wake(endpoint_nos: Iterable<number> | "all"): void;
+  /**
+   * How much to claim for whom, together at most `free`: lanes take turns, and each is given what is
+   * worth looking for.
+   */
+  rooms(free: number): Room[];
+  /** The endpoints that could be sent to and of which nothing due is known. */
+  quiet(): Pick<Room, "endpoint_no" | "floor">[];
+}
+
+/** Fewer are claimed for a lane only where it has no room: looking costs more than taking. */
+const MIN_SHARE = 8;
+const FIRST_CAP = 8;
+const MAX_CAP = 32;
+/** How often a lane is looked through from the beginning. */
+const FLOOR_FOR_MS = 5_000;
+/** How late a row may be committed and be found at once. */
+const FLOOR_MARGIN_MS = 1_000;
+
+/** Lanes of which `now` tells the database's time, in milliseconds since 1970. */
+export function makeLanes(now: () => number): Lanes {
+  const lanes = new Map<number, Lane>();
+  let turn = 0; // which lane is served first
+
+  function use({ endpoints }: Fleet): void {
+    for (const endpoint of endpoints.values()) {
+      const lane = lanes.get(endpoint.no);
+      if (lane === undefined) {
+        const cap = Math.min(FIRST_CAP, capLimit(endpoint));
+        const nothing_known = { due: true, floor_us: 0, swept_at: -Infinity };
+        lanes.set(endpoint.no, { endpoint, in_flight: 0, cap, ...nothing_known });
+      } else {
+        lane.endpoint = endpoint;
+        lane.cap = Math.min(lane.cap, capLimit(endpoint));
+        lane.due = true;
+      }
+    }
+    for (const no of lanes.keys()) if (!endpoints.has(no)) lanes.delete(no);
+  }
+
+  function wake(endpoint_nos: Iterable<number> | "all"): void {
+    for (const no of endpoint_nos === "all" ? lanes.keys() : endpoint_nos) {
+      const lane = lanes.get(no);
+      if (lane !== undefined) lane.due = true;
+    }
+  }
+
+  function rooms(free: number): Room[] {
+    const open = [...lanes.values()].filter((lane) => lane.due && canSend(lane));
+    const rooms: Room[] = [];
+    const first = turn;
+    for (let i = 0; i < open.length && free > 0; i++) {
+      turn = (first + i) % open.length;
+      const lane = open[turn];
+      if (lane === undefined) break;
+      const share = Math.max(MIN_SHARE, Math.ceil(free / (open.length - i)));
+      const room = Math.min(lane.cap - lane.in_flight, share, free);
+      free -= room;
+      rooms.push(toRoom(lane, room));
+    }
+    turn++;
+    return rooms;
+  }
+
+  function toRoom(lane: Lane, room: number): Room {
+    const { no, retry_ms, concurrency, rate_limit_per_s } = lane.endpoint;
+    return {
+      endpoint_no: no,
+      room,
+      max_attempts: retry_ms.length,
+      floor: floorOf(lane),
+      concurrency,
+      interval_us: rate_limit_per_s === null ? null : Math.ceil(1_000_000 / rate_limit_per_s),
+    };
+  }
+
+  // A row that is committed late was due just now, so of a backlog nothing before the floor can appear
+  // (but what is given back: for that, each lane is looked through from the beginning now and then).
+  function floorOf(lane: Lane): string {
+    const asked_at = performance.now();
+    if (asked_at - lane.swept_at >= FLOOR_FOR_MS) {
+      lane.swept_at = asked_at;
+      lane.floor_us = 0;
+    }
+    const recent_us = Math.floor((now() - FLOOR_MARGIN_MS) * 1000);
+    return String(Math.min(lane.floor_us, recent_us));
+  }
+
+  return {
+    use,
+    get: (endpoint_no) => lanes.get(endpoint_no),
+    wake,
+    rooms,
+    quiet: () =>
+      [...lanes.values()]
+        .filter(({ due, endpoint }) => !due && endpoint.sendable && !endpoint.paused)
+        .map((lane) => ({ endpoint_no: lane.endpoint.no, floor: floorOf(lane) })),
+  };
+}
+
+/** Whether another delivery may be under way for the lane. */
+export function canSend({ endpoint, in_flight, cap }: Lane): boolean {
+  return endpoint.sendable && !endpoint.paused && in_flight < cap;
+}
+
+/** An attempt of the lane was answered in time: one more may be under way. */
+export function widen(lane: Lane): void {
+  lane.cap = Math.min(lane.cap + 1, capLimit(lane.endpoint));
+}
+
+/** An attempt of the lane hangs: half as many may be under way. */
+export function narrow(lane: Lane): void {
+  lane.cap = Math.max(1, Math.floor(lane.cap / 2));
+}
+
+function capLimit(endpoint: Endpoint): number {
+  return endpoint.concurrency ?? MAX_CAP;
+}
