@@ -115,7 +115,7 @@ export async function claim(
     )
     select l.id as uuid, l.token, l.endpoint_no, l.attempts, l.counted, l.interruptions,
       l.event_id as event_uuid, e.type, e.test, e.payload,
-      (extract(epoch from l.due_at) * 1000000)::bigint::text as due,
+      (date_part('epoch', l.due_at) * 1000000)::bigint as due,
       coalesce((select base_ms + (turn - 1) * interval_us / 1000.0 from paced where id = l.id),
         0)::float8 as wait_ms
     from leased l join events e on e.id = l.event_id
