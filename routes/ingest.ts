@@ -11,15 +11,18 @@ import type { Offer } from "../lib/delivery/intake.ts";
 import { clientAddress } from "./client.ts";
 import type { Env, RouteContext } from "./context.ts";
 
-/** Most bytes of bodies that are held at once, all clients together. */
-const MAX_HELD_BYTES = 64 * 1024 * 1024;
+/** Most bytes of bodies that are held at once, all clients together; one of any allowed length is. */
+const MAX_HELD_BYTES = 32 * 1024 * 1024;
 
 /** How far ahead a clock of BookMe's may be where `ingest.max_age` is set. */
 const MAX_AHEAD_MS = 5 * 60_000;
 
 const LOOPBACK = ["127.0.0.0/8", "::1/128"].map(parseCidr);
 
-/** Bytes of bodies that are held, so that many clients at once cannot fill the memory. */
+/**
+ * Bytes of the posts under way, from reading to answering: many clients at once, or a database that
+ * keeps them waiting, cannot fill the memory.
+ */
 interface Held {
   bytes: number;
   readonly max_bytes: number;
@@ -29,8 +32,10 @@ interface Held {
 export function ingestRoutes(ctx: RouteContext, max_bytes = MAX_HELD_BYTES): Hono<Env> {
   const held: Held = { bytes: 0, max_bytes };
   return new Hono<Env>().post("/", async (c) => {
+    let posted: Posted | undefined;
     try {
-      const { single, events, digest } = await readEvents(c, ctx, held);
+      posted = await readEvents(c, ctx, held);
+      const { single, events, digest } = posted;
       const key = header(c, "idempotency-key");
       const business = header(c, "x-bookme-business");
       const keyOf = keys(key, digest);
@@ -48,6 +53,8 @@ export function ingestRoutes(ctx: RouteContext, max_bytes = MAX_HELD_BYTES): Hon
     } catch (error) {
       if (error instanceof AppError) ctx.counters.count("ingest_refused", error.code);
       throw error;
+    } finally {
+      held.bytes -= posted?.held_bytes ?? 0;
     }
   });
 }
@@ -55,6 +62,8 @@ export function ingestRoutes(ctx: RouteContext, max_bytes = MAX_HELD_BYTES): Hon
 /** What was posted, with the SHA-256 (hex) of the body where the request has an Idempotency-Key. */
 interface Posted extends Parsed {
   readonly digest: string;
+  /** Of the body; they stay held until it is answered. */
+  readonly held_bytes: number;
 }
 
 /** The events of a post, once it is known that its sender may and its bytes are what was signed. */
@@ -79,9 +88,11 @@ async function readEvents(c: Context<Env>, ctx: RouteContext, held: Held): Promi
     if (max_age_ms !== null) checkAges(parsed, max_age_ms, ctx.now());
     // Only what an Idempotency-Key names is compared by all of its bytes.
     const keyed = c.req.header("idempotency-key") !== undefined;
-    return { ...parsed, digest: keyed ? createHash("sha256").update(body).digest("hex") : "" };
-  } finally {
+    const digest = keyed ? createHash("sha256").update(body).digest("hex") : "";
+    return { ...parsed, digest, held_bytes: body.length };
+  } catch (error) {
     held.bytes -= body.length;
+    throw error;
   }
 }
 
@@ -154,17 +165,17 @@ function readBody(incoming: IncomingMessage, max_bytes: number, held: Held): Pro
     length = 0;
     reject(error);
   };
+  const busy = (more: number) => held.bytes + more > Math.max(held.max_bytes, max_bytes);
   const take = (chunk: Uint8Array) => {
     if (length + chunk.length > max_bytes) return refuse(tooLarge(max_bytes));
-    if (held.bytes + chunk.length > held.max_bytes) {
-      const detail = "More is being posted at once than the memory is meant for; send it again";
-      return refuse(new AppError("unavailable", detail, { retry_after_s: 1 }));
-    }
+    if (busy(chunk.length)) return refuse(tooBusy());
     length += chunk.length;
     held.bytes += chunk.length;
     chunks.push(chunk);
   };
-  if (Number(incoming.headers["content-length"] ?? 0) > max_bytes) refuse(tooLarge(max_bytes));
+  const announced = Number(incoming.headers["content-length"] ?? 0);
+  if (announced > max_bytes) refuse(tooLarge(max_bytes));
+  else if (busy(announced)) refuse(tooBusy());
   else {
     incoming.on("data", take);
     incoming.once("end", () => {
@@ -180,6 +191,12 @@ function readBody(incoming: IncomingMessage, max_bytes: number, held: Held): Pro
     });
   }
   return promise;
+}
+
+function tooBusy(): AppError {
+  const detail = "More is being posted at once than the memory is meant for; nothing was stored, " +
+    "send it again";
+  return new AppError("unavailable", detail, { retry_after_s: 1 });
 }
 
 function tooLarge(max_bytes: number): AppError {

@@ -435,6 +435,8 @@ interface Alone {
   readonly port: number;
 }
 
+const MAX_BODY = 100_000;
+
 async function withRoute(max_held: number, test: (alone: Alone) => Promise<void>) {
   const counters = makeCounters();
   const log = makeLog(() => {}, "json");
@@ -443,7 +445,7 @@ async function withRoute(max_held: number, test: (alone: Alone) => Promise<void>
     environment: "development",
     ip_ranges: { development: [] },
     server: { trusted_proxies: ["127.0.0.1/32"].map(parseCidr) },
-    ingest: { max_body_bytes: 1_000_000, max_age_ms: null, secrets: [new Secret(SECRET)] },
+    ingest: { max_body_bytes: MAX_BODY, max_age_ms: null, secrets: [new Secret(SECRET)] },
   };
   const ctx = {
     config: () => config,
@@ -470,7 +472,7 @@ async function withRoute(max_held: number, test: (alone: Alone) => Promise<void>
 }
 
 Deno.test("ingest.counted: every refusal is counted by its code", async () => {
-  await withRoute(1_000_000, async ({ counters, port }) => {
+  await withRoute(MAX_BODY, async ({ counters, port }) => {
     const post = (parts: Part[]) => speak(port, parts);
     await post(request(GOOD, [sign(GOOD)]));
     assert.deepEqual(counters.read(), []);
@@ -480,7 +482,7 @@ Deno.test("ingest.counted: every refusal is counted by its code", async () => {
     await post(request("{", [sign("{")]));
     await post(request("{}", [sign("{}")]));
     await post(request(GOOD, [sign(GOOD)], "text/plain"));
-    await post(request("x".repeat(1_000_001)));
+    await post(request("x".repeat(MAX_BODY + 1)));
     assert.deepEqual(
       Object.fromEntries(counters.read().map(({ label, value }) => [label, value])),
       {

@@ -44,7 +44,7 @@ export interface Accepted {
 export interface Intake {
   /**
    * Accepts all of the offers or none. Throws an `AppError`: `conflict` where a key was seen with
-   * other bytes, `unavailable` while the database is away or more is waiting than is healthy.
+   * other bytes, `unavailable` while the database is away.
    */
   accept(offers: readonly Offer[]): Promise<Accepted[]>;
   /** Resolves when nothing is under way. */
@@ -54,7 +54,6 @@ export interface Intake {
 const MAX_BATCH_EVENTS = 1_000;
 const MAX_BATCH_CHARS = 4_000_000;
 const MAX_BATCH_DELIVERIES = 50_000;
-const MAX_WAITING_CHARS = 32_000_000;
 const ANSWER_TIMEOUT_MS = 10_000;
 const RETRY_AFTER_S = 1;
 // The answer to a commit can be lost on the way, so this must not say that nothing was stored.
@@ -83,17 +82,9 @@ export function makeIntake(
   const writers = new Set<Promise<void>>();
   // Two on a server, so that one batch is made while the other commits; embedded, there is one session.
   const max_writers = ctx.db.kind === "server" ? 2 : 1;
-  let waiting_chars = 0;
 
   function accept(offers: readonly Offer[]): Promise<Accepted[]> {
     const chars = offers.reduce((sum, { event }) => sum + event.payload.length, 0);
-    if (waiting_chars > 0 && waiting_chars + chars > MAX_WAITING_CHARS) {
-      return Promise.reject(
-        unavailable(
-          "More events are waiting to be stored than is healthy; nothing was stored, send it again",
-        ),
-      );
-    }
     const digests = offers.map(({ key, digest, event }) =>
       key === null
         ? null
@@ -108,7 +99,6 @@ export function makeIntake(
         return;
       }
       waiting.push(request);
-      waiting_chars += chars;
       if (writers.size < max_writers) {
         const writer: Promise<void> = write().finally(() => writers.delete(writer));
         writers.add(writer);
@@ -147,7 +137,6 @@ export function makeIntake(
       }
       if (events > 0 && (events + request.offers.length) * fanOut() > MAX_BATCH_DELIVERIES) break;
       waiting.shift();
-      waiting_chars -= request.chars;
       batch.push(request);
       events += request.offers.length;
       chars += request.chars;
