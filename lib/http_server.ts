@@ -143,6 +143,8 @@ function watchListener(
   server.on("connection", onTaken).on("drop", onTaken);
   const place = { host: ownAddressOf(host), port };
   const look = () => {
+    // It was closed to be opened anew, and somebody else took the port: until it is free again.
+    if (!server.listening) return void server.listen({ host, port });
     const quiet = taken === seen;
     seen = taken;
     // Twice: a process that was stopped in between wakes up with its timers first.
