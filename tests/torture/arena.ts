@@ -2,7 +2,7 @@ import type { Sql } from "postgres";
 import { sleep, until } from "../support/wait.ts";
 import { type Client, post, startClient } from "./client.ts";
 import type { Cluster } from "./cluster.ts";
-import { type Daemon, keepDaemon, type Launch, type Resources } from "./daemons.ts";
+import { type Daemon, keepDaemon, type Launch } from "./daemons.ts";
 import type { Ledger, Violation } from "./ledger.ts";
 import { type Proxy, startProxy } from "./proxy.ts";
 import type { Random } from "./random.ts";
@@ -72,10 +72,6 @@ export interface Arena {
   /** How often the fault has struck. */
   strikes: number;
   find(violation: Violation): void;
-  /** What the daemons hold before anything is broken, by their names. */
-  readonly baseline: ReadonlyMap<string, Resources>;
-  /** Takes what the daemons hold now as the baseline: all of it, or their memory alone. */
-  measure(what: "all" | "memory"): void;
   startDaemons(): Promise<void>;
   /** Starts to write everything down, once the schema is there. */
   writeDown(): Promise<void>;
@@ -103,7 +99,6 @@ export async function openArena(options: ArenaOptions): Promise<Arena> {
   const embedded = setting.embedded ?? false;
   const directory = Deno.makeTempDirSync({ prefix: "bookme-torture-" });
   const findings: Violation[] = [];
-  const baseline = new Map<string, Resources>();
   const receivers = await startReceivers(setting, random.fork("receivers"));
   if (!embedded) await cluster.createDatabase(database);
   const sql = embedded ? undefined : cluster.connect(database);
@@ -199,15 +194,6 @@ export async function openArena(options: ArenaOptions): Promise<Arena> {
     },
     strikes: 0,
     find: (violation) => void findings.push(violation),
-    baseline,
-    measure(what) {
-      for (const { name, resources } of daemons) {
-        const now = resources();
-        if (now === undefined) continue;
-        const before = what === "memory" ? baseline.get(name) : undefined;
-        baseline.set(name, { ...now, fds: before?.fds ?? now.fds });
-      }
-    },
     async startDaemons() {
       for (const [at, name] of names.entries()) await startOne(name, ports[at] ?? 0);
       if (setting.late) return;

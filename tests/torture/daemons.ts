@@ -34,14 +34,8 @@ export interface Daemon {
   ready(): Promise<void>;
   /** Ends it for good, by SIGTERM, or at once. */
   stop(how: "SIGTERM" | "SIGKILL"): Promise<{ code: number; took_ms: number }>;
-  /** What it holds; undefined where it is not running. */
-  resources(): Resources | undefined;
-}
-
-/** Open file descriptors and resident memory. */
-export interface Resources {
-  readonly fds: number;
-  readonly memory_mb: number;
+  /** Open file descriptors and resident memory. */
+  resources(): { fds: number; memory_mb: number } | undefined;
 }
 
 export interface DaemonOptions {

@@ -84,7 +84,7 @@ async function strike(
   const calm = fault.calm ?? false;
   if (late) await fault.inject(arena, seconds);
   await heal(arena, fault);
-  arena.measure("all");
+  const before = new Map(arena.daemons.map((daemon) => [daemon.name, daemon.resources()]));
   const from = Date.now();
   arena.client.posting = true;
   await sleep(WARM_UP_MS);
@@ -104,7 +104,7 @@ async function strike(
   }
   await drain(arena);
   await sleep(SETTLE_MS);
-  checkResources(arena);
+  checkResources(arena, before);
   for (const answer of new Set(arena.client.strange)) {
     arena.find({ invariant: "G", text: `a post was answered with ${answer}` });
   }
@@ -129,18 +129,21 @@ async function drain(arena: Arena): Promise<number> {
   return (performance.now() - before) / 1000;
 }
 
-function checkResources(arena: Arena): void {
+function checkResources(
+  arena: Arena,
+  before: ReadonlyMap<string, ReturnType<Arena["daemons"][number]["resources"]>>,
+): void {
   for (const { name, holder, resources } of arena.daemons) {
-    const first = arena.baseline.get(name);
+    const first = before.get(name);
     const now = resources();
     if (first === undefined || now === undefined) continue;
     if (now.fds > first.fds + MORE_FDS) {
-      const text = `${holder} holds ${now.fds} file descriptors, ${first.fds} before`;
+      const text = `${holder} holds ${now.fds} file descriptors, ${first.fds} when it started`;
       arena.find({ invariant: "G", text });
     }
     if (now.memory_mb > first.memory_mb + MORE_MEMORY_MB) {
       const text = `${holder} holds ${Math.round(now.memory_mb)} MB, ` +
-        `${Math.round(first.memory_mb)} before`;
+        `${Math.round(first.memory_mb)} when it started`;
       arena.find({ invariant: "G", text });
     }
   }
