@@ -11,7 +11,7 @@ import {
   type ServerResponse,
 } from "node:http";
 import { type AddressInfo, connect, type Socket } from "node:net";
-import { ownAddressOf } from "./core/address.ts";
+import { hostPort, ownAddressOf } from "./core/address.ts";
 import { AppError, messageOf } from "./core/errors.ts";
 import type { Counters } from "./observe/counters.ts";
 import type { Log } from "./observe/log.ts";
@@ -110,12 +110,11 @@ export function listen(
     });
     server.listen({ host, port }, () => {
       const { address, port: bound } = server.address() as AddressInfo;
-      const name = host.includes(":") ? `[${host}]` : host;
       const watch = watchListener(server, { host: address, port: bound }, limits.watch_ms, log);
       resolve({
         address,
         port: bound,
-        url: `http://${name}:${bound}`,
+        url: `http://${hostPort(host, bound)}`,
         serve: served.resolve,
         close() {
           watch.stop();

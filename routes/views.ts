@@ -3,7 +3,7 @@ import type * as v from "valibot";
 import type { Config } from "../lib/config/config.ts";
 import { explainDelivery } from "../lib/core/explain.ts";
 import { attemptId, deliveryId, eventId, replayId } from "../lib/core/ids.ts";
-import { requestHeaders } from "../lib/core/request_headers.ts";
+import { requestLines } from "../lib/core/request_headers.ts";
 import { liveAt } from "../lib/core/rotation.ts";
 import { USER_AGENT } from "../lib/core/version.ts";
 import type { Endpoint } from "../lib/delivery/fleet.ts";
@@ -166,28 +166,34 @@ function headersOf(
     ["User-Agent", USER_AGENT],
     // Their values may be credentials and are not kept.
     ...row.header_names.map((name) => [name, "[redacted]"]),
-    ...requestHeaders({
-      type: delivery.type,
-      event_id: eventId(delivery.event_uuid),
-      delivery_id: deliveryId(delivery.uuid),
-      attempt: row.number,
-      test: delivery.test,
-      timestamp_s: Number(row.request_timestamp),
-      signature: row.request_signature ?? "",
-      webhook_signature: row.request_webhook_signature ?? "",
-    }),
+    ...fieldsOf(
+      requestLines({
+        type: delivery.type,
+        event_id: eventId(delivery.event_uuid),
+        delivery_id: deliveryId(delivery.uuid),
+        attempt: row.number,
+        test: delivery.test,
+        timestamp_s: Number(row.request_timestamp),
+        signature: row.request_signature ?? "",
+        webhook_signature: row.request_webhook_signature ?? "",
+      }).split("\r\n"),
+    ),
   ]);
+}
+
+/** Names and values of header lines. */
+function fieldsOf(lines: readonly string[]): [name: string, value: string][] {
+  return lines.filter((line) => line.includes(":")).map((line) => {
+    const colon = line.indexOf(":");
+    return [line.slice(0, colon), line.slice(colon + 1).trim()];
+  });
 }
 
 function viewResponse(row: AttemptRow): NonNullable<Shown<"Attempt">["response"]> {
   const [, ...lines] = (row.response_head ?? "").split("\r\n");
-  const headers = lines.filter((line) => line.includes(":")).map((line): [string, string] => {
-    const colon = line.indexOf(":");
-    return [line.slice(0, colon), line.slice(colon + 1).trim()];
-  });
   return {
     status: row.status,
-    headers,
+    headers: fieldsOf(lines),
     ...viewBody(row.response_body ?? new Uint8Array(), row.response_truncated),
     truncated: row.response_truncated,
   };

@@ -38,7 +38,7 @@ async function withServer(
     seen.push({ path: c.req.path, body });
     return c.text("ok");
   });
-  server.serve(getRequestListener(app.fetch, { overrideGlobalObjects: false }));
+  server.serve(getRequestListener(app.fetch));
   try {
     await test(server.port, seen, counters);
   } finally {

@@ -463,7 +463,7 @@ async function withRoute(max_held: number, test: (alone: Alone) => Promise<void>
     request_ms: 2_000,
     check_ms: 50,
   });
-  server.serve(getRequestListener(app.fetch, { overrideGlobalObjects: false }));
+  server.serve(getRequestListener(app.fetch));
   try {
     await test({ ctx, counters, port: server.port });
   } finally {

@@ -1,6 +1,6 @@
 import type * as v from "valibot";
 import { readAccess } from "../config/access.ts";
-import { ownAddressOf } from "../core/address.ts";
+import { hostPort, ownAddressOf } from "../core/address.ts";
 import { AppError } from "../core/errors.ts";
 import { isObject } from "../core/event_types.ts";
 import type * as schemas from "../../routes/api/schemas.ts";
@@ -146,8 +146,7 @@ function urlOf({ host, port }: { host: string; port: number }, config: string): 
         "says so when it starts)",
     );
   }
-  const target = ownAddressOf(host);
-  return `http://${target.includes(":") ? `[${target}]` : target}:${port}`;
+  return `http://${hostPort(ownAddressOf(host), port)}`;
 }
 
 function locate(url: string, path: string, query: Query): URL {

@@ -1,6 +1,7 @@
 import type { Config } from "../config/config.ts";
 import { ConfigError, formatMistake } from "../config/error.ts";
 import { loadConfig } from "../config/load.ts";
+import { hostPort } from "../core/address.ts";
 import { EVENT_TYPES } from "../core/event_types.ts";
 import { command, CONFIG } from "./command.ts";
 
@@ -32,7 +33,7 @@ function summary(path: string, config: Config): string[] {
   const ranges = config.ip_ranges[environment].map((cidr) => cidr.text);
   const rows: [string, string][] = [
     ["environment", environment],
-    ["listens on", `${host.includes(":") ? `[${host}]` : host}:${port}`],
+    ["listens on", hostPort(host, port)],
     [
       "database",
       database.kind === "embedded"

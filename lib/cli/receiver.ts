@@ -3,6 +3,7 @@ import { createHash } from "node:crypto";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
+import { hostPort } from "../core/address.ts";
 import { diagnoseBookme, diagnoseStandard, type Finding, type Keys } from "../core/diagnose.ts";
 import { AppError, messageOf } from "../core/errors.ts";
 
@@ -131,7 +132,7 @@ export async function startReceiver(options: ReceiverOptions): Promise<Receiver>
 
   const bound = await bind(server, host, port);
   return {
-    url: `http://${host.includes(":") ? `[${host}]` : host}:${bound}${path}`,
+    url: `http://${hostPort(host, bound)}${path}`,
     requests,
     async stop() {
       stopping.abort();

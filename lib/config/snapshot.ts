@@ -1,4 +1,4 @@
-import type { Cidr } from "../core/address.ts";
+import { type Cidr, hostPort } from "../core/address.ts";
 import { Secret } from "../core/secret.ts";
 import type { Config } from "./config.ts";
 
@@ -11,11 +11,10 @@ const CREDENTIAL = /auth|cookie|token|secret|key|password|credential|signature/i
  */
 export function redactConfig(config: Config): Record<string, unknown> {
   const { listen, trusted_proxies } = config.server;
-  const host = listen.host.includes(":") ? `[${listen.host}]` : listen.host;
   return {
     path: config.path,
     environment: config.environment,
-    server: { listen: `${host}:${listen.port}`, trusted_proxies: texts(trusted_proxies) },
+    server: { listen: hostPort(listen.host, listen.port), trusted_proxies: texts(trusted_proxies) },
     database: config.database.kind === "embedded"
       ? { directory: config.database.directory }
       : { url: redact(config.database.url) },

@@ -82,16 +82,18 @@ export function parseCidr(text: string): Cidr {
   return { text: network, octets, prefix };
 }
 
-/** Whether the network contains the address. Text that is not an address is in no network. */
-export function cidrContains(cidr: Cidr, address: string): boolean {
-  // Each request asks about its client, for network after network; most come from the same.
-  if (asked.text !== address) asked = { text: address, octets: parseAddress(address) };
-  return asked.octets !== undefined && contains(cidr, asked.octets);
-}
+// What was asked about last: each request asks about its client, for network after network, and most
+// come from the same.
 let asked: { readonly text: string; readonly octets: number[] | undefined } = {
   text: "",
   octets: undefined,
 };
+
+/** Whether the network contains the address. Text that is not an address is in no network. */
+export function cidrContains(cidr: Cidr, address: string): boolean {
+  if (asked.text !== address) asked = { text: address, octets: parseAddress(address) };
+  return asked.octets !== undefined && contains(cidr, asked.octets);
+}
 
 /**
  * Whether an endpoint may live at `ip` and `port`. Metadata, the daemon's own listener and what is
@@ -171,6 +173,11 @@ export function isWildcard(address: string): boolean {
 export function ownAddressOf(address: string): string {
   if (!isWildcard(address)) return address;
   return address === "::" ? "::1" : "127.0.0.1";
+}
+
+/** A host and a port as URLs have them: IPv6 in brackets. */
+export function hostPort(host: string, port: number): string {
+  return host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`;
 }
 
 /** The port that a URL leads to: its own, or that of its scheme. */

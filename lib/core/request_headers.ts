@@ -27,11 +27,3 @@ export function requestLines(facts: RequestFacts): string {
       ? ""
       : `X-BookMe-Signature: ${signature}\r\nwebhook-signature: ${facts.webhook_signature}\r\n`);
 }
-
-/** The same, as names and values. */
-export function requestHeaders(facts: RequestFacts): [name: string, value: string][] {
-  return requestLines(facts).split("\r\n").slice(0, -1).map((line) => {
-    const colon = line.indexOf(": ");
-    return [line.slice(0, colon), line.slice(colon + 2)];
-  });
-}

@@ -11,6 +11,7 @@ import { connect as connectTls } from "node:tls";
 import {
   type AddressRules,
   classifyEndpointAddress,
+  hostPort,
   literalAddress,
   portOf,
 } from "../core/address.ts";
@@ -815,10 +816,6 @@ function sameAddress(a: string, b: string): boolean {
 function canonical(ip: string): string {
   const plain = ip.toLowerCase().replace(/^::ffff:(?=\d+\.)/, "");
   return URL.parse(`http://${hostPort(plain, 80)}`)?.hostname ?? ip;
-}
-
-function hostPort(ip: string, port: number): string {
-  return ip.includes(":") ? `[${ip}]:${port}` : `${ip}:${port}`;
 }
 
 function openingFailure(connection: Connection): Exclude<Opened, "open"> {

@@ -120,14 +120,18 @@ export function makeLanes(now: () => number): Lanes {
     rooms,
     quiet: () =>
       [...lanes.values()]
-        .filter(({ due, endpoint }) => !due && endpoint.sendable && !endpoint.paused)
+        .filter(({ due, endpoint }) => !due && isOpen(endpoint))
         .map((lane) => ({ endpoint_no: lane.endpoint.no, floor: floorOf(lane) })),
   };
 }
 
 /** Whether another delivery may be under way for the lane. */
 export function canSend({ endpoint, in_flight, cap }: Lane): boolean {
-  return endpoint.sendable && !endpoint.paused && in_flight < cap;
+  return isOpen(endpoint) && in_flight < cap;
+}
+
+function isOpen({ sendable, paused }: Endpoint): boolean {
+  return sendable && !paused;
 }
 
 /** An attempt of the lane was answered in time: one more may be under way. */
