@@ -132,8 +132,7 @@ function to(port: number, host = "127.0.0.1", scheme = "http"): Target {
 }
 
 function request(more: Partial<PostRequest> = {}): PostRequest {
-  const body = new TextEncoder().encode("{}");
-  return { headers: "X-Test: 1\r\n", body, timeout_ms: 10_000, ...more };
+  return { headers: "X-Test: 1\r\n", body: "{}", timeout_ms: 10_000, ...more };
 }
 
 function answered(exchange: Exchange): Extract<Exchange, { answered: true }> {
@@ -168,11 +167,11 @@ Deno.test("post() sends one exact request and answers what came", async () => {
         "HTTP/1.1 201 Made\r\nX-A: b\r\nRetry-After: 7\r\nContent-Length: 2\r\n\r\nok",
       ),
     async (server, client) => {
-      const body = new Uint8Array([0, 255, 13, 10, 195]);
+      const body = "\0\r\n\u00c3\u4e2d\u{1f4c5}";
       const exchange = answered(await client.post(to(server.port), request({ body })));
       assert.deepEqual(server.requests, [
         `POST /hook?a=1 HTTP/1.1\r\nHost: 127.0.0.1:${server.port}\r\nX-Test: 1\r\n` +
-        `Content-Length: 5\r\n\r\n${text(body)}`,
+        `Content-Length: 12\r\n\r\n${text(new TextEncoder().encode(body))}`,
       ]);
       const { duration_ms, ...rest } = exchange;
       assert.deepEqual(rest, {
@@ -200,7 +199,7 @@ Deno.test("post() writes header text as UTF-8, so that no character becomes a li
 
 Deno.test("post() gets a large body through to a slow reader", async () => {
   await withReceiver((socket) => socket.write(OK), async (server, client) => {
-    const body = new Uint8Array(8 * 1024 * 1024).fill(120);
+    const body = "x".repeat(8 * 1024 * 1024);
     answered(await client.post(to(server.port), request({ body, timeout_ms: 30_000 })));
     assert.equal(
       server.requests[0]?.length,
@@ -574,7 +573,7 @@ Deno.test("post() uses an answer that comes before the request was taken in", as
   })();
   await withClient(async (client) => {
     for (const size of [100_000, 10_000_000]) {
-      const body = new Uint8Array(size);
+      const body = "x".repeat(size);
       const target = { ...to(listener.addr.port), pool_key: String(size) };
       const exchange = await client.post(target, request({ body }));
       assert.equal(answered(exchange).status, 413);
@@ -595,7 +594,7 @@ Deno.test("post() leaves no connection in the pool whose request was not taken i
     }
   })();
   await withClient(async (client) => {
-    const body = new Uint8Array(30_000_000);
+    const body = "x".repeat(30_000_000);
     answered(await client.post(to(listener.addr.port), request({ body })));
     answered(await client.post(to(listener.addr.port), request()));
     assert.equal(conns.length, 2);
@@ -1123,7 +1122,9 @@ function outcomeOf(bytes: Uint8Array, cuts: readonly number[], closed: boolean):
   let at = 0;
   for (const cut of [...cuts, bytes.length]) {
     if (cut <= at) continue;
-    readResponse(response, bytes.slice(at, cut));
+    const read_into = bytes.slice(at, cut);
+    readResponse(response, read_into);
+    read_into.fill(0); // the memory is not the parser's to keep
     at = cut;
     // Memory: the bytes of an unfinished head, and what is kept of a body.
     assert.ok(response.pending.length <= MAX_HEAD_BYTES);

@@ -3,10 +3,10 @@
  * no HTTP front, at the default concurrency. Runs under Deno, as the daemon does.
  */
 
-import { Buffer } from "node:buffer";
 import { deliveryId, deliveryUuid, eventId, makeEventIds } from "../../lib/core/ids.ts";
 import { requestLines } from "../../lib/core/request_headers.ts";
 import { makeSigner } from "../../lib/core/signature.ts";
+import { borrowUtf8 } from "../../lib/core/utf8.ts";
 import { makeHttpClient } from "../../lib/delivery/http_client.ts";
 import { bodyOf, SECRET } from "../workload.ts";
 import { serveCommands } from "./control.ts";
@@ -29,7 +29,8 @@ async function post(urls: readonly string[], events: number, concurrency: number
       if (endpoint === undefined) return;
       const event_uuid = ids.next(Date.now());
       const timestamp_s = Math.floor(Date.now() / 1000);
-      const body = Buffer.from(bodyOf(number, "bus_any"), "utf8");
+      const body = bodyOf(number, "bus_any");
+      const bytes = borrowUtf8(body);
       const lines = requestLines({
         type: "booking.created",
         event_id: eventId(event_uuid),
@@ -37,8 +38,8 @@ async function post(urls: readonly string[], events: number, concurrency: number
         attempt: 1,
         test: false,
         timestamp_s,
-        signature: endpoint.signer.bookme(body),
-        webhook_signature: endpoint.signer.standard(eventId(event_uuid), timestamp_s, body),
+        signature: endpoint.signer.bookme(bytes),
+        webhook_signature: endpoint.signer.standard(eventId(event_uuid), timestamp_s, bytes),
       });
       const exchange = await client.post(endpoint.target, {
         headers: FIRST_HEADERS + lines,

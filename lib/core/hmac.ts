@@ -6,12 +6,13 @@
  * to: there its hashing is the faster one.
  */
 
+import { Buffer } from "node:buffer";
 import { createHmac } from "node:crypto";
 
 /** Signs messages that come in up to two parts, as if they were one. */
 export interface KeyedHmac {
   /** The 32 bytes of the code. The array is used again by the next call: read it at once. */
-  digest(first: Uint8Array, second?: Uint8Array): Uint8Array;
+  digest(first: Uint8Array, second?: Uint8Array): Buffer;
 }
 
 const BLOCK = 64;
@@ -36,7 +37,7 @@ const H = new Int32Array(8);
 const W = new Int32Array(64);
 const last = new Uint8Array(2 * BLOCK);
 const inner = new Uint8Array(32);
-const outer = new Uint8Array(32);
+const outer = Buffer.alloc(32);
 const state = new Int32Array(8);
 
 /** A signer under `key`, of any length. */

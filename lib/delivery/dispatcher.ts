@@ -12,6 +12,7 @@ import {
   release,
   type Room,
 } from "../store/deliveries.ts";
+import { type Bagged, makeBag } from "../core/bag.ts";
 import { type Context, leaseOf } from "./context.ts";
 import type { Fleet } from "./fleet.ts";
 import type { HttpClient } from "./http_client.ts";
@@ -64,7 +65,7 @@ interface Leased {
 }
 
 /** An attempt, from its signing to its outcome. */
-interface Sending extends Leased {
+interface Sending extends Leased, Bagged {
   readonly lane: Lane;
   readonly request: SignedRequest;
   readonly started_at: number;
@@ -94,7 +95,7 @@ export function makeDispatcher(
   reload: () => void,
 ): Dispatcher {
   const lanes = makeLanes(ctx.clock.now);
-  const active = new Set<Sending>();
+  const active = makeBag<Sending>();
   /** Claimed, and waiting for their slot of a rate limit. */
   const held = new Set<Claimed>();
   /** Leased and ready: claimed ahead, so that there is something to send while the next claim is made. */
@@ -259,7 +260,7 @@ export function makeDispatcher(
       return undefined;
     }
     const request = sign(claimed, endpoint, ctx.clock.now());
-    return { ...leased, lane, request, started_at: now, slow: false };
+    return { ...leased, lane, request, started_at: now, slow: false, place: -1 };
   }
 
   // One attempt's whole way: send, decide, record.
@@ -380,8 +381,7 @@ export function makeDispatcher(
   function findSlow(): void {
     const before = performance.now() - SLOW_AFTER_MS;
     for (const sending of active) {
-      if (sending.started_at > before) break;
-      if (sending.slow || slow >= MAX_SLOW) continue;
+      if (sending.slow || sending.started_at > before || slow >= MAX_SLOW) continue;
       sending.slow = true;
       slow++;
       shared--;

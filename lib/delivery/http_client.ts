@@ -16,6 +16,8 @@ import {
   portOf,
 } from "../core/address.ts";
 import { messageOf } from "../core/errors.ts";
+import { borrowUtf8 } from "../core/utf8.ts";
+import { type Bagged, makeBag } from "../core/bag.ts";
 import {
   bodyOf,
   endResponse,
@@ -37,7 +39,8 @@ export interface Target {
 export interface PostRequest {
   /** `Name: value\r\n` lines, without Host, Content-Length and Connection. */
   readonly headers: string;
-  readonly body: Uint8Array;
+  /** Sent as UTF-8. */
+  readonly body: string;
   /** From now to the end of the response's head: DNS, connect and TLS included. */
   readonly timeout_ms: number;
   /** Aborting it ends the exchange as `interrupted`, within 50 ms. */
@@ -109,6 +112,8 @@ const TICK_MS = 25;
 const DIAGNOSIS_MS = 2000;
 const MAX_CAUSE_CHARS = 200;
 const READ_BYTES = 64 * 1024;
+/** A connection keeps the memory of its last message up to this size, for the next one. */
+const KEPT_MESSAGE_BYTES = 8 * 1024;
 
 /** What is derived from a target once. */
 interface Route {
@@ -126,7 +131,7 @@ interface Route {
 type Step = "dns" | "connect" | "tls" | "answer" | "body";
 
 /** One request under way. */
-interface Flight {
+interface Flight extends Bagged {
   readonly route: Route;
   readonly request: PostRequest;
   readonly resolve: (exchange: Exchange) => void;
@@ -155,6 +160,7 @@ interface Wire {
 interface WireEvents {
   readonly connected: (peer: string | undefined, local: string | undefined) => void;
   readonly secured: () => void;
+  /** The bytes are good until it returns. */
   readonly data: (bytes: Buffer) => void;
   readonly ended: () => void;
   readonly lost: (error: Error) => void;
@@ -173,6 +179,8 @@ interface Connection {
   sent: number;
   flight: Flight | undefined;
   response: Response;
+  /** Where messages are put together: free again when `writing` ends. */
+  message: Buffer;
   writing: boolean;
   /** Made once: called when a request is written, or could not be. */
   readonly wrote: (error?: Error | null) => void;
@@ -191,7 +199,7 @@ export function makeHttpClient(options: HttpClientOptions): HttpClient {
   const { rules, source_address, max_idle_per_origin = 256, max_idle = 1024 } = options;
   const resolve = coalesce(options.lookup ?? lookupAll);
   const routes = new WeakMap<Target, Route>();
-  const flights = new Set<Flight>();
+  const flights = makeBag<Flight>();
   const connections = new Set<Connection>();
   const idle = new Map<string, Connection[]>();
   /** Connections with an answer whose request is still being written. */
@@ -214,6 +222,7 @@ export function makeHttpClient(options: HttpClientOptions): HttpClient {
         connect_until_ms: Infinity,
         step: "dns",
         settled: false,
+        place: -1,
         address: null,
         connection: undefined,
         rules: undefined,
@@ -352,6 +361,7 @@ export function makeHttpClient(options: HttpClientOptions): HttpClient {
         sent: 0,
         flight,
         response: newResponse(),
+        message: NO_MESSAGE,
         writing: false,
         wrote: (error) => onWrote(connection, error),
         opening,
@@ -439,7 +449,7 @@ export function makeHttpClient(options: HttpClientOptions): HttpClient {
     connection.flight = flight;
     if (connection.sent++ > 0) connection.response = newResponse();
     connection.writing = true;
-    connection.wire.write(messageBytes(flight.route, flight.request), connection.wrote);
+    connection.wire.write(messageBytes(connection, flight), connection.wrote);
   }
 
   function onWrote(connection: Connection, error?: Error | null): void {
@@ -652,9 +662,16 @@ function makeRoute(target: Target): Route {
 }
 
 const NO_WIRE: Wire = { write: () => {}, destroy: () => {} };
+const NO_MESSAGE = Buffer.alloc(0);
 
-/** Deno 2.6's node:tls never lets go of a connection that is destroyed during its handshake. */
-const NODE_TLS_LEAKS = /^2\.[0-8]\./.test(Deno.version.deno);
+/**
+ * Whether node:net and node:tls fall short, as in Deno 2.6: a connection that is destroyed during its
+ * TLS handshake is never let go, and a socket cannot read into memory of ours.
+ */
+const OLD_SOCKETS = /^2\.[0-8]\./.test(Deno.version.deno);
+
+/** What is read goes here, whatever the connection: memory of its own for each read costs more. */
+const read_into = Buffer.allocUnsafeSlow(READ_BYTES);
 
 /**
  * node's sockets; Deno's own TLS where node's leaks and a certificate of ours, which it cannot
@@ -666,7 +683,7 @@ function openWire(
   source_address: string | undefined,
   events: WireEvents,
 ): Wire {
-  const by_deno = NODE_TLS_LEAKS && route.https && route.tls.cert === undefined;
+  const by_deno = OLD_SOCKETS && route.https && route.tls.cert === undefined;
   return by_deno ? denoTlsWire(route, ip, events) : nodeWire(route, ip, source_address, events);
 }
 
@@ -697,14 +714,21 @@ function nodeWire(
       else secure.destroy(Object.assign(new Error("TLS handshake failed"), { code: VAGUE_CODE }));
     });
     socket = secure;
-  } else {
+    socket.on("data", events.data);
+  } else if (OLD_SOCKETS) {
     socket = connectPlain(place);
+    socket.on("data", events.data);
+  } else {
+    const callback = (length: number) => {
+      events.data(read_into.subarray(0, length));
+      return true;
+    };
+    socket = connectPlain({ ...place, onread: { buffer: read_into, callback } });
   }
   socket.on("connect", () => {
     socket.setNoDelay(true);
     events.connected(socket.remoteAddress, socket.localAddress);
   });
-  socket.on("data", events.data);
   socket.on("end", events.ended);
   socket.on("error", events.lost);
   socket.on("close", events.closed);
@@ -722,11 +746,11 @@ function denoTlsWire(route: Route, ip: string, events: WireEvents): Wire {
     try {
       conn = await shakeHands(route, ip, stop.signal, events.connected);
       events.secured();
-      const buffer = new Uint8Array(READ_BYTES);
+      const buffer = Buffer.allocUnsafeSlow(READ_BYTES);
       while (!destroyed) {
         const length = await conn.read(buffer);
         if (length === null) return events.ended();
-        events.data(Buffer.from(buffer.subarray(0, length))); // a copy: parts of it are kept
+        events.data(buffer.subarray(0, length));
       }
     } catch (error) {
       if (!destroyed) events.lost(error instanceof Error ? error : new Error(String(error)));
@@ -785,18 +809,24 @@ async function shakeHands(
   }
 }
 
-/** Head and body in one piece, so that it is one write and, where small, one packet. */
-function messageBytes(route: Route, request: PostRequest): Buffer {
+/**
+ * Head and body in one piece, so that it is one write and, where small, one packet. In the memory of the
+ * connection, which carries one message at a time.
+ */
+function messageBytes(connection: Connection, { route, request }: Flight): Buffer {
   const { headers, body } = request;
-  const head = `${route.start}${headers}Content-Length: ${body.length}\r\n\r\n`;
-  const message = Buffer.allocUnsafe(head.length + body.length);
+  const bytes = borrowUtf8(body);
+  const head = `${route.start}${headers}Content-Length: ${bytes.length}\r\n\r\n`;
   // As UTF-8, never as Latin-1: that would turn some characters into line breaks.
-  const { read, written } = ENCODER.encodeInto(head, message);
-  if (read !== head.length || written !== head.length) {
-    return Buffer.concat([Buffer.from(head, "utf8"), body]);
+  const room = head.length * 3 + bytes.length;
+  let { message } = connection;
+  if (message.length < room) {
+    message = Buffer.allocUnsafeSlow(Math.max(room, KEPT_MESSAGE_BYTES / 2));
+    if (room <= KEPT_MESSAGE_BYTES) connection.message = message;
   }
-  message.set(body, written);
-  return message;
+  const { written } = ENCODER.encodeInto(head, message);
+  message.set(bytes, written);
+  return message.subarray(0, written + bytes.length);
 }
 
 const ENCODER = new TextEncoder();

@@ -107,7 +107,10 @@ export function newResponse(): Response {
   };
 }
 
-/** Reads the next bytes. Bytes behind the end of the response only make it not reusable. */
+/**
+ * Reads the next bytes, and keeps none of their memory. Bytes behind the end of the response only make
+ * it not reusable.
+ */
 export function readResponse(response: Response, bytes: Uint8Array): void {
   if (bytes.length === 0 || response.phase === "failed") return;
   response.started = true;
@@ -129,9 +132,10 @@ export function endResponse(response: Response, closed: boolean): void {
   if (response.phase === "body") finish(response, !(closed && response.framing === "close"), false);
 }
 
-/** The kept part of the body, in memory of its own. */
+/** The kept part of the body. */
 export function bodyOf(response: Response): Uint8Array {
-  if (response.kept === 0) return NOTHING;
+  const [first = NOTHING, second] = response.parts;
+  if (second === undefined) return first;
   const body = new Uint8Array(response.kept);
   let at = 0;
   for (const part of response.parts) {
@@ -165,7 +169,7 @@ function readHead(response: Response, bytes: Uint8Array): void {
     if (seen > MAX_HEAD_BYTES) return fail(response, `head over ${MAX_HEAD_BYTES} bytes`);
     if (end < 0) {
       response.searched = buffer.length;
-      response.pending = buffer;
+      response.pending = buffer === bytes ? new Uint8Array(bytes) : buffer;
       return;
     }
     response.searched = end + 1;
@@ -367,7 +371,7 @@ function keep(response: Response, bytes: Uint8Array, start: number, end: number)
   const room = MAX_BODY_BYTES - response.kept;
   const part = bytes.subarray(start, Math.min(end, start + room));
   if (part.length > 0) {
-    response.parts.push(part);
+    response.parts.push(new Uint8Array(part));
     response.kept += part.length;
   }
   if (end - start <= room) return true;

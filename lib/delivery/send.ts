@@ -1,8 +1,8 @@
-import { Buffer } from "node:buffer";
 import { deliveryId, eventId } from "../core/ids.ts";
 import { type Outcome, outcomeOfStatus, parseRetryAfter } from "../core/outcome.ts";
 import { requestLines } from "../core/request_headers.ts";
 import { signingAt } from "../core/rotation.ts";
+import { borrowUtf8 } from "../core/utf8.ts";
 import type { Claimed, SentRecord } from "../store/deliveries.ts";
 import type { Endpoint } from "./fleet.ts";
 import type { Exchange, HttpClient } from "./http_client.ts";
@@ -10,13 +10,13 @@ import type { Exchange, HttpClient } from "./http_client.ts";
 /** A request, ready to be sent. */
 export interface SignedRequest {
   readonly headers: string;
-  readonly body: Uint8Array;
+  readonly body: string;
   readonly sent: SentRecord;
 }
 
 /** Makes the request of a claimed delivery (contract, section 5). Pure. */
 export function sign(claimed: Claimed, endpoint: Endpoint, now_ms: number): SignedRequest {
-  const body = Buffer.from(claimed.payload, "utf8");
+  const body = borrowUtf8(claimed.payload);
   const event_id = eventId(claimed.event_uuid);
   const timestamp_s = Math.floor(now_ms / 1000);
   const signers = signingAt(endpoint.signers, now_ms);
@@ -35,7 +35,7 @@ export function sign(claimed: Claimed, endpoint: Endpoint, now_ms: number): Sign
   });
   return {
     headers: endpoint.headers + lines,
-    body,
+    body: claimed.payload,
     sent: { timestamp_s, signature, webhook_signature },
   };
 }

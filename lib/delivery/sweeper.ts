@@ -16,7 +16,9 @@ export interface Sweeper {
   stop(): Promise<void>;
 }
 
-const DEPTH = 1_000;
+/** Due deliveries of an endpoint that are looked through for leased ones, and for exhausted ones. */
+const LEASED_DEPTH = 250;
+const EXHAUSTED_DEPTH = 1_000;
 const BATCH = 1_000;
 /** Batches of one run, so that a run ends; the next one goes on. */
 const MAX_BATCHES = 50;
@@ -49,7 +51,7 @@ export function startSweeper(
   // opening the embedded database ends younger ones, so the first looks are at all.
   let age_ms = 0;
   async function leases(): Promise<void> {
-    const expired = await findExpired(ctx.db.admin, DEPTH, BATCH, age_ms);
+    const expired = await findExpired(ctx.db.admin, LEASED_DEPTH, BATCH, age_ms);
     if (expired.length === 0) age_ms = MIN_LEASE_MS;
     for (const lease of expired) dispatcher.interrupted(lease);
     if (expired.length > 0) ctx.log.warn("Leases ran out", { count: expired.length });
@@ -59,7 +61,7 @@ export function startSweeper(
   const exhausted = () =>
     batches(
       "Exhausted deliveries failed",
-      () => failExhausted(admin, DEPTH, BATCH, ctx.config().delivery.retry_ms.length),
+      () => failExhausted(admin, EXHAUSTED_DEPTH, BATCH, ctx.config().delivery.retry_ms.length),
     );
   const orphans = () =>
     batches("Deliveries of retired endpoints cancelled", () => cancelRetired(admin, BATCH));

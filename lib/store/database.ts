@@ -1,6 +1,7 @@
 import { connect, type Socket } from "node:net";
 import postgres, { type Options, type Sql } from "postgres";
 import type { Config } from "../config/config.ts";
+import { type Bagged, makeBag } from "../core/bag.ts";
 import { AppError, messageOf } from "../core/errors.ts";
 import type { Embedded } from "./embedded.ts";
 import { migrate } from "./migrations.ts";
@@ -251,20 +252,55 @@ export function isSilence(error: unknown): boolean {
   return error instanceof SilentError;
 }
 
-/** The answer of `work`, or a rejection with the code `TIMEOUT` after `timeout_ms`. */
-export async function within<T>(work: PromiseLike<T>, timeout_ms: number): Promise<T> {
-  let timer: ReturnType<typeof setTimeout> | undefined;
-  const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(
-      () => reject(new SilentError(`The database gave no answer within ${timeout_ms} ms`)),
-      timeout_ms,
-    );
+/** Somebody who waits for an answer. */
+interface Wait extends Bagged {
+  readonly timeout_ms: number;
+  /** By `performance.now()`. */
+  readonly ends_at: number;
+  readonly reject: (error: Error) => void;
+}
+
+/** How late a wait may end. */
+const LOOK_MS = 100;
+const waits = makeBag<Wait>();
+let looking: ReturnType<typeof setInterval> | undefined;
+
+/**
+ * The answer of `work`, or a rejection with the code `TIMEOUT` after `timeout_ms`.
+ *
+ * All waits share one timer. With one each, the runtime's list of timers links them, answers and all,
+ * to the ones that came later, so that the garbage collector took every delivery for alive until its
+ * next full collection.
+ */
+export function within<T>(work: PromiseLike<T>, timeout_ms: number): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const wait = { timeout_ms, ends_at: performance.now() + timeout_ms, reject, place: -1 };
+    waits.add(wait);
+    looking ??= setInterval(endWaits, LOOK_MS);
+    work.then((answer) => {
+      forget(wait);
+      resolve(answer);
+    }, (error) => {
+      forget(wait);
+      reject(error);
+    });
   });
-  try {
-    return await Promise.race([work, late]);
-  } finally {
-    clearTimeout(timer);
+}
+
+function endWaits(): void {
+  const now = performance.now();
+  for (const wait of waits) {
+    if (now < wait.ends_at) continue;
+    forget(wait);
+    wait.reject(new SilentError(`The database gave no answer within ${wait.timeout_ms} ms`));
   }
+}
+
+function forget(wait: Wait): void {
+  waits.delete(wait);
+  if (waits.size > 0) return;
+  clearInterval(looking);
+  looking = undefined;
 }
 
 /** Tables whose rows change all the time, and those that only grow and are purged. */
