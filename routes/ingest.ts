@@ -10,31 +10,23 @@ import { verifyBookme } from "../lib/core/signature.ts";
 import type { Offer } from "../lib/delivery/intake.ts";
 import { clientAddress } from "./client.ts";
 import type { Env, RouteContext } from "./context.ts";
+import { makeRoom, type Room, type RoomLimits } from "./room.ts";
 
-/** Most bytes of bodies that are held at once, all clients together; one of any allowed length is. */
-const MAX_HELD_BYTES = 32 * 1024 * 1024;
+/** For all clients together. */
+const ROOM: RoomLimits = { bytes: 16 * 1024 * 1024, patience_ms: 1_000, waiting: 256 };
 
 /** How far ahead a clock of BookMe's may be where `ingest.max_age` is set. */
 const MAX_AHEAD_MS = 5 * 60_000;
 
 const LOOPBACK = ["127.0.0.0/8", "::1/128"].map(parseCidr);
 
-/**
- * Bytes of the posts under way, from reading to answering: many clients at once, or a database that
- * keeps them waiting, cannot fill the memory.
- */
-interface Held {
-  bytes: number;
-  readonly max_bytes: number;
-}
-
 /** `POST /ingest` (contract, section 4). */
-export function ingestRoutes(ctx: RouteContext, max_bytes = MAX_HELD_BYTES): Hono<Env> {
-  const held: Held = { bytes: 0, max_bytes };
+export function ingestRoutes(ctx: RouteContext, limits = ROOM): Hono<Env> {
+  const room = makeRoom(limits);
   return new Hono<Env>().post("/", async (c) => {
     let posted: Posted | undefined;
     try {
-      posted = await readEvents(c, ctx, held);
+      posted = await readEvents(c, ctx, room);
       const { single, events, digest } = posted;
       const key = header(c, "idempotency-key");
       const business = header(c, "x-bookme-business");
@@ -54,7 +46,7 @@ export function ingestRoutes(ctx: RouteContext, max_bytes = MAX_HELD_BYTES): Hon
       if (error instanceof AppError) ctx.counters.count("ingest_refused", error.code);
       throw error;
     } finally {
-      held.bytes -= posted?.held_bytes ?? 0;
+      if (posted !== undefined) room.leave(posted.room_bytes);
     }
   });
 }
@@ -62,17 +54,17 @@ export function ingestRoutes(ctx: RouteContext, max_bytes = MAX_HELD_BYTES): Hon
 /** What was posted, with the SHA-256 (hex) of the body where the request has an Idempotency-Key. */
 interface Posted extends Parsed {
   readonly digest: string;
-  /** Of the body; they stay held until it is answered. */
-  readonly held_bytes: number;
+  /** The room that it takes until it is answered. */
+  readonly room_bytes: number;
 }
 
 /** The events of a post, once it is known that its sender may and its bytes are what was signed. */
-async function readEvents(c: Context<Env>, ctx: RouteContext, held: Held): Promise<Posted> {
+async function readEvents(c: Context<Env>, ctx: RouteContext, room: Room): Promise<Posted> {
   const address = checkAddress(c, ctx);
   const format = formatOf(c.req.header("content-type"));
   checkEncoding(c.req.header("content-encoding"));
   const { max_body_bytes, max_age_ms, secrets } = ctx.config().ingest;
-  const body = await readBody(c.env.incoming, max_body_bytes, held);
+  const body = await readBody(c.env.incoming, max_body_bytes, room);
   try {
     const signature = c.req.header("x-bookme-signature");
     const revealed = secrets.map((secret) => secret.reveal());
@@ -89,9 +81,9 @@ async function readEvents(c: Context<Env>, ctx: RouteContext, held: Held): Promi
     // Only what an Idempotency-Key names is compared by all of its bytes.
     const keyed = c.req.header("idempotency-key") !== undefined;
     const digest = keyed ? createHash("sha256").update(body).digest("hex") : "";
-    return { ...parsed, digest, held_bytes: body.length };
+    return { ...parsed, digest, room_bytes: body.length };
   } catch (error) {
-    held.bytes -= body.length;
+    room.leave(body.length);
     throw error;
   }
 }
@@ -152,45 +144,60 @@ function checkEncoding(content_encoding: string | undefined): void {
   );
 }
 
-/** The body, refused before it is buffered where it is longer than allowed; its bytes are `held`. */
-function readBody(incoming: IncomingMessage, max_bytes: number, held: Held): Promise<Uint8Array> {
+/**
+ * The body, refused before it is buffered where it is longer than allowed. It has taken as much room as
+ * it has bytes.
+ */
+async function readBody(
+  incoming: IncomingMessage,
+  max_bytes: number,
+  room: Room,
+): Promise<Uint8Array> {
+  const announced = Number(incoming.headers["content-length"] ?? 0);
+  if (announced > max_bytes) throw tooLarge(max_bytes);
+  const entered = room.enter(announced);
+  if (entered !== true && !await entered) throw tooBusy();
+  if (incoming.destroyed) {
+    room.leave(announced);
+    throw cutOff();
+  }
   const { promise, resolve, reject } = Promise.withResolvers<Uint8Array>();
   const chunks: Uint8Array[] = [];
   let length = 0;
+  let taken = announced;
   // By its events, which cost a third of iterating. Where it is refused it is left, not destroyed: then
   // the connection would stay open, unread, for minutes.
   const refuse = (error: AppError) => {
     incoming.off("data", take).pause();
-    held.bytes -= length;
-    length = 0;
+    room.leave(taken);
+    taken = 0;
     reject(error);
   };
-  const busy = (more: number) => held.bytes + more > Math.max(held.max_bytes, max_bytes);
   const take = (chunk: Uint8Array) => {
-    if (length + chunk.length > max_bytes) return refuse(tooLarge(max_bytes));
-    if (busy(chunk.length)) return refuse(tooBusy());
     length += chunk.length;
-    held.bytes += chunk.length;
+    if (length > max_bytes) return refuse(tooLarge(max_bytes));
+    // A length that was not announced.
+    if (length > taken) {
+      if (!room.grow(length - taken)) return refuse(tooBusy());
+      taken = length;
+    }
     chunks.push(chunk);
   };
-  const announced = Number(incoming.headers["content-length"] ?? 0);
-  if (announced > max_bytes) refuse(tooLarge(max_bytes));
-  else if (busy(announced)) refuse(tooBusy());
-  else {
-    incoming.on("data", take);
-    incoming.once("end", () => {
-      const [only] = chunks;
-      resolve(chunks.length === 1 && only !== undefined ? only : Buffer.concat(chunks));
-    });
-    // A client that hung up or was cut off: nobody's fault here. What came as an error closes, too.
-    incoming.once("error", () => {});
-    incoming.once("close", () => {
-      if (!incoming.complete) {
-        refuse(new AppError("malformed", "The connection ended within the body"));
-      }
-    });
-  }
-  return promise;
+  incoming.on("data", take);
+  incoming.once("end", () => {
+    const [only] = chunks;
+    resolve(chunks.length === 1 && only !== undefined ? only : Buffer.concat(chunks));
+  });
+  // A client that hung up or was cut off: nobody's fault here. What came as an error closes, too.
+  incoming.once("error", () => {});
+  incoming.once("close", () => {
+    if (!incoming.complete) refuse(cutOff());
+  });
+  return await promise;
+}
+
+function cutOff(): AppError {
+  return new AppError("malformed", "The connection ended within the body");
 }
 
 function tooBusy(): AppError {

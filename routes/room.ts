@@ -1,0 +1,75 @@
+/**
+ * Room for the bodies of posts under way, from reading to answering, so that many clients at once, or a
+ * database that keeps them waiting, cannot fill the memory.
+ */
+export interface Room {
+  /**
+   * Takes room for so many bytes as soon as there is some, in the order it was asked for. False where
+   * none came in time, or too many wait already. What waits is left unread, so the client is held back.
+   */
+  enter(bytes: number): boolean | Promise<boolean>;
+  /** Takes room for more at once; false where there is none. */
+  grow(bytes: number): boolean;
+  leave(bytes: number): void;
+}
+
+export interface RoomLimits {
+  readonly bytes: number;
+  readonly patience_ms: number;
+  /** How many may wait: of each, what came with its head is held. */
+  readonly waiting: number;
+}
+
+interface Waiting {
+  readonly bytes: number;
+  readonly enter: (entered: boolean) => void;
+  readonly timer: ReturnType<typeof setTimeout>;
+}
+
+/** An empty room. One post of any length fits into it. */
+export function makeRoom(limits: RoomLimits): Room {
+  const queue: Waiting[] = [];
+  let taken = 0;
+
+  function fits(bytes: number): boolean {
+    return taken === 0 || taken + bytes <= limits.bytes;
+  }
+
+  function wait(bytes: number): Promise<boolean> {
+    return new Promise((enter) => {
+      const timer = setTimeout(() => {
+        queue.splice(queue.indexOf(waiting), 1);
+        enter(false);
+        admit(); // it may have been the only one that did not fit
+      }, limits.patience_ms);
+      const waiting = { bytes, enter, timer };
+      queue.push(waiting);
+    });
+  }
+
+  function admit(): void {
+    for (let first = queue[0]; first !== undefined && fits(first.bytes); first = queue[0]) {
+      queue.shift();
+      clearTimeout(first.timer);
+      taken += first.bytes;
+      first.enter(true);
+    }
+  }
+
+  return {
+    enter(bytes) {
+      if (queue.length > 0 || !fits(bytes)) return queue.length < limits.waiting && wait(bytes);
+      taken += bytes;
+      return true;
+    },
+    grow(bytes) {
+      if (!fits(bytes)) return false;
+      taken += bytes;
+      return true;
+    },
+    leave(bytes) {
+      taken -= bytes;
+      admit();
+    },
+  };
+}
