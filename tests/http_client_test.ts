@@ -607,6 +607,26 @@ Deno.test("post() leaves no connection in the pool whose request was not taken i
 
 // ---- Keep-alive
 
+Deno.test("post() sends each target its own path, body and headers on a shared connection", async () => {
+  await withReceiver((socket) => socket.write(OK), async (server, client) => {
+    // Longer, shorter, and beyond what a connection keeps memory for.
+    const bodies = ["{}", "x".repeat(5_000), "é".repeat(40_000), "[1]"];
+    for (const [nth, body] of bodies.entries()) {
+      const target = { url: new URL(`http://127.0.0.1:${server.port}/to/${nth}`) };
+      answered(await client.post(target, request({ body, headers: `X-Nth: ${nth}\r\n` })));
+    }
+    assert.equal(server.connections, 1);
+    for (const [nth, body] of bodies.entries()) {
+      const bytes = new TextEncoder().encode(body);
+      assert.equal(
+        server.requests[nth],
+        `POST /to/${nth} HTTP/1.1\r\nHost: 127.0.0.1:${server.port}\r\nX-Nth: ${nth}\r\n` +
+          `Content-Length: ${bytes.length}\r\n\r\n${text(bytes)}`,
+      );
+    }
+  });
+});
+
 Deno.test("post() keeps one connection for requests one after the other", async () => {
   await withReceiver((socket) => socket.write(OK), async (server, client) => {
     for (let nth = 0; nth < 20; nth++) {

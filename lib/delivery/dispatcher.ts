@@ -18,7 +18,7 @@ import type { Fleet } from "./fleet.ts";
 import type { HttpClient } from "./http_client.ts";
 import { canSend, type Lane, makeLanes, narrow, widen } from "./lanes.ts";
 import { makeRecorder, type Unrecorded } from "./recorder.ts";
-import { send, sign, type SignedRequest } from "./send.ts";
+import { sign, type SignedRequest, toOutcome } from "./send.ts";
 
 /**
  * Claims due deliveries and sends them.
@@ -236,13 +236,16 @@ export function makeDispatcher(
   function fill(): void {
     const free = slots() - (active.size - slow);
     if (ready.length === 0 || free <= 0) return;
-    const burst = ready.splice(0, Math.min(BURST, free)).map(prepare);
+    const now = performance.now();
+    const now_ms = ctx.clock.now();
+    const burst = ready.splice(0, Math.min(BURST, free))
+      .map((leased) => prepare(leased, now, now_ms));
     for (const sending of burst) if (sending !== undefined) launch(sending);
     if (ready.length > 0) goOn();
   }
 
   // Undefined, and given back, where it cannot be sent any more.
-  function prepare(leased: Leased): Sending | undefined {
+  function prepare(leased: Leased, now: number, now_ms: number): Sending | undefined {
     const { claimed, leased_at, lease_ends_at } = leased;
     const lane = lanes.get(claimed.endpoint_no);
     if (lane === undefined) {
@@ -251,7 +254,6 @@ export function makeDispatcher(
       return undefined;
     }
     const { endpoint } = lane;
-    const now = performance.now();
     // A process that was frozen wakes up with claims that others may hold by now.
     if (now + endpoint.timeout_ms + RECORD_MARGIN_MS > lease_ends_at) {
       ctx.log.warn("A claim came too late to be sent", { age_ms: now - leased_at });
@@ -259,7 +261,7 @@ export function makeDispatcher(
       giveBack([claimed]);
       return undefined;
     }
-    const request = sign(claimed, endpoint, ctx.clock.now());
+    const request = sign(claimed, endpoint, now_ms);
     return { ...leased, lane, request, started_at: now, slow: false, place: -1 };
   }
 
@@ -268,7 +270,13 @@ export function makeDispatcher(
     const { lane, claimed, request, lease_ends_at } = sending;
     const { endpoint } = lane;
     active.add(sending);
-    send(client, endpoint, request, abort.signal, ctx.clock.now).then((outcome) => {
+    client.post(endpoint.target, {
+      headers: request.headers,
+      body: request.body,
+      timeout_ms: endpoint.timeout_ms,
+      signal: abort.signal,
+    }).then((exchange) => {
+      const outcome = toOutcome(exchange, ctx.clock.now);
       active.delete(sending);
       ended++;
       if (sending.slow) {

@@ -5,7 +5,7 @@ import { signingAt } from "../core/rotation.ts";
 import { borrowUtf8 } from "../core/utf8.ts";
 import type { Claimed, SentRecord } from "../store/deliveries.ts";
 import type { Endpoint } from "./fleet.ts";
-import type { Exchange, HttpClient } from "./http_client.ts";
+import type { Exchange } from "./http_client.ts";
 
 /** A request, ready to be sent. */
 export interface SignedRequest {
@@ -40,23 +40,8 @@ export function sign(claimed: Claimed, endpoint: Endpoint, now_ms: number): Sign
   };
 }
 
-/** Sends one POST and says what it met. Never throws. */
-export function send(
-  client: HttpClient,
-  endpoint: Endpoint,
-  request: SignedRequest,
-  signal: AbortSignal,
-  now: () => number,
-): Promise<Outcome> {
-  return client.post(endpoint.target, {
-    headers: request.headers,
-    body: request.body,
-    timeout_ms: endpoint.timeout_ms,
-    signal,
-  }).then((exchange) => toOutcome(exchange, now()));
-}
-
-function toOutcome(exchange: Exchange, now_ms: number): Outcome {
+/** What came of the request. `now` tells the time, in milliseconds since 1970. */
+export function toOutcome(exchange: Exchange, now: () => number): Outcome {
   const { duration_ms, address } = exchange;
   if (!exchange.answered) {
     return {
@@ -74,7 +59,9 @@ function toOutcome(exchange: Exchange, now_ms: number): Outcome {
     status: exchange.status,
     cause: null,
     duration_ms,
-    retry_after_ms: parseRetryAfter(exchange.retry_after, now_ms),
+    retry_after_ms: exchange.retry_after === undefined
+      ? null
+      : parseRetryAfter(exchange.retry_after, now()),
     address,
     response: { head: exchange.head, body: exchange.body, truncated: exchange.truncated },
   };
