@@ -73,8 +73,8 @@ interface Sending extends Leased, Bagged {
   slow: boolean;
 }
 
-/** Attempts that are signed before the first of them is sent. */
-const BURST = 32;
+/** Attempts that are signed before the first of them is sent: some milliseconds of work. */
+const BURST = 128;
 const SLOW_AFTER_MS = 1_000;
 /** Slow attempts under way at once: each holds a socket. */
 const MAX_SLOW = 1_024;
