@@ -15,6 +15,9 @@ import { makeRoom, type Room, type RoomLimits } from "./room.ts";
 /** For all clients together. */
 const ROOM: RoomLimits = { bytes: 16 * 1024 * 1024, patience_ms: 1_000, waiting: 256 };
 
+/** Bodies up to this size are there at once, or too small to matter. */
+const SMALL_BYTES = 4_096;
+
 /** How far ahead a clock of BookMe's may be where `ingest.max_age` is set. */
 const MAX_AHEAD_MS = 5 * 60_000;
 
@@ -193,7 +196,17 @@ async function readBody(
   incoming.once("close", () => {
     if (!incoming.complete) refuse(cutOff());
   });
-  return await promise;
+  if (announced <= SMALL_BYTES) return await promise;
+  // Who announces much and sends little must not keep others out: then only what has come counts.
+  const slow = setTimeout(() => {
+    room.leave(taken - length);
+    taken = length;
+  }, room.patience_ms);
+  try {
+    return await promise;
+  } finally {
+    clearTimeout(slow);
+  }
 }
 
 function cutOff(): AppError {

@@ -3,6 +3,7 @@
  * database that keeps them waiting, cannot fill the memory.
  */
 export interface Room {
+  readonly patience_ms: number;
   /**
    * Takes room for so many bytes as soon as there is some, in the order it was asked for. False where
    * none came in time, or too many wait already. What waits is left unread, so the client is held back.
@@ -57,6 +58,7 @@ export function makeRoom(limits: RoomLimits): Room {
   }
 
   return {
+    patience_ms: limits.patience_ms,
     enter(bytes) {
       if (queue.length > 0 || !fits(bytes)) return queue.length < limits.waiting && wait(bytes);
       taken += bytes;

@@ -437,7 +437,11 @@ interface Alone {
 
 const MAX_BODY = 100_000;
 
-async function withRoute(bytes: number, test: (alone: Alone) => Promise<void>) {
+async function withRoute(
+  bytes: number,
+  test: (alone: Alone) => Promise<void>,
+  request_ms = 2_000,
+) {
   const counters = makeCounters();
   const log = makeLog(() => {}, "json");
   const event_types = makeEventTypes([]);
@@ -463,7 +467,7 @@ async function withRoute(bytes: number, test: (alone: Alone) => Promise<void>) {
   const server = await listen({ host: "127.0.0.1", port: 0 }, counters, log, {
     ...HTTP_LIMITS,
     headers_ms: 2_000,
-    request_ms: 2_000,
+    request_ms,
     check_ms: 50,
   });
   server.serve(getRequestListener(app.fetch));
@@ -528,5 +532,28 @@ Deno.test({
         });
       }
     });
+  },
+});
+
+Deno.test({
+  name: "ingest.held: who announces much and sends nothing keeps nobody out for long",
+  ignore: Deno.version.deno.startsWith("2.6."),
+  async fn() {
+    await withRoute(100_000, async ({ ctx, port }) => {
+      const head = "POST /ingest HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n" +
+        "Content-Length: 90000\r\n\r\n";
+      // Read for every request just before its body is.
+      let looked = 0;
+      const { config } = ctx;
+      Object.assign(ctx, { config: () => (looked++, config()) });
+      using silent = await Deno.connect({ port });
+      await silent.write(new TextEncoder().encode(head + "x"));
+      await until("it is being read", () => looked > 0);
+      const body = GOOD.padEnd(60_000);
+      await until("there is room", async () => {
+        const { statuses } = await speak(port, request(body, [sign(body)]));
+        return statuses[0] === 202;
+      });
+    }, 600_000);
   },
 });
