@@ -536,7 +536,7 @@ Deno.test({
 });
 
 Deno.test({
-  name: "ingest.held: who announces much and sends nothing keeps nobody out for long",
+  name: "ingest.reserved: who announces much and sends nothing keeps nobody out for long",
   ignore: Deno.version.deno.startsWith("2.6."),
   async fn() {
     await withRoute(100_000, async ({ ctx, port }) => {
@@ -554,6 +554,7 @@ Deno.test({
         const { statuses } = await speak(port, request(body, [sign(body)]));
         return statuses[0] === 202;
       });
+      await drained();
     }, 600_000);
   },
 });
