@@ -546,7 +546,7 @@ Deno.test({
       let looked = 0;
       const { config } = ctx;
       Object.assign(ctx, { config: () => (looked++, config()) });
-      using silent = await Deno.connect({ port });
+      const silent = await Deno.connect({ port });
       await silent.write(new TextEncoder().encode(head + "x"));
       await until("it is being read", () => looked > 0);
       const body = GOOD.padEnd(60_000);
@@ -554,6 +554,7 @@ Deno.test({
         const { statuses } = await speak(port, request(body, [sign(body)]));
         return statuses[0] === 202;
       });
+      silent.close();
       await drained();
     }, 600_000);
   },
