@@ -181,7 +181,7 @@ async function readBody(
     if (length > max_bytes) return refuse(tooLarge(max_bytes));
     // A length that was not announced.
     if (length > taken) {
-      if (!room.grow(length - taken)) return refuse(tooBusy());
+      if (!room.grow(taken, length)) return refuse(tooBusy());
       taken = length;
     }
     chunks.push(chunk);

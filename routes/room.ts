@@ -9,8 +9,8 @@ export interface Room {
    * none came in time, or too many wait already. What waits is left unread, so the client is held back.
    */
   enter(bytes: number): boolean | Promise<boolean>;
-  /** Takes room for more at once; false where there is none. */
-  grow(bytes: number): boolean;
+  /** Takes room for `to` bytes instead of `from`, at once; false where there is none. */
+  grow(from: number, to: number): boolean;
   leave(bytes: number): void;
 }
 
@@ -32,8 +32,9 @@ export function makeRoom(limits: RoomLimits): Room {
   const queue: Waiting[] = [];
   let taken = 0;
 
-  function fits(bytes: number): boolean {
-    return taken === 0 || taken + bytes <= limits.bytes;
+  // Beside what others have taken.
+  function fits(bytes: number, others = taken): boolean {
+    return others === 0 || others + bytes <= limits.bytes;
   }
 
   function wait(bytes: number): Promise<boolean> {
@@ -64,9 +65,9 @@ export function makeRoom(limits: RoomLimits): Room {
       taken += bytes;
       return true;
     },
-    grow(bytes) {
-      if (!fits(bytes)) return false;
-      taken += bytes;
+    grow(from, to) {
+      if (!fits(to, taken - from)) return false;
+      taken += to - from;
       return true;
     },
     leave(bytes) {

@@ -41,6 +41,7 @@ Deno.test("parseRetryAfter() reads an HTTP date that lies ahead", () => {
 Deno.test("parseRetryAfter() ignores what is neither", () => {
   for (
     const value of [
+      undefined,
       "",
       " ",
       "soon",

@@ -52,17 +52,19 @@ Deno.test("makeRoom() lets nobody wait for long, and goes on with who is behind"
   room.leave(90);
 });
 
-Deno.test("makeRoom() has room for one of any length, and for more of it while there is room", () => {
+Deno.test("makeRoom() has room for one of any length, whether it was announced or not", () => {
   const room = makeRoom(LIMITS);
   assert.equal(room.enter(1_000), true);
-  assert.equal(room.grow(1), false);
-  room.leave(1_000);
+  assert.equal(room.grow(1_000, 1_001), true);
+  room.leave(1_001);
   assert.equal(room.enter(0), true);
-  assert.equal(room.grow(1_000), true);
-  assert.equal(room.grow(1), false);
-  room.leave(1_000);
-  assert.equal(room.enter(99), true);
-  assert.equal(room.grow(1), true);
-  assert.equal(room.grow(1), false);
+  assert.equal(room.grow(0, 1_000), true);
+  assert.equal(room.grow(1_000, 2_000), true);
+  assert.equal(room.grow(0, 1), false, "another's");
+  room.leave(2_000);
+  assert.equal(room.enter(10), true);
+  assert.equal(room.enter(89), true);
+  assert.equal(room.grow(10, 11), true);
+  assert.equal(room.grow(11, 12), false);
   room.leave(100);
 });

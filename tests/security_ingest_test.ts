@@ -559,3 +559,24 @@ Deno.test({
     }, 600_000);
   },
 });
+
+Deno.test("a body above what may be held at once is taken where it is alone, however it comes", async () => {
+  await withRoute(50_000, async ({ port }) => {
+    const body = GOOD.padEnd(90_000);
+    const [head = "", bytes = ""] = request(body, [sign(body)]);
+    const half = body.slice(45_000);
+    const ways: Record<string, Part[]> = {
+      "at once": [head, bytes],
+      "longer than its room is held": [head, body.slice(0, 45_000), 300, half],
+      "in chunks": [
+        String(head).replace(/Content-Length: \d+/, "Transfer-Encoding: chunked"),
+        `${(45_000).toString(16)}\r\n${body.slice(0, 45_000)}\r\n`,
+        50,
+        `${half.length.toString(16)}\r\n${half}\r\n0\r\n\r\n`,
+      ],
+    };
+    for (const [way, parts] of Object.entries(ways)) {
+      assert.deepEqual((await speak(port, parts)).statuses, [202], way);
+    }
+  });
+});

@@ -53,8 +53,8 @@ export function outcomeOfStatus(status: number): "delivered" | Reason {
  * The wait that a `Retry-After` field asks for (RFC 9110, 10.2.3: seconds or an HTTP date), in
  * milliseconds, or null where it is absent, malformed or in the past.
  */
-export function parseRetryAfter(value: string, now_ms: number): number | null {
-  const text = value.trim();
+export function parseRetryAfter(value: string | undefined, now_ms: number): number | null {
+  const text = value?.trim() ?? "";
   if (/^\d{1,10}$/.test(text)) return Number(text) * 1000;
   if (!/^[A-Za-z]{3}, \d{2} [A-Za-z]{3} \d{4} \d{2}:\d{2}:\d{2} GMT$/.test(text)) return null;
   const at = Date.parse(text);
