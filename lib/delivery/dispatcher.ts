@@ -1,4 +1,5 @@
 import { setImmediate } from "node:timers";
+import { type Bagged, makeBag } from "../core/bag.ts";
 import { messageOf } from "../core/errors.ts";
 import { decide, type Decision } from "../core/retry.ts";
 import type { Outcome } from "../core/outcome.ts";
@@ -12,7 +13,6 @@ import {
   release,
   type Room,
 } from "../store/deliveries.ts";
-import { type Bagged, makeBag } from "../core/bag.ts";
 import { type Context, leaseOf } from "./context.ts";
 import type { Fleet } from "./fleet.ts";
 import type { HttpClient } from "./http_client.ts";
@@ -276,7 +276,7 @@ export function makeDispatcher(
       timeout_ms: endpoint.timeout_ms,
       signal: abort.signal,
     }).then((exchange) => {
-      const outcome = toOutcome(exchange, ctx.clock.now);
+      const outcome = toOutcome(exchange, ctx.clock.now());
       active.delete(sending);
       ended++;
       if (sending.slow) {

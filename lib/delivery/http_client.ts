@@ -15,9 +15,9 @@ import {
   literalAddress,
   portOf,
 } from "../core/address.ts";
+import { type Bagged, makeBag } from "../core/bag.ts";
 import { messageOf } from "../core/errors.ts";
 import { borrowUtf8 } from "../core/utf8.ts";
-import { type Bagged, makeBag } from "../core/bag.ts";
 import {
   bodyOf,
   endResponse,
@@ -714,17 +714,15 @@ function nodeWire(
       else secure.destroy(Object.assign(new Error("TLS handshake failed"), { code: VAGUE_CODE }));
     });
     socket = secure;
-    socket.on("data", events.data);
-  } else if (OLD_SOCKETS) {
-    socket = connectPlain(place);
-    socket.on("data", events.data);
   } else {
     const callback = (length: number) => {
       events.data(read_into.subarray(0, length));
       return true;
     };
-    socket = connectPlain({ ...place, onread: { buffer: read_into, callback } });
+    const onread = { buffer: read_into, callback };
+    socket = connectPlain(OLD_SOCKETS ? place : { ...place, onread });
   }
+  if (route.https || OLD_SOCKETS) socket.on("data", events.data);
   socket.on("connect", () => {
     socket.setNoDelay(true);
     events.connected(socket.remoteAddress, socket.localAddress);

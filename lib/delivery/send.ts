@@ -40,8 +40,8 @@ export function sign(claimed: Claimed, endpoint: Endpoint, now_ms: number): Sign
   };
 }
 
-/** What came of the request. `now` tells the time, in milliseconds since 1970. */
-export function toOutcome(exchange: Exchange, now: () => number): Outcome {
+/** What came of the request. `now_ms` is the time, in milliseconds since 1970. */
+export function toOutcome(exchange: Exchange, now_ms: number): Outcome {
   const { duration_ms, address } = exchange;
   if (!exchange.answered) {
     return {
@@ -59,9 +59,7 @@ export function toOutcome(exchange: Exchange, now: () => number): Outcome {
     status: exchange.status,
     cause: null,
     duration_ms,
-    retry_after_ms: exchange.retry_after === undefined
-      ? null
-      : parseRetryAfter(exchange.retry_after, now()),
+    retry_after_ms: parseRetryAfter(exchange.retry_after, now_ms),
     address,
     response: { head: exchange.head, body: exchange.body, truncated: exchange.truncated },
   };

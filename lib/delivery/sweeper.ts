@@ -16,8 +16,8 @@ export interface Sweeper {
   stop(): Promise<void>;
 }
 
-/** Due deliveries of an endpoint that are looked through for leased ones, and for exhausted ones. */
-const LEASED_DEPTH = 250;
+/** Due deliveries of an endpoint that are looked through for expired leases, and for exhausted ones. */
+const EXPIRED_DEPTH = 250;
 const EXHAUSTED_DEPTH = 1_000;
 const BATCH = 1_000;
 /** Batches of one run, so that a run ends; the next one goes on. */
@@ -51,7 +51,7 @@ export function startSweeper(
   // opening the embedded database ends younger ones, so the first looks are at all.
   let age_ms = 0;
   async function leases(): Promise<void> {
-    const expired = await findExpired(ctx.db.admin, LEASED_DEPTH, BATCH, age_ms);
+    const expired = await findExpired(ctx.db.admin, EXPIRED_DEPTH, BATCH, age_ms);
     if (expired.length === 0) age_ms = MIN_LEASE_MS;
     for (const lease of expired) dispatcher.interrupted(lease);
     if (expired.length > 0) ctx.log.warn("Leases ran out", { count: expired.length });
