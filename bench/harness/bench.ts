@@ -32,6 +32,8 @@ export interface RunOptions {
   readonly answering: number;
   readonly hanging?: number;
   readonly owed: "one" | "all";
+  /** For rates: see `startReceivers`. */
+  readonly yielding?: boolean;
 }
 
 let runs = 0;

@@ -29,13 +29,26 @@ export interface Receivers {
   stop(): Promise<void>;
 }
 
+export interface ReceiverOptions {
+  readonly node: string;
+  readonly directory: string;
+  readonly answering: number;
+  readonly hanging?: number;
+  /**
+   * Whether they leave the core to whoever sends to them until it waits or its time slice is over
+   * (SCHED_BATCH). Else the scheduler lets them in with each request that wakes them, in the middle of
+   * the sender's turn, which receivers on other machines never do. What measures latencies cannot have
+   * it: the receiver itself takes the moment of arrival.
+   */
+  readonly yielding?: boolean;
+}
+
 /** Starts a receiver process with so many endpoints. */
-export async function startReceivers(
-  options: { node: string; directory: string; answering: number; hanging?: number },
-): Promise<Receivers> {
-  const { node, directory, answering, hanging = 0 } = options;
+export async function startReceivers(options: ReceiverOptions): Promise<Receivers> {
+  const { node, directory, answering, hanging = 0, yielding = false } = options;
   const script = new URL("../workers/receiver.ts", import.meta.url).pathname;
-  const worker = makeWorker(startProcess(node, [script], { log: `${directory}/receiver.log` }));
+  const [program, ...args] = [...(yielding ? ["chrt", "--batch", "0"] : []), node, script] as const;
+  const worker = makeWorker(startProcess(program, args, { log: `${directory}/receiver.log` }));
   const { ports } = await worker.ask<{ ports: number[] }>("listen", { answering, hanging });
   const count = () => worker.ask<Count>("count");
   return {

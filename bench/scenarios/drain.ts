@@ -16,7 +16,7 @@ const CONCURRENCY = 256;
 export async function drain(bench: Bench, contenders: readonly Contender[]): Promise<void> {
   const events = bench.quick ? 10_000 : 100_000;
   for (const contender of contenders) {
-    const options = { answering: ENDPOINTS, owed: "one" } as const;
+    const options = { answering: ENDPOINTS, owed: "one", yielding: true } as const;
     await withRun(bench, contender, options, (run) => drainOne(bench, contender, run, events));
   }
   await ceiling(bench, events);
@@ -54,7 +54,12 @@ async function untilFinished({ prepared, receivers }: Run): Promise<number> {
 async function ceiling(bench: Bench, events: number): Promise<void> {
   const directory = `${bench.directory}/ceiling`;
   Deno.mkdirSync(directory, { recursive: true });
-  const receivers = await startReceivers({ node: bench.node, directory, answering: ENDPOINTS });
+  const receivers = await startReceivers({
+    node: bench.node,
+    directory,
+    answering: ENDPOINTS,
+    yielding: true,
+  });
   const script = new URL("../workers/ceiling.ts", import.meta.url).pathname;
   const args = ["run", "--frozen", "-A", script];
   const worker = makeWorker(

@@ -33,7 +33,8 @@ export async function growth(bench: Bench, contenders: readonly Contender[]): Pr
 
 async function one(bench: Bench, contender: Contender, size: number, pinned: string) {
   const variant = `${label(size)} unfinished${pinned}`;
-  await withRun(bench, contender, { answering: ENDPOINTS, owed: "all" }, async (run) => {
+  const options = { answering: ENDPOINTS, owed: "all", yielding: true } as const;
+  await withRun(bench, contender, options, async (run) => {
     const endpoints = [0, ENDPOINTS] as const;
     const events = size / ENDPOINTS;
     await run.prepared.load({ first: 0, events, endpoints, shape: "fan", later: "half" });
