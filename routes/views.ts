@@ -5,6 +5,7 @@ import { explainDelivery } from "../lib/core/explain.ts";
 import { attemptId, deliveryId, eventId, replayId } from "../lib/core/ids.ts";
 import { requestLines } from "../lib/core/request_headers.ts";
 import { liveAt } from "../lib/core/rotation.ts";
+import { REDACTED } from "../lib/core/secret.ts";
 import { USER_AGENT } from "../lib/core/version.ts";
 import type { Endpoint } from "../lib/delivery/fleet.ts";
 import type { AuditRow } from "../lib/store/audit.ts";
@@ -48,7 +49,7 @@ export function viewEndpoint(row: EndpointRow, ctx: ViewContext): Shown<"Endpoin
     events: [...row.events],
     businesses: row.businesses === null ? null : [...row.businesses],
     unsigned: settings.unsigned,
-    headers: Object.fromEntries(settings.headers.map((name) => [name, "[redacted]"])),
+    headers: Object.fromEntries(settings.headers.map((name) => [name, REDACTED])),
     timeout_ms: settings.timeout_ms ?? delivery.timeout_ms,
     retry_ms: [...(settings.retry_ms ?? delivery.retry_ms)],
     inherited,
@@ -165,7 +166,7 @@ function headersOf(
     ["Content-Type", "application/json"],
     ["User-Agent", USER_AGENT],
     // Their values may be credentials and are not kept.
-    ...row.header_names.map((name) => [name, "[redacted]"]),
+    ...row.header_names.map((name) => [name, REDACTED]),
     ...fieldsOf(
       requestLines({
         type: delivery.type,

@@ -131,12 +131,19 @@ onBoth("PATCH /api/endpoints/:id changes what is given and nothing else", async 
   assert.equal(changed.concurrency, null);
   assert.equal(changed.url, `${receiver.url}/new`);
   assert.deepEqual(changed.events, ["booking.*"]);
-  assert.equal((await patch({ headers: { "X-Three": "3" } })).version, changed.version + 1);
+  const shown = "[redacted]";
+  const headers = { "X-One": shown, "X-Three": "3" };
+  assert.equal((await patch({ headers })).version, changed.version + 1);
+  for (const unknown of ["X-Four", "constructor"]) {
+    const { body } = await api.expect(422, "PATCH", path, { headers: { [unknown]: shown } });
+    assert.equal(body.errors[0].pointer, `/headers/${unknown}`);
+  }
   await daemon.post(booking("apt_1"));
   const [request] = await receiver.received(1);
   assert.equal(request?.path, "/new");
   assert.equal(request?.headers["x-three"], "3");
-  assert.equal(request?.headers["x-one"], undefined);
+  assert.equal(request?.headers["x-one"], "1", "sent back as it was shown");
+  assert.equal(request?.headers["x-two"], undefined);
   const signature = createHmac("sha256", CANARY).update(request?.body ?? "").digest("hex");
   assert.equal(request?.headers["x-bookme-signature"], `sha256=${signature}`, "the secret stays");
 

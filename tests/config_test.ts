@@ -211,7 +211,7 @@ endpoints:
     secret: crm
     events: ["booking.*", audit.done]
     businesses: [bus_123]
-    headers: { X-Tenant: bella, Authorization: "Bearer abc" }
+    headers: { X-Tenant: bella, Authorization: "Bearer abc", X-Key: file:header.txt, X-T: env:ADMIN_TOKEN }
     timeout: 5m
     retry: [0s]
     concurrency: 8
@@ -222,6 +222,7 @@ endpoints:
 `;
 const FULL_FILES = {
   "crm.secret": `${OTHER}\r\n`,
+  "header.txt": `${STRONG}\n`,
   "wall.token": `viewer-${TOKEN}\n`,
   "moved.json": '{"type":"object","required":["appointment"]}',
   "ca.pem": pem("CERTIFICATE"),
@@ -254,7 +255,12 @@ Deno.test("loadConfig() reads every key", () => {
   assert.equal(crm.secret?.reveal(), OTHER, "one newline at the end of a file is dropped");
   assert.equal(crm.rate_limit_per_s, 5);
   assert.deepEqual([crm.timeout_ms, crm.retry_ms, crm.concurrency], [300_000, [0], 8]);
-  assert.deepEqual(crm.headers, { "X-Tenant": "bella", "Authorization": "Bearer abc" });
+  assert.deepEqual(crm.headers, {
+    "X-Tenant": "bella",
+    "Authorization": "Bearer abc",
+    "X-Key": STRONG,
+    "X-T": TOKEN,
+  });
   assert.equal(crm.tls?.key?.reveal(), FULL_FILES["key.pem"].trim());
   assert.deepEqual(local, {
     id: "9-lives_x",
@@ -462,6 +468,12 @@ const SECRETS: readonly Case[] = [
     path: "secrets.a",
     says: /^Environment variable NOT_THERE is not set$/,
   },
+  ...["$NOT_THERE", "'${NOT_THERE}'"].map((text): Case => ({
+    yaml: `secrets: { a: ${text} }\n`,
+    at: "1:15",
+    path: "secrets.a",
+    says: /write env:NOT_THERE$/,
+  })),
   { yaml: "secrets: { a: env:EMPTY }\n", at: "1:15", path: "secrets.a", says: /EMPTY is empty/ },
   { yaml: "secrets: { a: 'env:a b' }\n", at: "1:15", path: "secrets.a", says: /name of an env/ },
   {
@@ -647,6 +659,12 @@ const UNITS: readonly Case[] = [
     path: "delivery.allow_networks[0]",
     says: /lacks a prefix length; write 10\.1\.2\.3\/32/,
   },
+  ...["0.0.0.0/0", "10.0.0.0/7", "8.8.8.8/32", "'::/0'", "'2600::/16'"].map((network): Case => ({
+    yaml: `delivery: { allow_networks: [${network}] }\n`,
+    at: "1:30",
+    path: "delivery.allow_networks[0]",
+    says: /private network/,
+  })),
   ...["5", "1GiB", "1 MiB", "1mib"].map((size): Case => ({
     yaml: `ingest: { max_body: ${size} }\n`,
     at: "1:21",
@@ -889,6 +907,18 @@ const HEADERS: readonly Case[] = [
     says: /The same header as "X-A"/,
   },
   {
+    yaml: endpointWith("headers: { X-A: env:NOT_SET }"),
+    at: "6:21",
+    path: "endpoints[0].headers.X-A",
+    says: /NOT_SET is not set/,
+  },
+  {
+    yaml: endpointWith("headers: { X-A: file:none }"),
+    at: "6:21",
+    path: "endpoints[0].headers.X-A",
+    says: /does not exist/,
+  },
+  {
     yaml: endpointWith("headers: [X-A]"),
     at: "6:14",
     path: "endpoints[0].headers",
@@ -1089,6 +1119,12 @@ Deno.test("loadConfig() refuses secret files that others may read or change, in 
   });
 });
 
+Deno.test("loadConfig() takes private networks of every kind", () => {
+  const networks = "10.0.0.0/8 172.16.0.0/12 192.168.1.0/24 100.64.0.0/10 198.18.0.0/15 fc00::/7";
+  const config = load(`delivery: { allow_networks: [${networks.split(" ").join(", ")}] }\n`);
+  assert.equal(config.delivery.allow_networks.map(({ text }) => text).join(" "), networks);
+});
+
 Deno.test("redactConfig() is JSON with the file's keys and no secret in it", () => {
   const config = load(FULL, FULL_FILES);
   const text = JSON.stringify(redactConfig(config));
@@ -1108,8 +1144,10 @@ Deno.test("redactConfig() is JSON with the file's keys and no secret in it", () 
   assert.equal(shown.endpoints[0].secret, "[redacted]");
   assert.equal(shown.endpoints[1].secret, null);
   assert.deepEqual(shown.endpoints[0].headers, {
-    "X-Tenant": "bella",
+    "X-Tenant": "[redacted]",
     "Authorization": "[redacted]",
+    "X-Key": "[redacted]",
+    "X-T": "[redacted]",
   });
 });
 

@@ -181,6 +181,16 @@ onBoth("delivery: 410 ends it and pauses its endpoint, the others go on", async 
   assert.equal(ended.status, "failed");
   assert.equal(ended.reason, "gone");
   assert.equal(ended.attempt_count, 1);
+  const { actor, action, after } = (await daemon.api("audit?object=gone")).body.data[0];
+  assert.deepEqual([actor, action, after], [
+    "the dispatcher",
+    "endpoint.paused",
+    { reason: "The endpoint answered 410 Gone" },
+  ]);
+  await until(
+    "the log tells of the pause",
+    () => daemon.log.some(({ level, endpoint }) => level === "warn" && endpoint === "gone"),
+  );
   // The pause itself shows: what comes now is owed and waits.
   gone.answer(statuses(200));
   await until("the endpoint is paused", async () => {

@@ -9,8 +9,9 @@ export const send = command({
   name: "send",
   summary: "Sends a test event to an endpoint, and prints what it answered",
   about:
-    `The running daemon sends it as it sends everything, once, with X-BookMe-Test: true. Without
---data it is the sample of the event type. Exit code 0 where the endpoint took it, 1 where not.`,
+    `The running daemon sends it as it sends everything, with X-BookMe-Test: true, and where it fails
+tries again as the endpoint's retry policy says. Without --data it is the sample of the event type.
+Exit code 0 where the endpoint took it at the first attempt, 1 where not.`,
   positionals: { usage: "TYPE", min: 1, max: 1 },
   options: {
     endpoint: {

@@ -40,6 +40,8 @@ export function resolveSecret(text: string, around: Surroundings): string {
   if (text.startsWith("file:")) {
     return readText(filePath(text, around), around.production).replace(/\r?\n$/, "");
   }
+  const variable = /^\$\{?([A-Za-z_][A-Za-z0-9_]*)\}?$/.exec(text)?.[1];
+  if (variable !== undefined) throw invalid(`Variables are not filled in; write env:${variable}`);
   if (around.production && passwordOf(text) !== "") {
     throw invalid("In production a secret must not stand in the file; use env:NAME or file:PATH");
   }

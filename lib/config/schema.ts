@@ -1,7 +1,7 @@
 import { isIP } from "node:net";
 import * as v from "valibot";
-import { type Cidr, parseCidr } from "../core/address.ts";
-import { AppError } from "../core/errors.ts";
+import { type Cidr, isPrivate, parseCidr } from "../core/address.ts";
+import { AppError, messageOf } from "../core/errors.ts";
 import { IDENTIFIER_RULE, isIdentifier } from "../core/event_types.ts";
 import { matchesType } from "../core/matching.ts";
 import { nearest } from "../core/nearest.ts";
@@ -166,6 +166,16 @@ const cidr = leaf((value): Cidr => {
   if (read.length > 60) throw invalid("Must be a network like 10.0.0.0/8");
   return parseCidr(read);
 });
+
+// What is listed may be sent to over plain http, so a public network must not be.
+const privateCidr = v.pipe(
+  cidr,
+  v.check(
+    isPrivate,
+    "Must be a private network, such as 10.0.0.0/8; public addresses need no listing, and are sent " +
+      "to over https only",
+  ),
+);
 
 const timeout = duration(100, "100ms", 5 * MINUTE, "5m");
 const retry = v.pipe(
@@ -387,7 +397,7 @@ export const deliverySchema = v.nullish(
     timeout: v.optional(timeout, DEFAULTS.timeout),
     retry: v.optional(retry, [...DEFAULTS.retry]),
     concurrency: v.optional(concurrency, DEFAULTS.concurrency),
-    allow_networks: v.nullish(list(cidr), []),
+    allow_networks: v.nullish(list(privateCidr), []),
     source_address: v.optional(leaf((value) => {
       const read = asText(value);
       if (isIP(read) === 0) {
@@ -488,11 +498,12 @@ export function endpointSchema(context: EndpointContext) {
       headers: v.optional(
         v.pipe(
           v.custom<Record<string, string>>(isTable, "Must be a mapping of names to values"),
-          v.rawCheck(({ dataset, addIssue }) => {
-            if (!dataset.typed) return;
-            for (const { name, message } of headersMistakes(dataset.value)) {
-              addIssue({ message, path: [pathItem(dataset.value, name)] });
-            }
+          v.rawTransform(({ dataset: { value }, addIssue }) => {
+            const add = (name: string, message: string) =>
+              addIssue({ message, path: [pathItem(value, name)] });
+            const headers = resolveHeaders(value, context, add);
+            for (const { name, message } of headersMistakes(headers)) add(name, message);
+            return headers;
           }),
         ),
         {},
@@ -516,6 +527,26 @@ export function endpointSchema(context: EndpointContext) {
       }
     }),
   );
+}
+
+// Values may be credentials, so they may stand elsewhere, as secrets do. One that cannot be resolved
+// has its mistake and stays as it is.
+function resolveHeaders(
+  headers: Readonly<Record<string, unknown>>,
+  around: Surroundings,
+  add: (name: string, message: string) => void,
+): Record<string, string> {
+  const resolve = (name: string, value: unknown) => {
+    try {
+      return typeof value === "string" && isReference(value) ? resolveSecret(value, around) : value;
+    } catch (error) {
+      add(name, messageOf(error));
+      return value;
+    }
+  };
+  return Object.fromEntries(
+    Object.entries(headers).map(([name, value]) => [name, resolve(name, value)]),
+  ) as Record<string, string>;
 }
 
 function tlsSchema(context: Context) {

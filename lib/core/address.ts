@@ -95,6 +95,13 @@ export function cidrContains(cidr: Cidr, address: string): boolean {
   return asked.octets !== undefined && contains(cidr, asked.octets);
 }
 
+/** Whether all of the network is of one range (RFC 6890) that is not public. */
+export function isPrivate({ octets, prefix }: Cidr): boolean {
+  const range = rangeOf(octets);
+  const last = octets.map((octet, at) => octet | (255 & ~maskOctet(prefix, at)));
+  return range !== "unicast" && rangeOf(last) === range;
+}
+
 /**
  * Whether an endpoint may live at `ip` and `port`. Metadata, the daemon's own listener and what is
  * no single host are refused whatever is listed; loopback follows its own switch alone; public

@@ -1,6 +1,7 @@
 import { Buffer } from "node:buffer";
 
-const REDACTED = "[redacted]";
+/** What is shown in the place of a secret. */
+export const REDACTED = "[redacted]";
 const INSPECT_NODE = Symbol.for("nodejs.util.inspect.custom");
 const INSPECT_DENO = Symbol.for("Deno.customInspect");
 

@@ -72,6 +72,9 @@ export function makeRecorder(
       const answer = await within(record(ctx.db.engine, results, now), ANSWER_TIMEOUT_MS);
       const lost = new Set(answer.lost);
       const going_on = new Set(answer.going_on);
+      for (const endpoint of answer.paused) {
+        ctx.log.warn("Endpoint paused: it answered 410 Gone", { endpoint });
+      }
       for (const result of results) {
         const { uuid } = result.lease;
         if (lost.has(uuid)) ctx.log.warn("Lease lost", { delivery: deliveryId(uuid) });

@@ -148,6 +148,8 @@ export interface Recorded {
   readonly lost: readonly string[];
   /** Are scheduled for another attempt. */
   readonly going_on: readonly string[];
+  /** Ids of the endpoints that a 410 paused. */
+  readonly paused: readonly string[];
 }
 
 /**
@@ -155,7 +157,7 @@ export interface Recorded {
  * delivery ended or scheduled anew, or neither. Only under the token of the present lease. `now` is by the clock of `ended_at`; the times that are stored are the
  * database's, counted back from its own.
  *
- * A 410 pauses the endpoint in the same statement. A delivery that was cancelled meanwhile ends as
+ * A 410 pauses the endpoint in the same statement, and the audit log has it. A delivery that was cancelled meanwhile ends as
  * cancelled instead of waiting for another attempt.
  */
 export async function record(
@@ -237,13 +239,18 @@ export async function record(
         updated_at = now()
       where no = any(array(select endpoint_no from held where outcome = 'gone'))
         and paused_at is null
-      returning no
+      returning id, pause_reason
+    ), audited as (
+      insert into audit (actor, action, object, after)
+      select 'the dispatcher', 'endpoint.paused', id, jsonb_build_object('reason', pause_reason)
+      from paused
     ), revised as (
       update fleet set revision = revision + 1 where exists (select from paused)
     )
     select
       coalesce((select json_agg(id) from result where id not in (select id from held)), '[]') as lost,
       coalesce((select json_agg(id) from held where final is null), '[]') as going_on,
+      coalesce((select json_agg(id) from paused), '[]') as paused,
       case when exists (select from paused) then pg_notify('bookme_webhooks', 'fleet') end`;
   if (recorded === undefined) throw new Error("Recording came back empty");
   return recorded;

@@ -11,7 +11,7 @@ import { deliveryUuid, endpointId, eventId } from "../../lib/core/ids.ts";
 import { parseIngest } from "../../lib/core/payload.ts";
 import { firstExpiry, rotate } from "../../lib/core/rotation.ts";
 import { NONCE_BYTES, seal, type SealedContent, type SealKey } from "../../lib/core/seal.ts";
-import { makeSecret } from "../../lib/core/secret.ts";
+import { makeSecret, REDACTED } from "../../lib/core/secret.ts";
 import { writeAudit } from "../../lib/store/audit.ts";
 import { cancelRetired } from "../../lib/store/deliveries.ts";
 import {
@@ -92,7 +92,8 @@ export const endpointOperations = [
       const id = endpointId(randomBytes(20));
       const secret = body.unsigned === true ? null : body.secret ?? makeSecret(randomBytes(32));
       const secrets = secret === null ? [] : [{ secret, activates_at: 0, expires_at: null }];
-      const fields = fieldsOf(id, merge(NEW, body), { secrets, headers: body.headers ?? {} }, key);
+      const headers = knownHeaders(body.headers ?? {}, {});
+      const fields = fieldsOf(id, merge(NEW, body), { secrets, headers }, key);
       const after = audited(fields);
       const change = { actor, action: "endpoint.created", object: id, after };
       const row = await createEndpoint(ctx.db.admin, id, fields, change);
@@ -451,8 +452,33 @@ function patched(ctx: RouteContext, row: EndpointRow, patch: Patch): EndpointFie
   const content = openSealed(row, ctx.seal_keys);
   return fieldsOf(row.id, draft, {
     secrets: draft.unsigned ? [] : content.secrets,
-    headers: patch.headers ?? content.headers,
+    headers: knownHeaders(patch.headers ?? content.headers, content.headers),
   }, sealingKey(ctx));
+}
+
+// Who sends back what was shown means the value that it stands for.
+function knownHeaders(
+  headers: SealedContent["headers"],
+  known: SealedContent["headers"],
+): SealedContent["headers"] {
+  const valueOf = (name: string, value: string) => {
+    if (value !== REDACTED) return value;
+    const kept = Object.hasOwn(known, name) ? known[name] : undefined;
+    if (kept === undefined) {
+      throw s.invalidAt(
+        headerPointer(name),
+        `${REDACTED} stands for a value; send the value itself`,
+      );
+    }
+    return kept;
+  };
+  return Object.fromEntries(
+    Object.entries(headers).map(([name, value]) => [name, valueOf(name, value)]),
+  );
+}
+
+function headerPointer(name: string): string {
+  return `/headers/${name.replaceAll("~", "~0").replaceAll("/", "~1")}`;
 }
 
 const MAX_TRIES = 5;
@@ -527,7 +553,7 @@ function mistakesOf(ctx: RouteContext, input: Given): Mistake[] {
   overlaps(input.events, at("events"));
   repeated(input.businesses, at("businesses"));
   for (const { name, message } of headersMistakes(input.headers ?? {})) {
-    add(`/headers/${name.replaceAll("~", "~0").replaceAll("/", "~1")}`, message);
+    add(headerPointer(name), message);
   }
   if (input.rate_limit != null && parseRate(input.rate_limit) > 100_000) {
     add("/rate_limit", "Must be at most 100000/s");
