@@ -87,7 +87,7 @@ const ATTACKS: Readonly<Record<string, Attack>> = {
     says: "HTTP/1.1 102 P\r\n\r\n",
     more: "HTTP/1.1 102 P\r\n\r\n".repeat(100),
     outcome: "protocol",
-    cause: /16 interim/,
+    cause: /head over/,
   },
   "early-hints": {
     says: `HTTP/1.1 103 H\r\nLink: </a>\r\n\r\n${OK}Content-Length: 0\r\n\r\n`,

@@ -49,14 +49,23 @@ export function outcomeOfStatus(status: number): "delivered" | Reason {
   return status < 500 ? "http_4xx" : "http_5xx";
 }
 
+/** The three forms of an HTTP date (RFC 9110, 5.6.7); the last has no zone and means GMT. */
+const HTTP_DATES = [
+  /^[A-Za-z]{3}, \d{2} [A-Za-z]{3} \d{4} \d{2}:\d{2}:\d{2} GMT$/,
+  /^[A-Za-z]{6,9}, \d{2}-[A-Za-z]{3}-\d{2} \d{2}:\d{2}:\d{2} GMT$/,
+  /^[A-Za-z]{3} [A-Za-z]{3} [ \d]\d \d{2}:\d{2}:\d{2} \d{4}$/,
+];
+/** Longer waits are no different: a century, in seconds. */
+const MAX_RETRY_AFTER_S = 3_200_000_000;
+
 /**
  * The wait that a `Retry-After` field asks for (RFC 9110, 10.2.3: seconds or an HTTP date), in
  * milliseconds, or null where it is absent, malformed or in the past.
  */
 export function parseRetryAfter(value: string | undefined, now_ms: number): number | null {
   const text = value?.trim() ?? "";
-  if (/^\d{1,10}$/.test(text)) return Number(text) * 1000;
-  if (!/^[A-Za-z]{3}, \d{2} [A-Za-z]{3} \d{4} \d{2}:\d{2}:\d{2} GMT$/.test(text)) return null;
-  const at = Date.parse(text);
+  if (/^\d+$/.test(text)) return Math.min(Number(text), MAX_RETRY_AFTER_S) * 1000;
+  if (!HTTP_DATES.some((form) => form.test(text))) return null;
+  const at = Date.parse(text.endsWith("GMT") ? text : `${text} GMT`);
   return Number.isNaN(at) || at <= now_ms ? null : at - now_ms;
 }

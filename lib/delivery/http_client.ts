@@ -514,7 +514,7 @@ export function makeHttpClient(options: HttpClientOptions): HttpClient {
     const { address } = connection;
     const duration_ms = now_ms - flight.started_ms;
     const body = bodyOf(response);
-    response.parts = []; // an idle connection must not keep what it read
+    response.body = new Uint8Array(0); // an idle connection must not keep what it read
     settle(
       flight,
       retry_after === undefined

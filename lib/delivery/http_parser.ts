@@ -15,7 +15,6 @@ export const MAX_KEPT_HEAD_BYTES = 8 * 1024;
 export const MAX_BODY_BYTES = 64 * 1024;
 
 const MAX_FIELDS = 256;
-const MAX_INTERIMS = 16;
 const MAX_CHUNK_LINE_BYTES = 1024;
 const MAX_TRAILER_BYTES = 8 * 1024;
 const MAX_QUOTE_CHARS = 120;
@@ -56,7 +55,6 @@ export interface Response {
   line_start: number;
   searched: number;
   head_bytes: number;
-  interims: number;
   fields: number;
   version_minor: number;
   content_length: number | undefined;
@@ -67,7 +65,8 @@ export interface Response {
   // Of the body.
   framing: Framing;
   remaining: number;
-  parts: Uint8Array[];
+  /** Room for it, of which the first `kept` bytes are taken. */
+  body: Uint8Array;
   kept: number;
   step: ChunkStep;
   line: string;
@@ -90,7 +89,6 @@ export function newResponse(): Response {
     line_start: 0,
     searched: 0,
     head_bytes: 0,
-    interims: 0,
     fields: 0,
     version_minor: 1,
     content_length: undefined,
@@ -99,7 +97,7 @@ export function newResponse(): Response {
     persist: false,
     framing: "length",
     remaining: 0,
-    parts: [],
+    body: NOTHING,
     kept: 0,
     step: "size",
     line: "",
@@ -134,15 +132,7 @@ export function endResponse(response: Response, closed: boolean): void {
 
 /** The kept part of the body. */
 export function bodyOf(response: Response): Uint8Array {
-  const [first = NOTHING, second] = response.parts;
-  if (second === undefined) return first;
-  const body = new Uint8Array(response.kept);
-  let at = 0;
-  for (const part of response.parts) {
-    body.set(part, at);
-    at += part.length;
-  }
-  return body;
+  return response.body.subarray(0, response.kept);
 }
 
 /** Text of a peer fit for a log: bounded, and control and non-ASCII characters escaped. */
@@ -156,7 +146,8 @@ export function quote(text: string): string {
 }
 
 function readHead(response: Response, bytes: Uint8Array): void {
-  const buffer = response.pending.length === 0 ? bytes : concat(response.pending, bytes);
+  const own = response.pending.length > 0;
+  let buffer = own ? concat(response.pending, bytes) : bytes;
   response.pending = NOTHING;
   for (;;) {
     const end = buffer.indexOf(LF, response.searched);
@@ -169,7 +160,7 @@ function readHead(response: Response, bytes: Uint8Array): void {
     if (seen > MAX_HEAD_BYTES) return fail(response, `head over ${MAX_HEAD_BYTES} bytes`);
     if (end < 0) {
       response.searched = buffer.length;
-      response.pending = buffer === bytes ? new Uint8Array(bytes) : buffer;
+      response.pending = own ? buffer : new Uint8Array(buffer);
       return;
     }
     response.searched = end + 1;
@@ -181,9 +172,13 @@ function readHead(response: Response, bytes: Uint8Array): void {
     } else if (end - 1 > response.line_start) {
       readField(response, buffer, response.line_start, end - 1);
     } else {
-      return endHead(response, buffer, end + 1);
+      endHead(response, buffer, end + 1);
+      if (!isInHead(response)) return;
+      // An interim response is over: start again behind it.
+      buffer = buffer.subarray(end + 1);
+      continue;
     }
-    if (isFailed(response)) return;
+    if (!isInHead(response)) return;
     response.line_start = end + 1;
   }
 }
@@ -192,35 +187,32 @@ function endHead(response: Response, buffer: Uint8Array, body_start: number): vo
   if (response.content_length !== undefined && response.chunked) {
     return fail(response, "both Content-Length and Transfer-Encoding");
   }
-  if (response.status < 200) return endInterim(response, buffer, body_start);
+  if (response.status < 200) return endInterim(response, body_start);
   const kept = Math.min(body_start - 4, MAX_KEPT_HEAD_BYTES);
   response.head = latin1(buffer, 0, kept);
   chooseFraming(response);
   const keep = response.version_minor === 1 ? !response.close : response.persist && !response.close;
-  response.reusable = keep && response.framing !== "close";
+  // Whoever announces a body where there is none may send it all the same, as the next response.
+  const announced = response.chunked || (response.content_length ?? 0) > 0;
+  const sound = response.framing !== "close" && !(isBodiless(response) && announced);
+  response.reusable = keep && sound;
   response.phase = "body";
   if (response.framing === "length" && response.remaining === 0) finish(response, false, true);
   if (body_start < buffer.length) readResponse(response, buffer.subarray(body_start));
 }
 
-/** An interim response is over: start again behind it. */
-function endInterim(response: Response, buffer: Uint8Array, end: number): void {
+function endInterim(response: Response, end: number): void {
   if (response.status === 101) return fail(response, "101 Switching Protocols, not asked for");
-  response.interims++;
-  if (response.interims > MAX_INTERIMS) {
-    return fail(response, `more than ${MAX_INTERIMS} interim responses`);
-  }
   response.head_bytes += end;
   response.line_start = response.searched = 0;
   response.fields = 0;
   response.content_length = response.keep_alive_s = response.retry_after = undefined;
   response.chunked = response.close = response.persist = false;
-  if (end < buffer.length) readHead(response, buffer.subarray(end));
 }
 
 /** RFC 9112, 6.3. */
 function chooseFraming(response: Response): void {
-  if (response.status === 204 || response.status === 304) {
+  if (isBodiless(response)) {
     response.framing = "length";
     response.remaining = 0;
   } else if (response.chunked && response.version_minor === 1) {
@@ -231,6 +223,10 @@ function chooseFraming(response: Response): void {
   } else {
     response.framing = "close";
   }
+}
+
+function isBodiless({ status }: Response): boolean {
+  return status === 204 || status === 304;
 }
 
 function startsLikeHttp(buffer: Uint8Array): boolean {
@@ -370,10 +366,15 @@ function readChunkLine(response: Response, line: string, last: boolean): void {
 function keep(response: Response, bytes: Uint8Array, start: number, end: number): boolean {
   const room = MAX_BODY_BYTES - response.kept;
   const part = bytes.subarray(start, Math.min(end, start + room));
-  if (part.length > 0) {
-    response.parts.push(new Uint8Array(part));
-    response.kept += part.length;
+  const kept = response.kept + part.length;
+  if (kept > response.body.length) {
+    // Most bodies are one piece. Many small ones must not cost an object each.
+    const larger = new Uint8Array(response.kept === 0 ? kept : Math.max(kept, 2 * response.kept));
+    larger.set(response.body);
+    response.body = larger;
   }
+  response.body.set(part, response.kept);
+  response.kept = kept;
   if (end - start <= room) return true;
   finish(response, true, false);
   return false;
@@ -399,8 +400,8 @@ function failStatusLine(response: Response, buffer: Uint8Array, end: number): vo
 }
 
 // Behind a call, because the compiler believes that `phase` cannot have changed.
-function isFailed(response: Response): boolean {
-  return response.phase === "failed";
+function isInHead(response: Response): boolean {
+  return response.phase === "head";
 }
 
 /** Whether the bytes have no NUL and no stray CR (RFC 9110, 5.5); LF ended the line already. */
