@@ -170,11 +170,17 @@ async function startEngine(
 ): Promise<Engine> {
   const unsendable = new Set<string>();
   const load = async () => {
-    // Rows of a new file must not meet the secrets of the old one.
-    await reloader.settled();
-    const fleet = makeFleet(await loadFleet(ctx.db.admin), ctx.config(), seal_keys);
-    logUnsendable(fleet, unsendable, ctx.log);
-    return fleet;
+    // Rows of a new file must not meet the secrets of the old one, nor the other way round: read again
+    // where a reload came in between.
+    for (;;) {
+      const settled = reloader.settled();
+      await settled;
+      const stored = await loadFleet(ctx.db.admin);
+      if (reloader.settled() !== settled) continue;
+      const fleet = makeFleet(stored, ctx.config(), seal_keys);
+      logUnsendable(fleet, unsendable, ctx.log);
+      return fleet;
+    }
   };
   // Once at a time, and once more for whoever asked meanwhile: what they saw may be newer.
   let running: Promise<void> | undefined;
@@ -302,10 +308,14 @@ function makeStop(
   let asked = false;
   async function stop(): Promise<void> {
     log.info("Stopping", { in_flight: dispatcher.in_flight });
+    const grace_ms = dispatcher.fleet.max_timeout_ms + STOP_GRACE_MS;
     const closed = http.close();
-    await Promise.all([sweeper.stop(), replayer.stop()]);
-    await intake.settle();
-    await dispatcher.stop(dispatcher.fleet.max_timeout_ms + STOP_GRACE_MS);
+    dispatcher.quiesce();
+    await Promise.all([
+      sweeper.stop(),
+      replayer.stop(),
+      intake.settle().then(() => dispatcher.stop(grace_ms)),
+    ]);
     await closed;
     client.close();
     await db.close();

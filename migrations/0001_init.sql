@@ -26,7 +26,8 @@ create table endpoints (
   secret_expires_at timestamptz,
   version integer not null default 1,
   -- With a rate limit: the earliest moment of its next attempt. Whoever claims for the endpoint moves
-  -- it on, under a lock on this row, so that the limit holds whatever the number of daemons.
+  -- it on, under a lock on this row, so that the limit holds whatever the number of daemons. What
+  -- changes the limit sets it back.
   next_send_at timestamptz not null default '-infinity',
   paused_at timestamptz,
   pause_reason text check ((pause_reason is null) = (paused_at is null)),
@@ -199,6 +200,14 @@ create table audit (
 -- The last id that a delivery of the event can have (see pending_deliveries.id).
 create function last_of(event uuid) returns uuid language sql immutable strict parallel safe
   return (left(event::text, 28) || 'ffffffff')::uuid;
+
+-- Whether a delivery of the event is pending. Volatile: it must see what others committed after the
+-- calling statement began.
+create function is_pending(event uuid) returns boolean language plpgsql volatile as $$
+  begin
+    return exists (
+      select from pending_deliveries p where p.id between event and last_of(event));
+  end $$;
 
 -- How many deliveries of an endpoint are leased. What is leased was the first due, so it is among the
 -- first. Volatile: it must see what others committed after the calling statement began, which holds

@@ -362,3 +362,54 @@ onServer("delivery: an endpoint's own bound holds, and is made use of", async (d
   // A second and a half; were it waited for the next look at what is due, 20 and more.
   assert.ok(performance.now() - at < 15_000, `${performance.now() - at} ms`);
 });
+
+onServer("delivery: an endpoint that is slow and answers keeps its slots", async (database) => {
+  let open = 0;
+  let most_late = 0;
+  await using receiver = await startReceiver(async (_, nth) => {
+    open++;
+    if (nth > 40) most_late = Math.max(most_late, open);
+    await sleep(1_200); // longer than what counts as slow
+    open--;
+    return { status: 200 };
+  });
+  await using daemon = await startDaemon({
+    database: database.section,
+    endpoints: [endpoint("slow", receiver.url, { concurrency: 16 })],
+  });
+  await daemon.post(Array.from({ length: 64 }, () => booking("apt_1")));
+  await receiver.received(64);
+  assert.ok(most_late >= 8, `${most_late} at once`);
+});
+
+onServer("delivery: nothing is sent any more to an endpoint that was paused", async (database) => {
+  await using receiver = await startReceiver();
+  await using daemon = await startDaemon({
+    database: database.section,
+    endpoints: [endpoint("all", receiver.url, { rate_limit: "20/s" })],
+  });
+  await daemon.post(Array.from({ length: 60 }, () => booking("apt_1")));
+  await receiver.received(3); // the slots of a whole second are given out by now
+  await daemon.api("endpoints/all/pause", undefined, "POST");
+  const sent = receiver.requests.length;
+  await sleep(1_000);
+  assert.ok(receiver.requests.length <= sent + 1, `${receiver.requests.length} after ${sent}`);
+  await daemon.api("endpoints/all/resume", undefined, "POST");
+  await receiver.received(60);
+});
+
+onServer("delivery: a new rate limit holds at once, whatever the old one was", async (database) => {
+  await using receiver = await startReceiver();
+  await using daemon = await startDaemon({
+    database: database.section,
+    endpoints: [endpoint("all", receiver.url, { rate_limit: "1/h" })],
+  });
+  await daemon.post(Array.from({ length: 10 }, () => booking("apt_1")));
+  await receiver.received(1);
+  await daemon.stop();
+  await using _again = await startDaemon({
+    database: database.section,
+    endpoints: [endpoint("all", receiver.url, { rate_limit: "100/s" })],
+  });
+  await receiver.received(10);
+});

@@ -71,6 +71,32 @@ Deno.test("the daemon outlives an outage of its database", async () => {
   }
 });
 
+Deno.test("what was sent while the role may not connect is recorded when it may again", async () => {
+  await using own = await startPostgres();
+  const { url } = await freshDatabase(own);
+  await using sql = connectTo(url);
+  const role = new URL(url);
+  role.username = "app";
+  await sql.unsafe(`create role app login; grant all on schema public to app;
+    grant create on database ${role.pathname.slice(1)} to app`);
+  const gate = Promise.withResolvers<{ status: number }>();
+  await using receiver = await startReceiver(() => gate.promise);
+  await using daemon = await startDaemon({
+    database: { url: role.href },
+    endpoints: [endpoint("all", receiver.url)],
+  });
+  const { body } = await daemon.post(booking("apt_1"));
+  await receiver.received(1);
+  await sql`alter role app nologin`;
+  await sql`select pg_terminate_backend(pid) from pg_stat_activity where usename = 'app'`;
+  gate.resolve({ status: 200 });
+  await until("recording fails", () => daemon.log.some((l) => /Recording failed/.test(l.message)));
+  await sql`alter role app login`;
+  const delivery = await daemon.delivery(await daemon.deliveryId(body.id));
+  assert.deepEqual([delivery.status, delivery.attempt_count], ["delivered", 1]);
+  assert.equal(receiver.requests.length, 1);
+});
+
 Deno.test("a daemon stops in bounded time although its database is away", async () => {
   await using own = await startPostgres();
   const { url } = await freshDatabase(own);

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { booking, endpoint, spawnDaemon, startDaemon } from "./support/daemon.ts";
 import { onBoth, onServer, type TestDatabase } from "./support/databases.ts";
 import { startReceiver, statuses } from "./support/receiver.ts";
-import { until } from "./support/wait.ts";
+import { sleep, until } from "./support/wait.ts";
 
 async function leasedIn(database: TestDatabase) {
   const db = await database.open();
@@ -85,4 +85,54 @@ onServer("what waits for its slot of a rate limit is given back", async (databas
   await receiver.received(2); // the slots of a whole second are given out by now
   await daemon.stop();
   assert.deepEqual(await leasedIn(database), { pending: 40 - receiver.requests.length, leased: 0 });
+});
+
+onServer("what was cancelled while it waited for its slot is never sent", async (database) => {
+  await using receiver = await startReceiver();
+  const section = {
+    database: database.section,
+    endpoints: [endpoint("all", receiver.url, { rate_limit: "8/s" })],
+  };
+  let ids: string[];
+  let sent: number;
+  {
+    await using daemon = await startDaemon(section);
+    const { body } = await daemon.post(Array.from({ length: 40 }, () => booking("apt_1")));
+    await receiver.received(2);
+    ids = await Promise.all(body.map(({ id }: { id: string }) => daemon.deliveryId(id)));
+    for (const id of ids) await daemon.api(`deliveries/${id}/cancel`, undefined, "POST");
+    await daemon.stop();
+    sent = receiver.requests.length;
+    assert.ok(sent < 40);
+  }
+  assert.deepEqual(await leasedIn(database), { pending: 0, leased: 0 });
+  await using again = await startDaemon(section);
+  const ended = await Promise.all(ids.map((id) => again.api(`deliveries/${id}`)));
+  const cancelled = ended.filter(({ body: { status } }) => status === "cancelled");
+  assert.equal(cancelled.length, 40 - sent);
+  assert.equal(receiver.requests.length, sent);
+});
+
+onServer("nothing is begun after SIGTERM, whatever else has to be waited for", async (database) => {
+  await using receiver = await startReceiver();
+  await using daemon = await startDaemon({
+    database: database.section,
+    endpoints: [endpoint("all", receiver.url, { rate_limit: "20/s" })],
+  });
+  await using db = await database.open();
+  await db.admin.begin(async (sql) => {
+    await sql`lock table attempt_stats_mark in access exclusive mode`;
+    await until("the sweep waits for the lock", async () => {
+      const [row] = await db.engine<{ waits: boolean }[]>`
+        select exists (select from pg_locks where not granted) as waits`;
+      return row?.waits;
+    });
+    await daemon.post(Array.from({ length: 100 }, () => booking("apt_1")));
+    await receiver.received(3);
+    void daemon.stop();
+    const sent = receiver.requests.length;
+    await sleep(1_000);
+    assert.ok(receiver.requests.length <= sent + 1, `${receiver.requests.length} after ${sent}`);
+  });
+  await daemon.stop();
 });

@@ -16,7 +16,7 @@ import {
 import { type Context, leaseOf } from "./context.ts";
 import type { Fleet } from "./fleet.ts";
 import type { HttpClient } from "./http_client.ts";
-import { canSend, type Lane, makeLanes, narrow, widen } from "./lanes.ts";
+import { canSend, isOpen, type Lane, makeLanes, narrow, restore, widen } from "./lanes.ts";
 import { makeRecorder, type Unrecorded } from "./recorder.ts";
 import { sign, type SignedRequest, toOutcome } from "./send.ts";
 
@@ -25,8 +25,9 @@ import { sign, type SignedRequest, toOutcome } from "./send.ts";
  *
  * Fair by construction: each endpoint has a lane of its own with a cap on attempts under way, and a
  * claim asks, per endpoint, for no more than its lane has room for. An attempt that has no answer
- * after a second leaves the concurrency that all lanes share and halves its lane's cap; each answer
- * raises the cap by one. So an endpoint that hangs keeps few slots, and others never wait for it.
+ * after a second leaves the concurrency that all lanes share and halves its lane's cap, until it is
+ * answered; each answer in time raises the cap by one. So an endpoint that hangs keeps few slots, others
+ * never wait for it, and one that is merely slow keeps its own.
  */
 export interface Dispatcher {
   readonly fleet: Fleet;
@@ -50,6 +51,8 @@ export interface Dispatcher {
   /** Whether the database answered the dispatcher lately. */
   readonly healthy: boolean;
   readonly in_flight: number;
+  /** Claims and begins nothing more from now on, and gives back what is leased and not yet sent. */
+  quiesce(): void;
   /**
    * Claims nothing more, waits at most `grace_ms` for what is under way, cuts off the rest and
    * records all of it, within `grace_ms` too where the database is away.
@@ -216,11 +219,17 @@ export function makeDispatcher(
   }
 
   function vacate(lane: Lane): void {
-    lane.in_flight--;
+    leave(lane);
     shared--;
   }
 
+  // An endpoint that was retired and brought back meanwhile has a new lane, which had no part in this.
+  function leave(lane: Lane): void {
+    lane.in_flight = Math.max(0, lane.in_flight - 1);
+  }
+
   function start(claimed: readonly Claimed[], leased_at: number, lease_ms: number): void {
+    if (stopping) return giveBack(claimed);
     enqueue(claimed, leased_at, lease_ms);
     fill();
   }
@@ -254,6 +263,12 @@ export function makeDispatcher(
       return undefined;
     }
     const { endpoint } = lane;
+    // Paused, or no longer sendable, since it was claimed.
+    if (!isOpen(endpoint)) {
+      vacate(lane);
+      giveBack([claimed]);
+      return undefined;
+    }
     // A process that was frozen wakes up with claims that others may hold by now.
     if (now + endpoint.timeout_ms + RECORD_MARGIN_MS > lease_ends_at) {
       ctx.log.warn("A claim came too late to be sent", { age_ms: now - leased_at });
@@ -280,8 +295,9 @@ export function makeDispatcher(
       active.delete(sending);
       ended++;
       if (sending.slow) {
-        lane.in_flight--;
+        leave(lane);
         slow--;
+        if (outcome.status !== null) restore(lane);
       } else {
         vacate(lane);
         if (outcome.status !== null) widen(lane);
@@ -311,6 +327,7 @@ export function makeDispatcher(
   }
 
   function interrupted(lease: Lease): void {
+    if (stopping) return; // another process finds it
     const endpoint = fleet.endpoints.get(lease.endpoint_no);
     const outcome: Outcome = {
       outcome: "interrupted",
@@ -349,6 +366,7 @@ export function makeDispatcher(
   }
 
   function giveBack(leases: readonly Pick<Lease, "uuid" | "token">[]): void {
+    if (leases.length === 0) return;
     run(
       within(release(ctx.db.engine, leases), CLAIM_TIMEOUT_MS).catch((error) =>
         ctx.log.warn("A claim could not be given back; its lease will run out", {
@@ -399,6 +417,14 @@ export function makeDispatcher(
     pump();
   }
 
+  function quiesce(): void {
+    if (stopping) return;
+    stopping = true;
+    clearInterval(ticker);
+    for (const timer of timers) clearTimeout(timer);
+    giveBack([...held, ...ready.splice(0).map(({ claimed }) => claimed)]);
+  }
+
   function later(wait_ms: number, what: () => void): void {
     if (stopping) return;
     const timer = setTimeout(() => {
@@ -441,13 +467,10 @@ export function makeDispatcher(
     get in_flight() {
       return active.size;
     },
+    quiesce,
     async stop(grace_ms) {
-      stopping = true;
-      clearInterval(ticker);
-      for (const timer of timers) clearTimeout(timer);
+      quiesce();
       await claiming;
-      const unsent = [...held, ...ready.splice(0).map(({ claimed }) => claimed)];
-      if (unsent.length > 0) giveBack(unsent);
       const end = performance.now() + grace_ms;
       while (active.size > 0 && performance.now() < end) {
         await new Promise((resolve) => setTimeout(resolve, 10));

@@ -240,7 +240,7 @@ export function makeIntake(
     } catch (error) {
       giveBack();
       // The answer may have been lost behind the commit: then they are leased, and nobody sends them.
-      if (leased.length > 0) dispatcher.release(leased.map(({ uuid }) => ({ uuid, token: 1 })));
+      dispatcher.release(leased.map(({ uuid }) => ({ uuid, token: 1 })));
       throw error;
     }
   }
@@ -286,7 +286,7 @@ export function makeIntake(
   return {
     accept,
     async settle() {
-      await Promise.all(writers);
+      while (writers.size > 0) await Promise.all(writers);
     },
   };
 }

@@ -130,7 +130,8 @@ export function canSend({ endpoint, in_flight, cap }: Lane): boolean {
   return isOpen(endpoint) && in_flight < cap;
 }
 
-function isOpen({ sendable, paused }: Endpoint): boolean {
+/** Whether an endpoint may be sent to now. */
+export function isOpen({ sendable, paused }: Endpoint): boolean {
   return sendable && !paused;
 }
 
@@ -142,6 +143,11 @@ export function widen(lane: Lane): void {
 /** An attempt of the lane hangs: half as many may be under way. */
 export function narrow(lane: Lane): void {
   lane.cap = Math.max(1, Math.floor(lane.cap / 2));
+}
+
+/** The lane's hanging attempt was answered after all: what `narrow` did is taken back. */
+export function restore(lane: Lane): void {
+  lane.cap = Math.min(2 * lane.cap, capLimit(lane.endpoint));
 }
 
 function capLimit(endpoint: Endpoint): number {

@@ -1,6 +1,6 @@
 import { deliveryId } from "../core/ids.ts";
 import { messageOf } from "../core/errors.ts";
-import { isOutage, isSilence, within } from "../store/database.ts";
+import { isRefusal, isSilence, within } from "../store/database.ts";
 import { record, type Result } from "../store/deliveries.ts";
 import type { Context } from "./context.ts";
 
@@ -81,7 +81,7 @@ export function makeRecorder(
         else recorded(result, going_on.has(uuid));
       }
     } catch (error) {
-      if (isOutage(error)) throw error;
+      if (!isRefusal(error)) throw error;
       if (results.length > 1) {
         // One result that the database refuses must not keep the others from being recorded.
         for (const result of results) await write([result]);

@@ -65,6 +65,16 @@ export function isOutage(error: unknown): boolean {
     );
 }
 
+/**
+ * Whether an error is about what was to be written, so that trying again makes no sense: PostgreSQL's
+ * classes of data, integrity and limits, or none of the database's at all. Of anything else (a role that
+ * may not connect, no file descriptors) nobody knows how long it lasts.
+ */
+export function isRefusal(error: unknown): boolean {
+  const code = (error as { code?: unknown } | null)?.code;
+  return typeof code !== "string" || /^(22|23|54)/.test(code);
+}
+
 /** Opens the database of the configuration and brings it to this program's schema. */
 export async function openDatabase(config: Pick<Config, "database">): Promise<Database> {
   const { database } = config;

@@ -275,18 +275,28 @@ function hexOf(bytes: Uint8Array | undefined): string | null {
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString("hex");
 }
 
-/** Gives leased deliveries back as they were: nothing was sent, so no attempt is recorded. */
+/**
+ * Gives leased deliveries back as they were: nothing was sent, so no attempt is recorded. One that was
+ * cancelled meanwhile ends.
+ */
 export async function release(
   sql: Sql,
   leases: readonly Pick<Lease, "uuid" | "token">[],
 ): Promise<void> {
   await sql`
-    update pending_deliveries p set leased_until = null
-    from unnest(
-      ${literal(leases.map((l) => l.uuid))}::uuid[],
-      ${literal(leases.map((l) => l.token))}::int[]
-    ) as l (id, token)
-    where p.id = l.id and p.token = l.token`;
+    with held as materialized (
+      select p.id, p.cancel_reason from unnest(
+        ${literal(leases.map((l) => l.uuid))}::uuid[],
+        ${literal(leases.map((l) => l.token))}::int[]
+      ) as l (id, token)
+      join pending_deliveries p on p.id = l.id and p.token = l.token
+      where p.leased_until is not null
+      for update of p
+    ), chosen as (
+      select id, false as leased, cancel_reason as reason from held where cancel_reason is not null
+    ), ${sql.unsafe(CANCEL_CHOSEN)}
+    update pending_deliveries set leased_until = null
+    where id = any(array(select id from held where cancel_reason is null))`;
 }
 
 // The endpoints that have pending deliveries, by skipping through the index: a millisecond, however

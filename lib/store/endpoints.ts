@@ -97,7 +97,10 @@ export async function syncFile(
       select id, 'file', url, events, businesses, settings from given
       on conflict (id) do update set url = excluded.url, events = excluded.events,
         businesses = excluded.businesses, settings = excluded.settings,
-        version = e.version + 1, retired_at = null, updated_at = now()
+        version = e.version + 1, retired_at = null, updated_at = now(),
+        next_send_at = case when e.settings -> 'rate_limit_per_s'
+            is distinct from excluded.settings -> 'rate_limit_per_s'
+          then '-infinity' else e.next_send_at end
       where e.source = 'file' and (e.retired_at is not null or
         (e.url, e.events, e.businesses, e.settings) is distinct from
         (excluded.url, excluded.events, excluded.businesses, excluded.settings))
@@ -226,18 +229,23 @@ export async function updateEndpoint(
 ): Promise<EndpointRow | undefined> {
   const { secret_expires_at } = fields;
   const [row] = await sql<EndpointRow[]>`
-    with changed as (
-      update endpoints set url = ${fields.url}, events = ${arrayOf(sql, fields.events)},
-        businesses = ${arrayOf(sql, fields.businesses)},
-        settings = ${JSON.stringify(fields.settings)}::text::jsonb,
+    with given as materialized (
+      select ${JSON.stringify(fields.settings)}::text::jsonb as settings
+    ), changed as (
+      update endpoints e set url = ${fields.url}, events = ${arrayOf(sql, fields.events)},
+        businesses = ${arrayOf(sql, fields.businesses)}, settings = given.settings,
+        next_send_at = case when e.settings -> 'rate_limit_per_s'
+            is distinct from given.settings -> 'rate_limit_per_s'
+          then '-infinity' else e.next_send_at end,
         sealed = decode(${hexOf(fields.sealed)}, 'hex'), version = version + 1, updated_at = now(),
         secret_expires_at = ${
     secret_expires_at === undefined
       ? sql`secret_expires_at`
       : sql`${timeOf(secret_expires_at)}::text::timestamptz`
   }
+      from given
       where no = ${no} and version = ${version} and source = 'api' and retired_at is null
-      returning *
+      returning e.*
     ), versions as (
       insert into endpoint_versions (endpoint_no, version, url, headers)
       select no, version, url, settings -> 'headers' from changed

@@ -128,12 +128,15 @@ export async function purgeEvents(sql: Sql, age_ms: number, limit: number): Prom
         and not exists (
           select from pending_deliveries p where p.id between e.id and last_of(e.id))
       order by e.id limit ${limit} for update skip locked
+    ), purged as materialized (
+      -- Locked, and looked at again: a delivery may have come back until then.
+      select id from old where not is_pending(id)
     ), forgotten as (
-      delete from attempts a using old where a.delivery_id between old.id and last_of(old.id)
+      delete from attempts a using purged e where a.delivery_id between e.id and last_of(e.id)
     ), ended as (
-      delete from ended_deliveries d using old where d.id between old.id and last_of(old.id)
+      delete from ended_deliveries d using purged e where d.id between e.id and last_of(e.id)
     ), gone as (
-      delete from events where id = any(array(select id from old)) returning 1
+      delete from events where id = any(array(select id from purged)) returning 1
     )
     select count(*)::int as purged from gone`;
   return row?.purged ?? 0;
