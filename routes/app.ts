@@ -10,12 +10,16 @@ import { toProblem } from "./problem.ts";
 export function makeApp(ctx: RouteContext): Hono<Env> {
   const app = new Hono<Env>();
   app.onError((error) => toProblem(error, ctx.log));
-  app.notFound((c) =>
-    toProblem(
-      new AppError("not_found", `There is nothing at ${c.req.method} ${c.req.path}`),
-      ctx.log,
-    )
-  );
+  app.notFound((c) => {
+    const { method, path } = c.req;
+    const allow = methodsAt(app, path);
+    const error = allow.length === 0
+      ? new AppError("not_found", `There is nothing at ${method} ${path}`)
+      : new AppError("method_not_allowed", `${path} takes ${allow.join(", ")}, not ${method}`, {
+        allow,
+      });
+    return toProblem(error, ctx.log);
+  });
   app.use(async (c, next) => {
     // On node's own response, because hono's would have to be made anew.
     c.env.outgoing.setHeader("X-Content-Type-Options", "nosniff");
@@ -26,4 +30,20 @@ export function makeApp(ctx: RouteContext): Hono<Env> {
   app.route("/", apiRoutes(ctx));
   app.route("/", healthRoutes(ctx));
   return app;
+}
+
+function methodsAt(app: Hono<Env>, path: string): string[] {
+  const methods = app.routes
+    // Middleware is for all of them.
+    .filter(({ method, path: pattern }) => method !== "ALL" && patternOf(pattern).test(path))
+    .flatMap(({ method }) => method === "GET" ? ["GET", "HEAD"] : [method]);
+  return [...new Set(methods)];
+}
+
+// `/api/endpoints/:id` as an expression.
+function patternOf(route: string): RegExp {
+  const parts = route.split("/").map((part) =>
+    part.startsWith(":") ? "[^/]+" : part.replace(/[^\w-]/g, "\\$&")
+  );
+  return new RegExp(`^${parts.join("/")}$`);
 }

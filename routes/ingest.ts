@@ -130,6 +130,13 @@ function millisecondsOf(timestamp: string): number {
 
 function formatOf(content_type: string | undefined): Format {
   const type = content_type?.split(";")[0]?.trim().toLowerCase();
+  const charset = /;\s*charset\s*=\s*"?([^";\s]*)/i.exec(content_type ?? "")?.[1];
+  if (charset !== undefined && !/^utf-?8$/i.test(charset)) {
+    throw new AppError(
+      "unsupported_media_type",
+      `The charset is ${JSON.stringify(charset)}; send UTF-8, the only one that JSON has`,
+    );
+  }
   if (type === "application/json") return "json";
   if (type === "application/x-ndjson") return "ndjson";
   throw new AppError(

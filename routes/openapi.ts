@@ -23,6 +23,7 @@ const REFUSALS: Readonly<Record<ErrorCode, string>> = {
   unauthorized: "No token, or a wrong one",
   forbidden: "A viewer's token, or a Host that is not this machine's",
   not_found: "There is no such thing, or no longer",
+  method_not_allowed: "There is something here, by another method; Allow names it",
   conflict: "It cannot be done as things are; `detail` says why and what helps",
   too_large: "The body is longer than 1 MiB",
   unsupported_media_type: "The body is not application/json",

@@ -7,6 +7,7 @@ const TITLES: Readonly<Record<number, string>> = {
   401: "Unauthorized",
   403: "Forbidden",
   404: "Not Found",
+  405: "Method Not Allowed",
   408: "Request Timeout",
   409: "Conflict",
   413: "Content Too Large",
@@ -20,9 +21,10 @@ const TITLES: Readonly<Record<number, string>> = {
 /** The answer to an error, `application/problem+json` (RFC 9457): the one place that makes them. */
 export function toProblem(error: unknown, log: Log): Response {
   if (error instanceof AppError) {
-    const { errors, retry_after_s } = error.detail;
+    const { errors, retry_after_s, allow } = error.detail;
     const headers: Record<string, string> = {};
     if (retry_after_s !== undefined) headers["retry-after"] = String(retry_after_s);
+    if (allow !== undefined) headers["allow"] = allow.join(", ");
     if (error.code === "unauthorized") headers["www-authenticate"] = "Bearer";
     return problem(
       HTTP_STATUS[error.code],

@@ -75,6 +75,9 @@ onServer("the admin API wants a token, and more than a viewer's for changes", as
     assertProblem(await daemon.api("deliveries", VIEWER, method), 403, "forbidden");
   }
   assertProblem(await daemon.api("nothing/here"), 404, "not_found");
+  const elsewise = await daemon.api("deliveries/dlv_1/retry");
+  assertProblem(elsewise, 405, "method_not_allowed");
+  assert.equal(elsewise.headers.get("allow"), "POST");
 });
 
 onBoth("GET /api/deliveries filters", async (database) => {

@@ -14,6 +14,8 @@ import { onBoth, onServer, type TestDatabase } from "./support/databases.ts";
 import { type Receiver, startReceiver, statuses } from "./support/receiver.ts";
 import { sleep } from "./support/wait.ts";
 
+const UNSUPPORTED = "unsupported_media_type";
+
 /** Texts that a parser and a serializer would not give back as they were. */
 const ODD_EVENTS: readonly string[] = [
   `{ "event" :\t"booking.created",\r\n  "timestamp":"2025-10-31T15:30:00Z" ,"data":{ "appointment":{"id":"apt_1"}\n}  }`,
@@ -285,7 +287,8 @@ onBoth("POST /ingest refuses what it must, and stores nothing of it", async (dat
       [JSON.stringify(good) + "x", {}, 400, "malformed", /expected nothing more/],
       [new Uint8Array([0x7b, 0xff, 0x7d]), {}, 400, "malformed", /Invalid UTF-8 at byte 1/],
       ["\ufeff" + JSON.stringify(good), {}, 400, "malformed", /byte order mark/],
-      [good, { "content-type": "text/plain" }, 415, "unsupported_media_type", /"text\/plain"/],
+      [good, { "content-type": "text/plain" }, 415, UNSUPPORTED, /"text\/plain"/],
+      [good, { "content-type": "application/json; charset=utf-16" }, 415, UNSUPPORTED, /UTF-8/],
       [[], {}, 422, "invalid", /at least one/],
       [{ ...good, event: "booking.exploded" }, {}, 422, "invalid", /"booking.exploded"/],
       [{ ...good, id: "" }, {}, 422, "invalid", /\/id/],

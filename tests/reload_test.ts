@@ -191,3 +191,22 @@ onServer("SIGHUP reloads the file, or says why not", async (database) => {
   await daemon.post(booking("apt_2"));
   await receiver.received(2);
 });
+
+Deno.test("a signal that comes while it starts is heard when it has started", async () => {
+  await using receiver = await startReceiver(statuses(200));
+  const directory = Deno.makeTempDirSync({ prefix: "bookme-embedded-" });
+  // A new database takes seconds to make.
+  await using daemon = await spawnDaemon({
+    database: { directory },
+    endpoints: [endpoint("crm", receiver.url)],
+  }, async (kill) => {
+    await until("it has begun", () => [...Deno.readDirSync(directory)].length > 0);
+    kill("SIGHUP");
+  });
+  await until("it has reloaded", () => daemon.log.some((l) => /reloaded/.test(l.message)));
+  await daemon.post(booking("apt_1"));
+  await receiver.received(1);
+  daemon.kill("SIGTERM");
+  assert.equal((await daemon.status).code, 0);
+  await Deno.remove(directory, { recursive: true });
+});

@@ -1,7 +1,8 @@
 import { loadConfig } from "../config/load.ts";
+import type { Daemon } from "../daemon.ts";
 import { standardLog } from "../observe/log.ts";
 import { command, CONFIG } from "./command.ts";
-import { onStop } from "./terminal.ts";
+import { onSignal, onStop } from "./terminal.ts";
 
 /**
  * How long what was cut off by a second signal has to be recorded. A database that is away must not
@@ -21,26 +22,35 @@ stops it when what is under way has finished; a second one at once.`,
     ["bookme-webhooks serve --config /etc/bookme-webhooks/config.yaml", "As a service"],
   ],
   async run({ io, values }) {
-    const config = loadConfig(values.config, io.env);
-    // Only here: the other commands need not wait for them to load.
-    const { openDatabase } = await import("../store/database.ts");
-    // The rest is loaded while the database is being opened; `start` meets what it throws.
-    const opening = openDatabase(config);
-    opening.catch(() => {});
-    const { start } = await import("../daemon.ts");
-    const daemon = await start(config, standardLog(), opening);
+    const started = Promise.withResolvers<Daemon>();
+    started.promise.catch(() => {});
     const atOnce = Promise.withResolvers<void>();
     let asked = false;
-    using _ = onStop(() => {
-      void daemon.stop();
+    // From the very beginning: without a listener a signal ends the process, whatever is half done. What
+    // is asked for while it starts is done when it has.
+    using _stop = onStop(() => {
+      started.promise.then((daemon) => daemon.stop(), () => {});
       if (asked) setTimeout(atOnce.resolve, AT_ONCE_MS);
       asked = true;
     });
     // A file with mistakes changes nothing, and the log has said so.
-    const reload = () => void daemon.reload().catch(() => {});
-    Deno.addSignalListener("SIGHUP", reload);
-    await Promise.race([daemon.stopped, atOnce.promise]);
-    Deno.removeSignalListener("SIGHUP", reload);
+    using _reload = onSignal(
+      ["SIGHUP"],
+      () => void started.promise.then((daemon) => daemon.reload()).catch(() => {}),
+    );
+    const run = async () => {
+      const config = loadConfig(values.config, io.env);
+      // Only here: the other commands need not wait for them to load.
+      const { openDatabase } = await import("../store/database.ts");
+      // The rest is loaded while the database is being opened; `start` meets what it throws.
+      const opening = openDatabase(config);
+      opening.catch(() => {});
+      const { start } = await import("../daemon.ts");
+      const daemon = await start(config, standardLog(), opening);
+      started.resolve(daemon);
+      await daemon.stopped;
+    };
+    await Promise.race([run(), atOnce.promise]);
     return 0;
   },
 });

@@ -122,7 +122,11 @@ export function makeProgress(io: Io): Progress {
 
 /** Calls `handler` on SIGINT and SIGTERM, until it is disposed of. */
 export function onStop(handler: () => void): Disposable {
-  const signals = ["SIGINT", "SIGTERM"] as const;
+  return onSignal(["SIGINT", "SIGTERM"], handler);
+}
+
+/** Calls `handler` on each of the signals, until it is disposed of. */
+export function onSignal(signals: readonly Deno.Signal[], handler: () => void): Disposable {
   for (const signal of signals) Deno.addSignalListener(signal, handler);
   return {
     [Symbol.dispose]() {

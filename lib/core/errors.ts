@@ -7,6 +7,7 @@ export type ErrorCode =
   | "unauthorized"
   | "forbidden"
   | "not_found"
+  | "method_not_allowed"
   | "conflict"
   | "too_large"
   | "unsupported_media_type"
@@ -20,6 +21,7 @@ export const HTTP_STATUS: Readonly<Record<ErrorCode, number>> = {
   unauthorized: 401,
   forbidden: 403,
   not_found: 404,
+  method_not_allowed: 405,
   conflict: 409,
   too_large: 413,
   unsupported_media_type: 415,
@@ -40,6 +42,8 @@ export interface ErrorDetail {
   readonly errors?: readonly Mistake[];
   /** When to come again, in seconds: the `Retry-After` of a 429 or 503. */
   readonly retry_after_s?: number;
+  /** What a 405 offers instead: its `Allow`. */
+  readonly allow?: readonly string[];
 }
 
 /** A caller's mistake (or, for `unavailable`, a state the caller can wait out), with its remedy. */

@@ -163,8 +163,14 @@ export interface DaemonProcess extends Front, AsyncDisposable {
 
 const MAIN = new URL("../../main.ts", import.meta.url).pathname;
 
-/** Starts `main.ts` as a process and waits until it listens. Throws with what it said instead. */
-export async function spawnDaemon(sections: Sections): Promise<DaemonProcess> {
+/**
+ * Starts `main.ts` as a process and waits until it listens, with `meanwhile` under way. Throws with what
+ * it said instead.
+ */
+export async function spawnDaemon(
+  sections: Sections,
+  meanwhile: (kill: DaemonProcess["kill"]) => Promise<void> = () => Promise.resolve(),
+): Promise<DaemonProcess> {
   const { path, remove } = writeConfig(sections);
   const child = new Deno.Command(Deno.execPath(), {
     args: ["run", "-A", "--no-check", MAIN, "serve", "--config", path],
@@ -193,6 +199,7 @@ export async function spawnDaemon(sections: Sections): Promise<DaemonProcess> {
     remove();
   };
   try {
+    await meanwhile((signal) => child.kill(signal));
     const url = await until("the daemon listens", () => {
       if (over) return "over";
       return log.find((line) => line.message === "Listening")?.url as string | undefined;
