@@ -225,7 +225,9 @@ function releaseOne(worker: number, which: number): Command {
     if (lease === undefined) return;
     await release(db.engine, [lease]);
     const delivery = model.deliveries.get(lease.uuid);
-    if (delivery?.status === "pending" && delivery.token === lease.token) delivery.lease = "none";
+    if (delivery?.status !== "pending" || delivery.token !== lease.token) return;
+    delivery.lease = "none";
+    if (delivery.cancelling) delivery.status = "cancelled";
   });
 }
 

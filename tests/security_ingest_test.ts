@@ -374,7 +374,7 @@ onServer(
 );
 
 onServer(
-  "ingest.method: everything but POST gets 404, and no page of another site may read",
+  "ingest.method: everything but POST gets 405, and no page of another site may read",
   async (database) => {
     await withDaemon(database, {}, 0, async ({ say }) => {
       for (const method of ["GET", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND"]) {
@@ -382,7 +382,7 @@ onServer(
           `${method} /ingest HTTP/1.1\r\nHost: x\r\nOrigin: https://evil.example\r\n` +
           "Access-Control-Request-Method: POST\r\nContent-Length: 0\r\n\r\n",
         ]);
-        assertProblem(spoken, 404, "not_found", method);
+        assertProblem(spoken, 405, "method_not_allowed", method);
         assert.doesNotMatch(spoken.text, /access-control-/i, method);
       }
       for (
