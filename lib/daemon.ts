@@ -309,14 +309,15 @@ function makeStop(
   async function stop(): Promise<void> {
     log.info("Stopping", { in_flight: dispatcher.in_flight });
     const grace_ms = dispatcher.fleet.max_timeout_ms + STOP_GRACE_MS;
-    const closed = http.close();
     dispatcher.quiesce();
-    await Promise.all([
+    const finished = Promise.all([
       sweeper.stop(),
       replayer.stop(),
       intake.settle().then(() => dispatcher.stop(grace_ms)),
     ]);
-    await closed;
+    await Promise.all([finished, http.close(finished)]);
+    // What was posted on connections that were open.
+    await intake.settle();
     client.close();
     await db.close();
     log.info("Stopped");

@@ -58,8 +58,11 @@ export interface HttpServer {
   readonly url: string;
   /** Hands over the requests, those that are of a refused shape aside. */
   serve(handler: RequestListener): void;
-  /** Takes no more connections, and waits for the requests under way. */
-  close(): Promise<void>;
+  /**
+   * Takes no more connections, and waits for the requests under way: for a second after `finished`, which
+   * is when what they wait for is done.
+   */
+  close(finished?: Promise<unknown>): Promise<void>;
 }
 
 /**
@@ -116,9 +119,9 @@ export function listen(
         port: bound,
         url: `http://${hostPort(host, bound)}`,
         serve: served.resolve,
-        close() {
+        close(finished = Promise.resolve()) {
           watch.stop();
-          return closeServer(server);
+          return closeServer(server, finished);
         },
       });
     });
@@ -249,12 +252,12 @@ function refuse(outgoing: ServerResponse, { status, detail }: ShapeMistake): voi
   outgoing.end(body);
 }
 
-function closeServer(server: Server): Promise<void> {
-  return new Promise((resolve) => {
-    server.close(() => resolve());
-    server.closeIdleConnections();
-    // A client that keeps its connection busy must not keep the daemon from stopping.
-    const timer = setTimeout(() => server.closeAllConnections(), 1_000);
-    server.once("close", () => clearTimeout(timer));
-  });
+// A client that keeps its connection busy must not keep the daemon from stopping.
+async function closeServer(server: Server, finished: Promise<unknown>): Promise<void> {
+  const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+  server.closeIdleConnections();
+  await Promise.race([closed, finished.catch(() => {})]);
+  const timer = setTimeout(() => server.closeAllConnections(), 1_000);
+  await closed;
+  clearTimeout(timer);
 }

@@ -209,14 +209,16 @@ create function is_pending(event uuid) returns boolean language plpgsql volatile
       select from pending_deliveries p where p.id between event and last_of(event));
   end $$;
 
--- How many deliveries of an endpoint are leased. What is leased was the first due, so it is among the
--- first. Volatile: it must see what others committed after the calling statement began, which holds
--- the endpoint's row, so that nobody else leases meanwhile.
-create function leased_count(endpoint integer, depth integer) returns bigint
+-- How many deliveries of an endpoint are leased. What is leased was the first due of those with attempts
+-- left, so it is among the first of these. Volatile: it must see what others committed after the calling
+-- statement began, which holds the endpoint's row, so that nobody else leases meanwhile.
+create function leased_count(endpoint integer, max_attempts integer, depth integer) returns bigint
   language plpgsql volatile as $$
   begin
     return (select count(*) from (
       select p.leased_until from pending_deliveries p
-      where p.endpoint_no = endpoint and p.due_at <= now() order by p.due_at limit depth
+      where p.endpoint_no = endpoint and p.due_at <= now()
+        and (p.leased_until is not null or p.counted < max_attempts)
+      order by p.due_at limit depth
     ) head where head.leased_until is not null);
   end $$;

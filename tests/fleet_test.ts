@@ -235,3 +235,25 @@ Deno.test("daemons keep a rate and a concurrency together", async () => {
   assert.ok(whole_ms >= 59 * 50 - 1_000, `60 attempts began within ${whole_ms} ms`);
   assert.ok(most <= 2, `${most} at once`);
 });
+
+Deno.test("claim() holds an endpoint's concurrency also behind many exhausted deliveries", async () => {
+  await using database = await serverDatabase();
+  await using db = await database.open();
+  await db.admin.unsafe(`
+    insert into endpoints (id, source, url, events, settings)
+      values ('all', 'file', 'http://127.0.0.1/', '{*}', '{}');
+    insert into events (id, type, payload, received_at)
+      values ('01900000-0000-7000-8000-000000000000', 'booking.created', '{}', now());
+    insert into pending_deliveries (id, event_id, endpoint_no, created_at, due_at, attempts, counted)
+      select gen_random_uuid(), e.id, n.no, now(), now() - i * interval '1 s', i % 4, i % 4
+      from events e, endpoints n, generate_series(1, 12000) i where i % 4 = 3 or i < 40;
+    update pending_deliveries set due_at = now() - interval '2 hours' where counted = 3`)
+    .simple();
+  const [endpoint] = await db.admin<{ no: number }[]>`select no from endpoints`;
+  const limited = { ...room(endpoint?.no ?? 0, 2), max_attempts: 3, concurrency: 2 };
+  for (let turn = 0; turn < 4; turn++) await claim(db.engine, [limited], 60_000);
+  const [row] = await db.admin<{ leased: number; exhausted: number }[]>`
+    select count(leased_until)::int as leased, count(*) filter (where counted = 3)::int as exhausted
+    from pending_deliveries`;
+  assert.deepEqual({ ...row }, { leased: 2, exhausted: 3000 });
+});

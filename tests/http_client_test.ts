@@ -12,13 +12,13 @@ import {
   type Target,
 } from "../lib/delivery/http_client.ts";
 import {
-  bodyOf,
   endResponse,
   MAX_BODY_BYTES,
   MAX_HEAD_BYTES,
   newResponse,
   quote,
   readResponse,
+  takeBody,
 } from "../lib/delivery/http_parser.ts";
 import { type Leaf, testCertificates } from "./support/tls.ts";
 
@@ -677,6 +677,18 @@ Deno.test("post() never sends twice when a kept connection is closed under it", 
   }
 });
 
+Deno.test("post() learns that a receiver closes behind each answer without saying so", async () => {
+  await withReceiver((socket) => socket.end(OK), async (server, client) => {
+    const target = to(server.port);
+    let lost = 0;
+    for (let nth = 0; nth < 100; nth++) {
+      if (!(await client.post(target, request())).answered) lost++;
+    }
+    assert.ok(lost <= 1, `${lost} of 100 were lost`);
+    assert.ok(server.connections >= 99);
+  });
+});
+
 Deno.test("post() drops a connection that was closed, or spoke, while idle", async () => {
   for (
     const [name, misbehave] of [
@@ -1168,7 +1180,7 @@ function outcomeOf(bytes: Uint8Array, cuts: readonly number[], closed: boolean):
     head: response.head,
     retry_after: response.phase === "done" ? response.retry_after : "",
     truncated: response.truncated,
-    body: text(bodyOf(response)),
+    body: text(takeBody(response)),
   };
 }
 

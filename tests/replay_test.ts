@@ -164,6 +164,22 @@ onServer("POST /api/replays refuses what makes no sense", async (database) => {
     const pointers = problem.errors.map((error: { pointer: string }) => error.pointer);
     assert.deepEqual(pointers, [pointer], JSON.stringify(body));
   }
+  // Every mistake at once.
+  const { body: several } = await api.expect(422, "POST", "replays", {
+    since,
+    a: 1,
+    rate: 5,
+    b: 2,
+  });
+  assert.deepEqual(
+    several.errors.map((error: { pointer: string }) => error.pointer).toSorted(),
+    ["/a", "/b", "/rate"],
+  );
+  const { body: twice } = await api.expect(422, "GET", "deliveries?type=a&limit=1&type=b&limit=2");
+  assert.deepEqual(
+    twice.errors.map(({ pointer, message }: Record<string, string>) => `${pointer} ${message}`),
+    ["/type Is given more than once", "/limit Is given more than once"],
+  );
   await api.expect(404, "GET", "replays/rpl_00000000000000000000");
   await api.expect(404, "POST", "replays/x/cancel");
   await api.expect(422, "GET", "replays?cursor=x");

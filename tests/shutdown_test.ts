@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { booking, endpoint, spawnDaemon, startDaemon } from "./support/daemon.ts";
+import { ADMIN, booking, endpoint, spawnDaemon, startDaemon } from "./support/daemon.ts";
 import { onBoth, onServer, type TestDatabase } from "./support/databases.ts";
 import { startReceiver, statuses } from "./support/receiver.ts";
 import { sleep, until } from "./support/wait.ts";
@@ -135,4 +135,25 @@ onServer("nothing is begun after SIGTERM, whatever else has to be waited for", a
     assert.ok(receiver.requests.length <= sent + 1, `${receiver.requests.length} after ${sent}`);
   });
   await daemon.stop();
+});
+
+onServer("a test event that is under way at SIGTERM is still answered", async (database) => {
+  const gate = Promise.withResolvers<{ status: number }>();
+  await using receiver = await startReceiver(() => gate.promise);
+  await using daemon = await startDaemon({
+    database: database.section,
+    endpoints: [endpoint("all", receiver.url)],
+  });
+  const asked = fetch(`${daemon.url}/api/endpoints/all/test`, {
+    method: "POST",
+    headers: { authorization: `Bearer ${ADMIN}`, "content-type": "application/json" },
+    body: JSON.stringify({ event: "booking.created" }),
+  });
+  await receiver.received(1);
+  const stopped = daemon.stop();
+  await sleep(2_000);
+  gate.resolve({ status: 204 });
+  const answer = await asked;
+  assert.equal((await answer.json()).attempt.status, 204);
+  await stopped;
 });

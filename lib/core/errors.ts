@@ -37,6 +37,11 @@ export interface Mistake {
   readonly message: string;
 }
 
+/** The RFC 6901 pointer to what lies behind these keys. */
+export function jsonPointer(keys: readonly unknown[]): string {
+  return keys.map((key) => "/" + String(key).replaceAll("~", "~0").replaceAll("/", "~1")).join("");
+}
+
 /** What an `AppError` may carry beside its message. */
 export interface ErrorDetail {
   readonly errors?: readonly Mistake[];

@@ -247,33 +247,36 @@ export function makeDispatcher(
     if (ready.length === 0 || free <= 0) return;
     const now = performance.now();
     const now_ms = ctx.clock.now();
-    const burst = ready.splice(0, Math.min(BURST, free))
-      .map((leased) => prepare(leased, now, now_ms));
-    for (const sending of burst) if (sending !== undefined) launch(sending);
+    const burst: Sending[] = [];
+    const unsent: Claimed[] = [];
+    for (const leased of ready.splice(0, Math.min(BURST, free))) {
+      const sending = prepare(leased, now, now_ms);
+      if (sending === undefined) unsent.push(leased.claimed);
+      else burst.push(sending);
+    }
+    for (const sending of burst) launch(sending);
+    giveBack(unsent);
     if (ready.length > 0) goOn();
   }
 
-  // Undefined, and given back, where it cannot be sent any more.
+  // Undefined where it cannot be sent any more: its slot is free then.
   function prepare(leased: Leased, now: number, now_ms: number): Sending | undefined {
     const { claimed, leased_at, lease_ends_at } = leased;
     const lane = lanes.get(claimed.endpoint_no);
     if (lane === undefined) {
       shared--;
-      giveBack([claimed]);
       return undefined;
     }
     const { endpoint } = lane;
     // Paused, or no longer sendable, since it was claimed.
     if (!isOpen(endpoint)) {
       vacate(lane);
-      giveBack([claimed]);
       return undefined;
     }
     // A process that was frozen wakes up with claims that others may hold by now.
     if (now + endpoint.timeout_ms + RECORD_MARGIN_MS > lease_ends_at) {
       ctx.log.warn("A claim came too late to be sent", { age_ms: now - leased_at });
       vacate(lane);
-      giveBack([claimed]);
       return undefined;
     }
     const request = sign(claimed, endpoint, now_ms);

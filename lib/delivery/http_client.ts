@@ -19,12 +19,12 @@ import { type Bagged, makeBag } from "../core/bag.ts";
 import { messageOf } from "../core/errors.ts";
 import { borrowUtf8 } from "../core/utf8.ts";
 import {
-  bodyOf,
   endResponse,
   newResponse,
   quote,
   readResponse,
   type Response,
+  takeBody,
 } from "./http_parser.ts";
 
 /** Where requests go. Keep the object: what is derived from it is remembered with it. */
@@ -104,6 +104,10 @@ export interface HttpClientOptions {
 const IDLE_MS = 1500;
 /** Connections older than this are not reused, so that a change of DNS is followed. */
 const MAX_AGE_MS = 60_000;
+/** A connection that is closed within this time of its answer was not meant to be kept. */
+const AT_ONCE_MS = 100;
+/** How long a receiver is remembered that does so: each time it is tried, a request may be lost. */
+const CLOSES_FOR_MS = 60_000;
 /** How long the rest of a body is waited for behind the head. */
 const BODY_MS = 1000;
 /** Precision of every deadline. */
@@ -126,6 +130,8 @@ interface Route {
   /** Request line and Host field. */
   readonly start: string;
   readonly tls: NonNullable<Target["tls"]>;
+  /** Until then its connections are not kept, because the receiver was seen to close them unannounced. */
+  closes_until_ms: number;
 }
 
 type Step = "dns" | "connect" | "tls" | "answer" | "body";
@@ -187,6 +193,7 @@ interface Connection {
   /** How the try to open it ends; undefined once open. */
   opening: ((cause: Opened) => void) | undefined;
   last_error: Error | undefined;
+  idle_since_ms: number;
   idle_until_ms: number;
   closed: boolean;
 }
@@ -270,11 +277,13 @@ export function makeHttpClient(options: HttpClientOptions): HttpClient {
   function release(connection: Connection, now_ms: number): void {
     const kept_s = connection.response.keep_alive_s;
     const until_ms = now_ms + (kept_s === undefined ? IDLE_MS : (kept_s - 1) * 1000);
+    connection.idle_since_ms = now_ms;
     connection.idle_until_ms = Math.min(until_ms, connection.opened_ms + MAX_AGE_MS);
     let waiting = idle.get(connection.route.key);
     if (waiting === undefined) idle.set(connection.route.key, waiting = []);
     if (
-      connection.idle_until_ms <= now_ms || idle_count >= max_idle ||
+      connection.idle_until_ms <= now_ms || now_ms < connection.route.closes_until_ms ||
+      idle_count >= max_idle ||
       waiting.length >= max_idle_per_origin
     ) return destroy(connection);
     waiting.push(connection);
@@ -366,6 +375,7 @@ export function makeHttpClient(options: HttpClientOptions): HttpClient {
         wrote: (error) => onWrote(connection, error),
         opening,
         last_error: undefined,
+        idle_since_ms: 0,
         idle_until_ms: 0,
         closed: false,
       };
@@ -486,9 +496,16 @@ export function makeHttpClient(options: HttpClientOptions): HttpClient {
 
   function onLost(connection: Connection): void {
     if (connection.opening !== undefined) return endOpening(connection, openingFailure(connection));
-    if (!connection.closed) forget(connection);
-    destroy(connection);
     const { flight, response } = connection;
+    if (!connection.closed) {
+      forget(connection);
+      const now_ms = performance.now();
+      const unannounced = flight === undefined
+        ? now_ms - connection.idle_since_ms < AT_ONCE_MS
+        : connection.sent > 1 && !response.started;
+      if (unannounced) connection.route.closes_until_ms = now_ms + CLOSES_FOR_MS;
+    }
+    destroy(connection);
     if (flight === undefined) return;
     endResponse(response, connection.last_error === undefined);
     if (response.phase === "done") return answer(connection, flight);
@@ -513,8 +530,7 @@ export function makeHttpClient(options: HttpClientOptions): HttpClient {
     const { status, head, truncated, retry_after } = response;
     const { address } = connection;
     const duration_ms = now_ms - flight.started_ms;
-    const body = bodyOf(response);
-    response.body = new Uint8Array(0); // an idle connection must not keep what it read
+    const body = takeBody(response);
     settle(
       flight,
       retry_after === undefined
@@ -658,6 +674,7 @@ function makeRoute(target: Target): Route {
     port: portOf(url),
     start: `POST ${url.pathname}${url.search} HTTP/1.1\r\nHost: ${url.host}\r\n`,
     tls,
+    closes_until_ms: 0,
   };
 }
 

@@ -130,9 +130,11 @@ export function endResponse(response: Response, closed: boolean): void {
   if (response.phase === "body") finish(response, !(closed && response.framing === "close"), false);
 }
 
-/** The kept part of the body. */
-export function bodyOf(response: Response): Uint8Array {
-  return response.body.subarray(0, response.kept);
+/** The kept part of the body. The response keeps it no longer: its connection may lie idle for a while. */
+export function takeBody(response: Response): Uint8Array {
+  const { body, kept } = response;
+  response.body = NOTHING;
+  return kept === body.length ? body : body.subarray(0, kept);
 }
 
 /** Text of a peer fit for a log: bounded, and control and non-ASCII characters escaped. */

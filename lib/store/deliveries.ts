@@ -83,7 +83,8 @@ export async function claim(
       union all
       select w.endpoint_no,
         greatest(0, least(w.room,
-          w.concurrency - leased_count(w.endpoint_no, w.concurrency + ${LEASED_DEPTH}::int),
+          w.concurrency -
+            leased_count(w.endpoint_no, w.max_attempts, w.concurrency + ${LEASED_DEPTH}::int),
           ceil(extract(epoch from now() + ${RATE_HORIZON_MS}::int * interval '1 ms' - l.first_at)
             * 1000000 / w.interval_us))),
         w.max_attempts, w.floor, w.interval_us, l.first_at

@@ -6,7 +6,7 @@ import { signingMistake } from "../../lib/config/references.ts";
 import { overlaps, readPattern, repeated } from "../../lib/config/schema.ts";
 import { parseRate } from "../../lib/config/units.ts";
 import { checkEndpointUrl } from "../../lib/core/address.ts";
-import { AppError, messageOf, type Mistake } from "../../lib/core/errors.ts";
+import { AppError, jsonPointer, messageOf, type Mistake } from "../../lib/core/errors.ts";
 import { deliveryUuid, endpointId, eventId } from "../../lib/core/ids.ts";
 import { parseIngest } from "../../lib/core/payload.ts";
 import { firstExpiry, rotate } from "../../lib/core/rotation.ts";
@@ -466,7 +466,7 @@ function knownHeaders(
     const kept = Object.hasOwn(known, name) ? known[name] : undefined;
     if (kept === undefined) {
       throw s.invalidAt(
-        headerPointer(name),
+        jsonPointer(["headers", name]),
         `${REDACTED} stands for a value; send the value itself`,
       );
     }
@@ -475,10 +475,6 @@ function knownHeaders(
   return Object.fromEntries(
     Object.entries(headers).map(([name, value]) => [name, valueOf(name, value)]),
   );
-}
-
-function headerPointer(name: string): string {
-  return `/headers/${name.replaceAll("~", "~0").replaceAll("/", "~1")}`;
 }
 
 const MAX_TRIES = 5;
@@ -553,7 +549,7 @@ function mistakesOf(ctx: RouteContext, input: Given): Mistake[] {
   overlaps(input.events, at("events"));
   repeated(input.businesses, at("businesses"));
   for (const { name, message } of headersMistakes(input.headers ?? {})) {
-    add(headerPointer(name), message);
+    add(jsonPointer(["headers", name]), message);
   }
   if (input.rate_limit != null && parseRate(input.rate_limit) > 100_000) {
     add("/rate_limit", "Must be at most 100000/s");

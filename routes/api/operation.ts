@@ -2,7 +2,7 @@ import type { IncomingMessage } from "node:http";
 import { Buffer } from "node:buffer";
 import type { Context } from "hono";
 import * as v from "valibot";
-import { AppError, type ErrorCode, type Mistake } from "../../lib/core/errors.ts";
+import { AppError, type ErrorCode, jsonPointer, type Mistake } from "../../lib/core/errors.ts";
 import { isObject, kindOf } from "../../lib/core/event_types.ts";
 import type { Actor } from "../../lib/store/changes.ts";
 import type { Env, RouteContext } from "../context.ts";
@@ -106,11 +106,12 @@ export async function perform(
 
 // Each parameter once; what is unknown is refused, because a misspelt filter would show everything.
 function validQuery(schema: Schema, queries: Record<string, string[]>): unknown {
-  const flat: Record<string, string | string[]> = {};
-  for (const [name, values] of Object.entries(queries)) {
-    flat[name] = values.length === 1 && values[0] !== undefined ? values[0] : values;
-  }
-  return valid(schema, flat, "The query is not valid", "parameter");
+  const detail = "The query is not valid";
+  const errors = Object.entries(queries).filter(([, values]) => values.length > 1)
+    .map(([name]) => ({ pointer: jsonPointer([name]), message: "Is given more than once" }));
+  if (errors.length > 0) throw new AppError("invalid", detail, { errors });
+  const flat = Object.entries(queries).map(([name, [value]]) => [name, value]);
+  return valid(schema, Object.fromEntries(flat), detail, "parameter");
 }
 
 function validBody(schema: Schema, body: unknown): unknown {
@@ -124,27 +125,33 @@ function validBody(schema: Schema, body: unknown): unknown {
 
 const MAX_MISTAKES = 100;
 
-function valid(schema: Schema, input: unknown, detail: string, what: string): unknown {
+function valid(schema: Schema, input: object, detail: string, what: string): unknown {
   const result = v.safeParse(schema, input);
   if (result.success) return result.output;
   const errors = new Map<string, Mistake>();
-  for (const mistake of result.issues.slice(0, MAX_MISTAKES).map((i) => mistakeOf(i, what))) {
+  // Of what is unknown, valibot names the first only.
+  const { entries = input } = schema as { readonly entries?: object };
+  const unknown = Object.keys(input).filter((key) => !Object.hasOwn(entries, key))
+    .map((key) => ({ pointer: jsonPointer([key]), message: noSuch(what, key) }));
+  const mistakes = [...result.issues.map((issue) => mistakeOf(issue, what)), ...unknown];
+  for (const mistake of mistakes.slice(0, MAX_MISTAKES)) {
     // Of several at one place, the first is the plainest.
     if (!errors.has(mistake.pointer)) errors.set(mistake.pointer, mistake);
   }
   throw new AppError("invalid", detail, { errors: [...errors.values()] });
 }
 
+function noSuch(what: string, key: unknown): string {
+  return `There is no ${what} ${JSON.stringify(key)}`;
+}
+
 function mistakeOf(issue: v.BaseIssue<unknown>, what: string): Mistake {
   const path = issue.path ?? [];
-  const pointer = path.map(({ key }) =>
-    "/" + String(key).replaceAll("~", "~0").replaceAll("/", "~1")
-  ).join("");
+  const pointer = jsonPointer(path.map(({ key }) => key));
   if (issue.type !== "strict_object" || issue.path === undefined) {
     return { pointer, message: issue.message };
   }
-  const key = JSON.stringify(path.at(-1)?.key);
-  const message = issue.expected === "never" ? `There is no ${what} ${key}` : "Is missing";
+  const message = issue.expected === "never" ? noSuch(what, path.at(-1)?.key) : "Is missing";
   return { pointer, message };
 }
 
