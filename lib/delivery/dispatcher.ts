@@ -218,14 +218,10 @@ export function makeDispatcher(
     shared++;
   }
 
-  function vacate(lane: Lane): void {
-    leave(lane);
+  // A lane is there as long as it has something under way.
+  function vacate(lane: Lane | undefined): void {
+    if (lane !== undefined) lane.in_flight--;
     shared--;
-  }
-
-  // An endpoint that was retired and brought back meanwhile has a new lane, which had no part in this.
-  function leave(lane: Lane): void {
-    lane.in_flight = Math.max(0, lane.in_flight - 1);
   }
 
   function start(claimed: readonly Claimed[], leased_at: number, lease_ms: number): void {
@@ -263,16 +259,12 @@ export function makeDispatcher(
   function prepare(leased: Leased, now: number, now_ms: number): Sending | undefined {
     const { claimed, leased_at, lease_ends_at } = leased;
     const lane = lanes.get(claimed.endpoint_no);
-    if (lane === undefined) {
-      shared--;
-      return undefined;
-    }
-    const { endpoint } = lane;
-    // Paused, or no longer sendable, since it was claimed.
-    if (!isOpen(endpoint)) {
+    // Retired, paused, or no longer sendable, since it was claimed.
+    if (lane === undefined || !isOpen(lane.endpoint)) {
       vacate(lane);
       return undefined;
     }
+    const { endpoint } = lane;
     // A process that was frozen wakes up with claims that others may hold by now.
     if (now + endpoint.timeout_ms + RECORD_MARGIN_MS > lease_ends_at) {
       ctx.log.warn("A claim came too late to be sent", { age_ms: now - leased_at });
@@ -298,7 +290,7 @@ export function makeDispatcher(
       active.delete(sending);
       ended++;
       if (sending.slow) {
-        leave(lane);
+        lane.in_flight--;
         slow--;
         if (outcome.status !== null) restore(lane);
       } else {
@@ -456,9 +448,7 @@ export function makeDispatcher(
       return true;
     },
     unreserve(endpoint_no) {
-      const lane = lanes.get(endpoint_no);
-      if (lane === undefined) shared--;
-      else vacate(lane);
+      vacate(lanes.get(endpoint_no));
       pump();
     },
     start,

@@ -21,7 +21,10 @@ export interface Lane {
 
 /** A lane for each endpoint, so that one that hangs keeps few slots and others never wait for it. */
 export interface Lanes {
-  /** Has lanes for these endpoints from now on. Something may be due for each. */
+  /**
+   * Has lanes for these endpoints from now on. Something may be due for each. Others stay, closed, only
+   * while they have something under way.
+   */
   use(fleet: Fleet): void;
   get(endpoint_no: number): Lane | undefined;
   /** Something may be due for these endpoints. */
@@ -62,7 +65,12 @@ export function makeLanes(now: () => number): Lanes {
         lane.due = true;
       }
     }
-    for (const no of lanes.keys()) if (!endpoints.has(no)) lanes.delete(no);
+    for (const [no, lane] of lanes) {
+      if (endpoints.has(no)) continue;
+      // What is under way counts on, also where the endpoint is brought back meanwhile.
+      if (lane.in_flight > 0) lane.endpoint = { ...lane.endpoint, sendable: false };
+      else lanes.delete(no);
+    }
   }
 
   function wake(endpoint_nos: Iterable<number> | "all"): void {

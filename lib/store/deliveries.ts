@@ -155,11 +155,11 @@ export interface Recorded {
 
 /**
  * Records attempts with what was decided, one statement for all: each attempt is added and its
- * delivery ended or scheduled anew, or neither. Only under the token of the present lease. `now` is by the clock of `ended_at`; the times that are stored are the
- * database's, counted back from its own.
+ * delivery ended or scheduled anew, or neither. Only under the token of the present lease. `now` is by
+ * the clock of `ended_at`; the times that are stored are the database's, counted back from its own.
  *
- * A 410 pauses the endpoint in the same statement, and the audit log has it. A delivery that was cancelled meanwhile ends as
- * cancelled instead of waiting for another attempt.
+ * A 410 pauses the endpoint in the same statement, and the audit log has it. A delivery that was
+ * cancelled meanwhile ends as cancelled instead of waiting for another attempt.
  */
 export async function record(
   sql: Sql,

@@ -98,9 +98,7 @@ export async function syncFile(
       on conflict (id) do update set url = excluded.url, events = excluded.events,
         businesses = excluded.businesses, settings = excluded.settings,
         version = e.version + 1, retired_at = null, updated_at = now(),
-        next_send_at = case when e.settings -> 'rate_limit_per_s'
-            is distinct from excluded.settings -> 'rate_limit_per_s'
-          then '-infinity' else e.next_send_at end
+        next_send_at = ${sql.unsafe(nextSendAt("excluded.settings"))}
       where e.source = 'file' and (e.retired_at is not null or
         (e.url, e.events, e.businesses, e.settings) is distinct from
         (excluded.url, excluded.events, excluded.businesses, excluded.settings))
@@ -130,6 +128,13 @@ export async function syncFile(
     select changed.id, changed.what from changed left join told on true`;
   const ids = (what: string) => rows.filter((row) => row.what === what).map((row) => row.id);
   return { changed: ids("changed"), retired: ids("retired") };
+}
+
+// What an old rate limit had put off, a new one does not know of.
+function nextSendAt(settings: string): string {
+  return `case
+    when e.settings -> 'rate_limit_per_s' is distinct from ${settings} -> 'rate_limit_per_s'
+    then '-infinity' else e.next_send_at end`;
 }
 
 /** An endpoint with all that is shown of it. */
@@ -234,9 +239,7 @@ export async function updateEndpoint(
     ), changed as (
       update endpoints e set url = ${fields.url}, events = ${arrayOf(sql, fields.events)},
         businesses = ${arrayOf(sql, fields.businesses)}, settings = given.settings,
-        next_send_at = case when e.settings -> 'rate_limit_per_s'
-            is distinct from given.settings -> 'rate_limit_per_s'
-          then '-infinity' else e.next_send_at end,
+        next_send_at = ${sql.unsafe(nextSendAt("given.settings"))},
         sealed = decode(${hexOf(fields.sealed)}, 'hex'), version = version + 1, updated_at = now(),
         secret_expires_at = ${
     secret_expires_at === undefined
