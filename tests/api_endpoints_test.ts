@@ -586,3 +586,64 @@ async function isPausedFor(front: Front, receiver: { requests: readonly unknown[
   const { body } = await front.api(`deliveries/${await front.deliveryId(event.id)}`);
   return body.status === "pending" && !body.sending && receiver.requests.length === before;
 }
+
+onServer("what names no endpoint, and what is no cursor, is refused as such", async (database) => {
+  await using daemon = await startDaemon({
+    database: database.section,
+    endpoints: [endpoint("crm", "http://127.0.0.1:9/")],
+  });
+  const api = await checkedApi(daemon);
+  for (const id of ["%00", "a%00b", "%7f"]) {
+    await api.expect(404, "GET", `endpoints/${id}`);
+    for (const action of ["pause", "resume", "rotate"]) {
+      await api.expect(404, "POST", `endpoints/${id}/${action}`, {});
+    }
+  }
+  for (const list of ["endpoints?cursor=dlv_x", "event-types?cursor=none"]) {
+    const { body } = await api.expect(422, "GET", list);
+    assert.equal(body.errors[0].pointer, "/cursor", list);
+  }
+  const { body: first } = await api.expect(200, "GET", "event-types?limit=5");
+  const { body: rest } = await api.expect(200, "GET", `event-types?cursor=${first.next_cursor}`);
+  const names = [...first.data, ...rest.data].map(({ name }: { name: string }) => name);
+  assert.deepEqual([first.data.length, new Set(names).size, rest.next_cursor], [5, 8, null]);
+});
+
+onServer("a mistake that a schema finds hides none that it does not", async (database) => {
+  await using daemon = await startDaemon({
+    database: database.section,
+    encryption_key: ENCRYPTION_KEY,
+  });
+  const { body } = await (await checkedApi(daemon)).expect(422, "POST", "endpoints", {
+    url: "x",
+    events: ["nope"],
+    headers: { Host: "x" },
+    timeout_ms: "soon",
+    foo: 1,
+  });
+  assert.deepEqual(
+    body.errors.map(({ pointer }: { pointer: string }) => pointer).toSorted(),
+    ["/events/0", "/foo", "/headers/Host", "/timeout_ms", "/url"],
+  );
+});
+
+onServer("a paused endpoint takes another reason, and the audit log has both", async (database) => {
+  await using daemon = await startDaemon({
+    database: database.section,
+    endpoints: [endpoint("crm", "http://127.0.0.1:9/")],
+  });
+  const api = await checkedApi(daemon);
+  const pause = async (body: unknown) =>
+    (await api.expect(200, "POST", "endpoints/crm/pause", body)).body;
+  const { paused_at } = await pause({ reason: "one" });
+  const second = await pause({ reason: "two" });
+  assert.deepEqual([second.pause_reason, second.paused_at], ["two", paused_at]);
+  // Without a reason it is paused, and that is all that was asked for.
+  assert.equal((await pause({})).pause_reason, "two");
+  const { body } = await api.expect(200, "GET", "audit?action=endpoint.paused");
+  const changes = body.data.map(({ before, after }: Record<string, unknown>) => [before, after]);
+  assert.deepEqual(changes, [
+    [{ reason: "one" }, { reason: "two" }],
+    [null, { reason: "one" }],
+  ]);
+});

@@ -80,6 +80,13 @@ Deno.test("run() refuses what it does not know, with the nearest name and the us
   }
 });
 
+Deno.test("run() refuses an option that is given twice, where the last would silently win", async () => {
+  const args = ["deliveries", "--status", "failed", "--status", "pending"];
+  const { code, err } = await runHere(args);
+  assert.equal(code, 2);
+  assert.match(err, /--status is given more than once/);
+});
+
 Deno.test("run() never takes a secret from an argument, and does not repeat it", async () => {
   const literal = "hunter2-hunter2-hunter2-hunter2";
   for (const value of [literal, `env:${literal}`, "env:", "whsec_hunter2"]) {

@@ -170,11 +170,14 @@ onServer("POST /api/replays refuses what makes no sense", async (database) => {
     a: 1,
     rate: 5,
     b: 2,
+    endpoint: "nobody",
   });
   assert.deepEqual(
     several.errors.map((error: { pointer: string }) => error.pointer).toSorted(),
-    ["/a", "/b", "/rate"],
+    ["/a", "/b", "/endpoint", "/rate"],
   );
+  // A type that is in no configuration any more may still have its deliveries.
+  await api.expect(200, "POST", "replays", { since, type: "booking.gone", dry_run: true });
   const { body: twice } = await api.expect(422, "GET", "deliveries?type=a&limit=1&type=b&limit=2");
   assert.deepEqual(
     twice.errors.map(({ pointer, message }: Record<string, string>) => `${pointer} ${message}`),

@@ -5,6 +5,7 @@ import { Webhook } from "standardwebhooks";
 import { checkedApi, ENCRYPTION_KEY } from "./support/checked.ts";
 import { booking, startDaemon } from "./support/daemon.ts";
 import { onBoth, onServer } from "./support/databases.ts";
+import { rotate } from "../lib/core/rotation.ts";
 import { type Received, startReceiver } from "./support/receiver.ts";
 import { until } from "./support/wait.ts";
 
@@ -158,4 +159,23 @@ onBoth("the sweep forgets a secret whose overlap has ended", async (database) =>
   const swept = await lengths();
   assert.ok(swept.length < rotated.length - 40, "the old one is gone");
   assert.equal(swept.at, null);
+});
+
+Deno.test("rotate() gives the secret in force back the time that a dropped rotation took", () => {
+  const HOUR = 3_600_000;
+  const first = [{ secret: "s1", activates_at: 0, expires_at: null }];
+  const planned = rotate(first, "s2", 5_000, 0, 1_000);
+  assert.deepEqual(planned.map(({ expires_at }) => expires_at), [5_000, null]);
+  const again = rotate(planned, "s3", HOUR, 24 * HOUR, 2_000);
+  assert.deepEqual(again, [
+    { secret: "s1", activates_at: 0, expires_at: 25 * HOUR },
+    { secret: "s3", activates_at: HOUR, expires_at: null },
+  ]);
+  // One that was replaced before keeps its end, unless this one comes before it.
+  const third = rotate(rotate(first, "s2", 1_000, HOUR, 1_000), "s3", 2_000, 2 * HOUR, 2_000);
+  assert.deepEqual(third.map(({ expires_at }) => expires_at), [
+    1_000 + HOUR,
+    2_000 + 2 * HOUR,
+    null,
+  ]);
 });

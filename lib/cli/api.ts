@@ -4,7 +4,7 @@ import { hostPort, ownAddressOf } from "../core/address.ts";
 import { AppError } from "../core/errors.ts";
 import { isObject } from "../core/event_types.ts";
 import type * as schemas from "../../routes/api/schemas.ts";
-import { CONFIG, readSecret, UsageError, type Values } from "./command.ts";
+import { CONFIG, readSecret, SECRET_VALUE, UsageError, type Values } from "./command.ts";
 import { type Answer, send } from "./request.ts";
 import type { Io } from "./terminal.ts";
 
@@ -31,7 +31,7 @@ export const API_OPTIONS = {
   url: { type: "string", value: "URL", about: "Where the daemon is, instead of at server.listen" },
   token: {
     type: "string",
-    value: "env:NAME|file:PATH",
+    value: SECRET_VALUE,
     about: "Its admin token, instead of the one of the configuration",
   },
 } as const;

@@ -114,6 +114,8 @@ async function report(error: unknown, command: Command | undefined, io: Io): Pro
 async function outsideFault(error: unknown): Promise<string | undefined> {
   const kinds = [Deno.errors.PermissionDenied, Deno.errors.NotCapable, Deno.errors.NotFound];
   if (kinds.some((kind) => error instanceof kind)) return messageOf(error);
+  // EIO, ENOSPC, EDQUOT: what is written has no place.
+  if (/\(os error (5|28|122)\)$/.test(messageOf(error))) return messageOf(error);
   const { isOutage } = await import("../store/database.ts");
   const isRefusal = (one: unknown) =>
     isOutage(one) || (one instanceof Error && one.name === "PostgresError");

@@ -34,8 +34,18 @@ export function parseCommand(command: Command, args: readonly string[]): Parsed 
     tokens: true,
   });
   if (values["help"] === true) return { help: true };
+  const seen = new Set<string>();
   for (const token of tokens) {
-    if (token.kind === "option") checkOption(options, token);
+    if (token.kind !== "option") continue;
+    checkOption(options, token);
+    // The last would silently win.
+    if (
+      seen.has(token.name) && options[token.name]?.type === "string" &&
+      options[token.name]?.multiple !== true
+    ) {
+      throw new UsageError(`${token.rawName} is given more than once`);
+    }
+    seen.add(token.name);
   }
   const { min = 0, max = 0 } = command.positionals ?? {};
   if (positionals.length > max) {

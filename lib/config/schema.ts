@@ -185,7 +185,8 @@ const retry = v.pipe(
 const concurrency = number(1, MAX_CONCURRENCY, "integer");
 
 /** An event type's name: at least two parts. */
-const EVENT_NAME = /^[a-z][a-z0-9_-]*(\.[a-z0-9_-]+)+$/;
+/** An event type's name. */
+export const EVENT_NAME = /^[a-z][a-z0-9_-]*(\.[a-z0-9_-]+)+$/;
 const ENDPOINT_ID = /^[a-z0-9][a-z0-9_-]{0,62}$/;
 
 interface SecretRule {

@@ -89,7 +89,8 @@ function answer({ last_status }: DeliveryFacts): string {
 
 function because(facts: DeliveryFacts, words: string): string {
   const { last_outcome, last_status, last_cause } = facts;
-  if (last_outcome === null) return "";
+  // One that was delivered goes on because somebody asked for it again.
+  if (last_outcome === null || last_outcome === "delivered") return "";
   const more = last_cause ?? (last_status === null ? null : `status ${last_status}`);
   return `${words} ${last_outcome}${more === null ? "" : ` (${more})`}`;
 }

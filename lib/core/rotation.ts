@@ -65,9 +65,14 @@ export function rotate(
     throw new AppError("invalid", "This is the endpoint's secret already; give another or none");
   }
   const ends_at = activates_at + overlap_ms;
-  const before = liveAt(secrets, now)
-    .filter((old) => old.activates_at <= now)
-    .map((old) => ({ ...old, expires_at: Math.min(old.expires_at ?? Infinity, ends_at) }))
+  const active = liveAt(secrets, now).filter((old) => old.activates_at <= now);
+  const [in_force] = signingAt(active, now);
+  const before = active
+    // Of the one in force, only the rotation that is dropped can have said when it ends.
+    .map((old) => ({
+      ...old,
+      expires_at: old === in_force ? ends_at : Math.min(old.expires_at ?? Infinity, ends_at),
+    }))
     .filter((old) => isLive(old, now));
   if (before.length >= MAX_LIVE_SECRETS) {
     throw new AppError(

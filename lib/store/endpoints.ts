@@ -257,17 +257,23 @@ export async function updateEndpoint(
   return row;
 }
 
-/** Pauses an endpoint, whoever made it. Undefined where it is paused already or retired. */
+/**
+ * Pauses an endpoint, whoever made it; with `again`, a paused one takes the new reason. Undefined where
+ * it is paused already (for that reason) or retired.
+ */
 export async function pauseEndpoint(
   sql: Sql,
   id: string,
   reason: string,
+  again: boolean,
   change: Change,
 ): Promise<EndpointRow | undefined> {
   const [row] = await sql<EndpointRow[]>`
     with changed as (
-      update endpoints set paused_at = now(), pause_reason = ${reason}, updated_at = now()
-      where id = ${id} and paused_at is null and retired_at is null
+      update endpoints
+      set paused_at = coalesce(paused_at, now()), pause_reason = ${reason}, updated_at = now()
+      where id = ${id} and retired_at is null
+        and (paused_at is null or (${again} and pause_reason <> ${reason}))
       returning *
     ), ${logged(sql, change)}, ${sql.unsafe(ANNOUNCED)}
     select ${sql.unsafe(ROW)} from changed left join told on true`;

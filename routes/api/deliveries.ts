@@ -28,7 +28,7 @@ const ListQuery = strictObject({
   reason: optional(s.oneOf(REASONS)),
   since: optional(s.moment),
   until: optional(s.moment),
-  cursor: optional(s.parsed(parseDeliveryId, "Must be the next_cursor of the page before")),
+  cursor: optional(s.parsed(parseDeliveryId, s.CURSOR_RULE)),
   limit: s.limit,
 });
 

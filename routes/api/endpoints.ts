@@ -33,7 +33,7 @@ import { viewAttempt, viewDelivery, viewEndpoint } from "../views.ts";
 import * as example from "./examples.ts";
 import { type Asked, operation } from "./operation.ts";
 import * as s from "./schemas.ts";
-import { optional, strictObject } from "valibot";
+import { is, optional, strictObject } from "valibot";
 
 const tag = "Endpoints";
 const path = "/api/endpoints/{id}";
@@ -59,6 +59,10 @@ export const endpointOperations = [
     example: { response: { data: [example.endpoint], next_cursor: null } },
     async handle(ctx, { query }) {
       const { cursor, limit, retired, source } = query;
+      // Endpoints are never removed, so a cursor of ours is there.
+      if (cursor !== undefined && await getEndpoint(ctx.db.admin, cursor) === undefined) {
+        throw s.invalidAt("/cursor", s.CURSOR_RULE);
+      }
       const filter = { source, retired, before: cursor, limit: limit + 1 };
       const rows = await listEndpoints(ctx.db.admin, filter);
       const page = rows.slice(0, limit);
@@ -76,6 +80,7 @@ export const endpointOperations = [
     summary: "Makes an endpoint",
     description: "Its secret is in the answer and is never shown again.",
     body: s.EndpointInput,
+    rules: mistakesOf,
     status: 201,
     response: s.EndpointMade,
     refuses: ["conflict"],
@@ -88,7 +93,6 @@ export const endpointOperations = [
     },
     async handle(ctx, { body, actor }) {
       const key = sealingKey(ctx);
-      refuseMistakes(mistakesOf(ctx, body));
       const id = endpointId(randomBytes(20));
       const secret = body.unsigned === true ? null : body.secret ?? makeSecret(randomBytes(32));
       const secrets = secret === null ? [] : [{ secret, activates_at: 0, expires_at: null }];
@@ -123,6 +127,7 @@ export const endpointOperations = [
       "What is left out stays; null clears what may be absent. The file's endpoints are " +
       "changed in the file.",
     body: s.EndpointPatch,
+    rules: mistakesOf,
     status: 200,
     response: s.Endpoint,
     refuses: ["not_found", "conflict"],
@@ -132,7 +137,6 @@ export const endpointOperations = [
       response: { ...example.endpoint, timeout_ms: 20_000, description: null, version: 2 },
     },
     async handle(ctx, asked) {
-      refuseMistakes(mistakesOf(ctx, asked.body));
       const row = await change(
         ctx,
         asked,
@@ -195,8 +199,10 @@ export const endpointOperations = [
     async handle(ctx, { id, body, actor }) {
       const row = await findInForce(ctx, id);
       const reason = body.reason ?? `Paused by ${actor.name}`;
-      const change = { actor, action: "endpoint.paused", object: id, after: { reason } };
-      const paused = await pauseEndpoint(ctx.db.admin, row.id, reason, change);
+      const before = row.pause_reason === null ? undefined : { reason: row.pause_reason };
+      const change = { actor, action: "endpoint.paused", object: id, before, after: { reason } };
+      const again = body.reason !== undefined;
+      const paused = await pauseEndpoint(ctx.db.admin, row.id, reason, again, change);
       await ctx.endpoints_changed();
       return viewEndpoint(paused ?? await find(ctx, id), ctx);
     },
@@ -230,6 +236,7 @@ export const endpointOperations = [
       "webhook-signature until `overlap` after that. The answer shows it this once.",
     body: s.RotateInput,
     body_optional: true,
+    rules: (ctx, { secret }) => secret === undefined ? [] : secretMistakes(ctx, secret),
     status: 200,
     response: s.EndpointMade,
     refuses: ["not_found", "conflict"],
@@ -248,7 +255,6 @@ export const endpointOperations = [
     },
     async handle(ctx, asked) {
       const { activates_at, now } = activation(ctx, asked.body.activate);
-      if (asked.body.secret !== undefined) refuseMistakes(secretMistakes(ctx, asked.body.secret));
       const secret = asked.body.secret ?? makeSecret(randomBytes(32));
       const overlap_ms = asked.body.overlap;
       const { id, actor } = asked;
@@ -319,7 +325,8 @@ function retired(id: string): AppError {
 }
 
 async function find(ctx: RouteContext, id: string): Promise<EndpointRow> {
-  const row = await getEndpoint(ctx.db.admin, id);
+  // What PostgreSQL cannot even be asked for is no endpoint either.
+  const row = is(s.text(255), id) ? await getEndpoint(ctx.db.admin, id) : undefined;
   if (row === undefined) throw notFound("endpoint");
   return row;
 }
@@ -524,10 +531,6 @@ async function cancelPending(ctx: RouteContext): Promise<void> {
 }
 
 // --- rules that need more than the schemas know --------------------------------------------------------
-
-function refuseMistakes(errors: readonly Mistake[]): void {
-  if (errors.length > 0) throw new AppError("invalid", "The request is not valid", { errors });
-}
 
 function mistakesOf(ctx: RouteContext, input: Given): Mistake[] {
   const mistakes: Mistake[] = [];

@@ -1,4 +1,4 @@
-import { array, object, optional, strictObject } from "valibot";
+import { optional, strictObject } from "valibot";
 import { toJsonSchema } from "@valibot/to-json-schema";
 import { AppError } from "../../lib/core/errors.ts";
 import type { EventType } from "../../lib/core/event_types.ts";
@@ -28,9 +28,11 @@ const ListQuery = strictObject({
   since: optional(s.moment),
   until: optional(s.moment),
   q: optional(s.text(255)),
-  cursor: optional(s.parsed(parseEventId, "Must be the next_cursor of the page before")),
+  cursor: optional(s.parsed(parseEventId, s.CURSOR_RULE)),
   limit: s.limit,
 });
+
+const TypesQuery = strictObject({ cursor: optional(s.text(255)), limit: s.limit });
 
 export const eventOperations = [
   operation({
@@ -115,8 +117,9 @@ export const eventOperations = [
     path: "/api/event-types",
     tag,
     summary: "Lists the event types, each with the JSON Schema of its data and a sample",
+    query: TypesQuery,
     status: 200,
-    response: object({ data: array(s.EventTypeInfo) }),
+    response: s.page(s.EventTypeInfo),
     refuses: [],
     example: {
       response: {
@@ -126,14 +129,19 @@ export const eventOperations = [
           schema: { type: "object", required: ["appointment"] },
           sample: { event: "booking.created", timestamp: "2025-10-31T15:30:00Z", data: {} },
         }],
+        next_cursor: null,
       },
     },
-    handle(ctx) {
+    handle(ctx, { query: { cursor, limit } }) {
       const types = ctx.event_types();
       const own = new Map(ctx.config().event_types.map((type) => [type.name, type.schema]));
-      const data = types.names.map((name) => types.get(name)).filter((type) => type !== undefined)
+      const from = cursor === undefined ? 0 : types.names.indexOf(cursor) + 1;
+      if (cursor !== undefined && from === 0) throw s.invalidAt("/cursor", s.CURSOR_RULE);
+      const page = types.names.slice(from, from + limit);
+      const data = page.map((name) => types.get(name)).filter((type) => type !== undefined)
         .map((type) => viewType(type, own.get(type.name)));
-      return Promise.resolve({ data });
+      const more = from + limit < types.names.length;
+      return Promise.resolve({ data, next_cursor: more ? page.at(-1) ?? null : null });
     },
   }),
 ];

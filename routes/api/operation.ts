@@ -42,6 +42,14 @@ export interface Operation<Q extends Schema, B extends Schema, R extends Schema>
   readonly body?: B;
   /** Whether the body may be left out. */
   readonly body_optional?: boolean;
+  /**
+   * What is wrong with the body beyond its schema. Asked about the members that are sound where others
+   * are not, so that all mistakes are told at once.
+   */
+  rules?(
+    ctx: RouteContext,
+    body: Partial<v.InferOutput<B>>,
+  ): readonly Mistake[] | Promise<readonly Mistake[]>;
   readonly status: 200 | 201;
   readonly response: R;
   /** A second way to answer, chosen by the handler. */
@@ -88,8 +96,9 @@ export async function perform(
   c: Context<Env>,
 ): Promise<Response> {
   const query = validQuery(operation.query ?? NOTHING, c.req.queries());
-  const body = operation.method === "get" ? {} : validBody(
-    operation.body ?? NOTHING,
+  const body = operation.method === "get" ? {} : await validBody(
+    ctx,
+    operation,
     await readJson(c, operation.body === undefined || operation.body_optional === true),
   );
   const answer = await operation.handle(ctx, {
@@ -107,38 +116,62 @@ export async function perform(
 // Each parameter once; what is unknown is refused, because a misspelt filter would show everything.
 function validQuery(schema: Schema, queries: Record<string, string[]>): unknown {
   const detail = "The query is not valid";
-  const errors = Object.entries(queries).filter(([, values]) => values.length > 1)
-    .map(([name]) => ({ pointer: jsonPointer([name]), message: "Is given more than once" }));
-  if (errors.length > 0) throw new AppError("invalid", detail, { errors });
+  refuse(
+    detail,
+    Object.entries(queries).filter(([, values]) => values.length > 1)
+      .map(([name]) => ({ pointer: jsonPointer([name]), message: "Is given more than once" })),
+  );
   const flat = Object.entries(queries).map(([name, [value]]) => [name, value]);
-  return valid(schema, Object.fromEntries(flat), detail, "parameter");
+  const { output, mistakes } = validate(schema, Object.fromEntries(flat), "parameter");
+  refuse(detail, mistakes);
+  return output;
 }
 
-function validBody(schema: Schema, body: unknown): unknown {
+async function validBody(
+  ctx: RouteContext,
+  { body: schema = NOTHING, rules }: AnyOperation,
+  body: unknown,
+): Promise<unknown> {
+  const detail = "The request is not valid";
   // To valibot an array is an object too.
   if (!isObject(body)) {
-    const errors = [{ pointer: "", message: `Must be an object, not ${kindOf(body)}` }];
-    throw new AppError("invalid", "The request is not valid", { errors });
+    const message = `Must be an object, not ${kindOf(body)}`;
+    throw new AppError("invalid", detail, { errors: [{ pointer: "", message }] });
   }
-  return valid(schema, body, "The request is not valid", "member");
+  const { output, mistakes } = validate(schema, body, "member");
+  refuse(detail, [...mistakes, ...await rules?.(ctx, output) ?? []]);
+  return output;
+}
+
+function refuse(detail: string, errors: readonly Mistake[]): void {
+  if (errors.length > 0) throw new AppError("invalid", detail, { errors });
 }
 
 const MAX_MISTAKES = 100;
 
-function valid(schema: Schema, input: object, detail: string, what: string): unknown {
+/** What the schema makes of an object, or of its sound members, and what is wrong with the others. */
+function validate(
+  schema: Schema,
+  input: Readonly<Record<string, unknown>>,
+  what: string,
+): { readonly output: object; readonly mistakes: readonly Mistake[] } {
   const result = v.safeParse(schema, input);
-  if (result.success) return result.output;
-  const errors = new Map<string, Mistake>();
+  if (result.success) return { output: result.output as object, mistakes: [] };
+  const { entries = {} } = schema as { readonly entries?: Readonly<Record<string, Schema>> };
   // Of what is unknown, valibot names the first only.
-  const { entries = input } = schema as { readonly entries?: object };
   const unknown = Object.keys(input).filter((key) => !Object.hasOwn(entries, key))
     .map((key) => ({ pointer: jsonPointer([key]), message: noSuch(what, key) }));
-  const mistakes = [...result.issues.map((issue) => mistakeOf(issue, what)), ...unknown];
-  for (const mistake of mistakes.slice(0, MAX_MISTAKES)) {
+  const mistakes = new Map<string, Mistake>();
+  const all = [...result.issues.map((issue) => mistakeOf(issue, what)), ...unknown];
+  for (const mistake of all.slice(0, MAX_MISTAKES)) {
     // Of several at one place, the first is the plainest.
-    if (!errors.has(mistake.pointer)) errors.set(mistake.pointer, mistake);
+    if (!mistakes.has(mistake.pointer)) mistakes.set(mistake.pointer, mistake);
   }
-  throw new AppError("invalid", detail, { errors: [...errors.values()] });
+  const sound = Object.entries(entries).flatMap(([key, entry]) => {
+    const member = v.safeParse(entry, input[key]);
+    return member.success && member.output !== undefined ? [[key, member.output]] : [];
+  });
+  return { output: Object.fromEntries(sound), mistakes: [...mistakes.values()] };
 }
 
 function noSuch(what: string, key: unknown): string {

@@ -29,7 +29,7 @@ const AuditQuery = strictObject({
   actor: optional(s.text(255)),
   action: optional(s.text(255)),
   object: optional(s.text(255)),
-  cursor: optional(s.parsed(parseNumber, "Must be the next_cursor of the page before")),
+  cursor: optional(s.parsed(parseNumber, s.CURSOR_RULE)),
   limit: s.limit,
 });
 

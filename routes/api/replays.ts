@@ -1,7 +1,8 @@
 import { optional, strictObject } from "valibot";
 import type * as v from "valibot";
+import { EVENT_NAME } from "../../lib/config/schema.ts";
 import { parseRate } from "../../lib/config/units.ts";
-import { AppError } from "../../lib/core/errors.ts";
+import { AppError, type Mistake } from "../../lib/core/errors.ts";
 import { parseReplayId, replayId } from "../../lib/core/ids.ts";
 import { getEndpoint } from "../../lib/store/endpoints.ts";
 import {
@@ -24,7 +25,7 @@ const tag = "Replays";
 const path = "/api/replays/{id}";
 
 const ListQuery = strictObject({
-  cursor: optional(s.parsed(parseReplayId, "Must be the next_cursor of the page before")),
+  cursor: optional(s.parsed(parseReplayId, s.CURSOR_RULE)),
   limit: s.limit,
 });
 
@@ -39,6 +40,7 @@ export const replayOperations = [
       "Durable: it survives restarts, and any daemon carries it out, at most `rate` fast. " +
       "With `dry_run` it only counts.",
     body: s.ReplayInput,
+    rules: mistakesOf,
     status: 201,
     response: s.Replay,
     variant: {
@@ -149,23 +151,43 @@ async function find(ctx: RouteContext, id: string): Promise<ReplayRow> {
   return row;
 }
 
+type Input = v.InferOutput<typeof s.ReplayInput>;
+
+async function mistakesOf(
+  ctx: RouteContext,
+  { endpoint, type, since, until }: Partial<Input>,
+): Promise<Mistake[]> {
+  const mistakes: Mistake[] = [];
+  if (since !== undefined && since >= endOf(ctx, until)) {
+    const message = "Must lie before until, which is now if left out";
+    mistakes.push({ pointer: "/since", message });
+  }
+  // What is no event type any more has its history.
+  if (type !== undefined && !EVENT_NAME.test(type)) {
+    mistakes.push({ pointer: "/type", message: "Must be the name of one event type" });
+  }
+  if (endpoint !== undefined) {
+    const row = await getEndpoint(ctx.db.admin, endpoint);
+    const message = row === undefined
+      ? "There is no such endpoint"
+      : row.retired_at === null
+      ? undefined
+      : "The endpoint is retired";
+    if (message !== undefined) mistakes.push({ pointer: "/endpoint", message });
+  }
+  return mistakes;
+}
+
+function endOf(ctx: RouteContext, until: string | undefined): string {
+  return until ?? new Date(ctx.now()).toISOString();
+}
+
 async function selectionOf(
   ctx: RouteContext,
-  body: v.InferOutput<typeof s.ReplayInput>,
+  { endpoint, status, type, since, until: given }: Input,
 ): Promise<ReplaySelection> {
-  const { endpoint, status, type, since } = body;
-  const until = body.until ?? new Date(ctx.now()).toISOString();
-  if (since >= until) {
-    throw s.invalidAt("/since", "Must lie before until, which is now if left out");
-  }
-  if (type !== undefined && ctx.event_types().get(type) === undefined) {
-    throw s.invalidAt("/type", "There is no such event type");
-  }
+  const until = endOf(ctx, given);
   const row = endpoint === undefined ? undefined : await getEndpoint(ctx.db.admin, endpoint);
-  if (endpoint !== undefined && row === undefined) {
-    throw s.invalidAt("/endpoint", "There is no such endpoint");
-  }
-  if (row?.retired_at != null) throw s.invalidAt("/endpoint", "The endpoint is retired");
   const { first_uuid = "", last_uuid = "" } = periodOf(since, until);
   return {
     statuses: status,

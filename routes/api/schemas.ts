@@ -102,6 +102,9 @@ export function parsed<T>(parse: (text: string) => T | undefined, message: strin
   );
 }
 
+/** The message for a cursor that no page gave. */
+export const CURSOR_RULE = "Must be the next_cursor of the page before";
+
 export const MAX_LIMIT = 200;
 const LIMIT_RULE = `Must be a number from 1 to ${MAX_LIMIT}`;
 
