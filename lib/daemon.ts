@@ -44,7 +44,8 @@ export interface Daemon {
   readonly stopped: Promise<void>;
 }
 
-const STOP_GRACE_MS = 5_000;
+/** What recording and, behind it, closing may take beside the longest timeout: 5 seconds together. */
+const RECORD_GRACE_MS = 3_000;
 const PING_TIMEOUT_MS = 4_000;
 
 /**
@@ -175,7 +176,8 @@ async function startEngine(
     for (;;) {
       const settled = reloader.settled();
       await settled;
-      const stored = await loadFleet(ctx.db.admin);
+      // Ingest waits for it, so it must not wait behind a list or a purge.
+      const stored = await loadFleet(ctx.db.ingest);
       if (reloader.settled() !== settled) continue;
       const fleet = makeFleet(stored, ctx.config(), seal_keys);
       logUnsendable(fleet, unsendable, ctx.log);
@@ -308,8 +310,10 @@ function makeStop(
   let asked = false;
   async function stop(): Promise<void> {
     log.info("Stopping", { in_flight: dispatcher.in_flight });
-    const grace_ms = dispatcher.fleet.max_timeout_ms + STOP_GRACE_MS;
+    const grace_ms = dispatcher.fleet.max_timeout_ms + RECORD_GRACE_MS;
     dispatcher.quiesce();
+    // A database that has fallen silent must not make it longer: whoever waits for it then, errs.
+    const cut = setTimeout(() => db.reset(), grace_ms);
     const finished = Promise.all([
       sweeper.stop(),
       replayer.stop(),
@@ -319,6 +323,7 @@ function makeStop(
     // What was posted on connections that were open.
     await intake.settle();
     client.close();
+    clearTimeout(cut);
     await db.close();
     log.info("Stopped");
   }

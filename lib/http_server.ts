@@ -85,13 +85,21 @@ export function listen(
   });
   server.maxConnections = limits.connections;
   server.timeout = limits.silence_ms;
+  // Who says that nothing more comes still waits for the answer to what came.
+  (server as Server & { httpAllowHalfOpen?: boolean }).httpAllowHalfOpen = true;
   // One more than is taken: node:http drops the fields above it without a word.
   server.maxHeadersCount = limits.fields + 1;
   // Who connects while the daemon is still starting waits for its answer.
   const served = Promise.withResolvers<RequestListener>();
   let serving: RequestListener | undefined;
   void served.promise.then((handler) => serving = handler);
+  const last = new WeakMap<Socket, IncomingMessage>();
+  server.on("connection", (socket: Socket) => {
+    // But not within a request: that one is cut off.
+    socket.on("end", () => void (last.get(socket)?.complete === true || socket.destroy()));
+  });
   server.on("request", (incoming, outgoing) => {
+    last.set(incoming.socket, incoming);
     const mistake = shapeMistake(incoming, limits.fields);
     if (mistake !== undefined) {
       counters.count("http_refused", mistake.label);

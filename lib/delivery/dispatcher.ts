@@ -27,7 +27,8 @@ import { sign, type SignedRequest, toOutcome } from "./send.ts";
  * claim asks, per endpoint, for no more than its lane has room for. An attempt that has no answer
  * after a second leaves the concurrency that all lanes share and halves its lane's cap, until it is
  * answered; each answer in time raises the cap by one. So an endpoint that hangs keeps few slots, others
- * never wait for it, and one that is merely slow keeps its own.
+ * never wait for it, and one that is merely slow keeps its own. However many hang, a quarter of the
+ * concurrency is kept for those that answered last time.
  */
 export interface Dispatcher {
   readonly fleet: Fleet;
@@ -110,6 +111,7 @@ export function makeDispatcher(
   const recorder = makeRecorder(ctx, recorded);
   let fleet = first;
   let shared = 0; // what is leased or reserved and not slow, under way or not yet
+  let doubtful = 0; // what of that is of lanes whose last attempt was not answered
   let slow = 0;
   let claiming: Promise<void> | undefined;
   let ended = 0; // attempts since the last claim was sent
@@ -165,13 +167,18 @@ export function makeDispatcher(
   // room). While there is something to send, half of that is waited for.
   function plan(): Room[] {
     if (recorder.backlog >= MAX_BACKLOG) return [];
-    const ahead = Math.min(ended, Math.ceil(ctx.config().delivery.concurrency / 2));
-    const free = slots() + ahead - shared;
-    return ready.length > 0 && free < ahead / 2 ? [] : lanes.rooms(free);
+    const ahead = Math.min(ended, Math.ceil(concurrency() / 2));
+    const free = concurrency() + ahead - shared;
+    return ready.length > 0 && free < ahead / 2 ? [] : lanes.rooms(free, doubts() - doubtful);
   }
 
-  function slots(): number {
-    return ctx.config().delivery.concurrency - Math.max(0, slow - MAX_SLOW);
+  function concurrency(): number {
+    return ctx.config().delivery.concurrency;
+  }
+
+  /** How much of it lanes may have whose last attempt was not answered. */
+  function doubts(): number {
+    return Math.ceil(concurrency() * 3 / 4);
   }
 
   function takeIn(
@@ -190,13 +197,18 @@ export function makeDispatcher(
         continue;
       }
       lane.floor_us = Number(delivery.due);
-      occupy(lane);
-      if (delivery.wait_ms < 1) now.push(delivery);
-      else {
+      lane.in_flight++;
+      if (delivery.wait_ms < 1) {
+        share(lane);
+        now.push(delivery);
+      } else {
+        // It takes a slot that others might use only when its own time has come, and goes first then.
         held.add(delivery);
         later(delivery.wait_ms, () => {
           held.delete(delivery);
-          start([delivery], leased_at, lease_ms);
+          share(lane);
+          ready.unshift({ claimed: delivery, leased_at, lease_ends_at: leased_at + lease_ms });
+          fill();
         });
       }
     }
@@ -207,21 +219,38 @@ export function makeDispatcher(
     for (const { endpoint_no, room, interval_us } of rooms) {
       const lane = lanes.get(endpoint_no);
       if (lane === undefined) continue;
-      if ((got.get(endpoint_no) ?? 0) >= room) lane.due = true;
-      // All slots of a rate limit are given out: more of them in half the time they reach ahead.
-      else if (interval_us !== null) later(RATE_HORIZON_MS / 2, () => wake([endpoint_no]));
+      const taken = got.get(endpoint_no) ?? 0;
+      if (taken >= room) lane.due = true;
+      else if (interval_us !== null && taken > 0) pace(lane);
     }
   }
 
-  function occupy(lane: Lane): void {
-    lane.in_flight++;
-    shared++;
+  // All slots of its rate limit are given out: more of them in half the time they reach ahead. Where
+  // there were none, the poll is soon enough.
+  function pace(lane: Lane): void {
+    if (lane.paced) return;
+    lane.paced = true;
+    later(RATE_HORIZON_MS / 2, () => {
+      lane.paced = false;
+      wake([lane.endpoint.no]);
+    });
   }
 
-  // A lane is there as long as it has something under way.
-  function vacate(lane: Lane | undefined): void {
-    if (lane !== undefined) lane.in_flight--;
-    shared--;
+  function share(lane: Lane, slots = 1): void {
+    lane.shared += slots;
+    shared += slots;
+    if (!lane.answered) doubtful += slots;
+  }
+
+  function vacate(lane: Lane): void {
+    lane.in_flight--;
+    share(lane, -1);
+  }
+
+  function learn(lane: Lane, answered: boolean): void {
+    if (lane.answered === answered) return;
+    doubtful += answered ? -lane.shared : lane.shared;
+    lane.answered = answered;
   }
 
   function start(claimed: readonly Claimed[], leased_at: number, lease_ms: number): void {
@@ -239,7 +268,7 @@ export function makeDispatcher(
   // costs more than a signature. Between two bursts the event loop turns: answers are read, and the
   // next claim is on its way while there is still something to send.
   function fill(): void {
-    const free = slots() - (active.size - slow);
+    const free = concurrency() - (active.size - slow);
     if (ready.length === 0 || free <= 0) return;
     const now = performance.now();
     const now_ms = ctx.clock.now();
@@ -259,8 +288,10 @@ export function makeDispatcher(
   function prepare(leased: Leased, now: number, now_ms: number): Sending | undefined {
     const { claimed, leased_at, lease_ends_at } = leased;
     const lane = lanes.get(claimed.endpoint_no);
+    // A lane is there as long as it has something under way.
+    if (lane === undefined) return undefined;
     // Retired, paused, or no longer sendable, since it was claimed.
-    if (lane === undefined || !isOpen(lane.endpoint)) {
+    if (!isOpen(lane.endpoint)) {
       vacate(lane);
       return undefined;
     }
@@ -287,16 +318,18 @@ export function makeDispatcher(
       signal: abort.signal,
     }).then((exchange) => {
       const outcome = toOutcome(exchange, ctx.clock.now());
+      const answered = outcome.status !== null;
       active.delete(sending);
       ended++;
       if (sending.slow) {
         lane.in_flight--;
         slow--;
-        if (outcome.status !== null) restore(lane);
+        if (answered) restore(lane);
       } else {
         vacate(lane);
-        if (outcome.status !== null) widen(lane);
+        if (answered) widen(lane);
       }
+      learn(lane, answered);
       recorder.add({
         lease: claimed,
         endpoint_version: endpoint.version,
@@ -405,7 +438,8 @@ export function makeDispatcher(
       if (sending.slow || sending.started_at > before || slow >= MAX_SLOW) continue;
       sending.slow = true;
       slow++;
-      shared--;
+      share(sending.lane, -1);
+      learn(sending.lane, false);
       narrow(sending.lane);
     }
     fill();
@@ -443,12 +477,14 @@ export function makeDispatcher(
       if (lane.endpoint.concurrency !== null || lane.endpoint.rate_limit_per_s !== null) {
         return false;
       }
-      if (shared >= ctx.config().delivery.concurrency) return false;
-      occupy(lane);
+      if (shared >= concurrency() || (!lane.answered && doubtful >= doubts())) return false;
+      lane.in_flight++;
+      share(lane);
       return true;
     },
     unreserve(endpoint_no) {
-      vacate(lanes.get(endpoint_no));
+      const lane = lanes.get(endpoint_no);
+      if (lane !== undefined) vacate(lane);
       pump();
     },
     start,
@@ -462,9 +498,9 @@ export function makeDispatcher(
     },
     quiesce,
     async stop(grace_ms) {
+      const end = performance.now() + grace_ms;
       quiesce();
       await claiming;
-      const end = performance.now() + grace_ms;
       while (active.size > 0 && performance.now() < end) {
         await new Promise((resolve) => setTimeout(resolve, 10));
       }

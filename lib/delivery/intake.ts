@@ -3,13 +3,14 @@ import { AppError, messageOf } from "../core/errors.ts";
 import { KEY_PLACE } from "../core/event_types.ts";
 import { deliveryUuid, eventId, makeEventIds } from "../core/ids.ts";
 import type { ParsedEvent } from "../core/payload.ts";
-import { within } from "../store/database.ts";
+import { isSilence, STATEMENT_TIMEOUT_MS, within } from "../store/database.ts";
 import type { Claimed } from "../store/deliveries.ts";
 import {
   findByKeys,
   type KnownEvent,
   type NewDelivery,
   type NewEvent,
+  type Stored,
   storeEvents,
 } from "../store/events.ts";
 import { type Context, leaseOf, random32 } from "./context.ts";
@@ -92,12 +93,7 @@ export function makeIntake(
     );
     return new Promise((resolve, reject) => {
       const request = { offers, digests, chars, resolve, reject };
-      try {
-        refuseContradiction(request);
-      } catch (error) {
-        reject(error);
-        return;
-      }
+      refuseContradiction(request);
       waiting.push(request);
       if (writers.size < max_writers) {
         const writer: Promise<void> = write().finally(() => writers.delete(writer));
@@ -152,17 +148,21 @@ export function makeIntake(
   async function commit(batch: readonly Request[]): Promise<void> {
     let requests = batch;
     let known: ReadonlyMap<string, KnownEvent> = new Map();
+    const events = batch.reduce((sum, { offers }) => sum + offers.length, 0);
+    // What takes so long to store may be here again because nobody waited for its answer.
+    let stored: Stored | undefined = events * fanOut() > MAX_BATCH_DELIVERIES
+      ? "repeated"
+      : undefined;
     for (let round = 0; requests.length > 0; round++) {
       if (round === MAX_ROUNDS) throw new Error("The endpoints keep changing under a batch");
-      const plan = makePlan(requests, known);
-      if (plan.events.length === 0) return answer(requests, plan);
-      const stored = await store(plan);
-      if (stored === "stored") return answer(requests, plan);
-      if (stored === "stale") await reload();
-      else {
+      if (stored === "stale") await within(reload(), ANSWER_TIMEOUT_MS);
+      if (stored === "repeated") {
         known = await lookUp(requests);
         requests = requests.filter((request) => !refuseConflict(request, known));
       }
+      const plan = makePlan(requests, known);
+      stored = plan.events.length === 0 ? "stored" : await store(plan);
+      if (stored === "stored") return answer(requests, plan);
     }
   }
 
@@ -229,18 +229,18 @@ export function makeIntake(
     const lease_ms = leaseOf(dispatcher.fleet.max_timeout_ms);
     const leased = plan.deliveries.filter((delivery) => delivery.leased);
     const giveBack = () => leased.forEach((delivery) => dispatcher.unreserve(delivery.endpoint_no));
+    const storing = storeEvents(ctx.db, plan.events, plan.deliveries, plan.revision, lease_ms);
     try {
-      const stored = await within(
-        storeEvents(ctx.db, plan.events, plan.deliveries, plan.revision, lease_ms),
-        ANSWER_TIMEOUT_MS,
-      );
+      const stored = await within(storing, answerTimeout(plan.deliveries.length));
       if (stored !== "stored") giveBack();
       else dispatch(plan, leased_at, lease_ms);
       return stored;
     } catch (error) {
       giveBack();
-      // The answer may have been lost behind the commit: then they are leased, and nobody sends them.
-      dispatcher.release(leased.map(({ uuid }) => ({ uuid, token: 1 })));
+      // It may have been committed, or may yet be: then they are leased, and nobody sends them.
+      const release = () => dispatcher.release(leased.map(({ uuid }) => ({ uuid, token: 1 })));
+      release();
+      if (isSilence(error)) void storing.then(release, release);
       throw error;
     }
   }
@@ -289,6 +289,11 @@ export function makeIntake(
       while (writers.size > 0) await Promise.all(writers);
     },
   };
+}
+
+/** How long storing may take: many deliveries are stored at some 100,000 a second. */
+function answerTimeout(deliveries: number): number {
+  return Math.min(ANSWER_TIMEOUT_MS + deliveries / 50, STATEMENT_TIMEOUT_MS);
 }
 
 function repeated(

@@ -4,7 +4,14 @@ import type { Endpoint, Fleet } from "./fleet.ts";
 /** What one endpoint has under way and may have, and what is known to be due for it. */
 export interface Lane {
   endpoint: Endpoint;
+  /** Leased here: under way, or about to be. */
   in_flight: number;
+  /** What of that counts against the concurrency that all lanes share. */
+  shared: number;
+  /** Whether its last attempt was answered, whatever the status. */
+  answered: boolean;
+  /** Whether a timer looks for the next slots of its rate limit. */
+  paced: boolean;
   /** Attempts under way at once: between 1 and `capLimit`. */
   cap: number;
   /** Whether something may be due that is not claimed yet. */
@@ -30,10 +37,10 @@ export interface Lanes {
   /** Something may be due for these endpoints. */
   wake(endpoint_nos: Iterable<number> | "all"): void;
   /**
-   * How much to claim for whom, together at most `free`: lanes take turns, and each is given what is
-   * worth looking for.
+   * How much to claim for whom, together at most `free`, and at most `doubtful` of it for lanes whose
+   * last attempt was not answered: lanes take turns, and each is given what is worth looking for.
    */
-  rooms(free: number): Room[];
+  rooms(free: number, doubtful: number): Room[];
   /** The endpoints that could be sent to and of which nothing due is known. */
   quiet(): Pick<Room, "endpoint_no" | "floor">[];
 }
@@ -57,8 +64,17 @@ export function makeLanes(now: () => number): Lanes {
       const lane = lanes.get(endpoint.no);
       if (lane === undefined) {
         const cap = Math.min(FIRST_CAP, capLimit(endpoint));
-        const nothing_known = { due: true, floor_us: 0, swept_at: -Infinity };
-        lanes.set(endpoint.no, { endpoint, in_flight: 0, cap, ...nothing_known });
+        lanes.set(endpoint.no, {
+          endpoint,
+          in_flight: 0,
+          shared: 0,
+          answered: false,
+          paced: false,
+          cap,
+          due: true,
+          floor_us: 0,
+          swept_at: -Infinity,
+        });
       } else {
         lane.endpoint = endpoint;
         lane.cap = Math.min(lane.cap, capLimit(endpoint));
@@ -80,7 +96,7 @@ export function makeLanes(now: () => number): Lanes {
     }
   }
 
-  function rooms(free: number): Room[] {
+  function rooms(free: number, doubtful: number): Room[] {
     const open = [...lanes.values()].filter((lane) => lane.due && canSend(lane));
     const rooms: Room[] = [];
     const first = turn;
@@ -89,8 +105,11 @@ export function makeLanes(now: () => number): Lanes {
       const lane = open[turn];
       if (lane === undefined) break;
       const share = Math.max(MIN_SHARE, Math.ceil(free / (open.length - i)));
-      const room = Math.min(lane.cap - lane.in_flight, share, free);
+      const bound = lane.answered ? free : Math.min(free, doubtful);
+      const room = Math.min(lane.cap - lane.in_flight, share, bound);
+      if (room <= 0) continue;
       free -= room;
+      if (!lane.answered) doubtful -= room;
       rooms.push(toRoom(lane, room));
     }
     turn++;

@@ -33,7 +33,7 @@ export interface Database {
 export const CHANNEL = "bookme_webhooks";
 
 /** No statement of ours may run longer on a server: locks held by others end it, and it is retried. */
-const STATEMENT_TIMEOUT_MS = 30_000;
+export const STATEMENT_TIMEOUT_MS = 30_000;
 const CONNECT_TIMEOUT_S = 5;
 const HEARTBEAT_MS = 2_000;
 const SILENCE_MS = 4_000;
@@ -167,10 +167,7 @@ async function openServer(url: string): Promise<Database> {
       listen: async (heard, fresh) => void await admin.sql.listen(CHANNEL, heard, fresh),
       ping,
       reset,
-      async close() {
-        await heart.stop();
-        await close();
-      },
+      close: async () => void await Promise.all([heart.stop(), close()]),
     };
   } catch (error) {
     await close();
@@ -233,7 +230,7 @@ function openPool(url: string, max: number, settings: Record<string, string | nu
   return {
     sql,
     reset: () => sockets.forEach((socket) => socket.destroy()),
-    close: () => sql.end({ timeout: 2 }),
+    close: () => sql.end({ timeout: 1 }),
   };
 }
 

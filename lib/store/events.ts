@@ -33,10 +33,11 @@ export type Stored =
   | "stored"
   /** The endpoints have changed since the batch was matched: match again. */
   | "stale"
-  /** At least one key is known already: look them up. */
+  /** At least one key is known already, or was just being stored: look them up. */
   | "repeated";
 
-const UNIQUE_VIOLATION = "23505";
+/** PostgreSQL's unique_violation; and deadlock_detected, which two batches with the same keys end in. */
+const SAME_KEYS = ["23505", "40P01"];
 
 /**
  * Stores events and their deliveries in one statement, and so in one transaction, durable when it
@@ -86,7 +87,7 @@ export async function storeEvents(
       select case when ${news} <> '' then pg_notify('bookme_webhooks', ${news}) end from gate`;
     return rows.length === 0 ? "stale" : "stored";
   } catch (error) {
-    if ((error as { code?: string }).code === UNIQUE_VIOLATION) return "repeated";
+    if (SAME_KEYS.includes((error as { code?: string }).code ?? "")) return "repeated";
     throw error;
   }
 }
