@@ -12,7 +12,8 @@ import {
 } from "./support/daemon.ts";
 import { onBoth, onServer, type TestDatabase } from "./support/databases.ts";
 import { type Receiver, startReceiver, statuses } from "./support/receiver.ts";
-import { sleep } from "./support/wait.ts";
+import { END, speak } from "./support/raw.ts";
+import { sleep, until } from "./support/wait.ts";
 
 const UNSUPPORTED = "unsupported_media_type";
 
@@ -425,3 +426,84 @@ onServer("POST /ingest does not wait for receivers", async (database) => {
     receiver.answer(statuses(200));
   }, { delivery: { timeout: "1s", retry: ["0s"] } });
 });
+
+onServer("POST /ingest takes the same ids in any order from two daemons", async (database) => {
+  await using receiver = await startReceiver();
+  const sections = { database: database.section, endpoints: [endpoint("all", receiver.url)] };
+  await using one = await startDaemon(sections);
+  await using other = await startDaemon(sections);
+  for (let round = 0; round < 12; round++) {
+    const events = Array.from({ length: 400 }, (_, nth) => ({
+      id: `round ${round} event ${nth}`,
+      ...booking("apt_1"),
+    }));
+    const answers = await Promise.all([
+      one.post(events),
+      other.post(events.toReversed()),
+      one.post(booking("apt_2")),
+    ]);
+    const taken = answers.map(({ status }) => status === 200 ? 202 : status);
+    assert.deepEqual(taken, [202, 202, 202]);
+  }
+  await receiver.received(12 * 401);
+});
+
+onServer(
+  "POST /ingest waits for no list and no purge when an endpoint changes",
+  async (database) => {
+    await using receiver = await startReceiver();
+    await using daemon = await startDaemon({
+      database: database.section,
+      endpoints: [endpoint("all", receiver.url)],
+    });
+    await using db = await database.open();
+    let lists = 0;
+    const asked: Promise<unknown>[] = [];
+    await db.admin.begin(async (sql) => {
+      await sql`lock table audit in access exclusive mode`;
+      for (let nth = 0; nth < 4; nth++) asked.push(daemon.api("audit").then(() => lists++));
+      await until("lists wait for the lock", async () => {
+        const [row] = await db.engine<{ waiting: number }[]>`
+        select count(*)::int as waiting from pg_locks where not granted`;
+        return (row?.waiting ?? 0) >= 2;
+      });
+      await db.engine`update fleet set revision = revision + 1`;
+      const { status } = await daemon.post(booking("apt_1"));
+      assert.deepEqual([status, lists], [202, 0]);
+    });
+    await Promise.all(asked);
+  },
+);
+
+onServer("an event that is committed after its 503 is delivered soon", async (database) => {
+  await using receiver = await startReceiver();
+  await using daemon = await startDaemon({
+    database: database.section,
+    endpoints: [endpoint("all", receiver.url)],
+  });
+  await using db = await database.open();
+  await db.admin.begin(async (sql) => {
+    await sql`lock table events in share mode`;
+    const { status, body } = await daemon.post(booking("apt_1"));
+    assert.deepEqual([status, body.code], [503, "unavailable"]);
+    await sleep(1_000); // what is given back at once is not there yet
+  });
+  // Its lease, under which nobody sends it, would last for a minute and a half.
+  const [request] = await receiver.received(1);
+  assert.equal(request?.headers["x-bookme-attempt"], "1");
+});
+
+onServer(
+  "POST /ingest answers a client that has said that nothing more comes",
+  async (database) => {
+    await using daemon = await startDaemon({ database: database.section });
+    const body = JSON.stringify(booking("apt_1"));
+    const head = "POST /ingest HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n";
+    const post = `${head}Content-Length: ${body.length}\r\n\r\n${body}`;
+    const { port } = new URL(daemon.url);
+    const whole = await speak(Number(port), [post, END], Infinity);
+    assert.deepEqual([whole.statuses, whole.closed], [[202], true]);
+    const half = await speak(Number(port), [post.slice(0, -5), END], Infinity);
+    assert.deepEqual([half.statuses, half.closed], [[], true]);
+  },
+);
