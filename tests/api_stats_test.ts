@@ -5,8 +5,9 @@ import { attemptStats, purgeStats, rollUp } from "../lib/store/stats.ts";
 import type { Database } from "../lib/store/database.ts";
 import { checkedApi } from "./support/checked.ts";
 import { booking, endpoint, startDaemon } from "./support/daemon.ts";
-import { onBoth, onServer, type TestDatabase } from "./support/databases.ts";
+import { onBoth, onServer, openUrl, server, type TestDatabase } from "./support/databases.ts";
 import { startReceiver } from "./support/receiver.ts";
+import { travelDatabase } from "./support/travel.ts";
 import { sleep, until } from "./support/wait.ts";
 
 Deno.test("bucketOf() grows by quarter octaves, and durationOf() lies within 9 %", () => {
@@ -163,5 +164,41 @@ onServer("rollUp() by several daemons at once counts each attempt once", async (
   } finally {
     await one.close();
     await two.close();
+  }
+});
+
+Deno.test("rollUp() and attemptStats() go on when the database's clock was set back", async () => {
+  const database = await travelDatabase(server);
+  const db = await openUrl(database.url);
+  const attempt = (count: number) =>
+    db.admin`
+      insert into attempts (delivery_id, number, endpoint_no, endpoint_version, started_at, ended_at,
+        outcome, recorded_at)
+      select gen_random_uuid(), 1, 1, 1, now(), now(), 'delivered', now()
+      from generate_series(1, ${count})`;
+  const shown = async () => {
+    const { counts } = await attemptStats(db.admin, 3_600_000, undefined);
+    return counts.reduce((total, { attempts }) => total + attempts, 0);
+  };
+  try {
+    await database.forward(2 * 3_600_000);
+    await attempt(3);
+    await database.forward(60_000);
+    await rollUpAll(db);
+    await database.forward(-2 * 3_600_000);
+    await attempt(2);
+    assert.equal(await shown(), 5, "before the watermark is set back");
+    await rollUpAll(db);
+    assert.equal(await shown(), 5, "before they are counted");
+    await database.forward(60_000);
+    await rollUpAll(db);
+    assert.equal(await shown(), 5);
+    const kept = await database.row(
+      "select sum(attempts)::int as minutes from attempt_stats where span = 'minute'",
+    );
+    assert.equal(kept.minutes, 5);
+  } finally {
+    await db.close();
+    await database.drop();
   }
 });

@@ -257,3 +257,21 @@ Deno.test("claim() holds an endpoint's concurrency also behind many exhausted de
     from pending_deliveries`;
   assert.deepEqual({ ...row }, { leased: 2, exhausted: 3000 });
 });
+
+Deno.test("claim() holds a rate limit, but not for as long as the clock was set back", async () => {
+  await using database = await serverDatabase();
+  await using db = await database.open();
+  await db.admin.unsafe(`
+    insert into endpoints (id, source, url, events, settings, next_send_at)
+      values ('all', 'file', 'http://127.0.0.1/', '{*}', '{}', now() + interval '2 days');
+    insert into events (id, type, payload, received_at)
+      values ('01900000-0000-7000-8000-000000000000', 'booking.created', '{}', now());
+    insert into pending_deliveries (id, event_id, endpoint_no, created_at, due_at)
+      select gen_random_uuid(), e.id, n.no, now(), now()
+      from events e, endpoints n, generate_series(1, 10) i`)
+    .simple();
+  const [endpoint] = await db.admin<{ no: number }[]>`select no from endpoints`;
+  const hourly = { ...room(endpoint?.no ?? 0, 10), interval_us: 3_600_000_000 };
+  const claimed = async () => (await claim(db.engine, [hourly], 60_000)).length;
+  assert.deepEqual([await claimed(), await claimed()], [1, 0]);
+});

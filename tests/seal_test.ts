@@ -13,8 +13,10 @@ import { firstExpiry, rotate, signingAt } from "../lib/core/rotation.ts";
 import { rekey } from "../lib/delivery/rekey.ts";
 import { checkedApi } from "./support/checked.ts";
 import { booking, startDaemon } from "./support/daemon.ts";
-import { onBoth } from "./support/databases.ts";
+import { onBoth, onServer } from "./support/databases.ts";
+import { connectTo } from "./support/postgres.ts";
 import { startReceiver } from "./support/receiver.ts";
+import { until } from "./support/wait.ts";
 
 const KEY_TEXT = randomBytes(32).toString("base64");
 const KEY = parseSealKey(KEY_TEXT);
@@ -161,6 +163,44 @@ onBoth(
     assert.equal(body.data.length, 1);
   },
 );
+
+onServer("a change that read an endpoint before a rekey does not undo it", async (database) => {
+  const { url } = database.section as { url: string };
+  await using receiver = await startReceiver();
+  Deno.env.set("SEAL_TEST_KEY", KEY_TEXT);
+  Deno.env.set("SEAL_TEST_OTHER", OTHER_TEXT);
+  await using daemon = await startDaemon({
+    database: database.section,
+    encryption_key: ["env:SEAL_TEST_KEY", "env:SEAL_TEST_OTHER"],
+  });
+  const api = await checkedApi(daemon);
+  const { body: made } = await api.expect(201, "POST", "endpoints", {
+    url: receiver.url,
+    events: ["*"],
+  });
+  // As rekey() writes it, but committed only when the change has been made of what was there before.
+  await using sql = connectTo(url);
+  await using watch = connectTo(url);
+  const [row] = await sql`select sealed from endpoints where id = ${made.id}`;
+  const content = unseal(row?.sealed, made.id, [KEY]);
+  const next = seal(content, made.id, OTHER, randomBytes(NONCE_BYTES));
+  await sql.unsafe("begin");
+  await sql`update endpoints set sealed = ${Buffer.from(next)} where id = ${made.id}`;
+  const changed = api.expect(200, "PATCH", `endpoints/${made.id}`, { description: "changed" });
+  try {
+    await until("the change waits for the row", async () => {
+      const waiting = await watch`
+        select from pg_stat_activity
+        where datname = current_database() and wait_event_type = 'Lock'`;
+      return waiting.length > 0;
+    });
+  } finally {
+    await sql.unsafe("commit");
+  }
+  assert.equal((await changed).body.description, "changed");
+  const [after] = await sql`select sealed from endpoints where id = ${made.id}`;
+  assert.deepEqual(unseal(after?.sealed, made.id, [OTHER]), content);
+});
 
 onBoth("the embedded database makes a key once, for its owner only", async (database) => {
   if (!("directory" in database.section)) return;

@@ -5,25 +5,35 @@ import { startSweeper } from "../lib/delivery/sweeper.ts";
 import { makeLog } from "../lib/observe/log.ts";
 import type { Database } from "../lib/store/database.ts";
 import { booking, endpoint, startDaemon, writeConfig } from "./support/daemon.ts";
-import { onBoth, server } from "./support/databases.ts";
+import { onBoth, onServer, server } from "./support/databases.ts";
+import { connectTo } from "./support/postgres.ts";
 import { startReceiver, statuses } from "./support/receiver.ts";
 import { travelDatabase } from "./support/travel.ts";
 import { sleep, until } from "./support/wait.ts";
 
-/** Sweeps once, as a daemon with that retention would. */
-async function sweep(db: Database, retention: Record<string, string>): Promise<void> {
+/** Sweeps `times`, as one daemon with that retention would. Answers what of it failed. */
+async function sweep(
+  db: Database,
+  retention: Record<string, string>,
+  times = 1,
+): Promise<string[]> {
+  const failed: string[] = [];
   const { path, remove } = writeConfig({ database: { directory: "./unused" }, retention });
   const config = loadConfig(path, () => undefined);
   remove();
   const sweeper = startSweeper({
     config: () => config,
     db,
-    log: makeLog(() => {}, "json"),
+    log: makeLog((line) => {
+      const { level, message } = JSON.parse(line);
+      if (level === "error") failed.push(message);
+    }, "json"),
     clock: makeClock(),
     random: Math.random,
   }, { interrupted: () => assert.fail("no lease has run out") });
-  await sweeper.sweep();
+  for (let n = 0; n < times; n++) await sweeper.sweep();
   await sweeper.stop();
+  return failed;
 }
 
 /**
@@ -71,12 +81,100 @@ onBoth("sweep() purges what is older than its retention, in batches", async (dat
   await store(db, { prefix: "0003", count: 10, days: 31, ended: false });
   await store(db, { prefix: "0004", count: 10, days: 1, ended: true });
   // Ended deliveries keep their event and lose their attempts first; what is pending keeps both.
-  await sweep(db, { events: "30d", attempts: "7d" });
+  assert.deepEqual(await sweep(db, { events: "30d", attempts: "7d" }), []);
   assert.deepEqual(await countRows(db), { events: 30, pending: 10, ended: 20, attempts: 20 });
-  await sweep(db, { events: "7d", attempts: "30d" });
+  assert.deepEqual(await sweep(db, { events: "7d", attempts: "30d" }), []);
   assert.deepEqual(await countRows(db), { events: 20, pending: 10, ended: 10, attempts: 20 });
-  await sweep(db, { events: "7d", attempts: "7d" });
+  assert.deepEqual(await sweep(db, { events: "7d", attempts: "7d" }), []);
   assert.deepEqual(await countRows(db), { events: 20, pending: 10, ended: 10, attempts: 20 });
+});
+
+/** Rows of a table that have been read so far, as the server counts when connections end. */
+async function rowsRead(url: string, table: string): Promise<number> {
+  await using sql = connectTo(url);
+  await until("no connection is left", async () => {
+    const others = await sql`
+      select from pg_stat_activity where datname = current_database()
+        and backend_type = 'client backend' and pid <> pg_backend_pid()`;
+    return others.length === 0;
+  });
+  const [row] = await sql<{ read: number }[]>`
+    select (seq_tup_read + idx_tup_fetch)::int as read from pg_stat_user_tables
+    where relname = ${table}`;
+  return row?.read ?? 0;
+}
+
+onServer("sweep() looks at each old row once, and at few young ones", async (database) => {
+  const { url } = database.section as { url: string };
+  const kinds = [
+    { count: 5_000, days: 31, ended: false, century: "00" },
+    { count: 3_000, days: 31, ended: true, century: "01" },
+    // Their ids are of the years to come.
+    { count: 5_000, days: 1, ended: true, century: "02" },
+  ];
+  {
+    await using db = await database.open();
+    for (const { century, count, ...kind } of kinds) {
+      for (let n = 0; n < count / 500; n++) {
+        await store(db, { prefix: `${century}${String(n).padStart(2, "0")}`, count: 500, ...kind });
+      }
+    }
+    await db.admin.unsafe("analyze").simple();
+  }
+  const swept = async () => {
+    const before = [await rowsRead(url, "events"), await rowsRead(url, "attempts")];
+    {
+      await using db = await database.open();
+      assert.deepEqual(await sweep(db, { events: "30d", attempts: "30d" }), []);
+      const { events, attempts } = await countRows(db);
+      assert.deepEqual([events, attempts], [10_000, 10_000]);
+    }
+    // Less what countRows() read.
+    return [
+      await rowsRead(url, "events") - (before[0] ?? 0) - 10_000,
+      await rowsRead(url, "attempts") - (before[1] ?? 0) - 10_000,
+    ];
+  };
+  const [events = 0, attempts = 0] = await swept();
+  // What is removed is read to be looked at, to be locked and to be removed. One piece of young ones tells
+  // that the old ones are through; the planner reads a few too.
+  assert.ok(events < 5_000 + 3 * 3_000 + 1_100, `${events} events`);
+  assert.ok(attempts < 5_000 + 3 * 3_000 + 1_100, `${attempts} attempts`);
+  const again = await swept();
+  assert.ok(Math.max(...again) < 5_000 + 1_100, `${again} with nothing to purge`);
+});
+
+onServer("sweep() comes past more pending events than one run looks at", async (database) => {
+  await using db = await database.open();
+  for (let n = 0; n < 6; n++) {
+    await store(db, { prefix: `000${n}`, count: 9_000, days: 31, ended: false });
+  }
+  await store(db, { prefix: "0006", count: 10, days: 31, ended: true });
+  const retention = { events: "30d", attempts: "30d" };
+  assert.deepEqual(await sweep(db, retention, 2), []);
+  assert.deepEqual(await countRows(db), {
+    events: 54_000,
+    pending: 54_000,
+    ended: 0,
+    attempts: 54_000,
+  });
+});
+
+onServer("sweep() goes on with what is left when a purge fails", async (database) => {
+  await using db = await database.open();
+  await store(db, { prefix: "0001", count: 10, days: 31, ended: true });
+  await db.admin.unsafe(`
+    insert into attempt_stats values ('minute', now() - interval '31 days', 1, 'delivered', 0, 1);
+    create function refuse() returns trigger language plpgsql as $$
+      begin raise exception 'no'; end $$;
+    create trigger refuse before delete on attempts for each row execute function refuse()`)
+    .simple();
+  const failed = await sweep(db, { events: "30d", attempts: "7d" });
+  assert.deepEqual(failed, ["The sweep of old attempts failed", "The sweep of old events failed"]);
+  assert.equal((await db.admin`select from attempt_stats`).length, 0);
+  await db.admin`drop trigger refuse on attempts`;
+  assert.deepEqual(await sweep(db, { events: "30d", attempts: "7d" }), []);
+  assert.deepEqual(await countRows(db), { events: 0, pending: 0, ended: 0, attempts: 0 });
 });
 
 onBoth("the sweep cancels what a retired endpoint was owed", async (database) => {

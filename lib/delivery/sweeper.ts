@@ -2,7 +2,7 @@ import { Cron } from "croner";
 import { messageOf } from "../core/errors.ts";
 import type { SealKey } from "../core/seal.ts";
 import { cancelRetired, failExhausted, findExpired } from "../store/deliveries.ts";
-import { purgeAttempts, purgeEvents } from "../store/events.ts";
+import { purgeAttempts, type Purged, purgeEvents } from "../store/events.ts";
 import { purgeStats, rollUp } from "../store/stats.ts";
 import { tidy } from "../store/database.ts";
 import { type Context, MIN_LEASE_MS } from "./context.ts";
@@ -11,7 +11,7 @@ import { dropExpiredSecrets } from "./rekey.ts";
 
 /** The schedules of what keeps the tables in order. Each daemon runs them; none minds another. */
 export interface Sweeper {
-  /** Runs everything once, now. */
+  /** Runs everything once, now, one after the other; what fails is logged. */
   sweep(): Promise<void>;
   stop(): Promise<void>;
 }
@@ -47,6 +47,22 @@ export function startSweeper(
     if (done > 0) ctx.log.info(what, { count: done });
   }
 
+  // Piece by piece from the oldest on, so that what must stay is passed by once and not for each piece. A
+  // run goes on where the one before stopped, and begins anew behind the end.
+  function purge(what: string, step: (position: string | null) => Promise<Purged>) {
+    let position: string | null = null;
+    return async () => {
+      let done = 0;
+      for (let i = 0; i < MAX_BATCHES && !stopping; i++) {
+        const piece = await step(position);
+        done += piece.purged;
+        position = piece.position;
+        if (position === null) break;
+      }
+      if (done > 0) ctx.log.info(what, { count: done });
+    };
+  }
+
   // A lease that ran out belongs to a delivery that has been due for longer than a lease lasts. Only
   // opening the embedded database ends younger ones, so the first looks are at all.
   let age_ms = 0;
@@ -65,12 +81,15 @@ export function startSweeper(
     );
   const orphans = () =>
     batches("Deliveries of retired endpoints cancelled", () => cancelRetired(admin, BATCH));
-  const old = async () => {
-    const { attempts_ms, events_ms } = ctx.config().retention;
-    await batches("Old attempts purged", () => purgeAttempts(admin, attempts_ms, BATCH));
-    await batches("Old events purged", () => purgeEvents(admin, events_ms, BATCH));
-    await batches("Old statistics purged", () => purgeStats(admin, BATCH));
-  };
+  const attempts = purge(
+    "Old attempts purged",
+    (position) => purgeAttempts(admin, ctx.config().retention.attempts_ms, position, BATCH),
+  );
+  const events = purge(
+    "Old events purged",
+    (position) => purgeEvents(admin, ctx.config().retention.events_ms, position, BATCH),
+  );
+  const statistics = () => batches("Old statistics purged", () => purgeStats(admin, BATCH));
   const counts = async () => {
     for (let i = 0; i < MAX_STEPS && !stopping; i++) {
       if ((await rollUp(admin))?.is_behind !== true) break;
@@ -93,24 +112,26 @@ export function startSweeper(
     return run;
   }
 
-  const schedule = (pattern: string, name: string, what: () => Promise<void>) =>
-    new Cron(pattern, { protect: true }, () => run(name, what));
-  const crons = [
-    schedule("*/2 * * * * *", "leases", leases),
-    schedule("*/15 * * * * *", "exhausted deliveries", exhausted),
-    schedule("*/5 * * * * *", "retired endpoints", orphans),
-    schedule("*/10 * * * * *", "statistics", counts),
-    schedule("15 * * * * *", "secrets", secrets),
-    schedule("0 */5 * * * *", "old rows", old),
-    schedule("30 * * * * *", "dead rows", busy),
-    schedule("45 7 * * * *", "dead rows of large tables", growing),
-  ];
+  const jobs = [
+    ["*/2 * * * * *", "leases", leases],
+    ["*/15 * * * * *", "exhausted deliveries", exhausted],
+    ["*/5 * * * * *", "retired endpoints", orphans],
+    ["*/10 * * * * *", "statistics", counts],
+    ["15 * * * * *", "secrets", secrets],
+    // Each by itself: one that fails does not keep the others from running.
+    ["0 */5 * * * *", "old attempts", attempts],
+    ["10 */5 * * * *", "old events", events],
+    ["20 */5 * * * *", "old statistics", statistics],
+    ["30 * * * * *", "dead rows", busy],
+    ["45 7 * * * *", "dead rows of large tables", growing],
+  ] as const;
+  const crons = jobs.map(([pattern, name, what]) =>
+    new Cron(pattern, { protect: true }, () => run(name, what))
+  );
 
   return {
     async sweep() {
-      for (const what of [leases, exhausted, orphans, counts, secrets, old, busy, growing]) {
-        await what();
-      }
+      for (const [, name, what] of jobs) await run(name, what);
     },
     async stop() {
       stopping = true;

@@ -46,6 +46,10 @@ export interface Claimed extends Lease {
 /** How far ahead the slots of a rate limit are given out, in milliseconds. */
 export const RATE_HORIZON_MS = 1_000;
 
+// No slot is given out further ahead than this beyond the horizon and an interval: statements end before.
+// One that is was given out before the database's clock was set back.
+const RATE_SLACK_MS = 60_000;
+
 // Deliveries of an endpoint that are looked through for leased ones, beside its limit.
 const LEASED_DEPTH = 2_000;
 
@@ -73,22 +77,28 @@ export async function claim(
         ${literal(rooms.map((r) => r.interval_us))}::bigint[]
       ) as s (endpoint_no, room, max_attempts, floor, concurrency, interval_us)
     ), locked as materialized (
-      select n.no, greatest(n.next_send_at, now()) as first_at from endpoints n
+      select n.no, n.next_send_at from endpoints n
       where n.no in (
         select endpoint_no from wanted where concurrency is not null or interval_us is not null)
       for no key update skip locked
+    ), limited as materialized (
+      select w.*, case
+          when l.next_send_at > now() + ${RATE_HORIZON_MS + RATE_SLACK_MS}::int * interval '1 ms'
+            + w.interval_us * interval '1 us' then now()
+          else greatest(l.next_send_at, now()) end as first_at
+      from locked l join wanted w on w.endpoint_no = l.no
     ), roomy as materialized (
       select endpoint_no, room, max_attempts, floor, interval_us, now() as first_at
       from wanted where concurrency is null and interval_us is null
       union all
-      select w.endpoint_no,
-        greatest(0, least(w.room,
-          w.concurrency -
-            leased_count(w.endpoint_no, w.max_attempts, w.concurrency + ${LEASED_DEPTH}::int),
-          ceil(extract(epoch from now() + ${RATE_HORIZON_MS}::int * interval '1 ms' - l.first_at)
-            * 1000000 / w.interval_us))),
-        w.max_attempts, w.floor, w.interval_us, l.first_at
-      from locked l join wanted w on w.endpoint_no = l.no
+      select endpoint_no,
+        greatest(0, least(room,
+          concurrency -
+            leased_count(endpoint_no, max_attempts, concurrency + ${LEASED_DEPTH}::int),
+          ceil(extract(epoch from now() + ${RATE_HORIZON_MS}::int * interval '1 ms' - first_at)
+            * 1000000 / interval_us))),
+        max_attempts, floor, interval_us, first_at
+      from limited
     ), chosen as materialized (
       select x.place, x.id, x.due_at, r.endpoint_no, r.first_at, r.interval_us from roomy r
       cross join lateral (

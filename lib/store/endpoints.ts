@@ -222,13 +222,12 @@ export async function createEndpoint(
 }
 
 /**
- * Writes an endpoint made through the API as its next version. Undefined where it has another version
- * than `version` by now, or is retired: read it again then.
+ * Writes an endpoint made through the API as its next version. Undefined where it is not what was read
+ * any more: has another version, is sealed anew or retired. Read it again then.
  */
 export async function updateEndpoint(
   sql: Sql,
-  no: number,
-  version: number,
+  read: Pick<EndpointRow, "no" | "version" | "sealed">,
   fields: EndpointFields,
   change: Change,
 ): Promise<EndpointRow | undefined> {
@@ -247,7 +246,9 @@ export async function updateEndpoint(
       : sql`${timeOf(secret_expires_at)}::text::timestamptz`
   }
       from given
-      where no = ${no} and version = ${version} and source = 'api' and retired_at is null
+      -- Sealing anew makes no version, and must not be undone by what was read before.
+      where no = ${read.no} and version = ${read.version}
+        and sealed = decode(${read.sealed}, 'hex') and source = 'api' and retired_at is null
       returning e.*
     ), versions as (
       insert into endpoint_versions (endpoint_no, version, url, headers)

@@ -1,4 +1,5 @@
 import type { Sql } from "postgres";
+import { firstUuidAt } from "../core/ids.ts";
 import type { Database } from "./database.ts";
 import { literal, texts } from "./arrays.ts";
 
@@ -117,18 +118,33 @@ export async function findByKeys(sql: Sql, keys: readonly string[]): Promise<Kno
     where e.key = any(string_to_array(${texts(keys)}, chr(30), ''))`;
 }
 
+/** What a piece of a purge did. */
+export interface Purged {
+  readonly purged: number;
+  /** Where the next piece begins; null where this one was the last. */
+  readonly position: string | null;
+}
+
 /**
- * Removes up to `limit` events older than `age_ms` that are owed to nobody any more, with their ended
- * deliveries and attempts. Answers how many.
+ * Looks at `limit` events behind `position`, or from the first on. Removes those that are older than
+ * `age_ms` and owed to nobody any more, with their ended deliveries and attempts. UUIDs are in the order
+ * of time, but for the clocks of several daemons: where none of so many is old, none behind them is.
  */
-export async function purgeEvents(sql: Sql, age_ms: number, limit: number): Promise<number> {
-  const [row] = await sql<{ purged: number }[]>`
-    with old as materialized (
-      select e.id from events e
-      where e.received_at < now() - ${age_ms}::bigint * interval '1 ms'
-        and not exists (
-          select from pending_deliveries p where p.id between e.id and last_of(e.id))
-      order by e.id limit ${limit} for update skip locked
+export async function purgeEvents(
+  sql: Sql,
+  age_ms: number,
+  position: string | null,
+  limit: number,
+): Promise<Purged> {
+  const [row] = await sql<Purged[]>`
+    with looked as materialized (
+      select id, received_at < now() - ${age_ms}::bigint * interval '1 ms' as is_old from events
+      where id > ${position ?? firstUuidAt(0)}::uuid order by id limit ${limit}
+    ), old as materialized (
+      select e.id from events e where e.id = any(array(
+        select l.id from looked l where l.is_old and not exists (
+          select from pending_deliveries p where p.id between l.id and last_of(l.id))))
+      for update skip locked
     ), purged as materialized (
       -- Locked, and looked at again: a delivery may have come back until then.
       select id from old where not is_pending(id)
@@ -139,18 +155,39 @@ export async function purgeEvents(sql: Sql, age_ms: number, limit: number): Prom
     ), gone as (
       delete from events where id = any(array(select id from purged)) returning 1
     )
-    select count(*)::int as purged from gone`;
-  return row?.purged ?? 0;
+    select (select count(*) from gone)::int as purged,
+      (select id from looked where exists (select from looked where is_old)
+        order by id offset ${limit - 1}::int limit 1) as position`;
+  if (row === undefined) throw new Error("The purge of events answered nothing");
+  return row;
 }
 
-/** Removes up to `limit` attempts recorded longer than `age_ms` ago, of deliveries that ended. */
-export async function purgeAttempts(sql: Sql, age_ms: number, limit: number): Promise<number> {
-  const rows = await sql`
-    delete from attempts where ctid = any(array(
-      select a.ctid from attempts a
-      where a.recorded_at < now() - ${age_ms}::bigint * interval '1 ms'
-        and not exists (select from pending_deliveries p where p.id = a.delivery_id)
-      limit ${limit}))
-    returning 1`;
-  return rows.length;
+/**
+ * Looks at `limit` attempts recorded after `position`, or from the first on. Removes those that were
+ * recorded longer than `age_ms` ago and whose delivery ended.
+ */
+export async function purgeAttempts(
+  sql: Sql,
+  age_ms: number,
+  position: string | null,
+  limit: number,
+): Promise<Purged> {
+  const [row] = await sql<Purged[]>`
+    with looked as materialized (
+      select ctid as place, delivery_id, recorded_at from attempts
+      where recorded_at > ${position ?? "-infinity"}::text::timestamptz
+        and recorded_at < now() - ${age_ms}::bigint * interval '1 ms'
+      -- The attempts of one statement, a few hundred at most, have one time: they are not torn apart.
+      order by recorded_at fetch first (${limit}) rows with ties
+    ), gone as (
+      delete from attempts where ctid = any(array(
+        select place from looked l
+        where not exists (select from pending_deliveries p where p.id = l.delivery_id)))
+      returning 1
+    )
+    select (select count(*) from gone)::int as purged,
+      (select recorded_at from looked order by recorded_at offset ${limit - 1}::int limit 1)::text
+        as position`;
+  if (row === undefined) throw new Error("The purge of attempts answered nothing");
+  return row;
 }

@@ -15,6 +15,12 @@ const BUCKET = `case when a.ended_at - a.started_at <= interval '0.25 ms' then 0
 /** Time that one statement counts at most: what piled up is counted in steps. */
 const STEP_MS = 60_000;
 
+// The watermark, unless it lies in the future: then the database's clock was set back, and it is where it
+// would be had it never been ahead. What was recorded before with times from there on is counted a second
+// time; what was recorded after, and more than `SETTLED_MS` before `rollUp` saw it, is missed.
+const WATERMARK = `case when watermark > now() then now() - interval '${SETTLED_MS} ms'
+  else watermark end`;
+
 /** What `rollUp` did. */
 export interface RolledUp {
   /** Groups of attempts that were counted. */
@@ -30,9 +36,10 @@ export interface RolledUp {
 export async function rollUp(sql: Sql): Promise<RolledUp | undefined> {
   const [row] = await sql<RolledUp[]>`
     with mark as materialized (
-      select watermark as low, now() - ${SETTLED_MS}::int * interval '1 ms' as settled
+      select ${sql.unsafe(WATERMARK)} as low,
+        now() - ${SETTLED_MS}::int * interval '1 ms' as settled
       from attempt_stats_mark
-      where watermark < now() - ${SETTLED_MS}::int * interval '1 ms'
+      where watermark < now() - ${SETTLED_MS}::int * interval '1 ms' or watermark > now()
       for update skip locked
     ), step as materialized (
       select low, settled, coalesce(least(settled, (
@@ -114,7 +121,7 @@ export async function attemptStats(
     endpoint_no === undefined ? sql`` : sql`and ${sql.unsafe(alias)}.endpoint_no = ${endpoint_no}`;
   const [row] = await sql<{ since: Date; until: Date; counts: Counted[] }[]>`
     with bounds as materialized (
-      select watermark, now() as until,
+      select ${sql.unsafe(WATERMARK)} as watermark, now() as until,
         date_trunc(${span}::text, now() - ${window_ms}::bigint * interval '1 ms', 'UTC') as since
       from attempt_stats_mark
     ), parts as (
@@ -123,7 +130,8 @@ export async function attemptStats(
       union all
       select a.endpoint_no, a.outcome, ${sql.unsafe(BUCKET)}, count(*)
       from bounds b
-      join attempts a on a.recorded_at >= greatest(b.watermark, b.since) ${only("a")}
+      join attempts a on a.recorded_at >= greatest(b.watermark, b.since)
+        and a.recorded_at <= b.until ${only("a")}
       group by 1, 2, 3
     ), counts as (
       select endpoint_no, outcome, bucket, sum(attempts)::float8 as attempts from parts

@@ -507,7 +507,7 @@ async function change(
       );
     }
     const fields = next(row);
-    const changed = await updateEndpoint(ctx.db.admin, row.no, row.version, fields, {
+    const changed = await updateEndpoint(ctx.db.admin, row, fields, {
       actor,
       action,
       object: id,
