@@ -19,7 +19,7 @@ import { type HttpServer, listen } from "./http_server.ts";
 import { makeCounters } from "./observe/counters.ts";
 import type { Log } from "./observe/log.ts";
 import { makeReloader, type Reloaded, type Reloader } from "./reload.ts";
-import { type Database, openDatabase } from "./store/database.ts";
+import { type Database, isSilence, openDatabase, within } from "./store/database.ts";
 import { loadFleet, syncFile } from "./store/endpoints.ts";
 import { makeApp } from "../routes/app.ts";
 import { toProblem } from "../routes/problem.ts";
@@ -46,6 +46,7 @@ export interface Daemon {
 
 /** What recording and, behind it, closing may take beside the longest timeout: 5 seconds together. */
 const RECORD_GRACE_MS = 3_000;
+const CLOSE_GRACE_MS = 500;
 const PING_TIMEOUT_MS = 4_000;
 
 /**
@@ -302,6 +303,13 @@ function sealKeys(config: Config, log: Log): readonly SealKey[] {
   return [parseSealKey(key)];
 }
 
+// A database that gives no answer must not make it longer: whoever waits for it is left behind.
+async function atMost(wait_ms: number, work: Promise<unknown>): Promise<void> {
+  await within(work, wait_ms).catch((error) => {
+    if (!isSilence(error)) throw error;
+  });
+}
+
 function makeStop(
   parts: Engine & { http: HttpServer; client: HttpClient; db: Database; log: Log },
 ): Pick<Daemon, "stop" | "stopped"> {
@@ -312,18 +320,18 @@ function makeStop(
     log.info("Stopping", { in_flight: dispatcher.in_flight });
     const grace_ms = dispatcher.fleet.max_timeout_ms + RECORD_GRACE_MS;
     dispatcher.quiesce();
-    // A database that has fallen silent must not make it longer: whoever waits for it then, errs.
-    const cut = setTimeout(() => db.reset(), grace_ms);
-    const finished = Promise.all([
-      sweeper.stop(),
-      replayer.stop(),
-      intake.settle().then(() => dispatcher.stop(grace_ms)),
-    ]);
+    const finished = atMost(
+      grace_ms,
+      Promise.all([
+        sweeper.stop(),
+        replayer.stop(),
+        intake.settle().then(() => dispatcher.stop(grace_ms)),
+      ]),
+    );
     await Promise.all([finished, http.close(finished)]);
     // What was posted on connections that were open.
-    await intake.settle();
+    await atMost(CLOSE_GRACE_MS, intake.settle());
     client.close();
-    clearTimeout(cut);
     await db.close();
     log.info("Stopped");
   }

@@ -144,7 +144,7 @@ onServer("sweep() looks at each old row once, and at few young ones", async (dat
   assert.ok(Math.max(...again) < 5_000 + 1_100, `${again} with nothing to purge`);
 });
 
-onServer("sweep() comes past more pending events than one run looks at", async (database) => {
+onServer("sweep() comes past many pending events", async (database) => {
   await using db = await database.open();
   for (let n = 0; n < 6; n++) {
     await store(db, { prefix: `000${n}`, count: 9_000, days: 31, ended: false });

@@ -15,13 +15,17 @@ export interface Recorder {
   add(result: Unrecorded): void;
   /** Results not yet written. The dispatcher claims nothing more while they are too many. */
   readonly backlog: number;
-  /** Resolves when nothing is left to write. What fails after `patience_ms` is not tried again. */
+  /**
+   * Resolves when nothing is left to write, or after `patience_ms` (a second at least). What fails after
+   * that is not tried again.
+   */
   flush(patience_ms: number): Promise<void>;
 }
 
 const MAX_BATCH = 500;
 const ANSWER_TIMEOUT_MS = 35_000;
 const MAX_BACKOFF_MS = 1_000;
+const MIN_PATIENCE_MS = 1_000;
 
 /** A recorder that tells of each result that it wrote whether its delivery goes on. */
 export function makeRecorder(
@@ -55,6 +59,10 @@ export function makeRecorder(
       writing = [];
     }
     running = undefined;
+  }
+
+  async function idle(): Promise<void> {
+    while (running !== undefined) await running;
   }
 
   // What has outlived its lease is another's: the sweep counts it as interrupted.
@@ -103,8 +111,10 @@ export function makeRecorder(
       return queue.length + writing.length;
     },
     async flush(patience_ms) {
-      patience_ends_at = performance.now() + patience_ms;
-      while (running !== undefined) await running;
+      const patience = Math.max(patience_ms, MIN_PATIENCE_MS);
+      patience_ends_at = performance.now() + patience;
+      // A database that gives no answer must not make it longer.
+      await within(idle(), patience).catch(() => {});
     },
   };
 }

@@ -22,6 +22,8 @@ const EXHAUSTED_DEPTH = 1_000;
 const BATCH = 1_000;
 /** Batches of one run, so that a run ends; the next one goes on. */
 const MAX_BATCHES = 50;
+/** Of a purge, which must keep up with thousands of events a second. */
+const MAX_PIECES = 1_000;
 /** Minutes of attempts that are counted in one run. */
 const MAX_STEPS = 500;
 
@@ -53,7 +55,7 @@ export function startSweeper(
     let position: string | null = null;
     return async () => {
       let done = 0;
-      for (let i = 0; i < MAX_BATCHES && !stopping; i++) {
+      for (let i = 0; i < MAX_PIECES && !stopping; i++) {
         const piece = await step(position);
         done += piece.purged;
         position = piece.position;
