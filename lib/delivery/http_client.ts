@@ -691,17 +691,22 @@ const OLD_SOCKETS = /^2\.[0-8]\./.test(Deno.version.deno);
 const read_into = Buffer.allocUnsafeSlow(READ_BYTES);
 
 /**
- * node's sockets; Deno's own TLS where node's leaks and a certificate of ours, which it cannot
+ * Whether a target's TLS is Deno's own: where node's leaks, and a certificate of ours, which Deno's cannot
  * show, is not asked for.
  */
+export function isDenoTls({ cert }: Pick<NonNullable<Target["tls"]>, "cert">): boolean {
+  return OLD_SOCKETS && cert === undefined;
+}
+
 function openWire(
   route: Route,
   ip: string,
   source_address: string | undefined,
   events: WireEvents,
 ): Wire {
-  const by_deno = OLD_SOCKETS && route.https && route.tls.cert === undefined;
-  return by_deno ? denoTlsWire(route, ip, events) : nodeWire(route, ip, source_address, events);
+  return route.https && isDenoTls(route.tls)
+    ? denoTlsWire(route, ip, events)
+    : nodeWire(route, ip, source_address, events);
 }
 
 function nodeWire(
