@@ -4,7 +4,7 @@ import { parseCidr } from "../lib/core/address.ts";
 import { isDenoTls } from "../lib/delivery/http_client.ts";
 import { inTemporary, runHere } from "./support/cli.ts";
 import { endpoint, writeConfig } from "./support/daemon.ts";
-import { embeddedDatabase, serverDatabase } from "./support/databases.ts";
+import { embeddedDatabase, onBoth, serverDatabase } from "./support/databases.ts";
 import { startOperated } from "./support/operated.ts";
 import { connectTo, freePort } from "./support/postgres.ts";
 import { startReceiver } from "./support/receiver.ts";
@@ -103,6 +103,41 @@ Deno.test("doctor says what keeps a server's database from being durable, and ch
     remove();
   }
 });
+
+onBoth(
+  "doctor finds nothing broken before the first start, and the daemon missing after it",
+  async (database) => {
+    const listen = `127.0.0.1:${await freePort()}`;
+    const { section } = database;
+    const sections = "directory" in section
+      // With a directory of its own the first start makes a token, too.
+      ? {
+        server: { listen },
+        database: { directory: `${section.directory}/new` },
+        admin: undefined,
+      }
+      : { server: { listen }, database: section };
+    const { path, remove } = writeConfig(sections);
+    try {
+      const { code, out } = await runHere(["doctor", "-c", path]);
+      assert.match(
+        out,
+        /^! daemon: not started yet; start it with `bookme-webhooks --config \S+config\.yaml`$/m,
+      );
+      assert.equal(code, 0, out);
+      const named = await runHere(["doctor", "-c", path, "--url", `http://${listen}`]);
+      assert.match(named.out, /^✗ daemon: /m, "where somebody says that one is");
+      await using daemon = await startOperated(sections);
+      assert.match((await daemon.cli(["doctor"])).out, /^✓ daemon: /m);
+      await daemon.stop();
+      const stopped = await runHere(["doctor", "-c", path]);
+      assert.match(stopped.out, /^✗ daemon: No answer from /m);
+      assert.equal(stopped.code, 1);
+    } finally {
+      remove();
+    }
+  },
+);
 
 Deno.test("doctor exits with 1 where database or daemon are away, 2 where the file has mistakes", async () => {
   const listen = `127.0.0.1:${await freePort()}`;
