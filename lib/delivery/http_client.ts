@@ -864,8 +864,11 @@ function sameAddress(a: string, b: string): boolean {
 
 /** One spelling for each address, IPv4-mapped ones folded. */
 function canonical(ip: string): string {
-  const plain = ip.toLowerCase().replace(/^::ffff:(?=\d+\.)/, "");
-  return URL.parse(`http://${hostPort(plain, 80)}`)?.hostname ?? ip;
+  const host = URL.parse(`http://${hostPort(ip, 80)}`)?.hostname ?? ip;
+  // ::ffff:127.0.0.1 as `URL` spells it.
+  const [, high, low] = /^\[::ffff:([\da-f]+):([\da-f]+)\]$/.exec(host) ?? [];
+  if (high === undefined || low === undefined) return host;
+  return URL.parse(`http://${parseInt(high, 16) * 65_536 + parseInt(low, 16)}`)?.hostname ?? ip;
 }
 
 function openingFailure(connection: Connection): Exclude<Opened, "open"> {
