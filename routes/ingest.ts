@@ -250,8 +250,22 @@ function keys(header: string | null, digest: string) {
 function header(c: Context<Env>, name: "idempotency-key" | "x-bookme-business"): string | null {
   const value = c.req.header(name);
   if (value === undefined) return null;
-  if (!isIdentifier(value)) {
+  const text = utf8Of(value);
+  if (text === undefined) throw new AppError("invalid", `The header ${name} must be UTF-8`);
+  if (!isIdentifier(text)) {
     throw new AppError("invalid", `The header ${name} must have ${IDENTIFIER_RULE}`);
   }
-  return value;
+  return text;
 }
+
+// Node reads the bytes of a header as Latin-1. Configuration and payloads, which these are compared
+// with, are UTF-8.
+function utf8Of(latin1: string): string | undefined {
+  try {
+    return UTF8.decode(Buffer.from(latin1, "latin1"));
+  } catch {
+    return undefined;
+  }
+}
+
+const UTF8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });

@@ -118,6 +118,7 @@ export function viewDelivery(row: DeliveryRow, ctx: ViewContext): Shown<"Deliver
 
 /** Why a delivery is where it is. */
 export function explain(row: DeliveryRow, ctx: ViewContext) {
+  const known = ctx.endpoint(row.endpoint_no);
   return explainDelivery({
     status: row.status,
     sending: row.sending,
@@ -128,7 +129,10 @@ export function explain(row: DeliveryRow, ctx: ViewContext) {
     last_status: row.last_status,
     last_cause: row.last_cause,
     pause_reason: row.paused ? row.pause_reason ?? "" : null,
-    unsendable_reason: ctx.endpoint(row.endpoint_no)?.unsendable_reason ?? null,
+    unsendable_reason: known?.unsendable_reason ?? null,
+    concurrency: known?.concurrency ?? null,
+    rate_limit: formatRate(known?.rate_limit_per_s ?? null),
+    next_send_at: row.next_send_at?.getTime() ?? null,
   }, ctx.now());
 }
 

@@ -61,6 +61,32 @@ onBoth("POST /api/deliveries/:id/retry hastens one that waits", async (database)
   assert.equal((await daemon.delivery(id)).status, "delivered");
 });
 
+onBoth("a delivery that is due says which limit of its endpoint it waits for", async (database) => {
+  const held = Promise.withResolvers<{ status: number }>();
+  await using receiver = await startReceiver(() => held.promise);
+  await using daemon = await startDaemon({
+    database: database.section,
+    endpoints: [
+      endpoint("hourly", receiver.url, { rate_limit: "1/h" }),
+      endpoint("single", receiver.url, { concurrency: 1 }),
+    ],
+  });
+  await daemon.post(booking("apt_1"));
+  await receiver.received(2);
+  const { body: event } = await daemon.post(booking("apt_2"));
+  const explanationOf = async (id: string) =>
+    (await daemon.delivery(await daemon.deliveryId(event.id, id), () => true)).explanation;
+  assert.match(
+    await explanationOf("hourly"),
+    /^Attempt 1 is due now and waits for the endpoint's rate limit of 1\/h, which lets the next one begin at \S+Z \(in (1 h|\d+ min)\)$/,
+  );
+  assert.equal(
+    await explanationOf("single"),
+    "Attempt 1 is due now and waits for its turn (the endpoint takes 1 at a time)",
+  );
+  held.resolve({ status: 200 });
+});
+
 onBoth(
   "a delivery that is being sent cannot be retried, and its cancelling waits for the answer",
   async (database) => {

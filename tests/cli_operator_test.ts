@@ -1,11 +1,23 @@
 import assert from "node:assert/strict";
+import { once } from "node:events";
+import { createServer } from "node:https";
+import type { AddressInfo } from "node:net";
+import { promisify } from "node:util";
 import { quote } from "../lib/cli/curl.ts";
-import { type Ended, inTemporary, runHere, startCli } from "./support/cli.ts";
+import {
+  type Ended,
+  inTemporary,
+  runCli,
+  runHere,
+  startCli,
+  TASK_PERMISSIONS,
+} from "./support/cli.ts";
 import { ADMIN, booking, endpoint, VIEWER } from "./support/daemon.ts";
 import { embeddedDatabase } from "./support/databases.ts";
 import { type Operated, startOperated } from "./support/operated.ts";
 import { freePort } from "./support/postgres.ts";
 import { startReceiver, statuses } from "./support/receiver.ts";
+import { testCertificates } from "./support/tls.ts";
 import { until } from "./support/wait.ts";
 
 /** Lines of a table below its head, each cut into its columns. */
@@ -255,6 +267,36 @@ Deno.test("the daemon's address and token come from its configuration, or from -
       /No answer from .*; is the daemon running\? Start it with `bookme-webhooks --config/,
     );
   });
+});
+
+Deno.test("a daemon behind TLS is asked by the authorities of the environment, and no others", async () => {
+  const certificates = await testCertificates();
+  const server = createServer(certificates.good, (_, response) => {
+    response.end(JSON.stringify({ data: [], next_cursor: null }));
+  }).listen(0, "127.0.0.1");
+  await once(server, "listening");
+  await using _ = { [Symbol.asyncDispose]: () => promisify(server.close.bind(server))() };
+  const { port } = server.address() as AddressInfo;
+  const ask = (env: Record<string, string>) =>
+    runCli(
+      ["endpoints", "--url", `https://localhost:${port}`, "--token", "env:TOKEN"],
+      { permissions: TASK_PERMISSIONS, env: { TOKEN: ADMIN, ...env } },
+    );
+  const { ca, cert } = certificates.files;
+  const trusting = [
+    { NODE_EXTRA_CA_CERTS: ca },
+    // The authorities of either do not take the place of the other's.
+    { NODE_EXTRA_CA_CERTS: cert, DENO_CERT: ca },
+    { NODE_EXTRA_CA_CERTS: "", DENO_CERT: ca },
+  ];
+  for (const env of trusting) {
+    assert.deepEqual(await ask(env), { code: 0, out: "There are no endpoints\n", err: "" });
+  }
+  for (const path of [cert, "/nowhere.pem", ""]) {
+    const { code, err } = await ask({ NODE_EXTRA_CA_CERTS: path });
+    assert.equal(code, 1);
+    assert.match(err, /^No answer from https:\/\/localhost:\d+: unable to verify the first cert/);
+  }
 });
 
 Deno.test("a viewer's token may look, and a change is refused in words", async () => {

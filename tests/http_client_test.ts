@@ -871,6 +871,19 @@ Deno.test("post() blocks literals, metadata and the daemon's own listener", asyn
   }, { rules: () => own });
 });
 
+Deno.test("post() reaches an IPv4 address that is written as IPv6", async () => {
+  await withReceiver((socket) => socket.write(OK), async (server, client) => {
+    for (const host of ["[::ffff:127.0.0.1]", "[::ffff:7f00:1]", "mapped.test"]) {
+      answered(await client.post(to(server.port, host), request()));
+    }
+    const rules = { ...RULES, allow_loopback: false };
+    await withClient(async (strict) => {
+      const exchange = await strict.post(to(server.port, "[::ffff:127.0.0.1]"), request());
+      failed(exchange, "blocked", /^::ffff:7f00:1 is not allowed: loopback/);
+    }, { rules: () => rules });
+  }, { lookup: () => Promise.resolve(["::ffff:127.0.0.1"]) });
+});
+
 Deno.test("post() lets plain http to listed networks only, whatever a name resolves to", async () => {
   const rules = { ...RULES, allow_networks: [parseCidr("10.0.0.0/8")] };
   await withClient(async (client) => {

@@ -25,6 +25,9 @@ const ODD_EVENTS: readonly string[] = [
   `{"timestamp":"2025-10-31T15:30:00Z","data":{"n":[12345678901234567890,1e2,1E400,-0,0.10,1.0000000000000000001],"appointment":{"id":"apt_4"}},"event":"booking.created","":null}`,
 ];
 
+/** The payload that the documentation has for a type. */
+const sample = (name: string) => EVENT_TYPES.find((type) => type.name === name)?.sample;
+
 async function rowsOf(database: TestDatabase) {
   const db = await database.open();
   const [row] = await db.admin<{ events: number; deliveries: number }[]>`
@@ -251,7 +254,6 @@ onBoth("POST /ingest owes an event to those who selected it", async (database) =
     assert.equal(body.deliveries, to.length);
     return to.join(" ");
   };
-  const sample = (name: string) => EVENT_TYPES.find((type) => type.name === name)?.sample;
   const header = { "x-bookme-business": "bus_124" };
   assert.equal(await owed(sample("booking.created")), "all bella bookings exact");
   assert.equal(await owed(sample("booking.confirmed")), "all bookings");
@@ -267,6 +269,34 @@ onBoth("POST /ingest owes an event to those who selected it", async (database) =
     }),
     "all exact services",
   );
+});
+
+onServer("POST /ingest reads its own headers as UTF-8, like the payload", async (database) => {
+  await using receiver = await startReceiver();
+  await using daemon = await startDaemon({
+    database: database.section,
+    endpoints: [endpoint("crm", receiver.url, { businesses: ["bus_ö", "bus_à", "漢字 𝄞"] })],
+  });
+  // As a client that sends UTF-8 puts it on the wire.
+  const bytes = (text: string) => Buffer.from(text).toString("latin1");
+  for (const business of ["bus_ö", "bus_à", "漢字 𝄞"]) {
+    const headers = { "x-bookme-business": bytes(business) };
+    const { status, body } = await daemon.post(sample("booking.confirmed"), headers);
+    assert.deepEqual([status, body.deliveries], [202, 1], business);
+    const { body: stored } = await daemon.api(`events/${body.id}`);
+    assert.equal(stored.business, business);
+  }
+  const key = { "idempotency-key": bytes("ключ №1") };
+  const first = await daemon.post(booking("apt_1"), key);
+  assert.deepEqual([first.status, (await daemon.post(booking("apt_1"), key)).status], [202, 200]);
+  for (const name of ["x-bookme-business", "idempotency-key"]) {
+    assertProblem(
+      await daemon.post(booking("apt_2"), { [name]: "bus_\xf6" }),
+      422,
+      "invalid",
+      /must be UTF-8$/,
+    );
+  }
 });
 
 onBoth("POST /ingest stores what nobody is owed", async (database) => {

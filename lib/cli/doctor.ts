@@ -1,5 +1,6 @@
 import { isIP } from "node:net";
 import { addressRules, type Config } from "../config/config.ts";
+import { ConfigError } from "../config/error.ts";
 import { loadConfig } from "../config/load.ts";
 import { cidrContains } from "../core/address.ts";
 import { AppError, messageOf } from "../core/errors.ts";
@@ -37,8 +38,9 @@ Exit code 1 where there is a ✗.`,
     say({ mark: "✓", subject: "configuration", text: `${values.config} is valid` });
     say({ mark: "✓", subject: "version", text: `${VERSION}, on Deno ${Deno.version.deno}` });
     const daemon = await checkDaemon(io, config, values);
-    say(...daemon.verdicts);
-    say(...await checkDatabase(config, daemon.api !== undefined));
+    const database = await checkDatabase(config, daemon.api !== undefined);
+    say(...(daemon.absent && database.is_new ? [notStarted(values)] : daemon.verdicts));
+    say(...database.verdicts);
     say(...checkAddresses(config));
     const patients = await patientsOf(config, daemon.api);
     for await (const verdict of examineAll(config, patients)) say(verdict);
@@ -56,14 +58,18 @@ function tell(io: Io, { mark, subject, text, remedy }: Verdict): void {
 
 // --- the daemon ------------------------------------------------------------------------------------
 
-async function checkDaemon(
-  io: Io,
-  config: Config,
-  values: ApiValues,
-): Promise<{ readonly verdicts: Verdict[]; readonly api?: Api }> {
+interface DaemonCheck {
+  readonly verdicts: Verdict[];
+  readonly api?: Api;
+  /** Whether none answers where this configuration has it, or it has made no token yet. */
+  readonly absent?: boolean;
+}
+
+async function checkDaemon(io: Io, config: Config, values: ApiValues): Promise<DaemonCheck> {
   const subject = "daemon";
-  const bad = (text: string): { verdicts: Verdict[] } => ({
+  const bad = (text: string, absent = false): DaemonCheck => ({
     verdicts: [{ mark: "✗", subject, text }],
+    absent: absent && values.url === undefined,
   });
   if (values.url === undefined && config.server.listen.port === 0) {
     const text = "server.listen takes any free port, so it is not known where to look";
@@ -73,7 +79,8 @@ async function checkDaemon(
   try {
     api = await openApi(io, values);
   } catch (error) {
-    return bad(messageOf(error));
+    const no_token_yet = error instanceof ConfigError && config.database.kind === "embedded";
+    return bad(messageOf(error), no_token_yet);
   }
   try {
     const { status, body } = await send(`${api.url}/readyz`);
@@ -85,12 +92,19 @@ async function checkDaemon(
     const text = `${api.url} is ready, and takes the token ${api.token_name}`;
     return { verdicts: [{ mark: "✓", subject, text }, await checkVersion(api)], api };
   } catch (error) {
-    return bad(
-      error instanceof AppError && error.code === "unavailable"
-        ? `${error.message}; start it with \`bookme-webhooks --config ${values.config}\``
-        : messageOf(error),
-    );
+    return error instanceof AppError && error.code === "unavailable"
+      ? bad(`${error.message}; ${startIt(values)}`, true)
+      : bad(messageOf(error));
   }
+}
+
+// Where nothing was ever started, that no daemon answers is no fault.
+function notStarted(values: ApiValues): Verdict {
+  return { mark: "!", subject: "daemon", text: "not started yet", remedy: startIt(values) };
+}
+
+function startIt({ config }: ApiValues): string {
+  return `start it with \`bookme-webhooks --config ${config}\``;
 }
 
 async function checkVersion(api: Api): Promise<Verdict> {
@@ -109,7 +123,13 @@ async function checkVersion(api: Api): Promise<Verdict> {
 
 // --- the database ----------------------------------------------------------------------------------
 
-async function checkDatabase(config: Config, daemon_runs: boolean): Promise<Verdict[]> {
+interface DatabaseCheck {
+  readonly verdicts: Verdict[];
+  /** Whether no daemon has ever been started with it. */
+  readonly is_new: boolean;
+}
+
+async function checkDatabase(config: Config, daemon_runs: boolean): Promise<DatabaseCheck> {
   const { database } = config;
   const subject = "database";
   const health = await import("../store/health.ts");
@@ -118,26 +138,32 @@ async function checkDatabase(config: Config, daemon_runs: boolean): Promise<Verd
     const found = await health.inspectEmbedded(database.directory);
     if (found !== undefined) return judge(found);
     const text = `embedded, not there yet: the first start makes it in ${database.directory}`;
-    return [{ mark: "✓", subject, text }];
+    return { verdicts: [{ mark: "✓", subject, text }], is_new: true };
   } catch (error) {
     // Its lock is what keeps it whole: the daemon that holds it has just said that it is well.
     if (daemon_runs && error instanceof AppError && error.code === "conflict") {
       const text = `embedded in ${
         database.kind === "embedded" ? database.directory : ""
       }, in the daemon's hands; it writes with fsync, and its clock is this machine's`;
-      return [{ mark: "✓", subject, text }];
+      return { verdicts: [{ mark: "✓", subject, text }], is_new: false };
     }
     const remedy = database.kind === "server"
       ? "check database.url and that it is running"
       : undefined;
     const text = messageOf(error);
-    return [{ mark: "✗", subject, text, ...(remedy === undefined ? {} : { remedy }) }];
+    const verdict: Verdict = {
+      mark: "✗",
+      subject,
+      text,
+      ...(remedy === undefined ? {} : { remedy }),
+    };
+    return { verdicts: [verdict], is_new: false };
   }
 }
 
 async function judge(
   health: Awaited<ReturnType<typeof import("../store/health.ts").inspectServer>>,
-): Promise<Verdict[]> {
+): Promise<DatabaseCheck> {
   const { SCHEMA_VERSION } = await import("../store/migrations.ts");
   const { version, schema_version, ahead_ms, round_trip_ms } = health;
   const major = Number.parseInt(version);
@@ -183,7 +209,7 @@ async function judge(
         remedy: "synchronise both (NTP); receivers refuse signatures that are five minutes off",
       },
   );
-  return verdicts;
+  return { verdicts, is_new: schema_version === null };
 }
 
 function schemaVerdict(found: number | null, known: number): Verdict {

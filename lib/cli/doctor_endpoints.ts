@@ -9,6 +9,7 @@ import {
   portOf,
 } from "../core/address.ts";
 import { messageOf } from "../core/errors.ts";
+import { isDenoTls } from "../delivery/http_client.ts";
 
 /** One line of the doctor's: `!` is worth a look, `✗` keeps something from working. */
 export interface Verdict {
@@ -127,7 +128,8 @@ async function shakeHands(
   await open(socket, "secureConnect");
   const { valid_from, valid_to } = socket.getPeerCertificate();
   socket.destroy();
-  const mistake = tls?.cert === undefined
+  // By the same TLS as the sender: the two do not refuse the same certificates.
+  const mistake = isDenoTls(tls ?? {})
     ? await strictly(host, address, port, tls?.ca)
     : await open(connectTls({ ...options, rejectUnauthorized: true }), "secureConnect")
       .then((trusted) => {

@@ -1,6 +1,8 @@
 import { Buffer } from "node:buffer";
 import { request as requestPlain } from "node:http";
 import { request as requestTls } from "node:https";
+import { isIP } from "node:net";
+import { connect as connectTls, type TLSSocket } from "node:tls";
 import { AppError, messageOf } from "../core/errors.ts";
 
 /** An answer over HTTP. */
@@ -27,7 +29,8 @@ export function send(url: string | URL, options: RequestOptions = {}): Promise<A
   const { method = "GET", headers = {}, body = "", signal } = options;
   const length = method === "GET" ? {} : { "content-length": String(Buffer.byteLength(body)) };
   const target = new URL(url);
-  const request = target.protocol === "https:" ? requestTls : requestPlain;
+  const secure = target.protocol === "https:";
+  const request = secure ? requestTls : requestPlain;
   return new Promise((resolve, reject) => {
     const failed = (error: Error) =>
       reject(new AppError("unavailable", `No answer from ${target.origin}: ${messageOf(error)}`));
@@ -35,8 +38,8 @@ export function send(url: string | URL, options: RequestOptions = {}): Promise<A
       target,
       {
         method,
-        agent: false,
-        headers: { ...headers, ...length },
+        ...(secure ? { createConnection: () => openTls(target) } : { agent: false }),
+        headers: { ...headers, ...length, connection: "close" },
         ...(signal === undefined ? {} : { signal }),
       },
       (incoming) => {
@@ -56,5 +59,18 @@ export function send(url: string | URL, options: RequestOptions = {}): Promise<A
     );
     outgoing.on("error", failed);
     outgoing.end(method === "GET" ? undefined : body);
+  });
+}
+
+// Where NODE_EXTRA_CA_CERTS is set, the agents of Deno 2.9's node:https want the permission `sys` for `ca`,
+// which no flag can give alone. node:tls trusts that file without it, beside all other authorities; an
+// option `ca` would take their place. Deno 2.6 has no such agents, and does not call this.
+function openTls({ hostname, port }: URL): TLSSocket {
+  const host = hostname.replace(/^\[|\]$/g, "");
+  return connectTls({
+    host,
+    port: Number(port || 443),
+    // Without a name the certificate is checked for the address.
+    ...(isIP(host) !== 0 ? {} : { servername: host }),
   });
 }

@@ -14,6 +14,11 @@ export interface DeliveryFacts {
   readonly pause_reason: string | null;
   /** Why this daemon cannot send to it, or null. */
   readonly unsendable_reason: string | null;
+  /** The endpoint's own limits: attempts under way at once, and a rate like `50/s`; null for none. */
+  readonly concurrency: number | null;
+  readonly rate_limit: string | null;
+  /** When the rate limit lets the endpoint's next attempt begin, or null where none has begun yet. */
+  readonly next_send_at: number | null;
 }
 
 /** Where a delivery stands. */
@@ -73,10 +78,26 @@ function explainPending(facts: DeliveryFacts, now: number): Explanation<Delivery
   }
   const after = because(facts, " because the last met");
   if (next_attempt_at === null || next_attempt_at <= now) {
-    return say("due", `Attempt ${attempts + 1} is due now and waits for its turn${after}`);
+    return say(
+      "due",
+      `Attempt ${attempts + 1} is due now and waits for ${turn(facts, now)}${after}`,
+    );
   }
-  const at = new Date(next_attempt_at).toISOString();
-  return say("waiting", `Next attempt at ${at} (in ${inWords(next_attempt_at - now)})${after}`);
+  return say("waiting", `Next attempt at ${moment(next_attempt_at, now)}${after}`);
+}
+
+/** What a delivery that is due waits for. */
+function turn({ concurrency, rate_limit, next_send_at }: DeliveryFacts, now: number): string {
+  if (rate_limit !== null && next_send_at !== null && next_send_at > now) {
+    const next = moment(next_send_at, now);
+    return `the endpoint's rate limit of ${rate_limit}, which lets the next one begin at ${next}`;
+  }
+  if (concurrency !== null) return `its turn (the endpoint takes ${concurrency} at a time)`;
+  return "its turn";
+}
+
+function moment(at: number, now: number): string {
+  return `${new Date(at).toISOString()} (in ${inWords(at - now)})`;
 }
 
 function say<State>(state: State, explanation: string): Explanation<State> {

@@ -691,17 +691,22 @@ const OLD_SOCKETS = /^2\.[0-8]\./.test(Deno.version.deno);
 const read_into = Buffer.allocUnsafeSlow(READ_BYTES);
 
 /**
- * node's sockets; Deno's own TLS where node's leaks and a certificate of ours, which it cannot
+ * Whether a target's TLS is Deno's own: where node's leaks, and a certificate of ours, which Deno's cannot
  * show, is not asked for.
  */
+export function isDenoTls({ cert }: Pick<NonNullable<Target["tls"]>, "cert">): boolean {
+  return OLD_SOCKETS && cert === undefined;
+}
+
 function openWire(
   route: Route,
   ip: string,
   source_address: string | undefined,
   events: WireEvents,
 ): Wire {
-  const by_deno = OLD_SOCKETS && route.https && route.tls.cert === undefined;
-  return by_deno ? denoTlsWire(route, ip, events) : nodeWire(route, ip, source_address, events);
+  return route.https && isDenoTls(route.tls)
+    ? denoTlsWire(route, ip, events)
+    : nodeWire(route, ip, source_address, events);
 }
 
 function nodeWire(
@@ -859,8 +864,11 @@ function sameAddress(a: string, b: string): boolean {
 
 /** One spelling for each address, IPv4-mapped ones folded. */
 function canonical(ip: string): string {
-  const plain = ip.toLowerCase().replace(/^::ffff:(?=\d+\.)/, "");
-  return URL.parse(`http://${hostPort(plain, 80)}`)?.hostname ?? ip;
+  const host = URL.parse(`http://${hostPort(ip, 80)}`)?.hostname ?? ip;
+  // ::ffff:127.0.0.1 as `URL` spells it.
+  const [, high, low] = /^\[::ffff:([\da-f]+):([\da-f]+)\]$/.exec(host) ?? [];
+  if (high === undefined || low === undefined) return host;
+  return URL.parse(`http://${parseInt(high, 16) * 65_536 + parseInt(low, 16)}`)?.hostname ?? ip;
 }
 
 function openingFailure(connection: Connection): Exclude<Opened, "open"> {

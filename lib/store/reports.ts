@@ -56,6 +56,8 @@ export interface DeliveryRow {
   readonly last_cause: string | null;
   readonly paused: boolean;
   readonly pause_reason: string | null;
+  /** When the endpoint's rate limit lets the next attempt to it begin; null where none has begun. */
+  readonly next_send_at: Date | null;
 }
 
 /**
@@ -122,7 +124,7 @@ async function select(sql: Sql, filter: DeliveryFilter, which: Fragment): Promis
   const { pending, ended } = halves(sql, filter, which);
   return await sql<DeliveryRow[]>`
     select d.*, n.id as endpoint, e.type, e.test, n.paused_at is not null as paused,
-      n.pause_reason, (
+      n.pause_reason, nullif(n.next_send_at, '-infinity') as next_send_at, (
         select a.cause from attempts a where a.delivery_id = d.uuid and a.number = d.attempts
       ) as last_cause
     from (

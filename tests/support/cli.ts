@@ -1,4 +1,8 @@
 import { run } from "../../lib/cli/cli.ts";
+import deno from "../../deno.json" with { type: "json" };
+
+/** What `deno task cli` permits. */
+export const TASK_PERMISSIONS = deno.tasks.cli.split(" ").filter((arg) => /^--allow-/.test(arg));
 
 const MAIN = new URL("../../main.ts", import.meta.url).pathname;
 const ROOT = new URL("../../", import.meta.url).pathname;
@@ -13,6 +17,8 @@ export interface Ended {
 export interface CliOptions {
   readonly env?: Readonly<Record<string, string>>;
   readonly stdin?: string | Uint8Array;
+  /** In a process of its own only: its permissions, instead of all. */
+  readonly permissions?: readonly string[];
   /** In-process only: whether standard output is one. */
   readonly isTerminal?: boolean;
   /** In-process only: what is answered to a question; nothing where nobody is there. */
@@ -50,7 +56,11 @@ export interface Running {
 /** Starts the program as it is started in earnest, under the Deno that runs the tests. */
 export function startCli(args: readonly string[], options: CliOptions = {}): Running {
   const child = new Deno.Command(Deno.execPath(), {
-    args: ["run", "--frozen", "--quiet", "--config", `${ROOT}deno.json`, "-A", MAIN, ...args],
+    args: [
+      ...["run", "--frozen", "--quiet", "--config", `${ROOT}deno.json`],
+      ...(options.permissions ?? ["-A"]),
+      ...[MAIN, ...args],
+    ],
     env: { NO_COLOR: "1", ...options.env },
     stdin: "piped",
     stdout: "piped",

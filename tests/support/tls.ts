@@ -7,7 +7,7 @@ export interface Leaf {
 }
 
 export interface TestCertificates {
-  /** The authority that signed all of them but `self_signed`. */
+  /** The authority that signed all of them but `self_signed` and `own_authority`. */
   readonly ca: string;
   /** For localhost, good.test, 127.0.0.1 and ::1. */
   readonly good: Leaf;
@@ -19,6 +19,8 @@ export interface TestCertificates {
   readonly not_yet: Leaf;
   /** For localhost and 127.0.0.1, signed by itself. */
   readonly self_signed: Leaf;
+  /** For localhost and 127.0.0.1, and its own authority. */
+  readonly own_authority: Leaf;
   /** A client's. */
   readonly client: Leaf;
   /** Files of `ca` and `good`, for servers that are other programs. */
@@ -67,6 +69,10 @@ async function make(): Promise<TestCertificates> {
     not_yet: await leaf(folder, "not_yet", GOOD, "20990101000000Z", "20990201000000Z"),
     self_signed: await selfSigned(folder, "self_signed", [
       "basicConstraints=CA:FALSE",
+      "subjectAltName=DNS:localhost,IP:127.0.0.1",
+    ]),
+    own_authority: await selfSigned(folder, "own_authority", [
+      "basicConstraints=critical,CA:TRUE",
       "subjectAltName=DNS:localhost,IP:127.0.0.1",
     ]),
     client: await leaf(folder, "client", "DNS:client.test"),
