@@ -5,7 +5,7 @@ import { Hono } from "hono";
 import { HTTP_LIMITS, type HttpLimits, listen } from "../lib/http_server.ts";
 import { type Counters, makeCounters } from "../lib/observe/counters.ts";
 import { type Part, speak, type Spoken } from "./support/raw.ts";
-import { until } from "./support/wait.ts";
+import { sleep, until } from "./support/wait.ts";
 
 // Before 2.9, Deno's node:http ran on another parser and had no timeouts (SECURITY.md).
 const ignore = Deno.version.deno.startsWith("2.6.");
@@ -43,6 +43,8 @@ async function withServer(
     await test(server.port, seen, counters);
   } finally {
     await server.close();
+    // @hono/node-server looks twice at a body that was not read, each time behind a timer of no time.
+    for (let nth = 0; nth < 3; nth++) await sleep(0);
   }
 }
 

@@ -105,7 +105,7 @@ export interface EndpointConfig {
 
 /** PEM texts for one endpoint's TLS. `cert` and `key` come together. */
 export interface TlsConfig {
-  /** Trusted besides the usual authorities. */
+  /** The authorities to trust; the usual ones only where it is absent (Deno 2.6: besides). */
   readonly ca?: string;
   readonly cert?: string;
   readonly key?: Secret;
