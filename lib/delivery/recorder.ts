@@ -36,6 +36,7 @@ export function makeRecorder(
   let writing: Unrecorded[] = [];
   let running: Promise<void> | undefined;
   let patience_ends_at = Infinity;
+  let endPause = () => {};
 
   async function run(): Promise<void> {
     let backoff_ms = 50;
@@ -53,7 +54,7 @@ export function makeRecorder(
           cause: messageOf(error),
         });
         queue.unshift(...writing.filter(stillLeased));
-        await new Promise((resolve) => setTimeout(resolve, backoff_ms));
+        if (queue.length > 0) await pause(backoff_ms);
         backoff_ms = Math.min(backoff_ms * 2, MAX_BACKOFF_MS);
       }
       writing = [];
@@ -61,8 +62,25 @@ export function makeRecorder(
     running = undefined;
   }
 
+  function pause(wait_ms: number): Promise<void> {
+    return new Promise((resolve) => {
+      const timer = setTimeout(resolve, wait_ms);
+      endPause = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+    });
+  }
+
   async function idle(): Promise<void> {
     while (running !== undefined) await running;
+  }
+
+  function giveUp(): void {
+    const left = [...writing, ...queue.splice(0)];
+    writing = [];
+    left.forEach(stillLeased); // which says of each that it is not
+    endPause();
   }
 
   // What has outlived its lease is another's: the sweep counts it as interrupted.
@@ -114,7 +132,7 @@ export function makeRecorder(
       const patience = Math.max(patience_ms, MIN_PATIENCE_MS);
       patience_ends_at = performance.now() + patience;
       // A database that gives no answer must not make it longer.
-      await within(idle(), patience).catch(() => {});
+      await within(idle(), patience).catch(giveUp);
     },
   };
 }
