@@ -3,6 +3,7 @@ import { request as requestPlain } from "node:http";
 import { request as requestTls } from "node:https";
 import { isIP } from "node:net";
 import { connect as connectTls, type TLSSocket } from "node:tls";
+import { portOf } from "../core/address.ts";
 import { AppError, messageOf } from "../core/errors.ts";
 
 /** An answer over HTTP. */
@@ -65,11 +66,11 @@ export function send(url: string | URL, options: RequestOptions = {}): Promise<A
 // Where NODE_EXTRA_CA_CERTS is set, the agents of Deno 2.9's node:https want the permission `sys` for `ca`,
 // which no flag can give alone. node:tls trusts that file without it, beside all other authorities; an
 // option `ca` would take their place. Deno 2.6 has no such agents, and does not call this.
-function openTls({ hostname, port }: URL): TLSSocket {
-  const host = hostname.replace(/^\[|\]$/g, "");
+function openTls(target: URL): TLSSocket {
+  const host = target.hostname.replace(/^\[|\]$/g, "");
   return connectTls({
     host,
-    port: Number(port || 443),
+    port: portOf(target),
     // Without a name the certificate is checked for the address.
     ...(isIP(host) !== 0 ? {} : { servername: host }),
   });
