@@ -11,18 +11,18 @@ import { addressRules, type AdminToken, type Config } from "./config/config.ts";
 import { type Context, makeClock, random32 } from "./delivery/context.ts";
 import { type Dispatcher, makeDispatcher } from "./delivery/dispatcher.ts";
 import { type Fleet, makeFleet, toStored } from "./delivery/fleet.ts";
-import { type HttpClient, makeHttpClient } from "./delivery/http_client.ts";
+import { type HttpClient, makeHttpClient } from "./http/client.ts";
 import { type Intake, makeIntake } from "./delivery/intake.ts";
-import { type Replayer, startReplayer } from "./delivery/replayer.ts";
-import { startSweeper, type Sweeper } from "./delivery/sweeper.ts";
-import { type HttpServer, listen } from "./http_server.ts";
+import { type Replayer, startReplayer } from "./maintenance/replayer.ts";
+import { startSweeper, type Sweeper } from "./maintenance/sweeper.ts";
+import { type HttpServer, listen } from "./http/server.ts";
 import { makeCounters } from "./observe/counters.ts";
 import type { Log } from "./observe/log.ts";
 import { makeReloader, type Reloaded, type Reloader } from "./reload.ts";
 import { type Database, isSilence, openDatabase, within } from "./store/database.ts";
 import { loadFleet, syncFile } from "./store/endpoints.ts";
 import { makeApp } from "../routes/app.ts";
-import { toProblem } from "../routes/problem.ts";
+import { toProblem } from "../routes/middleware/problem.ts";
 
 /** A running daemon. */
 export interface Daemon {

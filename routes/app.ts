@@ -1,10 +1,10 @@
 import { Hono } from "hono";
 import { AppError } from "../lib/core/errors.ts";
-import { apiRoutes } from "./api.ts";
+import { apiRoutes } from "./api/routes.ts";
 import type { Env, RouteContext } from "./context.ts";
 import { healthRoutes } from "./health.ts";
 import { ingestRoutes } from "./ingest.ts";
-import { toProblem } from "./problem.ts";
+import { toProblem } from "./middleware/problem.ts";
 
 /** Everything that the daemon answers over HTTP. */
 export function makeApp(ctx: RouteContext): Hono<Env> {

@@ -8,9 +8,9 @@ import { IDENTIFIER_RULE, isIdentifier, KEY_PLACE } from "../lib/core/event_type
 import { type Format, type Parsed, type ParsedEvent, parseIngest } from "../lib/core/payload.ts";
 import { verifyBookme } from "../lib/core/signature.ts";
 import type { Offer } from "../lib/delivery/intake.ts";
-import { clientAddress } from "./client.ts";
+import { clientAddress } from "./middleware/client.ts";
 import type { Env, RouteContext } from "./context.ts";
-import { makeRoom, type Room, type RoomLimits } from "./room.ts";
+import { makeRoom, type Room, type RoomLimits } from "./middleware/body_budget.ts";
 
 /** For all clients together. */
 const ROOM: RoomLimits = { bytes: 16 * 1024 * 1024, patience_ms: 1_000, waiting: 256 };

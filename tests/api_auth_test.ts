@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { request } from "node:http";
-import { makeThrottle } from "../routes/throttle.ts";
+import { makeThrottle } from "../routes/middleware/throttle.ts";
 import { checkedApi, ENCRYPTION_KEY } from "./support/checked.ts";
 import { ADMIN, endpoint, startDaemon, VIEWER } from "./support/daemon.ts";
 import { onBoth, onServer } from "./support/databases.ts";

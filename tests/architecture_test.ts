@@ -59,16 +59,37 @@ function partOf(path: string): string | undefined {
 /** Which parts each may import; `types` where only types may be taken. */
 const ARROWS: Readonly<Record<string, Readonly<Record<string, "all" | "types">>>> = {
   core: {},
+  observe: { core: "all" },
   config: { core: "all" },
   store: { config: "all", core: "all", migrations: "all" },
-  observe: { store: "all", config: "all", core: "all" },
-  delivery: { observe: "types", store: "all", config: "all", core: "all" },
-  routes: { observe: "all", delivery: "types", store: "all", config: "all", core: "all" },
+  http: { observe: "types", core: "all" },
+  delivery: { observe: "types", store: "all", http: "all", config: "all", core: "all" },
+  admin: { delivery: "types", store: "all", config: "all", core: "all" },
+  maintenance: {
+    observe: "types",
+    admin: "all",
+    delivery: "all",
+    store: "all",
+    config: "all",
+    core: "all",
+  },
+  routes: {
+    observe: "all",
+    admin: "all",
+    delivery: "types",
+    store: "all",
+    http: "types",
+    config: "all",
+    core: "all",
+  },
   daemon: {
     routes: "all",
+    maintenance: "all",
+    admin: "all",
     observe: "all",
     delivery: "all",
     store: "all",
+    http: "all",
     config: "all",
     core: "all",
   },
@@ -76,8 +97,10 @@ const ARROWS: Readonly<Record<string, Readonly<Record<string, "all" | "types">>>
     daemon: "all",
     routes: "all",
     observe: "all",
+    maintenance: "all",
     delivery: "all",
     store: "all",
+    http: "all",
     config: "all",
     core: "all",
   },
@@ -86,7 +109,7 @@ const ARROWS: Readonly<Record<string, Readonly<Record<string, "all" | "types">>>
 
 const show = ({ from, to }: Import) => `${from} → ${to}`;
 
-Deno.test("imports run one way: main, cli, daemon, routes and delivery, store, config, core", () => {
+Deno.test("imports run one way: main, cli, daemon, routes, maintenance, admin, delivery, store, http, config, core", () => {
   assert.ok(imports.length > 100);
   const wrong = imports.filter(({ from, to, types_only }) => {
     const [source, target] = [partOf(from) ?? "", partOf(to)];

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
-import { checkAddresses } from "../lib/cli/doctor.ts";
+import { checkAddresses } from "../lib/cli/doctor/doctor.ts";
 import { parseCidr } from "../lib/core/address.ts";
-import { isDenoTls } from "../lib/delivery/http_client.ts";
+import { isDenoTls } from "../lib/http/client.ts";
 import { inTemporary, runHere } from "./support/cli.ts";
 import { endpoint, writeConfig } from "./support/daemon.ts";
 import { embeddedDatabase, onBoth, serverDatabase } from "./support/databases.ts";

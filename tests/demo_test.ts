@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { type AddressInfo, createServer } from "node:net";
-import { makeDemoEvents } from "../lib/cli/demo_events.ts";
+import { makeDemoEvents } from "../lib/cli/demo/events.ts";
 import { EVENT_TYPES, makeEventTypes } from "../lib/core/event_types.ts";
 import { parseIngest } from "../lib/core/payload.ts";
 import { inTemporary, startCli } from "./support/cli.ts";

@@ -13,7 +13,7 @@ import {
   newResponse,
   readResponse,
   takeBody,
-} from "../lib/delivery/http_parser.ts";
+} from "../lib/http/response_parser.ts";
 import { endpoint, startDaemon } from "./support/daemon.ts";
 import { onServer } from "./support/databases.ts";
 import { END, portIn, speak } from "./support/raw.ts";

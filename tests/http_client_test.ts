@@ -10,7 +10,7 @@ import {
   makeHttpClient,
   type PostRequest,
   type Target,
-} from "../lib/delivery/http_client.ts";
+} from "../lib/http/client.ts";
 import {
   endResponse,
   MAX_BODY_BYTES,
@@ -19,7 +19,7 @@ import {
   quote,
   readResponse,
   takeBody,
-} from "../lib/delivery/http_parser.ts";
+} from "../lib/http/response_parser.ts";
 import { type Leaf, testCertificates } from "./support/tls.ts";
 
 const RULES: AddressRules = { allow_loopback: true, allow_networks: [], own_listener: [] };

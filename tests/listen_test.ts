@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { type AddressInfo, connect, createServer } from "node:net";
-import { describe, jsonLine } from "../lib/cli/listen.ts";
+import { describe, jsonLine } from "../lib/cli/commands/listen.ts";
 import { type Received, startReceiver } from "../lib/cli/receiver.ts";
-import { send } from "../lib/cli/request.ts";
+import { send } from "../lib/cli/daemon_api/request.ts";
 import { paletteOf } from "../lib/cli/terminal.ts";
 import { loadConfig } from "../lib/config/load.ts";
 import { sampleOf } from "../lib/core/event_types.ts";

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { Validator } from "@seriousme/openapi-schema-validator";
-import { OPERATIONS } from "../routes/api.ts";
-import { openApiDocument } from "../routes/openapi.ts";
+import { OPERATIONS } from "../routes/api/routes.ts";
+import { openApiDocument } from "../routes/api/openapi.ts";
 import { checkedApi, type Document, ENCRYPTION_KEY, makeAjv } from "./support/checked.ts";
 import { ADMIN, booking, endpoint, startDaemon, VIEWER } from "./support/daemon.ts";
 import { onBoth, onServer } from "./support/databases.ts";

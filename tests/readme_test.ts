@@ -16,7 +16,7 @@ import { makeSecret } from "../lib/core/secret.ts";
 import { makeSigner } from "../lib/core/signature.ts";
 import { start } from "../lib/daemon.ts";
 import { makeLog } from "../lib/observe/log.ts";
-import { OPERATIONS } from "../routes/api.ts";
+import { OPERATIONS } from "../routes/api/routes.ts";
 import { until } from "./support/wait.ts";
 
 const ROOT = new URL("..", import.meta.url).pathname;

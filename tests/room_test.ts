@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { makeRoom } from "../routes/room.ts";
+import { makeRoom } from "../routes/middleware/body_budget.ts";
 
 const LIMITS = { bytes: 100, patience_ms: 60_000, waiting: 2 };
 

@@ -143,7 +143,7 @@ onBoth("the sweep forgets a secret whose overlap has ended", async (database) =>
   const rotated = await lengths();
   assert.ok(rotated.length > length + 40, "both are kept");
   assert.ok(rotated.at instanceof Date);
-  const { dropExpiredSecrets } = await import("../lib/delivery/rekey.ts");
+  const { dropExpiredSecrets } = await import("../lib/maintenance/sealed_secrets.ts");
   const { parseSealKey } = await import("../lib/core/seal.ts");
   const keys = [parseSealKey(Deno.env.get("TEST_ENCRYPTION_KEY") ?? "")];
   const db = await database.open();

@@ -10,7 +10,7 @@ import {
   unseal,
 } from "../lib/core/seal.ts";
 import { firstExpiry, rotate, signingAt } from "../lib/core/rotation.ts";
-import { rekey } from "../lib/delivery/rekey.ts";
+import { rekey } from "../lib/maintenance/sealed_secrets.ts";
 import { checkedApi } from "./support/checked.ts";
 import { booking, startDaemon } from "./support/daemon.ts";
 import { onBoth, onServer } from "./support/databases.ts";

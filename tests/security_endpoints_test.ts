@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { type AddressInfo, createServer } from "node:net";
 import type { AddressRules } from "../lib/core/address.ts";
-import { makeHttpClient } from "../lib/delivery/http_client.ts";
+import { makeHttpClient } from "../lib/http/client.ts";
 import { inTemporary, runHere, startCli } from "./support/cli.ts";
 import { booking, endpoint, frontOf, startDaemon, writeConfig } from "./support/daemon.ts";
 import { onServer, type TestDatabase } from "./support/databases.ts";

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { connect, type Socket } from "node:net";
 import { getRequestListener } from "@hono/node-server";
 import { Hono } from "hono";
-import { HTTP_LIMITS, type HttpLimits, listen } from "../lib/http_server.ts";
+import { HTTP_LIMITS, type HttpLimits, listen } from "../lib/http/server.ts";
 import { type Counters, makeCounters } from "../lib/observe/counters.ts";
 import { type Part, speak, type Spoken } from "./support/raw.ts";
 import { sleep, until } from "./support/wait.ts";

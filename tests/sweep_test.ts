@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { loadConfig } from "../lib/config/load.ts";
 import { makeClock } from "../lib/delivery/context.ts";
-import { startSweeper } from "../lib/delivery/sweeper.ts";
+import { startSweeper } from "../lib/maintenance/sweeper.ts";
 import { makeLog } from "../lib/observe/log.ts";
 import type { Database } from "../lib/store/database.ts";
 import { booking, endpoint, startDaemon, writeConfig } from "./support/daemon.ts";

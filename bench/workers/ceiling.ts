@@ -7,7 +7,7 @@ import { deliveryId, deliveryUuid, eventId, makeEventIds } from "../../lib/core/
 import { requestLines } from "../../lib/core/request_headers.ts";
 import { makeSigner } from "../../lib/core/signature.ts";
 import { borrowUtf8 } from "../../lib/core/utf8.ts";
-import { makeHttpClient } from "../../lib/delivery/http_client.ts";
+import { makeHttpClient } from "../../lib/http/client.ts";
 import { bodyOf, SECRET } from "../workload.ts";
 import { serveCommands } from "./control.ts";
 

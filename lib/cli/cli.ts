@@ -1,27 +1,27 @@
 import { ConfigError } from "../config/error.ts";
 import { AppError, messageOf } from "../core/errors.ts";
 import { VERSION } from "../core/version.ts";
-import { cancel, retry } from "./change.ts";
-import { check } from "./check.ts";
+import { cancel, retry } from "./commands/change.ts";
+import { check } from "./commands/check.ts";
 import { type Command, UsageError } from "./command.ts";
-import { makeCompletions } from "./completions.ts";
-import { deliveries } from "./deliveries.ts";
-import { delivery } from "./delivery.ts";
-import { demo } from "./demo.ts";
-import { doctor } from "./doctor.ts";
-import { endpoints } from "./endpoints.ts";
-import { events } from "./events.ts";
-import { listen } from "./listen.ts";
-import { migrate } from "./migrate.ts";
-import { rekey } from "./rekey.ts";
-import { replay } from "./replay.ts";
-import { secret } from "./secret.ts";
-import { send } from "./send.ts";
-import { serve } from "./serve.ts";
+import { makeCompletions } from "./commands/completions.ts";
+import { deliveries } from "./commands/deliveries.ts";
+import { delivery } from "./commands/delivery.ts";
+import { demo } from "./demo/demo.ts";
+import { doctor } from "./doctor/doctor.ts";
+import { endpoints } from "./commands/endpoints.ts";
+import { events } from "./commands/event_types.ts";
+import { listen } from "./commands/listen.ts";
+import { migrate } from "./commands/migrate.ts";
+import { rekey } from "./commands/rekey.ts";
+import { replay } from "./commands/replay.ts";
+import { secret } from "./commands/secret.ts";
+import { send } from "./commands/send.ts";
+import { serve } from "./commands/serve.ts";
 import { type Io, standardIo } from "./terminal.ts";
-import { transfer } from "./transfer.ts";
+import { transfer } from "./commands/transfer.ts";
 import { commandHelp, didYouMean, parseCommand, PROGRAM, programHelp, usageLine } from "./usage.ts";
-import { verify } from "./verify.ts";
+import { verify } from "./commands/verify.ts";
 
 /** Every command, in the order of the help. */
 export const COMMANDS: readonly Command[] = [

@@ -15,7 +15,7 @@ import {
 } from "../store/deliveries.ts";
 import { type Context, leaseOf } from "./context.ts";
 import type { Fleet } from "./fleet.ts";
-import type { HttpClient } from "./http_client.ts";
+import type { HttpClient } from "../http/client.ts";
 import { canSend, isOpen, type Lane, makeLanes, narrow, restore, widen } from "./lanes.ts";
 import { makeRecorder, type Unrecorded } from "./recorder.ts";
 import { sign, type SignedRequest, toOutcome } from "./send.ts";

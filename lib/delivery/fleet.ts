@@ -10,7 +10,7 @@ import {
   type StoredEndpoint,
   type StoredFleet,
 } from "../store/endpoints.ts";
-import type { Target } from "./http_client.ts";
+import type { Target } from "../http/client.ts";
 import { USER_AGENT } from "../core/version.ts";
 
 /** A signer, and when it signs. */

@@ -5,7 +5,7 @@ import { signingAt } from "../core/rotation.ts";
 import { borrowUtf8 } from "../core/utf8.ts";
 import type { Claimed, SentRecord } from "../store/deliveries.ts";
 import type { Endpoint } from "./fleet.ts";
-import type { Exchange } from "./http_client.ts";
+import type { Exchange } from "../http/client.ts";
 
 /** A request, ready to be sent. */
 export interface SignedRequest {

@@ -1,0 +1,101 @@
+import { REASONS } from "../../core/outcome.ts";
+import { API_OPTIONS, type Delivery, openApi } from "../daemon_api/client.ts";
+import { command, integer, moment } from "../command.ts";
+import { statusCell, table, when } from "../table.ts";
+import { type Io, paletteOf } from "../terminal.ts";
+
+const MAX_LISTED = 10_000;
+
+export const deliveries = command({
+  name: "deliveries",
+  summary: "Lists deliveries, the newest first, with where each one stands",
+  about:
+    `On a terminal the times are how long ago; elsewhere, and in --json, they are ISO 8601 in UTC.
+Without filters these are the last ones of all.`,
+  options: {
+    status: {
+      type: "string",
+      value: "STATUS",
+      choices: ["pending", "delivered", "failed", "cancelled"],
+      about: "pending, delivered, failed or cancelled",
+    },
+    endpoint: { type: "string", value: "ID", about: "Only to this endpoint" },
+    type: { type: "string", value: "TYPE", about: "Only events of this type" },
+    reason: {
+      type: "string",
+      value: "REASON",
+      choices: REASONS,
+      about: "Only where the last attempt met this: http_5xx, timeout, tls …",
+    },
+    since: { type: "string", value: "TIME", about: "Created since: 2h (ago), or an ISO time" },
+    until: { type: "string", value: "TIME", about: "Created before: 30m (ago), or an ISO time" },
+    limit: { type: "string", default: "50", value: "N", about: "How many" },
+    json: { type: "boolean", about: "What the API answers, as JSON" },
+    ...API_OPTIONS,
+  },
+  examples: [
+    ["bookme-webhooks deliveries --status failed --since 2h", "What failed in the last two hours"],
+    ["bookme-webhooks deliveries --endpoint crm --status pending", "What crm still has to get"],
+    [
+      "bookme-webhooks deliveries --reason tls --json | jq -r '.data[].id'",
+      "Ids of what met a TLS failure",
+    ],
+  ],
+  async run({ io, values }) {
+    const { status, endpoint, type, reason, since, until, json } = values;
+    const now_ms = Date.now();
+    const query = {
+      status,
+      endpoint,
+      type,
+      reason,
+      since: since && moment("--since", since, now_ms),
+      until: until && moment("--until", until, now_ms),
+    };
+    const limit = integer("--limit", values.limit, 1, MAX_LISTED);
+    const api = await openApi(io, values);
+    const page = await api.list<Delivery>("deliveries", query, limit);
+    if (json) io.out(JSON.stringify(page, null, 2));
+    else if (page.data.length === 0) io.out("There are no such deliveries");
+    else {
+      for (const line of deliveryTable(io, page.data, now_ms)) io.out(line);
+      if (page.next_cursor !== null) io.err(`There may be more; --limit ${limit * 10} shows them`);
+    }
+    return 0;
+  },
+});
+
+/** Deliveries as a table. */
+export function deliveryTable(
+  io: Io,
+  deliveries: readonly Delivery[],
+  now_ms: number,
+): string[] {
+  const palette = paletteOf(io);
+  return table(
+    io,
+    ["ID", "CREATED", "EVENT", "ENDPOINT", "STATUS", "ATTEMPTS", "WHY"],
+    deliveries.map((delivery) => [
+      delivery.id,
+      when(io, delivery.created_at, now_ms),
+      delivery.event_type + (delivery.test ? " (test)" : ""),
+      delivery.endpoint_id,
+      statusCell(delivery.status, palette),
+      String(delivery.attempt_count),
+      whyOf(io, delivery, now_ms),
+    ]),
+  );
+}
+
+function whyOf(io: Io, delivery: Delivery, now_ms: number): string {
+  const { status, reason, last_status, cancel_reason, next_attempt_at, sending } = delivery;
+  if (status === "delivered") return "";
+  if (cancel_reason !== null) return cancel_reason;
+  const parts = reason === null ? [] : [reason + (last_status === null ? "" : ` ${last_status}`)];
+  if (sending) parts.push("being sent");
+  else if (next_attempt_at !== null) {
+    const due = Date.parse(next_attempt_at) <= now_ms;
+    parts.push(due ? "due" : `next ${when(io, next_attempt_at, now_ms)}`);
+  }
+  return parts.join(", ");
+}

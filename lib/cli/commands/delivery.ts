@@ -1,0 +1,139 @@
+import { Buffer } from "node:buffer";
+import {
+  API_OPTIONS,
+  type Attempt,
+  type DeliveryDetail,
+  openApi,
+  pathPart,
+} from "../daemon_api/client.ts";
+import { command, integer, UsageError } from "../command.ts";
+import { curlLines } from "./curl.ts";
+import { type Cell, facts, statusCell, table, when, whenExactly } from "../table.ts";
+import { type Io, type Palette, paletteOf, printable, printableLines } from "../terminal.ts";
+
+/** Most of a body that is shown, in characters. */
+const MAX_SHOWN = 16_384;
+
+export const delivery = command({
+  name: "delivery",
+  summary: "Shows one delivery: why it is where it is, its attempts, request and answer",
+  about: `The request is written as a curl command that sends it again exactly as it was, and can be
+pasted into a shell. (It carries the old webhook-timestamp; a receiver may find that too old.)
+Whatever a receiver answered is shown so that no terminal obeys it.`,
+  positionals: { usage: "ID", min: 1, max: 1 },
+  options: {
+    attempt: {
+      type: "string",
+      value: "N",
+      about: "Which attempt to show; the last one unless said",
+    },
+    json: { type: "boolean", about: "What the API answers, as JSON" },
+    ...API_OPTIONS,
+  },
+  examples: [
+    ["bookme-webhooks delivery dlv_01kw3…", "Why did it fail?"],
+    ["bookme-webhooks delivery dlv_01kw3… --attempt 1", "What its first attempt met"],
+    [
+      "bookme-webhooks delivery dlv_01kw3… --json | jq -r '.attempts[-1].request.body'",
+      "The payload that was sent",
+    ],
+  ],
+  async run({ io, values, positionals: [id = ""] }) {
+    const wanted = values.attempt === undefined
+      ? undefined
+      : integer("--attempt", values.attempt, 1, 32_767);
+    const api = await openApi(io, values);
+    const found = await api.get<DeliveryDetail>(`deliveries/${pathPart(id)}`);
+    if (values.json) {
+      io.out(JSON.stringify(found, null, 2));
+      return 0;
+    }
+    const attempt = wanted === undefined
+      ? found.attempts.at(-1)
+      : found.attempts.find(({ number }) => number === wanted);
+    if (attempt === undefined && wanted !== undefined) {
+      const numbers = found.attempts.map(({ number }) => number).join(", ") || "none";
+      throw new UsageError(`--attempt: there is no attempt ${wanted}; there are: ${numbers}`);
+    }
+    showDelivery(io, found);
+    showAttempts(io, found.attempts);
+    if (attempt !== undefined) showAttempt(io, attempt);
+    return 0;
+  },
+});
+
+function showDelivery(io: Io, delivery: DeliveryDetail): void {
+  const palette = paletteOf(io);
+  const now_ms = Date.now();
+  io.out(palette.bold(printable(delivery.id)));
+  io.out(`  ${printable(delivery.explanation)}\n`);
+  const lines = facts(io, [
+    ["status", statusCell(delivery.status, palette)],
+    ["event", `${delivery.event_id}  ${delivery.event_type}${delivery.test ? "  (test)" : ""}`],
+    ["endpoint", delivery.endpoint_id],
+    ["created", whenExactly(delivery.created_at, now_ms)],
+    ["next attempt", whenExactly(delivery.next_attempt_at, now_ms)],
+    ["ended", whenExactly(delivery.ended_at, now_ms)],
+  ]);
+  for (const line of lines) io.out(line);
+}
+
+function showAttempts(io: Io, attempts: readonly Attempt[]): void {
+  const palette = paletteOf(io);
+  const now_ms = Date.now();
+  if (attempts.length === 0) return io.out("\nNo attempt has been recorded");
+  io.out("");
+  const rows = attempts.map((attempt) => [
+    String(attempt.number),
+    when(io, attempt.started_at, now_ms),
+    took(attempt.duration_ms),
+    outcomeCell(attempt, palette),
+    attempt.status === null ? "-" : String(attempt.status),
+    attempt.address ?? "-",
+    attempt.cause ?? "",
+  ]);
+  const head = ["ATTEMPT", "STARTED", "TOOK", "MET", "STATUS", "ADDRESS", "CAUSE"];
+  for (const line of table(io, head, rows)) io.out(line);
+}
+
+/** A duration as it was measured. */
+export function took(duration_ms: number): string {
+  return duration_ms < 1000
+    ? `${Math.round(duration_ms)} ms`
+    : `${(duration_ms / 1000).toFixed(1)} s`;
+}
+
+function outcomeCell({ outcome }: Attempt, palette: Palette): Cell {
+  return { text: outcome, paint: outcome === "delivered" ? palette.green : palette.red };
+}
+
+/** An attempt's request, as a command, and what came back. */
+export function showAttempt(io: Io, attempt: Attempt): void {
+  const { bold } = paletteOf(io);
+  if (attempt.request !== null) {
+    io.out(`\n${bold(`Attempt ${attempt.number}`)}, as a command:`);
+    for (const line of curlLines(attempt.request)) io.out(line);
+  }
+  if (attempt.response !== null) showResponse(io, attempt.response);
+}
+
+/** The head and body of an answer, inert. */
+export function showResponse(io: Io, response: NonNullable<Attempt["response"]>): void {
+  const { bold, dim } = paletteOf(io);
+  io.out(`\n${bold("It answered")} ${response.status ?? ""}`);
+  for (const [name, value] of response.headers) {
+    io.out(`${dim(printable(name) + ":")} ${printable(value)}`);
+  }
+  const { body, body_encoding, truncated } = response;
+  if (body === "") return io.out(dim("(no body)"));
+  io.out("");
+  if (body_encoding === "base64") {
+    return io.out(
+      dim(`(${Buffer.byteLength(body, "base64")} bytes that are not text; see --json)`),
+    );
+  }
+  for (const line of printableLines(body.slice(0, MAX_SHOWN))) io.out(line);
+  const more = body.length - MAX_SHOWN;
+  if (more > 0) io.out(dim(`… and ${more} more characters; see --json`));
+  if (truncated) io.out(dim("… and more, which was not kept"));
+}

@@ -1,0 +1,175 @@
+import { inWords } from "../../core/explain.ts";
+import {
+  type Api,
+  API_OPTIONS,
+  type Delivery,
+  type Endpoint,
+  type EndpointStats,
+  openApi,
+  type Page,
+  pathPart,
+  type Stats,
+} from "../daemon_api/client.ts";
+import { command } from "../command.ts";
+import { type Cell, facts, table, when, whenExactly } from "../table.ts";
+import { type Io, type Palette, paletteOf } from "../terminal.ts";
+
+const MAX_SHOWN = 10_000;
+const WINDOW = "1h";
+
+export const endpoints = command({
+  name: "endpoints",
+  summary: "Lists the endpoints with what they got in the last hour, or shows one",
+  about:
+    `The first place to look when something does not arrive: which endpoint fails, is paused, or has
+deliveries waiting. With an ID also its settings, and what failed last.`,
+  positionals: { usage: "[ID]", min: 0, max: 1 },
+  options: {
+    ...API_OPTIONS,
+    retired: { type: "boolean", about: "Those that were taken out or deleted" },
+    json: { type: "boolean", about: "What the API answers, as JSON" },
+  },
+  examples: [
+    ["bookme-webhooks endpoints", "Which one fails?"],
+    ["bookme-webhooks endpoints crm", "Its settings, and why its last deliveries failed"],
+    [
+      "bookme-webhooks endpoints --json | jq -r '.data[] | select(.paused) | .id'",
+      "Ids of those that are paused",
+    ],
+  ],
+  async run({ io, values, positionals: [id] }) {
+    const api = await openApi(io, values);
+    if (id !== undefined) return await showOne(io, api, id, values.json);
+    const filter = values.retired ? { retired: "true" } : {};
+    const page = await api.list<Endpoint>("endpoints", filter, MAX_SHOWN);
+    if (values.json) {
+      io.out(JSON.stringify(page, null, 2));
+      return 0;
+    }
+    if (page.data.length === 0) {
+      io.out(values.retired ? "No endpoint is retired" : "There are no endpoints");
+      return 0;
+    }
+    const stats = await statsOf(api);
+    for (const line of list(io, page.data, stats)) io.out(line);
+    return 0;
+  },
+});
+
+/** Statistics of the last hour, by endpoint. */
+async function statsOf(api: Api): Promise<ReadonlyMap<string, EndpointStats>> {
+  const { endpoints } = await api.get<Stats>("stats", { window: WINDOW });
+  return new Map(endpoints.map((one) => [one.endpoint_id, one]));
+}
+
+function list(
+  io: Io,
+  endpoints: readonly Endpoint[],
+  stats: ReadonlyMap<string, EndpointStats>,
+): string[] {
+  const palette = paletteOf(io);
+  return table(
+    io,
+    ["ID", "STATE", "LAST HOUR", "PENDING", "EVENTS", "HOST", "SOURCE"],
+    endpoints.toSorted((a, b) => a.id < b.id ? -1 : 1).map((endpoint) => [
+      endpoint.id,
+      stateCell(endpoint, palette),
+      hourCell(stats.get(endpoint.id), palette),
+      pendingOf(stats.get(endpoint.id)),
+      endpoint.events.join(" ") + (endpoint.businesses === null ? "" : " (some businesses)"),
+      // Only the host: a path or query may hold what lets one in.
+      new URL(endpoint.url).host,
+      endpoint.source,
+    ]),
+  );
+}
+
+function stateCell(endpoint: Endpoint, palette: Palette): Cell {
+  if (endpoint.retired_at !== null) return { text: "retired", paint: palette.dim };
+  if (endpoint.paused) return { text: "paused", paint: palette.yellow };
+  if (!endpoint.sendable) return { text: "cannot send", paint: palette.red };
+  return { text: "active", paint: palette.green };
+}
+
+function hourCell(stats: EndpointStats | undefined, palette: Palette): Cell {
+  if (stats === undefined || stats.attempts === 0) return { text: "-", paint: palette.dim };
+  const { attempts, delivered } = stats;
+  const failed = attempts - delivered;
+  if (failed === 0) return { text: `${attempts} ok`, paint: palette.green };
+  const reasons = Object.entries(stats.failed).toSorted(([, a], [, b]) => b - a)
+    .map(([reason]) => reason).join(", ");
+  return { text: `${failed} of ${attempts} failed: ${reasons}`, paint: palette.red };
+}
+
+function pendingOf(stats: EndpointStats | undefined): string {
+  if (stats === undefined || stats.pending === 0) return "-";
+  const age = stats.oldest_pending_ms === null ? "" : `, up to ${inWords(stats.oldest_pending_ms)}`;
+  return `${stats.pending}${stats.pending_exact ? "" : "+"}${age}`;
+}
+
+async function showOne(io: Io, api: Api, id: string, json: boolean): Promise<number> {
+  const endpoint = await api.get<Endpoint>(`endpoints/${pathPart(id)}`);
+  if (json) {
+    io.out(JSON.stringify(endpoint, null, 2));
+    return 0;
+  }
+  const palette = paletteOf(io);
+  const now_ms = Date.now();
+  const stats = (await statsOf(api)).get(id);
+  const lines = facts(io, [
+    ["state", stateCell(endpoint, palette)],
+    ["", endpoint.pause_reason ?? endpoint.unsendable_reason],
+    ["last hour", hourCell(stats, palette)],
+    ["pending", pendingOf(stats)],
+    ["url", endpoint.url],
+    ["description", endpoint.description],
+    ["events", endpoint.events.join(" ")],
+    ["businesses", endpoint.businesses?.join(" ") ?? "all"],
+    ["headers", Object.keys(endpoint.headers).join(" ") || null],
+    ["signed", endpoint.unsigned ? { text: "no", paint: palette.yellow } : "yes"],
+    ["rotation", rotationOf(endpoint)],
+    ["timeout", asWritten(endpoint.timeout_ms)],
+    ["attempts after", endpoint.retry_ms.map(asWritten).join(", ")],
+    ["concurrency", endpoint.concurrency === null ? null : String(endpoint.concurrency)],
+    ["rate limit", endpoint.rate_limit],
+    ["source", endpoint.source === "file" ? "the configuration file" : "the API"],
+    ["version", String(endpoint.version)],
+    ["created", whenExactly(endpoint.created_at, now_ms)],
+    ["changed", whenExactly(endpoint.updated_at, now_ms)],
+    ["retired", whenExactly(endpoint.retired_at, now_ms)],
+  ]);
+  io.out(palette.bold(endpoint.id));
+  for (const line of lines) io.out(line);
+  await showFailures(io, api, id, now_ms);
+  return 0;
+}
+
+/** A duration as the configuration has it: `90s`, `6h`. */
+function asWritten(duration_ms: number): string {
+  const units = [["d", 86_400_000], ["h", 3_600_000], ["m", 60_000], ["s", 1000]] as const;
+  const [unit, size] = units.find(([, size]) => duration_ms >= size && duration_ms % size === 0) ??
+    (duration_ms === 0 ? ["s", 1] : ["ms", 1]);
+  return `${duration_ms / size}${unit}`;
+}
+
+function rotationOf({ rotation }: Endpoint): string | null {
+  return rotation === null
+    ? null
+    : `the new secret signs from ${rotation.activates_at}, the old one until ` +
+      rotation.overlap_ends_at;
+}
+
+async function showFailures(io: Io, api: Api, id: string, now_ms: number): Promise<void> {
+  const { bold } = paletteOf(io);
+  const query = { endpoint: id, status: "failed", limit: "5" };
+  const { data } = await api.get<Page<Delivery>>("deliveries", query);
+  if (data.length === 0) return;
+  io.out(`\n${bold("Failed last")} (bookme-webhooks delivery ID tells more)`);
+  const rows = data.map((delivery) => [
+    delivery.id,
+    when(io, delivery.ended_at, now_ms),
+    delivery.event_type,
+    delivery.explanation,
+  ]);
+  for (const line of table(io, ["ID", "ENDED", "EVENT", "WHY"], rows)) io.out(line);
+}

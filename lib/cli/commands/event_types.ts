@@ -1,0 +1,55 @@
+import { loadConfig } from "../../config/load.ts";
+import { EVENT_TYPES, type EventType, makeEventTypes } from "../../core/event_types.ts";
+import { command, CONFIG, UsageError } from "../command.ts";
+import { didYouMean } from "../usage.ts";
+
+export const events = command({
+  name: "events",
+  summary: "Lists the event types, or shows the sample payload of one",
+  about:
+    `Without --config these are the eight of BookMe's documentation, with it also those that the
+file adds. A sample is printed exactly as the documentation has it.`,
+  positionals: { usage: "[NAME]", min: 0, max: 1 },
+  options: {
+    config: { type: "string", short: "c", value: "FILE", about: CONFIG.about },
+    json: { type: "boolean", about: "Everything as JSON, samples included" },
+  },
+  examples: [
+    ["bookme-webhooks events", "All types"],
+    ["bookme-webhooks events booking.created", "A sample to build a receiver with"],
+    [
+      "bookme-webhooks events booking.created | curl --json @- http://127.0.0.1:8080/ingest",
+      "Posts it to a daemon that takes unsigned events",
+    ],
+  ],
+  run({ io, values, positionals: [name] }) {
+    const types = typesOf(values.config, io.env);
+    if (name !== undefined) {
+      const type = types.find((one) => one.name === name);
+      if (type === undefined) {
+        const near = didYouMean(name, types.map((one) => one.name));
+        throw new UsageError(`There is no event type ${JSON.stringify(name)}${near}`);
+      }
+      io.out(values.json ? JSON.stringify(view(type), null, 2) : type.sample);
+    } else if (values.json) {
+      io.out(JSON.stringify({ data: types.map(view), next_cursor: null }, null, 2));
+    } else {
+      const width = Math.max(...types.map((type) => type.name.length));
+      for (const type of types) io.out(`${type.name.padEnd(width)}  ${type.description}`);
+    }
+    return Promise.resolve(0);
+  },
+});
+
+function typesOf(
+  path: string | undefined,
+  env: (name: string) => string | undefined,
+): readonly EventType[] {
+  if (path === undefined) return EVENT_TYPES;
+  const types = makeEventTypes(loadConfig(path, env).event_types);
+  return types.names.map((name) => types.get(name)).filter((type) => type !== undefined);
+}
+
+function view({ name, description, sample }: EventType) {
+  return { name, description, sample };
+}

@@ -1,0 +1,41 @@
+import { loadConfig } from "../../config/load.ts";
+import { parseSealKey } from "../../core/seal.ts";
+import { command, CONFIG } from "../command.ts";
+
+export const rekey = command({
+  name: "rekey",
+  summary: "Seals the secrets of the API's endpoints anew, under the first encryption key",
+  about:
+    `To change the key: put the new one before the old in encryption_key of every daemon, restart
+them, run rekey, then take the old one out. Daemons on a server may run meanwhile; an embedded
+database must not be in use. Running it again does nothing.`,
+  options: { config: CONFIG },
+  examples: [
+    [
+      "bookme-webhooks rekey",
+      "With `encryption_key: [file:new.key, file:old.key]` in config.yaml",
+    ],
+    ["openssl rand -base64 32 > new.key && chmod 600 new.key", "A new key"],
+  ],
+  async run({ io, values }) {
+    const config = loadConfig(values.config, io.env);
+    const keys = config.encryption_keys.map((key) => parseSealKey(key.reveal()));
+    const { rekey } = await import("../../maintenance/sealed_secrets.ts");
+    const { openDatabase } = await import("../../store/database.ts");
+    const db = await openDatabase(config);
+    try {
+      const { resealed, unreadable } = await rekey(db, keys);
+      io.out(
+        resealed === 0
+          ? "Nothing to seal anew"
+          : `Sealed anew: ${resealed} endpoint${resealed === 1 ? "" : "s"}`,
+      );
+      for (const id of unreadable) {
+        io.err(`${id} is sealed under none of the keys; add its key to encryption_key`);
+      }
+      return unreadable.length === 0 ? 0 : 1;
+    } finally {
+      await db.close();
+    }
+  },
+});

@@ -1,0 +1,102 @@
+import { readText } from "../../config/references.ts";
+import { isObject } from "../../core/event_types.ts";
+import {
+  type Api,
+  API_OPTIONS,
+  type Endpoint,
+  openApi,
+  pathPart,
+  type TestResult,
+} from "../daemon_api/client.ts";
+import { command, readOption, UsageError } from "../command.ts";
+import { showResponse, took } from "./delivery.ts";
+import { type Io, paletteOf, printable } from "../terminal.ts";
+
+export const send = command({
+  name: "send",
+  summary: "Sends a test event to an endpoint, and prints what it answered",
+  about:
+    `The running daemon sends it as it sends everything, with X-BookMe-Test: true, and where it fails
+tries again as the endpoint's retry policy says. Without --data it is the sample of the event type.
+Exit code 0 where the endpoint took it at the first attempt, 1 where not.`,
+  positionals: { usage: "TYPE", min: 1, max: 1 },
+  options: {
+    endpoint: {
+      type: "string",
+      value: "ID",
+      about: "To which; may be left out where there is one",
+    },
+    data: { type: "string", value: "FILE|-", about: "JSON: the event's data, or a whole event" },
+    json: { type: "boolean", about: "What the API answers, as JSON" },
+    ...API_OPTIONS,
+  },
+  examples: [
+    ["bookme-webhooks send booking.created --endpoint crm", "Does crm take a booking?"],
+    [
+      "bookme-webhooks events booking.created > event.json && $EDITOR event.json &&\n" +
+      "    bookme-webhooks send booking.created --endpoint crm --data event.json",
+      "One of your own",
+    ],
+  ],
+  async run({ io, values, positionals: [event = ""] }) {
+    const data = values.data === undefined ? undefined : await readData(io, values.data);
+    const api = await openApi(io, values);
+    const endpoint = values.endpoint ?? await onlyEndpoint(api);
+    const result = await api.post<TestResult>(`endpoints/${pathPart(endpoint)}/test`, {
+      event,
+      ...(data === undefined ? {} : { data }),
+    });
+    if (values.json) io.out(JSON.stringify(result, null, 2));
+    else tell(io, endpoint, event, result);
+    return result.attempt?.outcome === "delivered" ? 0 : 1;
+  },
+});
+
+async function readData(io: Io, path: string): Promise<unknown> {
+  const text = path === "-"
+    ? new TextDecoder().decode(await io.stdin())
+    : readOption("--data", () => readText(path, false));
+  let read: unknown;
+  try {
+    read = JSON.parse(text);
+  } catch (error) {
+    throw new UsageError(`--data: ${path} is not JSON: ${(error as Error).message}`);
+  }
+  // A whole event, as `events` prints it, is what most will have at hand.
+  return isObject(read) && typeof read["event"] === "string" && "data" in read
+    ? read["data"]
+    : read;
+}
+
+async function onlyEndpoint(api: Api): Promise<string> {
+  const { data } = await api.list<Endpoint>("endpoints", {}, 20);
+  const [only] = data;
+  if (data.length === 1 && only !== undefined) return only.id;
+  throw new UsageError(
+    data.length === 0
+      ? "There is no endpoint to send to; add one to the configuration"
+      : `--endpoint is missing: ${data.map(({ id }) => id).join(", ")}`,
+  );
+}
+
+function tell(io: Io, endpoint: string, event: string, result: TestResult): void {
+  const { bold, dim, green, red } = paletteOf(io);
+  const { attempt, delivery } = result;
+  const what = `${bold(printable(event))} to ${bold(printable(endpoint))}`;
+  if (attempt === null) {
+    io.out(`${red("✗")} ${what}: not sent yet. ${printable(delivery.explanation)}`);
+  } else {
+    const good = attempt.outcome === "delivered";
+    const met = good
+      ? "delivered"
+      : `${attempt.outcome}${attempt.cause ? `: ${attempt.cause}` : ""}`;
+    const at = attempt.address === null ? "" : ` by ${attempt.address}`;
+    io.out(
+      `${good ? green("✓") : red("✗")} ${what}: ${printable(met + at)}, after ${
+        took(attempt.duration_ms)
+      }`,
+    );
+    if (attempt.response !== null) showResponse(io, attempt.response);
+  }
+  io.out(dim(`\nbookme-webhooks delivery ${printable(delivery.id)} shows the request`));
+}

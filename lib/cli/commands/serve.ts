@@ -1,0 +1,56 @@
+import { loadConfig } from "../../config/load.ts";
+import type { Daemon } from "../../daemon.ts";
+import { standardLog } from "../../observe/log.ts";
+import { command, CONFIG } from "../command.ts";
+import { onSignal, onStop } from "../terminal.ts";
+
+/**
+ * How long what was cut off by a second signal has to be recorded. A database that is away must not
+ * make it longer: what is not recorded is sent again when its lease has run out.
+ */
+const AT_ONCE_MS = 2_000;
+
+export const serve = command({
+  name: "serve",
+  summary: "Runs the daemon; also what happens without a command",
+  about: `Takes events in at POST /ingest and delivers them to the endpoints of the configuration.
+Logs to standard error: text on a terminal, else one JSON object per line. SIGTERM or Ctrl-C
+stops it when what is under way has finished; a second one at once.`,
+  options: { config: CONFIG },
+  examples: [
+    ["cp config.example.yaml config.yaml && bookme-webhooks", "The first start, on loopback"],
+    ["bookme-webhooks serve --config /etc/bookme-webhooks/config.yaml", "As a service"],
+  ],
+  async run({ io, values }) {
+    const started = Promise.withResolvers<Daemon>();
+    started.promise.catch(() => {});
+    const atOnce = Promise.withResolvers<void>();
+    let asked = false;
+    // From the very beginning: without a listener a signal ends the process, whatever is half done. What
+    // is asked for while it starts is done when it has.
+    using _stop = onStop(() => {
+      started.promise.then((daemon) => daemon.stop(), () => {});
+      if (asked) setTimeout(atOnce.resolve, AT_ONCE_MS);
+      asked = true;
+    });
+    // A file with mistakes changes nothing, and the log has said so.
+    using _reload = onSignal(
+      ["SIGHUP"],
+      () => void started.promise.then((daemon) => daemon.reload()).catch(() => {}),
+    );
+    const run = async () => {
+      const config = loadConfig(values.config, io.env);
+      // Only here: the other commands need not wait for them to load.
+      const { openDatabase } = await import("../../store/database.ts");
+      // The rest is loaded while the database is being opened; `start` meets what it throws.
+      const opening = openDatabase(config);
+      opening.catch(() => {});
+      const { start } = await import("../../daemon.ts");
+      const daemon = await start(config, standardLog(), opening);
+      started.resolve(daemon);
+      await daemon.stopped;
+    };
+    await Promise.race([run(), atOnce.promise]);
+    return 0;
+  },
+});

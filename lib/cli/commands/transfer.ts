@@ -1,0 +1,101 @@
+import { loadConfig } from "../../config/load.ts";
+import { databaseUrlMistake } from "../../config/references.ts";
+import { command, CONFIG, readSecret, UsageError } from "../command.ts";
+import { type Io, makeProgress, paletteOf } from "../terminal.ts";
+
+export const transfer = command({
+  name: "transfer",
+  summary: "Moves everything from the embedded database into a PostgreSQL server",
+  about:
+    `Stop the daemon first. The target must be an empty database; its tables are made. Stopped at any
+moment, the same command goes on where it was. In the end every table is compared, by number and
+checksum of its rows; only then the target can be used. From the start on no daemon opens the
+embedded database, so that nothing is delivered from both; --abandon gives it back.`,
+  options: {
+    to: {
+      type: "string",
+      value: "env:NAME|file:PATH|URL",
+      about: "The server's postgres:// URL; written out without a password",
+    },
+    abandon: {
+      type: "boolean",
+      about: "Give the embedded database back; then nobody may use the target",
+    },
+    config: CONFIG,
+  },
+  examples: [
+    ["bookme-webhooks transfer --to env:DATABASE_URL", "Then set database.url: env:DATABASE_URL"],
+    ["bookme-webhooks transfer --to postgres:///bookme?host=…", "Where no password is needed"],
+  ],
+  async run({ io, values }) {
+    const { database, admin, encryption_keys } = loadConfig(values.config, io.env);
+    if (database.kind === "server") {
+      throw new UsageError(
+        `${values.config} names a server already; transfer moves from an embedded database`,
+      );
+    }
+    const { directory } = database;
+    if (values.abandon) {
+      if (values.to !== undefined) throw new UsageError("--abandon takes no --to");
+      return await abandon(io, directory);
+    }
+    if (values.to === undefined) {
+      throw new UsageError("--to is missing: env:NAME, file:PATH or a URL");
+    }
+    const url = await readTarget(io, values.to);
+    const store = await import("../../store/transfer.ts");
+    using progress = makeProgress(io);
+    const { tables, resumed } = await store.transfer(
+      directory,
+      url,
+      ({ phase, table, rows, total }) =>
+        progress.show(`${phase} ${table}: ${rows} of ${total} rows`),
+    );
+    const { green } = paletteOf(io);
+    if (resumed) io.out("An earlier transfer was brought to its end");
+    for (const { table, rows } of tables) io.out(`${green("✓")} ${table}: ${rows} rows`);
+    io.out("\nAll of it is there, compared by number and checksum. Now change the configuration:");
+    io.out(
+      `  database: { url: ${
+        values.to.startsWith("postgres") ? JSON.stringify(values.to) : values.to
+      } }`,
+    );
+    if (encryption_keys.length === 0) {
+      io.out(`  encryption_key: "file:${directory}/encryption.key"`);
+    }
+    if (admin.tokens.length === 0) {
+      io.out(
+        `  admin: { tokens: [{ name: admin, token: "file:${directory}/admin.token", role: admin }] }`,
+      );
+    }
+    io.out(`and start the daemon. Keep ${directory} until you have seen it work.`);
+    return 0;
+  },
+});
+
+async function abandon(io: Io, directory: string): Promise<number> {
+  const { abandonTransfer } = await import("../../store/transfer.ts");
+  const was = await abandonTransfer(directory);
+  io.out(
+    was
+      ? `The embedded database in ${directory} can be used again; drop what is in the target`
+      : "No transfer was under way",
+  );
+  return 0;
+}
+
+/** The URL; its mistakes never show it, as it may hold a password. */
+async function readTarget(io: Io, given: string): Promise<string> {
+  const is_reference = /^(env|file):|^-$/.test(given);
+  const url = is_reference ? await readSecret(io, "--to", given) : given;
+  const mistake = databaseUrlMistake(url);
+  if (mistake !== undefined) throw new UsageError(`--to: ${mistake}`);
+  const { password, searchParams } = new URL(url);
+  if (!is_reference && (password !== "" || searchParams.has("password"))) {
+    throw new UsageError(
+      "--to takes no URL with a password: every user of this machine can see the arguments, and the " +
+        "shell keeps them in its history; name it with env:NAME or file:PATH",
+    );
+  }
+  return url;
+}

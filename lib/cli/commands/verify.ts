@@ -1,0 +1,101 @@
+import { readBytes } from "../../config/references.ts";
+import { secretMistake } from "../../core/secret.ts";
+import { diagnoseBookme, diagnoseStandard, type Finding } from "../../core/diagnose.ts";
+import {
+  command,
+  readOption,
+  readPrevious,
+  readSecret,
+  SECRET_VALUE,
+  UsageError,
+} from "../command.ts";
+import { type Io, paletteOf } from "../terminal.ts";
+
+const MAX_BODY_BYTES = 64 * 1024 * 1024;
+
+export const verify = command({
+  name: "verify",
+  summary: "Says whether a signature is valid, or names the likely mistake",
+  about:
+    `Give it the body as your server received it, the header, and the secret. Where the signature
+does not fit, it tries what usually goes wrong: a body parsed and written again, a trailing
+newline, sha256= missing, the previous secret, a key decoded or not. Exit code 0 valid, 1 not.`,
+  options: {
+    body: { type: "string", value: "FILE|-", about: "The body, exactly as it came" },
+    signature: { type: "string", value: "HEADER", about: "Value of X-BookMe-Signature" },
+    "webhook-id": { type: "string", value: "HEADER", about: "Value of webhook-id" },
+    "webhook-timestamp": { type: "string", value: "HEADER", about: "Value of webhook-timestamp" },
+    "webhook-signature": { type: "string", value: "HEADER", about: "Value of webhook-signature" },
+    secret: { type: "string", value: SECRET_VALUE, about: "Where the secret is to be read from" },
+    "previous-secret": {
+      type: "string",
+      multiple: true,
+      value: SECRET_VALUE,
+      about: "One that signed before, to recognise it; may be repeated",
+    },
+  },
+  examples: [
+    [
+      "bookme-webhooks verify --body body.json --signature sha256=5f2b… --secret env:BOOKME_SECRET",
+      "X-BookMe-Signature",
+    ],
+    [
+      "bookme-webhooks verify --body body.json --webhook-id evt_… --webhook-timestamp 1764000000 \\\n" +
+      "    --webhook-signature v1,K5oZ… --secret file:crm.secret",
+      "The three headers of Standard Webhooks",
+    ],
+  ],
+  async run({ io, values }) {
+    const { body: path, secret: reference, signature } = values;
+    if (path === undefined) throw new UsageError("--body is missing: a file, or - for stdin");
+    if (reference === undefined) throw new UsageError(`--secret is missing: ${SECRET_VALUE}`);
+    if ([path, reference, ...values["previous-secret"]].filter((one) => one === "-").length > 1) {
+      throw new UsageError("Only one of body and secrets can come from standard input");
+    }
+    const secret = await readSecret(io, "--secret", reference);
+    const previous = await readPrevious(io, values["previous-secret"]);
+    const headers = {
+      id: headerValue(values["webhook-id"]),
+      timestamp: headerValue(values["webhook-timestamp"]),
+      signature: headerValue(values["webhook-signature"]),
+    };
+    const parts = Object.values(headers).filter((value) => value !== undefined).length;
+    if (signature === undefined && parts === 0) {
+      throw new UsageError("--signature is missing (or the three --webhook-… headers)");
+    }
+    if (parts > 0 && parts < 3) {
+      throw new UsageError(
+        "--webhook-id, --webhook-timestamp and --webhook-signature belong together",
+      );
+    }
+    const body = path === "-"
+      ? await io.stdin()
+      : readOption("--body", () => readBytes(path, MAX_BODY_BYTES));
+    const keys = { secret, previous };
+    const findings: [string, Finding][] = [];
+    if (signature !== undefined) {
+      findings.push(["X-BookMe-Signature", diagnoseBookme(body, headerValue(signature), keys)]);
+    }
+    if (parts > 0) {
+      findings.push([
+        "webhook-signature",
+        diagnoseStandard(body, headers, keys, Date.now() / 1000),
+      ]);
+    }
+    for (const [name, finding] of findings) tell(io, name, finding);
+    const all_valid = findings.every(([, finding]) => finding.valid);
+    const mistake = secretMistake(secret);
+    if (!all_valid && mistake !== undefined) io.out(`  The secret given: ${mistake}`);
+    return all_valid ? 0 : 1;
+  },
+});
+
+// Whoever copies the whole line means its value.
+function headerValue(text: string | undefined): string | undefined {
+  return text?.replace(/^(x-bookme-signature|webhook-(id|timestamp|signature)):/i, "").trim();
+}
+
+function tell(io: Io, name: string, { valid, text }: Finding): void {
+  const { green, red } = paletteOf(io);
+  io.out(`${valid ? green("✓") : red("✗")} ${name}: ${text}`);
+}

@@ -1,0 +1,201 @@
+import type * as v from "valibot";
+import { readAccess } from "../../config/access.ts";
+import { hostPort, ownAddressOf } from "../../core/address.ts";
+import { AppError } from "../../core/errors.ts";
+import { isObject } from "../../core/event_types.ts";
+import type * as schemas from "../../../routes/api/schemas.ts";
+import { CONFIG, readSecret, SECRET_VALUE, UsageError, type Values } from "../command.ts";
+import { type Answer, send } from "./request.ts";
+import type { Io } from "../terminal.ts";
+
+/** What the API answers: its schemas are the source of these types. */
+export type Endpoint = v.InferOutput<typeof schemas.Endpoint>;
+export type Delivery = v.InferOutput<typeof schemas.Delivery>;
+export type DeliveryDetail = v.InferOutput<typeof schemas.DeliveryDetail>;
+export type Attempt = v.InferOutput<typeof schemas.Attempt>;
+export type TestResult = v.InferOutput<typeof schemas.TestResult>;
+export type Replay = v.InferOutput<typeof schemas.Replay>;
+export type ReplayCount = v.InferOutput<typeof schemas.ReplayCount>;
+export type Stats = v.InferOutput<typeof schemas.Stats>;
+export type EndpointStats = Stats["endpoints"][number];
+
+/** A list's answer, all pages of it that were asked for. */
+export interface Page<Row> {
+  readonly data: readonly Row[];
+  readonly next_cursor: string | null;
+}
+
+/** Options of every command that talks to the daemon. */
+export const API_OPTIONS = {
+  config: { ...CONFIG, about: "The daemon's configuration file" },
+  url: { type: "string", value: "URL", about: "Where the daemon is, instead of at server.listen" },
+  token: {
+    type: "string",
+    value: SECRET_VALUE,
+    about: "Its admin token, instead of the one of the configuration",
+  },
+} as const;
+
+export type ApiValues = Values<typeof API_OPTIONS>;
+
+type Query = Readonly<Record<string, string | undefined>>;
+
+/** The running daemon's admin API. */
+export interface Api {
+  readonly url: string;
+  /** Which token is shown, in words; never the token. */
+  readonly token_name: string;
+  get<T>(path: string, query?: Query): Promise<T>;
+  post<T>(path: string, body?: unknown): Promise<T>;
+  /** Up to `limit` entries of a list, from as many pages as that takes. */
+  list<Row>(path: string, query: Query, limit: number): Promise<Page<Row>>;
+}
+
+/** How long an answer may take, in milliseconds: a test event waits for its endpoint. */
+const PATIENCE_MS = 360_000;
+const MAX_PAGE = 200;
+
+/**
+ * The API of the daemon that runs by this configuration, or that `--url` names. Nothing is sent yet.
+ * Its calls reject with an `AppError` that says what to do.
+ */
+export async function openApi(io: Io, values: ApiValues): Promise<Api> {
+  const { url, token, token_name } = await accessOf(io, values);
+  const start = values.url === undefined
+    ? `start it with \`bookme-webhooks --config ${values.config}\`, or name another one with --url`
+    : "check --url, and that it runs there";
+  const ask = async (method: "GET" | "POST", target: URL, body?: unknown): Promise<unknown> => {
+    const patience = new AbortController();
+    const timer = setTimeout(() => patience.abort(), PATIENCE_MS);
+    try {
+      const answer = await send(target, {
+        method,
+        headers: {
+          authorization: `Bearer ${token}`,
+          accept: "application/json",
+          ...(body === undefined ? {} : { "content-type": "application/json" }),
+        },
+        ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+        signal: patience.signal,
+      });
+      return readAnswer(answer, target, token_name);
+    } catch (error) {
+      if (!(error instanceof AppError) || !error.message.startsWith("No answer from")) throw error;
+      throw new AppError(
+        "unavailable",
+        `${error.message}; is the daemon running? ${sentence(start)}`,
+      );
+    } finally {
+      clearTimeout(timer);
+    }
+  };
+  const get = async <T>(path: string, query: Query = {}) =>
+    await ask("GET", locate(url, path, query)) as T;
+  return {
+    url,
+    token_name,
+    get,
+    post: async <T>(path: string, body?: unknown) =>
+      await ask("POST", locate(url, path, {}), body) as T,
+    async list<Row>(path: string, query: Query, limit: number) {
+      const data: Row[] = [];
+      let cursor: string | undefined;
+      for (;;) {
+        const size = String(Math.min(MAX_PAGE, limit - data.length));
+        const page = await get<Page<Row>>(path, { ...query, cursor, limit: size });
+        data.push(...page.data);
+        cursor = page.next_cursor ?? undefined;
+        if (cursor === undefined || data.length >= limit) {
+          return { data, next_cursor: page.next_cursor };
+        }
+      }
+    },
+  };
+}
+
+async function accessOf(io: Io, values: ApiValues) {
+  const given = values.token === undefined
+    ? undefined
+    : await readSecret(io, "--token", values.token);
+  if (given !== undefined && !/^[\x21-\x7e]+$/.test(given)) {
+    throw new UsageError(`--token: what ${values.token} holds is no token`);
+  }
+  const url = values.url === undefined ? undefined : readUrl(values.url);
+  const config = given === undefined || url === undefined
+    ? readAccess(values.config, io.env)
+    : undefined;
+  return {
+    url: url ?? urlOf(config?.listen ?? { host: "", port: 0 }, values.config),
+    token: given ?? config?.token.reveal() ?? "",
+    token_name: given === undefined ? config?.token_name ?? "" : `of --token ${values.token}`,
+  };
+}
+
+function readUrl(text: string): string {
+  const url = /^https?:\/\//.test(text) ? URL.parse(text) : null;
+  if (url === null || url.search !== "" || url.hash !== "" || url.username !== "") {
+    throw new UsageError("--url must be where the daemon is, such as http://127.0.0.1:8080");
+  }
+  return url.href.replace(/\/$/, "");
+}
+
+function urlOf({ host, port }: { host: string; port: number }, config: string): string {
+  if (port === 0) {
+    throw new UsageError(
+      `server.listen of ${config} takes any free port: say with --url where the daemon is (its log ` +
+        "says so when it starts)",
+    );
+  }
+  return `http://${hostPort(ownAddressOf(host), port)}`;
+}
+
+function locate(url: string, path: string, query: Query): URL {
+  const target = new URL(`${url}/api/${path}`);
+  for (const [name, value] of Object.entries(query)) {
+    if (value !== undefined) target.searchParams.set(name, value);
+  }
+  return target;
+}
+
+function readAnswer({ status, body }: Answer, target: URL, token_name: string): unknown {
+  const read = parse(body);
+  if (status >= 200 && status < 300 && read !== undefined) return read;
+  const problem = isObject(read) ? read : {};
+  if (status === 401) {
+    throw new AppError(
+      "unauthorized",
+      `The daemon at ${target.origin} refuses the token ${token_name}; was it started with another ` +
+        "configuration? Name the right one with --config or --token",
+    );
+  }
+  if (typeof problem["detail"] !== "string") {
+    throw new AppError(
+      "conflict",
+      `${target.origin} answered ${status} without saying why; is it a bookme-webhooks daemon?`,
+    );
+  }
+  const mistakes = (Array.isArray(problem["errors"]) ? problem["errors"] : [])
+    .filter(isObject)
+    .map(({ pointer, message }) => `\n  ${String(pointer).replace(/^\//, "")}: ${message}`);
+  throw new AppError(
+    status === 404 ? "not_found" : "conflict",
+    problem["detail"] + mistakes.join(""),
+  );
+}
+
+function parse(body: string): unknown {
+  try {
+    return JSON.parse(body);
+  } catch {
+    return undefined;
+  }
+}
+
+function sentence(text: string): string {
+  return text.charAt(0).toUpperCase() + text.slice(1);
+}
+
+/** Part of a path that somebody typed. */
+export function pathPart(text: string): string {
+  return encodeURIComponent(text);
+}

@@ -1,0 +1,77 @@
+import { Buffer } from "node:buffer";
+import { request as requestPlain } from "node:http";
+import { request as requestTls } from "node:https";
+import { isIP } from "node:net";
+import { connect as connectTls, type TLSSocket } from "node:tls";
+import { portOf } from "../../core/address.ts";
+import { AppError, messageOf } from "../../core/errors.ts";
+
+/** An answer over HTTP. */
+export interface Answer {
+  readonly status: number;
+  readonly body: string;
+}
+
+export interface RequestOptions {
+  readonly method?: "GET" | "POST";
+  readonly headers?: Readonly<Record<string, string>>;
+  readonly body?: string;
+  readonly signal?: AbortSignal;
+}
+
+/** What no answer of a daemon comes near. */
+const MAX_BODY_BYTES = 256 * 1024 * 1024;
+
+/**
+ * One request to a daemon on a connection of its own. (`fetch` would go through whatever proxy the
+ * environment names, also for loopback.) Rejects with an `AppError` where no answer comes.
+ */
+export function send(url: string | URL, options: RequestOptions = {}): Promise<Answer> {
+  const { method = "GET", headers = {}, body = "", signal } = options;
+  const length = method === "GET" ? {} : { "content-length": String(Buffer.byteLength(body)) };
+  const target = new URL(url);
+  const secure = target.protocol === "https:";
+  const request = secure ? requestTls : requestPlain;
+  return new Promise((resolve, reject) => {
+    const failed = (error: Error) =>
+      reject(new AppError("unavailable", `No answer from ${target.origin}: ${messageOf(error)}`));
+    const outgoing = request(
+      target,
+      {
+        method,
+        ...(secure ? { createConnection: () => openTls(target) } : { agent: false }),
+        headers: { ...headers, ...length, connection: "close" },
+        ...(signal === undefined ? {} : { signal }),
+      },
+      (incoming) => {
+        const chunks: Uint8Array[] = [];
+        let bytes = 0;
+        incoming.on("data", (chunk: Uint8Array) => {
+          chunks.push(chunk);
+          bytes += chunk.length;
+          if (bytes > MAX_BODY_BYTES) incoming.destroy(new Error("it does not end"));
+        });
+        incoming.on("error", failed);
+        incoming.on("end", () => {
+          const text = Buffer.concat(chunks).toString("utf8");
+          resolve({ status: incoming.statusCode ?? 0, body: text });
+        });
+      },
+    );
+    outgoing.on("error", failed);
+    outgoing.end(method === "GET" ? undefined : body);
+  });
+}
+
+// Where NODE_EXTRA_CA_CERTS is set, the agents of Deno 2.9's node:https want the permission `sys` for `ca`,
+// which no flag can give alone. node:tls trusts that file without it, beside all other authorities; an
+// option `ca` would take their place. Deno 2.6 has no such agents, and does not call this.
+function openTls(target: URL): TLSSocket {
+  const host = target.hostname.replace(/^\[|\]$/g, "");
+  return connectTls({
+    host,
+    port: portOf(target),
+    // Without a name the certificate is checked for the address.
+    ...(isIP(host) !== 0 ? {} : { servername: host }),
+  });
+}

@@ -1,0 +1,47 @@
+import { Hono, type MiddlewareHandler } from "hono";
+import { deliveryOperations } from "./deliveries.ts";
+import { endpointOperations } from "./endpoints.ts";
+import { eventOperations } from "./events.ts";
+import { type AnyOperation, perform } from "./operation.ts";
+import { overviewOperations } from "./overview.ts";
+import { replayOperations } from "./replays.ts";
+import { requireOwnHost, requireToken } from "../middleware/auth.ts";
+import type { Env, RouteContext } from "../context.ts";
+import { openApiDocument } from "./openapi.ts";
+
+/** Every operation of the admin API (contract, section 7). */
+export const OPERATIONS: readonly AnyOperation[] = [
+  ...endpointOperations,
+  ...eventOperations,
+  ...deliveryOperations,
+  ...replayOperations,
+  ...overviewOperations,
+];
+
+/** The admin API under `/api`, and the document of it at `/openapi.json`. */
+export function apiRoutes(ctx: RouteContext): Hono<Env> {
+  const auth = requireToken(ctx);
+  const app = new Hono<Env>();
+  app.use("/api/*", closed, requireOwnHost(ctx), auth);
+  for (const operation of OPERATIONS) {
+    const path = operation.path.replace("{id}", ":id");
+    app.on(operation.method.toUpperCase(), path, (c) => perform(ctx, operation, c));
+  }
+  app.use("/openapi.json", closed, async (c, next) => {
+    if (ctx.config().admin.public.includes("openapi")) await next();
+    else return await auth(c, next);
+  });
+  let document: string | undefined;
+  app.get("/openapi.json", (c) => {
+    document ??= JSON.stringify(openApiDocument(OPERATIONS));
+    return c.body(document, 200, { "content-type": "application/json" });
+  });
+  return app;
+}
+
+/** What is answered is nobody's page and nobody else's to keep. */
+const closed: MiddlewareHandler<Env> = async (c, next) => {
+  c.env.outgoing.setHeader("Cache-Control", "no-store");
+  c.env.outgoing.setHeader("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'");
+  await next();
+};

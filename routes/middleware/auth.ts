@@ -1,0 +1,89 @@
+import type { Context, MiddlewareHandler } from "hono";
+import { createMiddleware } from "hono/factory";
+import { cidrContains } from "../../lib/core/address.ts";
+import { AppError } from "../../lib/core/errors.ts";
+import { equalInConstantTime } from "../../lib/core/signature.ts";
+import type { AdminToken, Config } from "../../lib/config/config.ts";
+import { clientAddress } from "./client.ts";
+import type { Env, RouteContext } from "../context.ts";
+import { makeThrottle } from "./throttle.ts";
+
+/** Wrong tokens that one address may show at once, and how long until it may show one more. */
+const WRONG_BURST = 10;
+const WRONG_REFILL_MS = 6_000;
+
+/**
+ * Lets through who shows one of the admin tokens; a viewer's only where nothing is changed. Wrong
+ * tokens are throttled by the address that they come from, right ones never.
+ */
+export function requireToken(ctx: RouteContext): MiddlewareHandler<Env> {
+  const throttle = makeThrottle(WRONG_BURST, WRONG_REFILL_MS);
+  return createMiddleware<Env>(async (c, next) => {
+    const shown = /^Bearer +(\S+)$/i.exec(c.req.header("authorization") ?? "")?.[1];
+    const token = shown === undefined ? undefined : findToken(ctx.tokens(), shown);
+    const address = clientAddress(c, ctx.config().server.trusted_proxies) ?? null;
+    if (token === undefined) {
+      if (shown !== undefined) {
+        const wait_s = throttle.take(address ?? "unknown");
+        if (wait_s > 0) throw tooMany(wait_s);
+        ctx.log.warn("Admin token refused", { address });
+      }
+      throw new AppError(
+        "unauthorized",
+        "An admin token is needed: Authorization: Bearer TOKEN, with a token of admin.tokens",
+      );
+    }
+    if (token.role === "viewer" && c.req.method !== "GET" && c.req.method !== "HEAD") {
+      throw new AppError("forbidden", `The token ${token.name} may only read; use an admin's`);
+    }
+    c.set("token", token);
+    c.set("address", address);
+    await next();
+  });
+}
+
+function tooMany(wait_s: number): AppError {
+  return new AppError(
+    "too_many_requests",
+    `Too many wrong tokens from this address; wait ${wait_s} s, or show a right one`,
+    { retry_after_s: wait_s },
+  );
+}
+
+/** The token that was shown, or undefined. */
+export function findToken(tokens: readonly AdminToken[], shown: string): AdminToken | undefined {
+  // Every token is compared, so that the time does not tell which came close.
+  return tokens.filter(({ token }) => equalInConstantTime(token.reveal(), shown))[0];
+}
+
+/**
+ * Refuses requests by a name that is not this machine's, where it listens on loopback: a page in the
+ * administrator's browser can make its own name mean 127.0.0.1 (DNS rebinding). Through a trusted
+ * proxy, the name is the proxy's.
+ */
+export function requireOwnHost(ctx: RouteContext): MiddlewareHandler<Env> {
+  return createMiddleware<Env>(async (c, next) => {
+    if (!isOwnHost(c, ctx.config())) {
+      throw new AppError(
+        "forbidden",
+        "The Host header is not this machine's: this listens on loopback; use http://localhost or " +
+          "http://127.0.0.1, or put the proxy that you come through into server.trusted_proxies",
+      );
+    }
+    await next();
+  });
+}
+
+function isOwnHost(c: Context<Env>, { server }: Config): boolean {
+  const { host } = server.listen;
+  if (!isLoopback(host)) return true;
+  const peer = c.env.incoming.socket.remoteAddress ?? "";
+  if (server.trusted_proxies.some((cidr) => cidrContains(cidr, peer))) return true;
+  const name = /^(.*?)(:\d*)?$/.exec(c.req.header("host")?.toLowerCase() ?? "")?.[1] ?? "";
+  return [host.toLowerCase(), `[${host.toLowerCase()}]`, "localhost", "127.0.0.1", "[::1]"]
+    .includes(name);
+}
+
+function isLoopback(host: string): boolean {
+  return host === "localhost" || host === "::1" || /^127\./.test(host);
+}

@@ -1,0 +1,43 @@
+import { isIP } from "node:net";
+import type { Context } from "hono";
+import { type Cidr, cidrContains } from "../../lib/core/address.ts";
+import type { Env } from "../context.ts";
+
+/** The address that a request comes from, or undefined: see `clientOf`. */
+export function clientAddress(c: Context<Env>, trusted: readonly Cidr[]): string | undefined {
+  const peer = c.env.incoming.socket.remoteAddress ?? "";
+  return clientOf(peer, c.req.header("x-forwarded-for") ?? "", trusted);
+}
+
+/**
+ * The peer's address, or, where that is a trusted proxy, the right-most address of X-Forwarded-For
+ * (all headers of that name, joined by commas) that is not one. What stands left of that a client may
+ * have written: it is not even read. Undefined where a trusted proxy passed on what is no address.
+ */
+export function clientOf(
+  peer: string,
+  forwarded_for: string,
+  trusted: readonly Cidr[],
+): string | undefined {
+  if (!isAddress(peer)) return undefined;
+  let address = peer;
+  const hops = forwarded_for.split(",").map((hop) => hop.trim()).filter((hop) => hop !== "");
+  while (trusted.some((cidr) => cidrContains(cidr, address))) {
+    const hop = hops.pop();
+    if (hop === undefined) break;
+    const next = withoutPort(hop);
+    if (!isAddress(next)) return undefined;
+    address = next;
+  }
+  return address;
+}
+
+// Some proxies write 192.0.2.7:50123 and [2001:db8::7]:50123.
+function withoutPort(hop: string): string {
+  const [, ipv6, ipv4] = /^(?:\[([^\]]*)\](?::\d{1,5})?|([\d.]+):\d{1,5})$/.exec(hop) ?? [];
+  return ipv6 ?? ipv4 ?? hop;
+}
+
+function isAddress(text: string): boolean {
+  return isIP(text) !== 0 && !text.includes("%");
+}
