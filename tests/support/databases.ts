@@ -77,8 +77,9 @@ function initialised(): Promise<string> {
   const hash = createHash("sha256");
   for (const folder of ["lib/store", "migrations", ""]) {
     const url = new URL(`../../${folder}/`, import.meta.url);
-    const files = [...Deno.readDirSync(url)].map(({ name }) => name)
-      .filter((name) => folder !== "" || name === "deno.lock");
+    const files = [...Deno.readDirSync(url)]
+      .filter(({ name, isFile }) => isFile && (folder !== "" || name === "deno.lock"))
+      .map(({ name }) => name);
     for (const name of files.sort()) hash.update(Deno.readTextFileSync(new URL(name, url)));
   }
   return cached(`embedded-${hash.digest("hex").slice(0, 12)}`, async (directory) => {

@@ -1,0 +1,136 @@
+import assert from "node:assert/strict";
+import { Buffer } from "node:buffer";
+import { format, inspect } from "node:util";
+import fc from "fast-check";
+import { decodeWhsec, makeSecret, Secret, secretMistake } from "../../lib/core/secret.ts";
+
+const VALUE = "hunter2-hunter2-hunter2-hunter2";
+
+Deno.test("Secret is not printed by anything but reveal()", () => {
+  const secret = new Secret(VALUE);
+  const holder = { list: [secret], map: new Map([["a", secret]]) };
+  const error = new Error("Failed", { cause: { secret } });
+  const printed: Record<string, string> = {
+    template: `${secret}`,
+    concatenation: "" + secret,
+    string: String(secret),
+    join: [secret].join(),
+    json: JSON.stringify({ secret, holder }),
+    denoInspect: Deno.inspect(holder, { depth: 9, showHidden: true, getters: true }),
+    denoInspectError: Deno.inspect(error),
+    utilInspect: inspect(holder, {
+      depth: 9,
+      showHidden: true,
+      getters: true,
+      customInspect: true,
+    }),
+    utilInspectPlain: inspect(secret, { customInspect: false, showHidden: true, depth: 9 }),
+    utilInspectError: inspect(error),
+    utilFormat: format("%s %o %O %j %d", secret, secret, secret, secret, secret),
+    locale: secret.toLocaleString(),
+    keys: JSON.stringify([Object.entries(secret), Reflect.ownKeys(secret)]),
+    clone: JSON.stringify({ ...secret }),
+    thrown: String(assertThrown(() => (secret as unknown as () => void)())),
+  };
+  for (const [how, text] of Object.entries(printed)) {
+    assert.ok(!text.includes("hunter2"), `${how}: ${text}`);
+  }
+  for (const how of ["template", "json", "denoInspect", "utilInspect"]) {
+    assert.match(printed[how] ?? "", /\[redacted\]/, how);
+  }
+  assert.equal(secret.reveal(), VALUE);
+});
+
+function assertThrown(run: () => void): unknown {
+  try {
+    run();
+  } catch (error) {
+    return error;
+  }
+  assert.fail("nothing was thrown");
+}
+
+Deno.test("Secret is not printed by console.log of a process", async () => {
+  const program = `
+    import { Secret } from ${JSON.stringify(import.meta.resolve("../../lib/core/secret.ts"))};
+    const secret = new Secret(Deno.env.get("VALUE"));
+    console.log(secret, { secret }, [secret], \`\${secret}\`);
+    console.log("%s %o %O %d %j", secret, secret, secret, secret, secret);
+    console.error(new Error("Failed", { cause: secret }));
+    console.dir({ secret }, { depth: 9, showHidden: true });
+    console.table([{ secret }]);
+    throw new AggregateError([secret], "Failed");`;
+  const { stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+    args: ["eval", "--no-lock", program],
+    env: { VALUE, NO_COLOR: "1" },
+    stdin: "null",
+  }).output();
+  const printed = new TextDecoder().decode(stdout) + new TextDecoder().decode(stderr);
+  assert.match(printed, /\[redacted\]/);
+  assert.match(printed, /AggregateError/);
+  assert.ok(!printed.includes("hunter2"), printed);
+});
+
+Deno.test("makeSecret() makes a secret that passes and decodes to its bytes", () => {
+  const lengths = { minLength: 24, maxLength: 64 };
+  fc.assert(fc.property(fc.uint8Array(lengths), (bytes) => {
+    const secret = makeSecret(bytes);
+    assert.equal(secretMistake(secret), undefined);
+    assert.deepEqual(decodeWhsec(secret), new Uint8Array(bytes));
+  }));
+});
+
+Deno.test("decodeWhsec() takes 24 to 64 bytes", () => {
+  const secret = (length: number) => `whsec_${Buffer.alloc(length, 0xa5).toString("base64")}`;
+  for (let length = 0; length <= 80; length++) {
+    const decoded = decodeWhsec(secret(length));
+    assert.equal(decoded?.length, length >= 24 && length <= 64 ? length : undefined, `${length}`);
+  }
+});
+
+Deno.test("decodeWhsec() refuses what is no base64 of its form", () => {
+  const good = Buffer.alloc(32, 0xfb).toString("base64");
+  assert.match(good, /[+/]/);
+  for (
+    const text of [
+      good,
+      `whsec-${good}`,
+      `WHSEC_${good}`,
+      "whsec_",
+      `whsec_${good}\n`,
+      `whsec_ ${good}`,
+      `whsec_${good.slice(0, 10)}\n${good.slice(10)}`,
+      `whsec_${good.replaceAll("+", "-").replaceAll("/", "_")}`,
+      `whsec_=${good}`,
+      `whsec_${good}===`,
+      // The bits behind the last byte are not zero.
+      `whsec_${good.slice(0, -2)}9=`,
+      `whsec_${"é".repeat(32)}`,
+    ]
+  ) assert.equal(decodeWhsec(text), undefined, JSON.stringify(text));
+});
+
+Deno.test("secretMistake() accepts strong secrets", () => {
+  for (const good of ["x".repeat(24), "😀".repeat(24), "a secret of words, all in a row", VALUE]) {
+    assert.equal(secretMistake(good), undefined, good);
+  }
+});
+
+Deno.test("secretMistake() names the mistake with a remedy and never the secret", () => {
+  const table: [string, RegExp][] = [
+    ["", /at least 24 characters; make one with/],
+    ["x".repeat(23), /at least 24 characters/],
+    ["😀".repeat(23), /at least 24 characters/],
+    [`${"x".repeat(30)}\n`, /control characters/],
+    [`${"x".repeat(30)}\u0000`, /control characters/],
+    ["whsec_hunter2", /24 to 64 bytes; make one with/],
+    [`whsec_${"!".repeat(40)}`, /24 to 64 bytes/],
+    [`whsec_${Buffer.alloc(23).toString("base64")}`, /24 to 64 bytes/],
+    [`whsec_${Buffer.alloc(65).toString("base64")}`, /24 to 64 bytes/],
+  ];
+  for (const [secret, expected] of table) {
+    const mistake = secretMistake(secret) ?? assert.fail(JSON.stringify(secret));
+    assert.match(mistake, expected);
+    assert.ok(secret === "" || !mistake.includes(secret), mistake);
+  }
+});

@@ -1,0 +1,150 @@
+import assert from "node:assert/strict";
+import { booking, endpoint, spawnDaemon, startDaemon } from "../support/daemon.ts";
+import { connectTo, freshDatabase, startPostgres } from "../support/postgres.ts";
+import { startReceiver } from "../support/receiver.ts";
+import { sleep, until } from "../support/wait.ts";
+
+Deno.test("the daemon outlives an outage of its database", async () => {
+  await using own = await startPostgres();
+  const { url } = await freshDatabase(own);
+  const gate = Promise.withResolvers<{ status: number }>();
+  await using receiver = await startReceiver((_, nth) =>
+    nth === 1 ? gate.promise : { status: 200 }
+  );
+  await using daemon = await startDaemon({
+    database: { url },
+    endpoints: [endpoint("all", receiver.url)],
+  });
+  const first = await daemon.post(booking("apt_1"));
+  await receiver.received(1);
+
+  await own.stop();
+  const asked_at = performance.now();
+  const refused = await daemon.post(booking("apt_2"));
+  assert.ok(performance.now() - asked_at < 15_000);
+  assert.equal(refused.status, 503);
+  assert.equal(refused.headers.get("content-type"), "application/problem+json");
+  assert.equal(refused.body.code, "unavailable");
+  assert.match(refused.headers.get("retry-after") ?? "", /^\d+$/);
+  const ready = await fetch(`${daemon.url}/readyz`);
+  const { status, checks } = await ready.json();
+  assert.equal(ready.status, 503);
+  assert.equal(status, "unavailable");
+  assert.notEqual(checks.database, "ok");
+  const alive = await fetch(`${daemon.url}/livez`);
+  assert.equal(alive.status, 200);
+  await alive.body?.cancel();
+  const api = await daemon.api("deliveries");
+  assert.equal(api.status, 503);
+  assert.match(api.headers.get("retry-after") ?? "", /^\d+$/);
+  // The answer to what is under way comes while it cannot be recorded.
+  gate.resolve({ status: 200 });
+  await until("recording fails", () => daemon.log.some((l) => /Recording failed/.test(l.message)));
+
+  await own.start();
+  await until("the daemon is ready again", async () => {
+    const response = await fetch(`${daemon.url}/readyz`);
+    await response.body?.cancel();
+    return response.status === 200;
+  });
+  const delivery = await daemon.delivery(await daemon.deliveryId(first.body.id));
+  assert.equal(delivery.status, "delivered");
+  assert.equal(delivery.attempt_count, 1);
+  const next = await until("events are taken again", async () => {
+    const answer = await daemon.post(booking("apt_3"));
+    return answer.status === 202 ? answer : undefined;
+  });
+  const last = await daemon.delivery(await daemon.deliveryId(next.body.id));
+  assert.equal(last.status, "delivered");
+  const sent = receiver.requests.map(({ headers }) => headers["x-bookme-event-id"]);
+  assert.deepEqual(sent, [first.body.id, next.body.id], "nothing is sent twice");
+
+  {
+    await using sql = connectTo(url);
+    const [row] = await sql<{ events: number }[]>`select count(*)::int as events from events`;
+    assert.equal(row?.events, 2, "nothing of what was refused is stored");
+    await until("it listens again", async () => {
+      const rows = await sql`
+        select from pg_stat_activity where query ilike 'listen%' and datname = current_database()`;
+      return rows.length === 1;
+    });
+  }
+});
+
+Deno.test("what was sent while the role may not connect is recorded when it may again", async () => {
+  await using own = await startPostgres();
+  const { url } = await freshDatabase(own);
+  await using sql = connectTo(url);
+  const role = new URL(url);
+  role.username = "app";
+  await sql.unsafe(`create role app login; grant all on schema public to app;
+    grant create on database ${role.pathname.slice(1)} to app`);
+  const gate = Promise.withResolvers<{ status: number }>();
+  await using receiver = await startReceiver(() => gate.promise);
+  await using daemon = await startDaemon({
+    database: { url: role.href },
+    endpoints: [endpoint("all", receiver.url)],
+  });
+  const { body } = await daemon.post(booking("apt_1"));
+  await receiver.received(1);
+  await sql`alter role app nologin`;
+  await sql`select pg_terminate_backend(pid) from pg_stat_activity where usename = 'app'`;
+  gate.resolve({ status: 200 });
+  await until("recording fails", () => daemon.log.some((l) => /Recording failed/.test(l.message)));
+  await sql`alter role app login`;
+  const delivery = await daemon.delivery(await daemon.deliveryId(body.id));
+  assert.deepEqual([delivery.status, delivery.attempt_count], ["delivered", 1]);
+  assert.equal(receiver.requests.length, 1);
+});
+
+Deno.test("a daemon stops in bounded time although its database is away", async () => {
+  await using own = await startPostgres();
+  const { url } = await freshDatabase(own);
+  const gate = Promise.withResolvers<{ status: number }>();
+  await using receiver = await startReceiver(() => gate.promise);
+  const sections = {
+    database: { url },
+    delivery: { timeout: "1s" },
+    endpoints: [endpoint("all", receiver.url)],
+  };
+  await using daemon = await startDaemon(sections);
+  await daemon.post(booking("apt_1"));
+  await receiver.received(1);
+  await own.stop();
+  gate.resolve({ status: 200 });
+  await until("recording fails", () => daemon.log.some((l) => /Recording failed/.test(l.message)));
+  const at = performance.now();
+  await daemon[Symbol.asyncDispose]();
+  // The timeout and five seconds; the lease, within which it would go on trying, is a minute more.
+  assert.ok(performance.now() - at < 20_000, `${performance.now() - at} ms`);
+  assert.ok(daemon.log.some((l) => /could not be recorded in time/.test(l.message)));
+  await sleep(1_500); // postgres.js was about to connect once more, as it does once a second
+});
+
+Deno.test("a second SIGTERM is at once, also while the database is away", async () => {
+  await using own = await startPostgres();
+  const { url } = await freshDatabase(own);
+  await using receiver = await startReceiver(() => "hang");
+  const sections = { database: { url }, endpoints: [endpoint("all", receiver.url)] };
+  await using daemon = await spawnDaemon(sections);
+  await daemon.post(booking("apt_1"));
+  await receiver.received(1);
+  await own.stop();
+  daemon.kill("SIGTERM");
+  await until("it is stopping", () => daemon.log.some((l) => l.message === "Stopping"));
+  const at = performance.now();
+  daemon.kill("SIGTERM");
+  assert.equal((await daemon.status).code, 0);
+  // Half a minute is the endpoint's timeout, and recording would be tried for as long again.
+  assert.ok(performance.now() - at < 20_000);
+});
+
+Deno.test("a daemon whose database is away says so and does not start", async () => {
+  await using own = await startPostgres();
+  const { url } = await freshDatabase(own);
+  await own.stop();
+  await assert.rejects(
+    () => startDaemon({ database: { url } }),
+    (error: Error) => /The database does not answer.*database\.url/.test(error.message),
+  );
+});

@@ -1,0 +1,164 @@
+import assert from "node:assert/strict";
+import { ADMIN, booking, endpoint, spawnDaemon, startDaemon } from "../support/daemon.ts";
+import { onBoth, onServer, type TestDatabase } from "../support/databases.ts";
+import { startReceiver, statuses } from "../support/receiver.ts";
+import { sleep, until } from "../support/wait.ts";
+
+async function leasedIn(database: TestDatabase) {
+  const db = await database.open();
+  const [row] = await db.admin<{ pending: number; leased: number }[]>`
+    select count(*)::int as pending, count(leased_until)::int as leased from pending_deliveries`;
+  await db.close();
+  return { ...row };
+}
+
+onBoth("SIGTERM finishes what is under way and gives back the rest", async (database) => {
+  const gate = Promise.withResolvers<{ status: number }>();
+  await using receiver = await startReceiver(() => gate.promise);
+  const sections = {
+    database: database.section,
+    endpoints: [endpoint("all", receiver.url)],
+  };
+  await using daemon = await spawnDaemon(sections);
+  const { status } = await daemon.post(Array.from({ length: 50 }, () => booking("apt_1")));
+  assert.equal(status, 202);
+  await receiver.received(1);
+  daemon.kill("SIGTERM");
+  await until(
+    "it takes no more requests",
+    () => fetch(`${daemon.url}/livez`).then((r) => r.body?.cancel(), () => true),
+  );
+  const under_way = receiver.requests.length;
+  gate.resolve({ status: 200 });
+  const { code } = await daemon.status;
+  assert.equal(code, 0);
+  assert.deepEqual(daemon.noise, []);
+  assert.equal(daemon.log.at(-1)?.message, "Stopped");
+  assert.equal(receiver.requests.length, under_way, "nothing new is sent");
+  assert.deepEqual(await leasedIn(database), { pending: 50 - under_way, leased: 0 });
+
+  await using again = await startDaemon(sections);
+  await receiver.received(50);
+  await until(
+    "all of them are recorded",
+    async () => (await again.api("deliveries?status=pending")).body.data.length === 0,
+  );
+  const ids = receiver.requests.map(({ headers }) => headers["x-bookme-delivery-id"]);
+  assert.equal(ids.length, 50);
+  assert.equal(new Set(ids).size, 50);
+});
+
+onServer("a second SIGTERM cuts off what is under way", async (database) => {
+  await using receiver = await startReceiver(() => "hang");
+  const sections = { database: database.section, endpoints: [endpoint("all", receiver.url)] };
+  await using daemon = await spawnDaemon(sections);
+  await daemon.post(booking("apt_1"));
+  await receiver.received(1);
+  daemon.kill("SIGINT");
+  await until("it is stopping", () => daemon.log.some((l) => l.message === "Stopping"));
+  const at = performance.now();
+  daemon.kill("SIGTERM");
+  const { code } = await daemon.status;
+  assert.equal(code, 0);
+  // The receiver would have been waited for half a minute.
+  assert.ok(performance.now() - at < 15_000);
+  assert.deepEqual(await leasedIn(database), { pending: 1, leased: 0 });
+
+  receiver.answer(statuses(200));
+  await using again = await startDaemon(sections);
+  const [request] = (await receiver.received(2)).slice(1);
+  assert.equal(request?.headers["x-bookme-attempt"], "2");
+  const delivery = await again.delivery(request?.headers["x-bookme-delivery-id"] ?? "");
+  assert.deepEqual(
+    delivery.attempts.map((attempt: { outcome: string }) => attempt.outcome),
+    ["interrupted", "delivered"],
+  );
+});
+
+onServer("what waits for its slot of a rate limit is given back", async (database) => {
+  await using receiver = await startReceiver();
+  await using daemon = await startDaemon({
+    database: database.section,
+    endpoints: [endpoint("all", receiver.url, { rate_limit: "8/s" })],
+  });
+  await daemon.post(Array.from({ length: 40 }, () => booking("apt_1")));
+  await receiver.received(2); // the slots of a whole second are given out by now
+  await daemon.stop();
+  assert.deepEqual(await leasedIn(database), { pending: 40 - receiver.requests.length, leased: 0 });
+});
+
+onServer("what was cancelled while it waited for its slot is never sent", async (database) => {
+  await using receiver = await startReceiver();
+  const section = {
+    database: database.section,
+    endpoints: [endpoint("all", receiver.url, { rate_limit: "8/s" })],
+  };
+  let ids: string[];
+  let sent: number;
+  {
+    await using daemon = await startDaemon(section);
+    const { body } = await daemon.post(Array.from({ length: 40 }, () => booking("apt_1")));
+    await receiver.received(2);
+    ids = await Promise.all(body.map(({ id }: { id: string }) => daemon.deliveryId(id)));
+    for (const id of ids) await daemon.api(`deliveries/${id}/cancel`, undefined, "POST");
+    await daemon.stop();
+    sent = receiver.requests.length;
+    assert.ok(sent < 40);
+  }
+  assert.deepEqual(await leasedIn(database), { pending: 0, leased: 0 });
+  await using again = await startDaemon(section);
+  const ended = await Promise.all(ids.map((id) => again.api(`deliveries/${id}`)));
+  const cancelled = ended.filter(({ body: { status } }) => status === "cancelled");
+  assert.equal(cancelled.length, 40 - sent);
+  assert.equal(receiver.requests.length, sent);
+});
+
+onServer("nothing is begun after SIGTERM, whatever else has to be waited for", async (database) => {
+  await using receiver = await startReceiver();
+  await using daemon = await startDaemon({
+    database: database.section,
+    endpoints: [endpoint("all", receiver.url, { rate_limit: "20/s" })],
+  });
+  await using db = await database.open();
+  await db.admin.begin(async (sql) => {
+    await sql`lock table attempt_stats_mark in access exclusive mode`;
+    await until("the sweep waits for the lock", async () => {
+      const [row] = await db.engine<{ waits: boolean }[]>`
+        select exists (select from pg_locks where not granted) as waits`;
+      return row?.waits;
+    });
+    await daemon.post(Array.from({ length: 100 }, () => booking("apt_1")));
+    await receiver.received(3);
+    void daemon.stop();
+    const got = receiver.requests.length;
+    // What had been begun by then may not have arrived yet.
+    const under_way = Number(
+      daemon.log.find(({ message }) => message === "Stopping")?.["in_flight"],
+    );
+    await sleep(1_000);
+    const allowed = got + under_way;
+    assert.ok(receiver.requests.length <= allowed, `${receiver.requests.length} > ${allowed}`);
+  });
+  await daemon.stop();
+});
+
+onServer("a test event that is under way at SIGTERM is still answered", async (database) => {
+  const gate = Promise.withResolvers<{ status: number }>();
+  await using receiver = await startReceiver(() => gate.promise);
+  await using daemon = await startDaemon({
+    database: database.section,
+    endpoints: [endpoint("all", receiver.url)],
+  });
+  const asked = fetch(`${daemon.url}/api/endpoints/all/test`, {
+    method: "POST",
+    headers: { authorization: `Bearer ${ADMIN}`, "content-type": "application/json" },
+    body: JSON.stringify({ event: "booking.created" }),
+  });
+  await receiver.received(1);
+  const stopped = daemon.stop();
+  await sleep(2_000);
+  gate.resolve({ status: 204 });
+  const answer = await asked;
+  assert.equal((await answer.json()).attempt.status, 204);
+  await stopped;
+});

@@ -1,0 +1,277 @@
+import assert from "node:assert/strict";
+import { decide } from "../../lib/core/retry.ts";
+import type { Outcome } from "../../lib/core/outcome.ts";
+import { openUrl, server, serverDatabase } from "../support/databases.ts";
+import { booking, endpoint, startDaemon } from "../support/daemon.ts";
+import { connectTo } from "../support/postgres.ts";
+import { startReceiver, statuses } from "../support/receiver.ts";
+import { travelDatabase } from "../support/travel.ts";
+import { sleep, until } from "../support/wait.ts";
+import { claim, type Claimed, findExpired, record } from "../../lib/store/deliveries.ts";
+
+const DELIVERED: Outcome = {
+  outcome: "delivered",
+  status: 200,
+  cause: null,
+  duration_ms: 5,
+  retry_after_ms: null,
+  address: "127.0.0.1:1",
+  response: null,
+};
+
+function result(lease: Claimed, outcome: Outcome) {
+  return {
+    lease,
+    endpoint_version: 1,
+    outcome,
+    decision: decide(outcome, lease, [0, 60_000], Math.random),
+    sent: null,
+    ended_at: 0,
+  };
+}
+
+const room = (endpoint_no: number, room: number) => ({
+  endpoint_no,
+  room,
+  max_attempts: 7,
+  floor: "0",
+  concurrency: null,
+  interval_us: null,
+});
+
+Deno.test("claim() and record() let nobody write under an old token", async () => {
+  const database = await travelDatabase(server);
+  // The endpoint hangs behind a policy whose first attempt is an hour away: nobody sends here.
+  await using nobody = await startReceiver();
+  const daemon = await startDaemon({
+    database: { url: database.url },
+    endpoints: [endpoint("all", nobody.url, { retry: ["1h", "1m"] })],
+  });
+  const { body } = await daemon.post([booking("apt_1"), booking("apt_2"), booking("apt_3")]);
+  assert.equal(body.length, 3);
+  await daemon.stop();
+  await database.forward(3_600_000);
+
+  const [a, b] = [await openUrl(database.url), await openUrl(database.url)];
+  const { no } = await database.row("select no from endpoints");
+  // Both at once: each delivery to one of them.
+  const [mine, others] = await Promise.all([
+    claim(a.engine, [room(no, 2)], 60_000),
+    claim(b.engine, [room(no, 2)], 60_000),
+  ]);
+  const ids = [...mine, ...others].map(({ uuid }) => uuid);
+  assert.equal(ids.length, 3);
+  assert.equal(new Set(ids).size, 3);
+  assert.equal((await claim(b.engine, [room(no, 9)], 60_000)).length, 0, "all are leased");
+  const [stale] = mine.length > 0 ? mine : others;
+  assert.ok(stale !== undefined);
+  const { token } = stale;
+
+  // The lease runs out, and the sweep of another process gives the delivery free.
+  assert.equal((await findExpired(b.admin, 100, 100, 0)).length, 0);
+  await database.forward(61_000);
+  const expired = await findExpired(b.admin, 100, 100, 0);
+  assert.equal(expired.length, 3);
+  const interrupted = { ...DELIVERED, outcome: "interrupted", status: null } as const;
+  const found = expired.map((lease) => result({ ...stale, ...lease }, interrupted));
+  const ids_found = found.map(({ lease }) => lease.uuid).sort();
+  const written = await record(b.engine, found, 0);
+  assert.deepEqual([written.lost, [...written.going_on].sort()], [[], ids_found]);
+  // Whoever comes back from the dead then is told so, before and after the next claim.
+  const nothing = { lost: [stale.uuid], going_on: [] };
+  assert.partialDeepStrictEqual(await record(a.engine, [result(stale, DELIVERED)], 0), nothing);
+  const again = await claim(b.engine, [room(no, 9)], 60_000);
+  const fresh = again.find(({ uuid }) => uuid === stale.uuid);
+  assert.equal(fresh?.token, token + 1);
+  assert.equal(fresh?.attempts, 1);
+  assert.partialDeepStrictEqual(await record(a.engine, [result(stale, DELIVERED)], 0), nothing);
+  // A result that comes twice is one attempt.
+  assert.ok(fresh !== undefined);
+  const twice = [result(fresh, DELIVERED)];
+  assert.partialDeepStrictEqual(await record(b.engine, twice, 0), { lost: [], going_on: [] });
+  assert.partialDeepStrictEqual(await record(b.engine, twice, 0), nothing);
+  const { attempts } = await database.row(`
+    select json_agg(outcome order by number) as attempts from attempts
+    where delivery_id = '${stale.uuid}'`);
+  assert.deepEqual(attempts, ["interrupted", "delivered"]);
+  await a.close();
+  await b.close();
+  await database.drop();
+});
+
+Deno.test("two daemons share deliveries, each of which is sent once", async () => {
+  await using database = await serverDatabase();
+  await using receiver = await startReceiver();
+  const sections = (name: string) => ({
+    database: database.section,
+    endpoints: ["crm", "erp"].map((id) =>
+      endpoint(id, `${receiver.url}/${id}`, { headers: { "X-Daemon": name } })
+    ),
+  });
+  await using a = await startDaemon(sections("a"));
+  await using b = await startDaemon(sections("b"));
+  await Promise.all(
+    [a, b].map((daemon) => daemon.post(Array.from({ length: 500 }, () => booking("apt_1")))),
+  );
+  const requests = await receiver.received(2_000);
+  await until("all of them are recorded", async () => {
+    const { body } = await a.api("deliveries?status=pending");
+    return body.data.length === 0;
+  });
+  assert.equal(requests.length, 2_000);
+  const ids = new Set(requests.map(({ headers }) => headers["x-bookme-delivery-id"]));
+  assert.equal(ids.size, 2_000);
+  const by = (name: string) => requests.filter((r) => r.headers["x-daemon"] === name).length;
+  assert.ok(by("a") > 0 && by("b") > 0, `a sent ${by("a")}, b ${by("b")}`);
+});
+
+Deno.test("a daemon without room wakes another by a notification", async () => {
+  await using database = await serverDatabase();
+  const gate = Promise.withResolvers<{ status: number }>();
+  await using receiver = await startReceiver(({ headers }) =>
+    headers["x-daemon"] === "a" ? gate.promise : { status: 200 }
+  );
+  const sections = (name: string) => ({
+    database: database.section,
+    delivery: { concurrency: 1 },
+    endpoints: [endpoint("all", receiver.url, { headers: { "X-Daemon": name } })],
+  });
+  const url = "url" in database.section ? database.section.url : "";
+  await using a = await startDaemon(sections("a"));
+  await using ear = connectTo(url);
+  const heard: string[] = [];
+  await ear.listen("bookme_webhooks", (payload) => heard.push(payload));
+  await a.post(booking("apt_1"));
+  await receiver.received(1);
+
+  await using _b = await startDaemon(sections("b"));
+  // What looks once a second cannot look now, so that only the notification is left.
+  await using blocker = connectTo(url);
+  await sleep(1_500); // b has looked for what was there when it started
+  const locked = Promise.withResolvers<void>();
+  const release = Promise.withResolvers<void>();
+  const blocked = blocker.begin(async (sql) => {
+    await sql`lock table fleet in access exclusive mode`;
+    locked.resolve();
+    await release.promise;
+  });
+  await locked.promise;
+  await ear.unsafe(`
+    with event as (
+      insert into events (id, type, received_at, payload)
+      values ('01900000-0000-7000-8000-000000000000', 'booking.created', now(), '{}') returning id
+    )
+    insert into pending_deliveries (id, event_id, endpoint_no, created_at, due_at)
+    select '01900000-0000-7000-8000-000000000001', id, (select no from endpoints), now(), now()
+    from event`);
+  await sleep(1_500);
+  assert.equal(receiver.requests.length, 1, "nobody has heard of it");
+  await ear.unsafe("select pg_notify('bookme_webhooks', (select no from endpoints)::text)");
+  await receiver.received(2);
+  release.resolve();
+  await blocked;
+
+  // And the notification is what ingest gives where it cannot send at once. (What hangs for a second
+  // leaves the concurrency, so that there may be room for one.)
+  const { body } = await a.post([booking("apt_2"), booking("apt_3")]);
+  await receiver.received(4);
+  const sent = receiver.requests.slice(2).map(({ headers }) => headers);
+  assert.deepEqual(
+    sent.map((headers) => headers["x-bookme-event-id"]).toSorted(),
+    body.map(({ id }: { id: string }) => id).toSorted(),
+  );
+  assert.ok(sent.some((headers) => headers["x-daemon"] === "b"));
+  const [{ no } = { no: 0 }] = await ear<{ no: number }[]>`select no from endpoints`;
+  assert.deepEqual(heard.slice(-1), [String(no)]);
+  gate.resolve({ status: 200 });
+});
+
+Deno.test("an endpoint paused by a 410 is paused in every daemon", async () => {
+  await using database = await serverDatabase();
+  await using receiver = await startReceiver(statuses(410, 200));
+  const sections = { database: database.section, endpoints: [endpoint("all", receiver.url)] };
+  await using a = await startDaemon(sections);
+  await using b = await startDaemon(sections);
+  const { body } = await a.post(booking("apt_1"));
+  await a.delivery(await a.deliveryId(body.id));
+  await sleep(1_500);
+  for (const daemon of [a, b]) {
+    assert.equal((await daemon.post(booking("apt_2"))).body.deliveries, 1, "it is still owed");
+  }
+  await sleep(1_500);
+  assert.equal(receiver.requests.length, 1);
+  assert.equal((await b.api("deliveries?status=pending")).body.data.length, 2);
+});
+
+Deno.test("daemons keep a rate and a concurrency together", async () => {
+  await using database = await serverDatabase();
+  const at: number[] = [];
+  let open = 0;
+  let most = 0;
+  await using receiver = await startReceiver(async ({ path }) => {
+    if (path === "/rated") at.push(performance.now());
+    else {
+      most = Math.max(most, ++open);
+      await sleep(10);
+      open--;
+    }
+    return { status: 200 };
+  });
+  const sections = {
+    database: database.section,
+    endpoints: [
+      endpoint("rated", `${receiver.url}/rated`, { rate_limit: "20/s" }),
+      endpoint("narrow", `${receiver.url}/narrow`, { concurrency: 2 }),
+    ],
+  };
+  await using a = await startDaemon(sections);
+  await using b = await startDaemon(sections);
+  await Promise.all(
+    [a, b].map((daemon) => daemon.post(Array.from({ length: 30 }, () => booking("apt_1")))),
+  );
+  await until("all are received", () => receiver.requests.length >= 120);
+  // They left at least 50 ms apart; on the way, a busy machine may bring two closer together.
+  const whole_ms = (at.at(-1) ?? 0) - (at[0] ?? 0);
+  assert.ok(whole_ms >= 59 * 50 - 1_000, `60 attempts began within ${whole_ms} ms`);
+  assert.ok(most <= 2, `${most} at once`);
+});
+
+Deno.test("claim() holds an endpoint's concurrency also behind many exhausted deliveries", async () => {
+  await using database = await serverDatabase();
+  await using db = await database.open();
+  await db.admin.unsafe(`
+    insert into endpoints (id, source, url, events, settings)
+      values ('all', 'file', 'http://127.0.0.1/', '{*}', '{}');
+    insert into events (id, type, payload, received_at)
+      values ('01900000-0000-7000-8000-000000000000', 'booking.created', '{}', now());
+    insert into pending_deliveries (id, event_id, endpoint_no, created_at, due_at, attempts, counted)
+      select gen_random_uuid(), e.id, n.no, now(), now() - i * interval '1 s', i % 4, i % 4
+      from events e, endpoints n, generate_series(1, 12000) i where i % 4 = 3 or i < 40;
+    update pending_deliveries set due_at = now() - interval '2 hours' where counted = 3`)
+    .simple();
+  const [endpoint] = await db.admin<{ no: number }[]>`select no from endpoints`;
+  const limited = { ...room(endpoint?.no ?? 0, 2), max_attempts: 3, concurrency: 2 };
+  for (let turn = 0; turn < 4; turn++) await claim(db.engine, [limited], 60_000);
+  const [row] = await db.admin<{ leased: number; exhausted: number }[]>`
+    select count(leased_until)::int as leased, count(*) filter (where counted = 3)::int as exhausted
+    from pending_deliveries`;
+  assert.deepEqual({ ...row }, { leased: 2, exhausted: 3000 });
+});
+
+Deno.test("claim() holds a rate limit, but not for as long as the clock was set back", async () => {
+  await using database = await serverDatabase();
+  await using db = await database.open();
+  await db.admin.unsafe(`
+    insert into endpoints (id, source, url, events, settings, next_send_at)
+      values ('all', 'file', 'http://127.0.0.1/', '{*}', '{}', now() + interval '2 days');
+    insert into events (id, type, payload, received_at)
+      values ('01900000-0000-7000-8000-000000000000', 'booking.created', '{}', now());
+    insert into pending_deliveries (id, event_id, endpoint_no, created_at, due_at)
+      select gen_random_uuid(), e.id, n.no, now(), now()
+      from events e, endpoints n, generate_series(1, 10) i`)
+    .simple();
+  const [endpoint] = await db.admin<{ no: number }[]>`select no from endpoints`;
+  const hourly = { ...room(endpoint?.no ?? 0, 10), interval_us: 3_600_000_000 };
+  const claimed = async () => (await claim(db.engine, [hourly], 60_000)).length;
+  assert.deepEqual([await claimed(), await claimed()], [1, 0]);
+});

@@ -1,0 +1,164 @@
+import assert from "node:assert/strict";
+
+const ROOT = new URL("../../", import.meta.url);
+
+interface Import {
+  readonly from: string;
+  /** A path from the root, or a package's specifier. */
+  readonly to: string;
+  /** Whether nothing but types is taken. */
+  readonly types_only: boolean;
+}
+
+interface ModuleGraph {
+  readonly modules: readonly {
+    readonly specifier: string;
+    readonly dependencies?: readonly {
+      readonly code?: { readonly specifier: string };
+      readonly type?: { readonly specifier: string };
+    }[];
+  }[];
+}
+
+const { imports, files } = await readImports();
+
+async function readImports(): Promise<{ imports: Import[]; files: string[] }> {
+  const { success, stdout } = await new Deno.Command(Deno.execPath(), {
+    args: ["info", "--json", "main.ts"],
+    cwd: ROOT,
+  }).output();
+  assert.ok(success);
+  const graph: ModuleGraph = JSON.parse(new TextDecoder().decode(stdout));
+  const ours = graph.modules.filter(({ specifier }) => specifier.startsWith(ROOT.href));
+  const local = (specifier: string) => specifier.replace(ROOT.href, "");
+  return {
+    files: ours.map(({ specifier }) => local(specifier)).filter((path) =>
+      path.endsWith(".ts") || path.endsWith(".tsx")
+    ),
+    imports: ours.flatMap(({ specifier, dependencies }) =>
+      (dependencies ?? []).map(({ code, type }) => ({
+        from: local(specifier),
+        to: local((code ?? type)?.specifier ?? ""),
+        types_only: code === undefined,
+      }))
+    ),
+  };
+}
+
+/** The part of the floor plan that a path of ours is in; undefined for packages. */
+function partOf(path: string): string | undefined {
+  if (/^(npm|node|jsr|https?):/.test(path)) return undefined;
+  if (path === "deno.json") return undefined; // the version
+  if (path === "main.ts") return "main";
+  const [first, second = "", third] = path.split("/");
+  if (first !== "lib") return first;
+  // daemon.ts and what stands beside it puts the parts together.
+  return third === undefined ? "daemon" : second;
+}
+
+/** Which parts each may import; `types` where only types may be taken. */
+const ARROWS: Readonly<Record<string, Readonly<Record<string, "all" | "types">>>> = {
+  core: {},
+  observe: { core: "all" },
+  config: { core: "all" },
+  store: { config: "all", core: "all", migrations: "all" },
+  http: { observe: "types", core: "all" },
+  delivery: { observe: "types", store: "all", http: "all", config: "all", core: "all" },
+  admin: { delivery: "types", store: "all", config: "all", core: "all" },
+  maintenance: {
+    observe: "types",
+    admin: "all",
+    delivery: "all",
+    store: "all",
+    config: "all",
+    core: "all",
+  },
+  routes: {
+    observe: "all",
+    admin: "all",
+    delivery: "types",
+    store: "all",
+    http: "types",
+    config: "all",
+    core: "all",
+  },
+  daemon: {
+    routes: "all",
+    maintenance: "all",
+    admin: "all",
+    observe: "all",
+    delivery: "all",
+    store: "all",
+    http: "all",
+    config: "all",
+    core: "all",
+  },
+  cli: {
+    daemon: "all",
+    routes: "all",
+    observe: "all",
+    maintenance: "all",
+    delivery: "all",
+    store: "all",
+    http: "all",
+    config: "all",
+    core: "all",
+  },
+  main: { cli: "all" },
+};
+
+const show = ({ from, to }: Import) => `${from} → ${to}`;
+
+Deno.test("imports run one way: main, cli, daemon, routes, maintenance, admin, delivery, store, http, config, core", () => {
+  assert.ok(imports.length > 100);
+  const wrong = imports.filter(({ from, to, types_only }) => {
+    const [source, target] = [partOf(from) ?? "", partOf(to)];
+    if (target === undefined || source === target) return false;
+    const allowed = ARROWS[source]?.[target];
+    return !(allowed === "all" || (allowed === "types" && types_only));
+  });
+  assert.deepEqual(wrong.map(show), []);
+});
+
+Deno.test("stores do not import each other", () => {
+  // What they may share: the types of a database, and parts of statements.
+  const shared = ["database", "arrays", "changes"].map((name) => `lib/store/${name}.ts`);
+  // What opens databases makes them, too.
+  const made = ["embedded", "migrations"].map((name) => `lib/store/${name}.ts`);
+  const openers = ["database", "health", "transfer"].map((name) => `lib/store/${name}.ts`);
+  const wrong = imports.filter(({ from, to, types_only }) =>
+    partOf(from) === "store" && partOf(to) === "store" && !shared.includes(to) &&
+    !(openers.includes(from) && made.includes(to)) && !types_only
+  );
+  assert.deepEqual(wrong.map(show), []);
+});
+
+Deno.test("only the store speaks SQL", async () => {
+  const clients = imports.filter(({ to, types_only }) =>
+    /^npm:(postgres|@electric-sql\/pglite)@/.test(to) && !types_only
+  );
+  assert.ok(clients.length >= 2);
+  assert.deepEqual(clients.filter(({ from }) => partOf(from) !== "store").map(show), []);
+  // Whoever holds a connection could still write a statement of its own.
+  const statement = /\bsql(<[^`]*>)?`|\.(ingest|engine|admin)(<[^`]*>)?`|\.unsafe\(/;
+  for (const path of files.filter((path) => partOf(path) !== "store")) {
+    const text = await Deno.readTextFile(new URL(path, ROOT));
+    assert.equal(statement.exec(text)?.[0], undefined, path);
+  }
+});
+
+Deno.test("core is pure: no input, no output, no clock, no chance", async () => {
+  const packages = ["deno.json", "npm:valibot", "npm:ipaddr.js", "node:buffer", "node:crypto"];
+  const wrong = imports.filter(({ from, to }) =>
+    partOf(from) === "core" && partOf(to) === undefined &&
+    !packages.some((name) => to === name || to.startsWith(`${name}@`))
+  );
+  assert.deepEqual(wrong.map(show), []);
+  const impure =
+    /\bDeno\.(?!customInspect)|\bDate\.now\b|\bnew Date\(\)|\bperformance\.|\bMath\.random\b|\brandom(Bytes|UUID|Fill|Int)\b|getRandomValues|\bfetch\(|\bset(Timeout|Interval)\(/;
+  for (const path of files.filter((path) => partOf(path) === "core")) {
+    const text = await Deno.readTextFile(new URL(path, ROOT));
+    const code = text.replace(/\/\*[\s\S]*?\*\/|\/\/.*|"[^"\n]*"/g, "");
+    assert.equal(impure.exec(code)?.[0], undefined, path);
+  }
+});

@@ -1,0 +1,189 @@
+import assert from "node:assert/strict";
+import { type CheckedApi, checkedApi } from "../support/checked.ts";
+import { booking, endpoint, type Front, startDaemon } from "../support/daemon.ts";
+import { onBoth, onServer } from "../support/databases.ts";
+import { startReceiver, statuses } from "../support/receiver.ts";
+import { sleep, until } from "../support/wait.ts";
+
+const HOUR_AGO = () => new Date(Date.now() - 3_600_000).toISOString();
+
+async function isIdle(api: CheckedApi): Promise<boolean> {
+  return (await api.expect(200, "GET", "deliveries?status=pending&limit=1")).body.data.length === 0;
+}
+
+async function post(front: Front, count: number, from = 0): Promise<void> {
+  const events = Array.from({ length: count }, (_, i) => booking(`apt_${from + i}`));
+  assert.equal((await front.post(events)).status, 202);
+}
+
+async function ended(api: CheckedApi, id: string) {
+  return await until("the replay has ended", async () => {
+    const { body } = await api.expect(200, "GET", `replays/${id}`);
+    return body.state !== "running" && body;
+  });
+}
+
+onBoth("POST /api/replays sends all that failed again, and only that", async (database) => {
+  await using receiver = await startReceiver(({ body }) => ({
+    status: /apt_\d*[05]"/.test(body.toString()) ? 200 : 500,
+  }));
+  await using other = await startReceiver(statuses(500));
+  await using daemon = await startDaemon({
+    database: database.section,
+    delivery: { retry: ["0s"] },
+    endpoints: [endpoint("crm", receiver.url), endpoint("other", other.url)],
+  });
+  const api = await checkedApi(daemon);
+  await post(daemon, 700);
+  await until("all have ended", () => isIdle(api));
+  assert.equal(receiver.requests.length, 700);
+  receiver.answer(statuses(200));
+  const selection = { endpoint: "crm", since: HOUR_AGO() };
+  const counted = await api.expect(200, "POST", "replays", { ...selection, dry_run: true });
+  assert.deepEqual(counted.body, { matched: 560, matched_exact: true });
+  const none = { ...selection, type: "service.created", dry_run: true };
+  assert.equal((await api.expect(200, "POST", "replays", none)).body.matched, 0);
+  assert.equal(receiver.requests.length, 700, "a dry run does nothing");
+  const { body: replay } = await api.expect(201, "POST", "replays", selection);
+  assert.match(replay.id, /^rpl_[0-9a-z]{20}$/);
+  assert.deepEqual([replay.matched, replay.status, replay.created_by], [560, ["failed"], "ops"]);
+  const done = await ended(api, replay.id);
+  assert.deepEqual([done.state, done.replayed], ["done", 560]);
+  await receiver.received(1_260);
+  await until("all have ended", () => isIdle(api));
+  assert.equal(other.requests.length, 700);
+  const failed = await api.expect(200, "GET", "deliveries?endpoint=crm&status=failed");
+  assert.deepEqual(failed.body.data, []);
+  const { body: again } = await api.expect(201, "POST", "replays", {
+    ...selection,
+    status: ["delivered"],
+    type: "booking.created",
+  });
+  assert.equal((await ended(api, again.id)).replayed, 700);
+  await receiver.received(1_960);
+  assert.equal((await api.expect(200, "GET", "replays")).body.data[0].id, again.id);
+  await api.expect(409, "POST", `replays/${again.id}/cancel`);
+});
+
+onBoth("POST /api/replays does not run after what fails again", async (database) => {
+  await using receiver = await startReceiver(statuses(500));
+  await using daemon = await startDaemon({
+    database: database.section,
+    delivery: { retry: ["0s"] },
+    endpoints: [endpoint("crm", receiver.url)],
+  });
+  const api = await checkedApi(daemon);
+  await post(daemon, 30);
+  await until("all have ended", () => isIdle(api));
+  const { body } = await api.expect(201, "POST", "replays", { since: HOUR_AGO() });
+  assert.equal((await ended(api, body.id)).replayed, 30);
+  await receiver.received(60);
+  await until("all have ended", () => isIdle(api));
+  await sleep(1_100);
+  assert.equal(receiver.requests.length, 60, "each once");
+});
+
+onBoth("a replay keeps its pace, survives a restart and can be cancelled", async (database) => {
+  await using receiver = await startReceiver();
+  const sections = {
+    database: database.section,
+    endpoints: [endpoint("crm", receiver.url)],
+  };
+  let id = "";
+  let started = 0;
+  {
+    await using daemon = await startDaemon(sections);
+    const api = await checkedApi(daemon);
+    await post(daemon, 100);
+    await until("all have ended", () => isIdle(api));
+    started = performance.now();
+    const { body } = await api.expect(201, "POST", "replays", {
+      status: ["delivered"],
+      since: HOUR_AGO(),
+      rate: "20/s",
+    });
+    id = body.id;
+    await receiver.received(110);
+    assert.equal((await api.expect(200, "GET", `replays/${id}`)).body.state, "running");
+  }
+  await using daemon = await startDaemon(sections);
+  const api = await checkedApi(daemon);
+  await receiver.received(140);
+  const elapsed_s = (performance.now() - started) / 1000;
+  assert.ok(elapsed_s > 1.5, `40 at 20 a second took ${elapsed_s} s`);
+  const { body: cancelled } = await api.expect(200, "POST", `replays/${id}/cancel`);
+  assert.equal(cancelled.state, "cancelled");
+  assert.ok(cancelled.replayed >= 40 && cancelled.replayed < 100);
+  await until("all have ended", () => isIdle(api));
+  await sleep(1_100);
+  assert.equal(receiver.requests.length, 100 + cancelled.replayed, "each once, and no more");
+  assert.equal((await api.expect(200, "POST", `replays/${id}/cancel`)).body.state, "cancelled");
+});
+
+onServer("a replay over two daemons sends each delivery once", async (database) => {
+  await using receiver = await startReceiver();
+  const sections = { database: database.section, endpoints: [endpoint("crm", receiver.url)] };
+  await using one = await startDaemon(sections);
+  await using two = await startDaemon(sections);
+  const api = await checkedApi(one);
+  for (let i = 0; i < 3; i++) await post(two, 1_000, i * 1_000);
+  await until("all have ended", () => isIdle(api));
+  const { body } = await api.expect(201, "POST", "replays", {
+    status: ["delivered"],
+    since: HOUR_AGO(),
+  });
+  assert.equal((await ended(api, body.id)).replayed, 3_000);
+  await until("all have ended", () => isIdle(api));
+  assert.equal(receiver.requests.length, 6_000);
+});
+
+onServer("POST /api/replays refuses what makes no sense", async (database) => {
+  await using daemon = await startDaemon({ database: database.section });
+  const api = await checkedApi(daemon);
+  const since = HOUR_AGO();
+  for (
+    const [pointer, body] of [
+      ["/since", {}],
+      ["/since", { since: "2h" }],
+      ["/since", { since: "2090-01-01T00:00:00Z" }],
+      ["/since", { since, until: since }],
+      ["/until", { since, until: 5 }],
+      ["/endpoint", { since, endpoint: "nobody" }],
+      ["/status", { since, status: [] }],
+      ["/status", { since, status: "failed" }],
+      ["/status/0", { since, status: ["pending"] }],
+      ["/status", { since, status: ["failed", "failed"] }],
+      ["/type", { since, type: "booking.*" }],
+      ["/rate", { since, rate: 5 }],
+      ["/rate", { since, rate: "0/s" }],
+      ["/dry_run", { since, dry_run: "yes" }],
+      ["/dryrun", { since, dryrun: true }],
+    ] as const
+  ) {
+    const { body: problem } = await api.expect(422, "POST", "replays", body);
+    const pointers = problem.errors.map((error: { pointer: string }) => error.pointer);
+    assert.deepEqual(pointers, [pointer], JSON.stringify(body));
+  }
+  // Every mistake at once.
+  const { body: several } = await api.expect(422, "POST", "replays", {
+    since,
+    a: 1,
+    rate: 5,
+    b: 2,
+    endpoint: "nobody",
+  });
+  assert.deepEqual(
+    several.errors.map((error: { pointer: string }) => error.pointer).toSorted(),
+    ["/a", "/b", "/endpoint", "/rate"],
+  );
+  // A type that is in no configuration any more may still have its deliveries.
+  await api.expect(200, "POST", "replays", { since, type: "booking.gone", dry_run: true });
+  const { body: twice } = await api.expect(422, "GET", "deliveries?type=a&limit=1&type=b&limit=2");
+  assert.deepEqual(
+    twice.errors.map(({ pointer, message }: Record<string, string>) => `${pointer} ${message}`),
+    ["/type Is given more than once", "/limit Is given more than once"],
+  );
+  await api.expect(404, "GET", "replays/rpl_00000000000000000000");
+  await api.expect(404, "POST", "replays/x/cancel");
+  await api.expect(422, "GET", "replays?cursor=x");
+});

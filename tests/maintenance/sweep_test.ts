@@ -1,0 +1,278 @@
+import assert from "node:assert/strict";
+import { loadConfig } from "../../lib/config/load.ts";
+import { makeClock } from "../../lib/delivery/context.ts";
+import { startSweeper } from "../../lib/maintenance/sweeper.ts";
+import { makeLog } from "../../lib/observe/log.ts";
+import type { Database } from "../../lib/store/database.ts";
+import { booking, endpoint, startDaemon, writeConfig } from "../support/daemon.ts";
+import { onBoth, onServer, server } from "../support/databases.ts";
+import { connectTo } from "../support/postgres.ts";
+import { startReceiver, statuses } from "../support/receiver.ts";
+import { travelDatabase } from "../support/travel.ts";
+import { sleep, until } from "../support/wait.ts";
+
+/** Sweeps `times`, as one daemon with that retention would. Answers what of it failed. */
+async function sweep(
+  db: Database,
+  retention: Record<string, string>,
+  times = 1,
+): Promise<string[]> {
+  const failed: string[] = [];
+  const { path, remove } = writeConfig({ database: { directory: "./unused" }, retention });
+  const config = loadConfig(path, () => undefined);
+  remove();
+  const sweeper = startSweeper({
+    config: () => config,
+    db,
+    log: makeLog((line) => {
+      const { level, message } = JSON.parse(line);
+      if (level === "error") failed.push(message);
+    }, "json"),
+    clock: makeClock(),
+    random: Math.random,
+  }, { interrupted: () => assert.fail("no lease has run out") });
+  for (let n = 0; n < times; n++) await sweeper.sweep();
+  await sweeper.stop();
+  return failed;
+}
+
+/**
+ * Stores `count` events, `days` old, with a delivery to the endpoint number 1 that ended then after
+ * one attempt, or still waits. Their ids begin with `prefix`, four hexadecimal digits.
+ */
+async function store(
+  db: Database,
+  { prefix, count, days, ended }: { prefix: string; count: number; days: number; ended: boolean },
+): Promise<void> {
+  const target = ended
+    ? `ended_deliveries (id, event_id, endpoint_no, created_at, ended_at, status, token, attempts,
+         last_outcome) select last, id, 1, at, at, 'delivered', 1, 1, 'delivered' from made`
+    : `pending_deliveries (id, event_id, endpoint_no, created_at, due_at)
+         select last, id, 1, at, at + interval '1 year' from made`;
+  await db.admin.unsafe(`
+    with made as materialized (
+      select ('${prefix}0000-0000-7000-8000-' || to_char(n, 'FM0000') || '00000000')::uuid as id,
+        ('${prefix}0000-0000-7000-8000-' || to_char(n, 'FM0000') || '00000001')::uuid as last,
+        now() - interval '${days} days' as at
+      from generate_series(1, ${count}) n
+    ), events as (
+      insert into events (id, type, received_at, payload)
+      select id, 'booking.created', at, '{}' from made
+    ), tried as (
+      insert into attempts (delivery_id, number, endpoint_no, endpoint_version, started_at, ended_at,
+        recorded_at, outcome) select last, 1, 1, 1, at, at, at, 'delivered' from made
+    )
+    insert into ${target}`);
+}
+
+async function countRows(db: Database) {
+  const [row] = await db.admin<Record<string, number>[]>`
+    select (select count(*)::int from events) as events,
+      (select count(*)::int from pending_deliveries) as pending,
+      (select count(*)::int from ended_deliveries) as ended,
+      (select count(*)::int from attempts) as attempts`;
+  return { ...row };
+}
+
+onBoth("sweep() purges what is older than its retention, in batches", async (database) => {
+  await using db = await database.open();
+  await store(db, { prefix: "0001", count: 2_500, days: 31, ended: true });
+  await store(db, { prefix: "0002", count: 10, days: 8, ended: true });
+  await store(db, { prefix: "0003", count: 10, days: 31, ended: false });
+  await store(db, { prefix: "0004", count: 10, days: 1, ended: true });
+  // Ended deliveries keep their event and lose their attempts first; what is pending keeps both.
+  assert.deepEqual(await sweep(db, { events: "30d", attempts: "7d" }), []);
+  assert.deepEqual(await countRows(db), { events: 30, pending: 10, ended: 20, attempts: 20 });
+  assert.deepEqual(await sweep(db, { events: "7d", attempts: "30d" }), []);
+  assert.deepEqual(await countRows(db), { events: 20, pending: 10, ended: 10, attempts: 20 });
+  assert.deepEqual(await sweep(db, { events: "7d", attempts: "7d" }), []);
+  assert.deepEqual(await countRows(db), { events: 20, pending: 10, ended: 10, attempts: 20 });
+});
+
+/** Rows of a table that have been read so far, as the server counts when connections end. */
+async function rowsRead(url: string, table: string): Promise<number> {
+  await using sql = connectTo(url);
+  await until("no connection is left", async () => {
+    const others = await sql`
+      select from pg_stat_activity where datname = current_database()
+        and backend_type = 'client backend' and pid <> pg_backend_pid()`;
+    return others.length === 0;
+  });
+  const [row] = await sql<{ read: number }[]>`
+    select (seq_tup_read + idx_tup_fetch)::int as read from pg_stat_user_tables
+    where relname = ${table}`;
+  return row?.read ?? 0;
+}
+
+onServer("sweep() looks at each old row once, and at few young ones", async (database) => {
+  const { url } = database.section as { url: string };
+  const kinds = [
+    { count: 5_000, days: 31, ended: false, century: "00" },
+    { count: 3_000, days: 31, ended: true, century: "01" },
+    // Their ids are of the years to come.
+    { count: 5_000, days: 1, ended: true, century: "02" },
+  ];
+  {
+    await using db = await database.open();
+    for (const { century, count, ...kind } of kinds) {
+      for (let n = 0; n < count / 500; n++) {
+        await store(db, { prefix: `${century}${String(n).padStart(2, "0")}`, count: 500, ...kind });
+      }
+    }
+    await db.admin.unsafe("analyze").simple();
+  }
+  const swept = async () => {
+    const before = [await rowsRead(url, "events"), await rowsRead(url, "attempts")];
+    {
+      await using db = await database.open();
+      assert.deepEqual(await sweep(db, { events: "30d", attempts: "30d" }), []);
+      const { events, attempts } = await countRows(db);
+      assert.deepEqual([events, attempts], [10_000, 10_000]);
+    }
+    // Less what countRows() read.
+    return [
+      await rowsRead(url, "events") - (before[0] ?? 0) - 10_000,
+      await rowsRead(url, "attempts") - (before[1] ?? 0) - 10_000,
+    ];
+  };
+  const [events = 0, attempts = 0] = await swept();
+  // What is removed is read to be looked at, to be locked and to be removed. One piece of young ones tells
+  // that the old ones are through; the planner reads a few too.
+  assert.ok(events < 5_000 + 3 * 3_000 + 1_100, `${events} events`);
+  assert.ok(attempts < 5_000 + 3 * 3_000 + 1_100, `${attempts} attempts`);
+  const again = await swept();
+  assert.ok(Math.max(...again) < 5_000 + 1_100, `${again} with nothing to purge`);
+});
+
+onServer("sweep() comes past many pending events", async (database) => {
+  await using db = await database.open();
+  for (let n = 0; n < 6; n++) {
+    await store(db, { prefix: `000${n}`, count: 9_000, days: 31, ended: false });
+  }
+  await store(db, { prefix: "0006", count: 10, days: 31, ended: true });
+  const retention = { events: "30d", attempts: "30d" };
+  assert.deepEqual(await sweep(db, retention, 2), []);
+  assert.deepEqual(await countRows(db), {
+    events: 54_000,
+    pending: 54_000,
+    ended: 0,
+    attempts: 54_000,
+  });
+});
+
+onServer("sweep() goes on with what is left when a purge fails", async (database) => {
+  await using db = await database.open();
+  await store(db, { prefix: "0001", count: 10, days: 31, ended: true });
+  await db.admin.unsafe(`
+    insert into attempt_stats values ('minute', now() - interval '31 days', 1, 'delivered', 0, 1);
+    create function refuse() returns trigger language plpgsql as $$
+      begin raise exception 'no'; end $$;
+    create trigger refuse before delete on attempts for each row execute function refuse()`)
+    .simple();
+  const failed = await sweep(db, { events: "30d", attempts: "7d" });
+  assert.deepEqual(failed, ["The sweep of old attempts failed", "The sweep of old events failed"]);
+  assert.equal((await db.admin`select from attempt_stats`).length, 0);
+  await db.admin`drop trigger refuse on attempts`;
+  assert.deepEqual(await sweep(db, { events: "30d", attempts: "7d" }), []);
+  assert.deepEqual(await countRows(db), { events: 0, pending: 0, ended: 0, attempts: 0 });
+});
+
+onBoth("the sweep cancels what a retired endpoint was owed", async (database) => {
+  await using receiver = await startReceiver(statuses(500));
+  const crm = endpoint("crm", `${receiver.url}/crm`);
+  const erp = endpoint("erp", `${receiver.url}/erp`);
+  const at = (endpoints: Record<string, unknown>[]) =>
+    startDaemon({
+      database: database.section,
+      delivery: { retry: ["0s", "1h"] },
+      endpoints,
+    });
+  let id: string;
+  let other: string;
+  let event: string;
+  {
+    await using daemon = await at([crm, erp]);
+    event = (await daemon.post(booking("apt_1"))).body.id;
+    id = await daemon.deliveryId(event, "crm");
+    other = await daemon.deliveryId(event, "erp");
+    await daemon.delivery(id, (delivery) => delivery.attempt_count === 1);
+  }
+  {
+    await using daemon = await at([erp]);
+    const cancelled = await daemon.delivery(id);
+    assert.equal(cancelled.status, "cancelled");
+    assert.equal(cancelled.cancel_reason, "The endpoint was retired");
+    assert.equal(cancelled.reason, "http_5xx", "what its last attempt met stays");
+    assert.equal(cancelled.attempts.length, 1, "its history stays");
+    assert.equal((await daemon.api(`deliveries/${other}`)).body.status, "pending");
+    const { body } = await daemon.post(booking("apt_2"));
+    assert.equal(body.deliveries, 1, "it is owed nothing any more");
+    assert.ok(daemon.log.some((l) => l.message.includes("retired") && l.endpoint === "crm"));
+  }
+  receiver.answer(statuses(200));
+  await using daemon = await at([crm, erp]);
+  const { body } = await daemon.post(booking("apt_3"));
+  assert.equal(body.deliveries, 2, "it is back");
+  const delivery = await daemon.delivery(await daemon.deliveryId(body.id, "crm"));
+  assert.equal(delivery.status, "delivered");
+  assert.equal((await daemon.api(`deliveries/${id}`)).body.status, "cancelled");
+});
+
+Deno.test("the sweep fails what has had all attempts of a policy that became shorter", async () => {
+  const database = await travelDatabase(server);
+  await using receiver = await startReceiver(statuses(500));
+  const at = (retry: string[]) =>
+    startDaemon({
+      database: { url: database.url },
+      endpoints: [endpoint("all", receiver.url, { retry })],
+    });
+  let id: string;
+  {
+    await using daemon = await at(["0s", "1m", "5m"]);
+    const { body } = await daemon.post(booking("apt_1"));
+    id = await daemon.deliveryId(body.id);
+    await daemon.delivery(id, (delivery) => delivery.attempt_count === 1);
+  }
+  {
+    await using daemon = await at(["0s"]);
+    await database.forward(2 * 60_000);
+    const delivery = await daemon.delivery(id);
+    assert.equal(delivery.status, "failed");
+    assert.equal(delivery.reason, "http_5xx");
+    assert.equal(delivery.attempt_count, 1);
+    assert.equal(receiver.requests.length, 1);
+  }
+  await database.drop();
+});
+
+Deno.test("an endpoint retired while it is being sent to ends with that attempt", async () => {
+  const database = await travelDatabase(server);
+  const gate = Promise.withResolvers<{ status: number }>();
+  await using receiver = await startReceiver(() => gate.promise);
+  const sections = { database: { url: database.url } };
+  const crm = endpoint("crm", receiver.url);
+  const first = await startDaemon({ ...sections, endpoints: [crm] });
+  const { body } = await first.post([booking("apt_1"), booking("apt_2")]);
+  const ids = await Promise.all(
+    body.map(({ id }: { id: string }) => first.deliveryId(id)),
+  ) as string[];
+  await receiver.received(2);
+  const second = await startDaemon({ ...sections, endpoints: [] });
+  await until("both are marked", async () => {
+    const { marked } = await database.row(
+      "select count(cancel_reason)::int as marked from pending_deliveries",
+    );
+    return marked === 2;
+  });
+  gate.resolve({ status: 500 });
+  for (const id of ids) {
+    const delivery = await second.delivery(id);
+    assert.equal(delivery.status, "cancelled");
+    assert.deepEqual(delivery.attempts.map((a: { status: number }) => a.status), [500]);
+  }
+  await sleep(100);
+  assert.equal(receiver.requests.length, 2);
+  await first.stop();
+  await second.stop();
+  await database.drop();
+});

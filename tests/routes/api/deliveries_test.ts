@@ -1,0 +1,330 @@
+import assert from "node:assert/strict";
+import { checkedApi, ENCRYPTION_KEY } from "../../support/checked.ts";
+import { booking, endpoint, startDaemon } from "../../support/daemon.ts";
+import { onBoth, onServer } from "../../support/databases.ts";
+import { startReceiver, statuses } from "../../support/receiver.ts";
+import { until } from "../../support/wait.ts";
+
+onBoth("POST /api/deliveries/:id/retry works from every end state", async (database) => {
+  await using receiver = await startReceiver(statuses(500));
+  await using daemon = await startDaemon({
+    database: database.section,
+    endpoints: [endpoint("crm", receiver.url, { retry: ["0s"] })],
+  });
+  const api = await checkedApi(daemon);
+  const { body: event } = await daemon.post(booking("apt_1"));
+  const id = await daemon.deliveryId(event.id);
+  assert.equal(
+    (await daemon.delivery(id)).explanation,
+    "Failed after 1 attempt; the last met http_5xx (status 500)",
+  );
+  receiver.answer(statuses(200));
+  const { body: retried } = await api.expect(200, "POST", `deliveries/${id}/retry`);
+  assert.equal(retried.id, id);
+  const delivered = await daemon.delivery(id, ({ status }) => status === "delivered");
+  assert.equal(delivered.attempt_count, 2, "attempts are added to the same delivery");
+  await api.expect(200, "POST", `deliveries/${id}/retry`);
+  await receiver.received(3);
+  await daemon.delivery(id, (delivery) => delivery.attempt_count === 3);
+  await api.expect(200, "POST", "endpoints/crm/pause");
+  await api.expect(200, "POST", `deliveries/${id}/retry`);
+  const { body: cancelled } = await api.expect(200, "POST", `deliveries/${id}/cancel`);
+  assert.equal(cancelled.status, "cancelled");
+  assert.equal(cancelled.explanation, "Cancelled after 3 attempts: Cancelled by ops");
+  assert.equal((await api.expect(200, "POST", `deliveries/${id}/cancel`)).body.status, "cancelled");
+  await api.expect(200, "POST", `deliveries/${id}/retry`);
+  await api.expect(200, "POST", "endpoints/crm/resume");
+  await daemon.delivery(id, ({ status }) => status === "delivered");
+  await api.expect(409, "POST", `deliveries/${id}/cancel`);
+  const { body: audit } = await api.expect(200, "GET", `audit?object=${id}`);
+  assert.deepEqual(
+    audit.data.map((entry: { action: string }) => entry.action.split(".")[1]),
+    ["retried", "cancelled", "retried", "retried", "retried"],
+  );
+});
+
+onBoth("POST /api/deliveries/:id/retry hastens one that waits", async (database) => {
+  await using receiver = await startReceiver(statuses(503, 200));
+  await using daemon = await startDaemon({
+    database: database.section,
+    endpoints: [endpoint("crm", receiver.url, { retry: ["0s", "1h"] })],
+  });
+  const api = await checkedApi(daemon);
+  const { body: event } = await daemon.post(booking("apt_1"));
+  const id = await daemon.deliveryId(event.id);
+  const waiting = await daemon.delivery(id, (delivery) => delivery.attempt_count === 1);
+  assert.match(
+    waiting.explanation,
+    /^Next attempt at \S+Z \(in 1 h( \d min)?\) because the last met http_5xx \(status 503\)$/,
+  );
+  await api.expect(200, "POST", `deliveries/${id}/retry`);
+  assert.equal((await daemon.delivery(id)).status, "delivered");
+});
+
+onBoth("a delivery that is due says which limit of its endpoint it waits for", async (database) => {
+  const held = Promise.withResolvers<{ status: number }>();
+  await using receiver = await startReceiver(() => held.promise);
+  await using daemon = await startDaemon({
+    database: database.section,
+    endpoints: [
+      endpoint("hourly", receiver.url, { rate_limit: "1/h" }),
+      endpoint("single", receiver.url, { concurrency: 1 }),
+    ],
+  });
+  await daemon.post(booking("apt_1"));
+  await receiver.received(2);
+  const { body: event } = await daemon.post(booking("apt_2"));
+  const explanationOf = async (id: string) =>
+    (await daemon.delivery(await daemon.deliveryId(event.id, id), () => true)).explanation;
+  assert.match(
+    await explanationOf("hourly"),
+    /^Attempt 1 is due now and waits for the endpoint's rate limit of 1\/h, which lets the next one begin at \S+Z \(in (1 h|\d+ min)\)$/,
+  );
+  assert.equal(
+    await explanationOf("single"),
+    "Attempt 1 is due now and waits for its turn (the endpoint takes 1 at a time)",
+  );
+  held.resolve({ status: 200 });
+});
+
+onBoth(
+  "a delivery that is being sent cannot be retried, and its cancelling waits for the answer",
+  async (database) => {
+    const held = Promise.withResolvers<{ status: number }>();
+    await using receiver = await startReceiver(() => held.promise);
+    await using daemon = await startDaemon({
+      database: database.section,
+      endpoints: [endpoint("crm", receiver.url, { retry: ["0s", "100ms"] })],
+    });
+    const api = await checkedApi(daemon);
+    const { body: event } = await daemon.post(booking("apt_1"));
+    const id = await daemon.deliveryId(event.id);
+    await receiver.received(1);
+    assert.equal(
+      (await api.expect(200, "GET", `deliveries/${id}`)).body.explanation,
+      "Attempt 1 is under way",
+    );
+    assert.match(
+      (await api.expect(409, "POST", `deliveries/${id}/retry`)).body.detail,
+      /being sent right now/,
+    );
+    const { body: cancelling } = await api.expect(200, "POST", `deliveries/${id}/cancel`);
+    assert.deepEqual([cancelling.status, cancelling.cancelling, cancelling.sending], [
+      "pending",
+      true,
+      true,
+    ]);
+    assert.match(
+      cancelling.explanation,
+      /^Attempt 1 is under way; .* the last.*: Cancelled by ops$/,
+    );
+    await api.expect(200, "POST", `deliveries/${id}/cancel`);
+    held.resolve({ status: 500 });
+    const ended = await daemon.delivery(id);
+    assert.deepEqual([ended.status, ended.attempt_count], ["cancelled", 1]);
+    const { body: audit } = await api.expect(200, "GET", `audit?object=${id}`);
+    assert.equal(audit.data.length, 1, "asked twice, done once");
+  },
+);
+
+onServer(
+  "deliveries say 404 to ids that are none, and 422 to bodies that are not asked for",
+  async (database) => {
+    await using daemon = await startDaemon({ database: database.section });
+    const api = await checkedApi(daemon);
+    for (
+      const id of ["x", "dlv_", `dlv_${"0".repeat(26)}`, `evt_${"0".repeat(20)}`, "%27%20or%201=1"]
+    ) {
+      for (const action of ["retry", "cancel"]) {
+        await api.expect(404, "POST", `deliveries/${id}/${action}`);
+      }
+    }
+    await api.expect(422, "POST", `deliveries/x/retry`, { force: true });
+  },
+);
+
+onBoth(
+  "GET /api/events/:id explains for each endpoint why it was or was not owed",
+  async (database) => {
+    await using good = await startReceiver();
+    await using bad = await startReceiver(statuses(503));
+    await using daemon = await startDaemon({
+      database: database.section,
+      encryption_key: ENCRYPTION_KEY,
+      delivery: { retry: ["0s", "5m"] },
+      endpoints: [
+        endpoint("good", good.url),
+        endpoint("bad", bad.url),
+        endpoint("once", bad.url, { retry: ["0s"] }),
+        endpoint("paused", good.url),
+        endpoint("services", good.url, { events: ["service.*"] }),
+        endpoint("elsewhere", good.url, { businesses: ["bus_2", "bus_3"] }),
+        endpoint("refused", "http://127.0.0.1:1/", { retry: ["0s", "10m"] }),
+      ],
+    });
+    const api = await checkedApi(daemon);
+    await api.expect(200, "POST", "endpoints/paused/pause", { reason: "Moving house" });
+    const { body: narrow } = await api.expect(201, "POST", "endpoints", {
+      url: good.url,
+      events: ["service.created"],
+    });
+    const { body: event } = await daemon.post(booking("apt_1", "bus_1"));
+    const { body: later } = await api.expect(201, "POST", "endpoints", {
+      url: good.url,
+      events: ["*"],
+    });
+    await api.expect(200, "PATCH", `endpoints/${narrow.id}`, { events: ["*"] });
+    // deno-lint-ignore no-explicit-any
+    const verdicts = await until("all that can be sent is", async (): Promise<any> => {
+      const { body } = await api.expect(200, "GET", `events/${event.id}`);
+      const busy = body.endpoints.some((one: { state: string }) => /sending|due/.test(one.state));
+      return !busy && Object.fromEntries(
+        body.endpoints.map((one: { endpoint_id: string }) => [one.endpoint_id, one]),
+      );
+    });
+    const expected: Record<string, [owed: boolean, state: string, explanation: RegExp]> = {
+      good: [true, "delivered", /^Delivered after 1 attempt, with status 200$/],
+      bad: [
+        true,
+        "waiting",
+        /^Next attempt at .*Z \(in 5 min\) because the last met http_5xx \(status 503\)$|\(in 6 min\)/,
+      ],
+      once: [true, "failed", /^Failed after 1 attempt; the last met http_5xx \(status 503\)$/],
+      paused: [true, "paused", /^Waits while the endpoint is paused: Moving house$/],
+      services: [
+        false,
+        "type_not_selected",
+        /^The endpoint does not select booking.created; it selects service.\*$/,
+      ],
+      elsewhere: [
+        false,
+        "other_business",
+        /^The event is of the business bus_1; the endpoint wants bus_2, bus_3 only$/,
+      ],
+      refused: [true, "waiting", /because the last met connection \(.*ECONNREFUSED.*\)$/],
+      [narrow.id]: [false, "changed_later", /as it is now/],
+      [later.id]: [false, "made_later", /^The endpoint was made later, at \d{4}-/],
+    };
+    assert.deepEqual(Object.keys(verdicts).toSorted(), Object.keys(expected).toSorted());
+    for (const [id, [owed, state, explanation]] of Object.entries(expected)) {
+      assert.equal(verdicts[id].owed, owed, id);
+      assert.equal(verdicts[id].state, state, id);
+      assert.match(verdicts[id].explanation, explanation);
+      assert.equal(verdicts[id].delivery_id === null, !owed, id);
+    }
+    await api.expect(404, "GET", "events/evt_00000000000000000000");
+    await api.expect(404, "GET", "events/nothing");
+  },
+);
+
+onBoth(
+  "GET /api/events finds by type, business, time, id, confirmation number and subject",
+  async (database) => {
+    await using daemon = await startDaemon({ database: database.section });
+    const api = await checkedApi(daemon);
+    const before = new Date(Date.now() - 3_600_000).toISOString();
+    const ids: string[] = [];
+    for (let i = 0; i < 5; i++) {
+      const body = booking(`apt_${i}`, `bus_${i % 2}`, { confirmationNumber: `BK${i}` });
+      ids.push((await daemon.post(body)).body.id);
+    }
+    const { body: other } = await daemon.post({
+      event: "service.created",
+      timestamp: "2025-10-31T15:30:00Z",
+      data: { service: { id: "svc_1", businessId: "bus_0" } },
+    });
+    const find = async (query: string) => {
+      const { body } = await api.expect(200, "GET", `events?${query}`);
+      return body.data.map((event: { id: string }) => event.id);
+    };
+    assert.deepEqual(await find(""), [other.id, ...ids.toReversed()]);
+    assert.deepEqual(await find("type=service.created"), [other.id]);
+    assert.deepEqual(await find("type=nothing"), []);
+    assert.deepEqual(await find("business=bus_1"), [ids[3], ids[1]]);
+    assert.deepEqual(await find("business=bus_0&type=booking.created"), [ids[4], ids[2], ids[0]]);
+    assert.deepEqual(await find(`q=${ids[2]}`), [ids[2]]);
+    assert.deepEqual(await find("q=BK3"), [ids[3]]);
+    assert.deepEqual(await find("q=apt_1"), [ids[1]]);
+    assert.deepEqual(await find("q=svc_1&type=service.created"), [other.id]);
+    assert.deepEqual(await find(`q=${encodeURIComponent("x' or '1'='1")}`), []);
+    assert.deepEqual(await find(`since=${before}&limit=1`), [other.id]);
+    assert.deepEqual(await find(`until=${before}`), []);
+    const seen: string[] = [];
+    let cursor: string | null = "";
+    while (cursor !== null) {
+      const { body }: { body: { data: { id: string }[]; next_cursor: string | null } } = await api
+        .expect(200, "GET", `events?limit=2${cursor === "" ? "" : `&cursor=${cursor}`}`);
+      seen.push(...body.data.map(({ id }) => id));
+      cursor = body.next_cursor;
+      await daemon.post(booking("apt_more"));
+    }
+    assert.deepEqual(seen, [other.id, ...ids.toReversed()], "each once, whatever arrives");
+    for (const query of ["q=", "limit=x", "since=now", "types=x", "cursor=dlv_1", "q=a%00"]) {
+      await api.expect(422, "GET", `events?${query}`);
+    }
+  },
+);
+
+onServer("lists look for what is rare without looking at all of it at once", async (database) => {
+  await using daemon = await startDaemon({
+    database: database.section,
+    endpoints: [endpoint("crm", "http://127.0.0.1:1/")],
+  });
+  const api = await checkedApi(daemon);
+  await api.expect(200, "POST", "endpoints/crm/pause");
+  const service = {
+    event: "service.created",
+    timestamp: "2025-10-31T15:30:00Z",
+    data: { service: { id: "svc_rare" } },
+  };
+  const { body: rare } = await daemon.post(service);
+  for (let i = 0; i < 41; i++) {
+    const { status } = await daemon.post(Array.from({ length: 500 }, () => booking("apt_1")));
+    assert.equal(status, 202);
+  }
+  for (
+    const list of [
+      "events?type=service.created",
+      "deliveries?type=service.created",
+      "events?q=svc_rare",
+    ]
+  ) {
+    const found: string[] = [];
+    let pages = 0;
+    for (let cursor: string | null = ""; cursor !== null; pages++) {
+      const { body }: { body: { data: { id: string; event_id?: string }[]; next_cursor: string } } =
+        await api.expect(200, "GET", `${list}${cursor === "" ? "" : `&cursor=${cursor}`}`);
+      found.push(...body.data.map(({ id, event_id }) => event_id ?? id));
+      cursor = body.next_cursor;
+    }
+    assert.deepEqual(found, [rare.id], list);
+    assert.equal(pages, 2, list);
+  }
+});
+
+onServer("GET /api/event-types has each type's schema and sample", async (database) => {
+  const directory = Deno.makeTempDirSync();
+  try {
+    const schema = { type: "object", required: ["from"] };
+    Deno.writeTextFileSync(`${directory}/moved.json`, JSON.stringify(schema));
+    await using daemon = await startDaemon({
+      database: database.section,
+      events: [
+        { name: "booking.moved", description: "Moved", schema: `${directory}/moved.json` },
+        { name: "stock.low", description: "Low" },
+      ],
+    });
+    const { body } = await (await checkedApi(daemon)).expect(200, "GET", "event-types");
+    assert.equal(body.data.length, 10);
+    const [created] = body.data;
+    assert.equal(created.name, "booking.created");
+    assert.equal(created.sample.data.appointment.id, "apt_789");
+    assert.deepEqual(created.schema.required, ["appointment"]);
+    assert.equal(created.schema.properties.appointment.properties.id.type, "string");
+    const moved = body.data.find((type: { name: string }) => type.name === "booking.moved");
+    assert.deepEqual(moved.schema, schema);
+    assert.equal(moved.sample.event, "booking.moved");
+  } finally {
+    Deno.removeSync(directory, { recursive: true });
+  }
+});

@@ -1,0 +1,204 @@
+import assert from "node:assert/strict";
+import { bucketOf, durationOf, LAST_BUCKET, percentile } from "../../../lib/core/histogram.ts";
+import { summarise } from "../../../lib/core/summary.ts";
+import { attemptStats, purgeStats, rollUp } from "../../../lib/store/stats.ts";
+import type { Database } from "../../../lib/store/database.ts";
+import { checkedApi } from "../../support/checked.ts";
+import { booking, endpoint, startDaemon } from "../../support/daemon.ts";
+import { onBoth, onServer, openUrl, server, type TestDatabase } from "../../support/databases.ts";
+import { startReceiver } from "../../support/receiver.ts";
+import { travelDatabase } from "../../support/travel.ts";
+import { sleep, until } from "../../support/wait.ts";
+
+Deno.test("bucketOf() grows by quarter octaves, and durationOf() lies within 9 %", () => {
+  assert.deepEqual([-1, 0, 0.25, NaN].map(bucketOf), [0, 0, 0, 0]);
+  assert.deepEqual([0.2501, 0.5, 1, 1_000, 300_000, 1e12].map(bucketOf), [
+    1,
+    4,
+    8,
+    48,
+    81,
+    LAST_BUCKET,
+  ]);
+  for (let ms = 0.26; ms < 300_000; ms *= 1.07) {
+    assert.ok(Math.abs(durationOf(bucketOf(ms)) / ms - 1) < 0.091, `${ms}`);
+  }
+});
+
+Deno.test("percentile() and summarise() count what there is", () => {
+  assert.equal(percentile(new Map(), 0.5), null);
+  const near = (value: number | null, wanted: number) =>
+    assert.ok(value !== null && Math.abs(value / wanted - 1) < 0.1, `${value} for ${wanted}`);
+  const counts = new Map([[bucketOf(10), 90], [bucketOf(1_000), 10]]);
+  near(percentile(counts, 0.5), 10);
+  near(percentile(counts, 0.9), 10);
+  near(percentile(counts, 0.91), 1_000);
+  const summary = summarise([
+    { outcome: "delivered", bucket: 5, attempts: 3 },
+    { outcome: "tls", bucket: 6, attempts: 1 },
+    { outcome: "delivered", bucket: 7, attempts: 4 },
+  ]);
+  assert.deepEqual([summary.attempts, summary.delivered, summary.success_rate], [8, 7, 7 / 8]);
+  assert.deepEqual(summary.failed, { tls: 1 });
+  assert.deepEqual(summarise([]).duration_ms, { p50: null, p95: null, p99: null });
+});
+
+onBoth("GET /api/stats counts attempts as they come, and what is pending", async (database) => {
+  await using receiver = await startReceiver(async ({ path }) => {
+    if (path === "/slow") await sleep(120);
+    return { status: path === "/bad" ? 500 : 200 };
+  });
+  await using daemon = await startDaemon({
+    database: database.section,
+    delivery: { retry: ["0s", "1h"] },
+    endpoints: ["good", "bad", "slow", "idle"].map((id) =>
+      endpoint(id, `${receiver.url}/${id}`, id === "idle" ? { events: ["service.*"] } : {})
+    ),
+  });
+  const api = await checkedApi(daemon);
+  await daemon.post(Array.from({ length: 10 }, () => booking("apt_1")));
+  const stats = await until("all is recorded", async () => {
+    const { body } = await api.expect(200, "GET", "stats?window=1m");
+    return body.totals.attempts === 30 && body;
+  });
+  const { totals } = stats;
+  assert.deepEqual([totals.delivered, totals.failed, totals.pending], [20, { http_5xx: 10 }, 10]);
+  assert.equal(totals.success_rate, 2 / 3);
+  assert.deepEqual([totals.overdue, totals.sending, totals.pending_exact], [0, 0, true]);
+  assert.ok(totals.oldest_pending_ms > 0);
+  // deno-lint-ignore no-explicit-any
+  const of = (id: string): any =>
+    stats.endpoints.find((one: { endpoint_id: string }) => one.endpoint_id === id);
+  assert.equal(stats.endpoints.length, 4);
+  assert.ok(of("slow").duration_ms.p50 > 108);
+  assert.equal(of("good").success_rate, 1);
+  assert.deepEqual([of("bad").pending, of("bad").delivered], [10, 0]);
+  assert.equal(of("idle").success_rate, null);
+  const one = await api.expect(200, "GET", "stats?endpoint=bad&window=30d");
+  assert.deepEqual(one.body.endpoints, [{
+    ...of("bad"),
+    oldest_pending_ms: one.body.totals.oldest_pending_ms,
+  }]);
+  for (const query of ["window=1", "window=59s", "window=31d", "endpoint=nobody", "windows=1h"]) {
+    await api.expect(422, "GET", `stats?${query}`);
+  }
+});
+
+async function rollUpAll(db: Database): Promise<void> {
+  while ((await rollUp(db.admin))?.is_behind === true);
+}
+
+/** Attempts of the past: recorded `age_s` seconds ago, with durations of 2^n ms. */
+async function addAttempts(database: TestDatabase, ages_s: readonly number[]): Promise<void> {
+  const db = await database.open();
+  try {
+    await db.admin`
+      insert into attempts (delivery_id, number, endpoint_no, endpoint_version, started_at, ended_at,
+        outcome, recorded_at)
+      select gen_random_uuid(), 1, 1, 1, t - 2 ^ (n % 12) * interval '1 ms', t,
+        case when n % 5 = 0 then 'timeout' else 'delivered' end, t
+      from unnest(${`{${ages_s.join(",")}}`}::float8[]) with ordinality as a (age_s, n),
+        lateral (select now() - a.age_s * interval '1 s') as x (t)`;
+    await db.admin`
+      update attempt_stats_mark set watermark = now() - interval '100 days'`;
+  } finally {
+    await db.close();
+  }
+}
+
+onBoth("rollUp() counts each attempt once, in the buckets of bucketOf()", async (database) => {
+  const ages_s = [...Array(100).keys()].map((n) => n * 37 + 36.5);
+  await addAttempts(database, [...ages_s, 0, 0, 0, 3]);
+  const db = await database.open();
+  try {
+    const sum = async (window_ms: number) => {
+      const { counts } = await attemptStats(db.admin, window_ms, undefined);
+      return counts.reduce((total, { attempts }) => total + attempts, 0);
+    };
+    assert.equal(await sum(6 * 3_600_000), 104, "raw");
+    const midway = (await rollUp(db.admin))?.is_behind;
+    assert.equal(midway, true, "in steps");
+    assert.equal(await sum(6 * 3_600_000), 104, "partly rolled up");
+    await rollUpAll(db);
+    const raw = await attemptStats(db.admin, 6 * 3_600_000, undefined);
+    assert.equal(raw.counts.reduce((total, { attempts }) => total + attempts, 0), 104, "rolled up");
+    for (const { bucket } of raw.counts) {
+      assert.ok([...Array(12).keys()].some((n) => bucketOf(2 ** n) === bucket), `${bucket}`);
+    }
+    assert.equal((await rollUp(db.admin))?.counted ?? 0, 0, "nothing twice");
+    assert.equal(await sum(6 * 3_600_000), 104);
+    assert.equal(await sum(30 * 86_400_000), 104, "by the hour");
+    const [kept] = await db.admin`
+      select (select sum(attempts)::int from attempt_stats where span = 'minute') as minutes,
+        (select sum(attempts)::int from attempt_stats where span = 'hour') as hours`;
+    assert.deepEqual({ ...kept }, { minutes: 100, hours: 100 }, "the last 35 seconds are not yet");
+  } finally {
+    await db.close();
+  }
+});
+
+onBoth("purgeStats() keeps minutes for 2 days and hours for 90", async (database) => {
+  await addAttempts(database, [60, 3 * 86_400, 91 * 86_400, 95 * 86_400]);
+  const db = await database.open();
+  try {
+    await rollUpAll(db);
+    await purgeStats(db.admin, 100);
+    const rows = await db.admin`
+      select span, count(*)::int as count from attempt_stats group by span order by span`;
+    assert.deepEqual(rows.map((row) => [row.span, row.count]), [["hour", 2], ["minute", 1]]);
+  } finally {
+    await db.close();
+  }
+});
+
+onServer("rollUp() by several daemons at once counts each attempt once", async (database) => {
+  await addAttempts(database, [...Array(500).keys()].map((n) => n + 40));
+  const one = await database.open();
+  const two = await database.open();
+  try {
+    await Promise.all([one, two, one, two, one].map(rollUpAll));
+    await rollUpAll(one); // whoever found the other at it has left it to that one
+    const [row] = await one.admin`
+      select sum(attempts)::int as attempts from attempt_stats where span = 'minute'`;
+    assert.equal(row?.attempts, 500);
+  } finally {
+    await one.close();
+    await two.close();
+  }
+});
+
+Deno.test("rollUp() and attemptStats() go on when the database's clock was set back", async () => {
+  const database = await travelDatabase(server);
+  const db = await openUrl(database.url);
+  const attempt = (count: number) =>
+    db.admin`
+      insert into attempts (delivery_id, number, endpoint_no, endpoint_version, started_at, ended_at,
+        outcome, recorded_at)
+      select gen_random_uuid(), 1, 1, 1, now(), now(), 'delivered', now()
+      from generate_series(1, ${count})`;
+  const shown = async () => {
+    const { counts } = await attemptStats(db.admin, 3_600_000, undefined);
+    return counts.reduce((total, { attempts }) => total + attempts, 0);
+  };
+  try {
+    await database.forward(2 * 3_600_000);
+    await attempt(3);
+    await database.forward(60_000);
+    await rollUpAll(db);
+    await database.forward(-2 * 3_600_000);
+    await attempt(2);
+    assert.equal(await shown(), 5, "before the watermark is set back");
+    await rollUpAll(db);
+    assert.equal(await shown(), 5, "before they are counted");
+    await database.forward(60_000);
+    await rollUpAll(db);
+    assert.equal(await shown(), 5);
+    const kept = await database.row(
+      "select sum(attempts)::int as minutes from attempt_stats where span = 'minute'",
+    );
+    assert.equal(kept.minutes, 5);
+  } finally {
+    await db.close();
+    await database.drop();
+  }
+});

@@ -1,0 +1,286 @@
+import assert from "node:assert/strict";
+import { deliveryUuid } from "../../lib/core/ids.ts";
+import { check } from "./checker.ts";
+import type { AttemptRow, Change, Ledger, RequestSeen } from "./ledger.ts";
+
+const EVENT = "01a20fa8-2635-7b1d-9b44-7c5a00000000";
+const DELIVERY = deliveryUuid(EVENT, 1);
+const HASH = "a".repeat(64);
+const RETRY_MS = [0, 100, 200];
+
+function attempt(number: number, more: Partial<AttemptRow> = {}): AttemptRow {
+  return {
+    delivery_id: DELIVERY,
+    number,
+    outcome: "delivered",
+    status: 200,
+    started_at: 1_010,
+    ended_at: 1_020,
+    signature: `s${number}`,
+    ...more,
+  };
+}
+
+function request(number: number, more: Partial<RequestSeen> = {}): RequestSeen {
+  return {
+    event_id: EVENT,
+    delivery_id: DELIVERY,
+    attempt: number,
+    hash: HASH,
+    at: 1_010,
+    signature: `s${number}`,
+    status: 200,
+    ...more,
+  };
+}
+
+function change(what: Change["what"], writer: string, more: Partial<Change> = {}): Change {
+  return {
+    what,
+    delivery_id: DELIVERY,
+    writer,
+    at: 1_000,
+    token_before: null,
+    token: null,
+    leased_before: null,
+    leased_until: null,
+    outcome: null,
+    ...more,
+  };
+}
+
+const CLAIM = change("insert", "d1.1", { token: 1, leased_until: 9_000 });
+const RECORD = [
+  change("delete", "d1.1", { at: 1_020, token_before: 1, leased_before: 9_000 }),
+  change("ended", "d1.1", { at: 1_020 }),
+  change("attempt", "d1.1", { at: 1_020, outcome: "delivered" }),
+];
+
+/** A run of one event that was delivered at once, changed as a test needs it. */
+function ledger(more: Partial<Ledger> = {}): Ledger {
+  return {
+    endpoints: [{ no: 1, id: "crm", retry_ms: RETRY_MS }],
+    acknowledged: [{ event_id: EVENT, hash: HASH, key: null, deliveries: 1, owed_to: [1] }],
+    events: [{ id: EVENT, key: null, hash: HASH, received_at: 1_000 }],
+    deliveries: [{
+      id: DELIVERY,
+      event_id: EVENT,
+      endpoint_no: 1,
+      status: "delivered",
+      attempts: 1,
+      ended_at: 1_020,
+    }],
+    attempts: [attempt(1)],
+    requests: [request(1)],
+    history: [CLAIM, ...RECORD],
+    by_hand: new Set(),
+    healthy: [[0, 10_000]],
+    calm: false,
+    findings: [],
+    ...more,
+  };
+}
+
+/** The same run with another end of its delivery. */
+function ending(
+  status: "pending" | "delivered" | "failed" | "cancelled",
+  attempts: readonly AttemptRow[],
+  more: Partial<Ledger> = {},
+): Ledger {
+  const ended_at = status === "pending" ? null : attempts.at(-1)?.ended_at ?? 1_020;
+  const [row] = ledger().deliveries;
+  assert(row);
+  const requests = attempts.filter((a) => a.status !== null)
+    .map((a) => request(a.number, { status: a.status, at: a.started_at }));
+  return ledger({
+    deliveries: [{ ...row, status, attempts: attempts.length, ended_at }],
+    attempts,
+    requests,
+    history: [],
+    ...more,
+  });
+}
+
+function failing(number: number, started_at: number): AttemptRow {
+  return attempt(number, {
+    outcome: "http_5xx",
+    status: 500,
+    started_at,
+    ended_at: started_at + 10,
+  });
+}
+
+/** Asserts that exactly these invariants are broken, in words that match. */
+function finds(run: Ledger, invariant: string, words: RegExp): void {
+  const { violations } = check(run);
+  assert(violations.length > 0, "nothing was found");
+  for (const violation of violations) {
+    assert.equal(violation.invariant, invariant, violation.text);
+    assert.match(violation.text, words);
+  }
+}
+
+function findsNothing(run: Ledger): void {
+  assert.deepEqual(check(run).violations, []);
+}
+
+Deno.test("check() finds nothing in runs that keep their word", () => {
+  findsNothing(ledger());
+  findsNothing(ledger({ calm: true }));
+  findsNothing(ending("failed", [failing(1, 1_000), failing(2, 1_110), failing(3, 1_320)]));
+  // Still scheduled.
+  findsNothing(ending("pending", [failing(1, 1_000)]));
+  // Under way: sent, and not recorded yet.
+  findsNothing(ending("pending", [], { requests: [request(1)] }));
+});
+
+Deno.test("check() takes a repetition after an interruption as explained", () => {
+  const cut = attempt(1, { outcome: "interrupted", status: null, signature: null });
+  const run = ending("delivered", [cut, attempt(2, { started_at: 1_030, ended_at: 1_040 })], {
+    requests: [request(1), request(2, { at: 1_030 })],
+  });
+  findsNothing(run);
+  assert.equal(check(run).counts.repeated, 1);
+  assert.equal(check(run).counts.interrupted, 1);
+});
+
+Deno.test("check() A finds what was acknowledged and lost", () => {
+  finds(ledger({ events: [], deliveries: [], attempts: [], requests: [] }), "A", /is not stored/);
+  finds(ledger({ deliveries: [], attempts: [], requests: [] }), "A", /does not exist/);
+  finds(
+    ending("delivered", [attempt(1)], { requests: [request(1, { hash: "b".repeat(64) })] }),
+    "A",
+    /took nothing|other bytes/,
+  );
+  const [acknowledged] = ledger().acknowledged;
+  assert(acknowledged);
+  finds(
+    ledger({ acknowledged: [{ ...acknowledged, hash: "c".repeat(64) }] }),
+    "A",
+    /stored with other bytes/,
+  );
+  finds(
+    ledger({ acknowledged: [{ ...acknowledged, deliveries: 2 }] }),
+    "A",
+    /acknowledged with 2 deliveries/,
+  );
+  finds(ending("failed", [failing(1, 1_000)]), "A", /failed after 1 of 3/);
+  finds(ending("cancelled", [failing(1, 1_000)]), "A", /nobody did that/);
+});
+
+Deno.test("check() A finds what was stored twice", () => {
+  const other = "01a20fa8-2635-7b1d-9b44-7c5b00000000";
+  const events = [...ledger().events, { id: other, key: null, hash: HASH, received_at: 1_000 }];
+  finds(ledger({ events }), "A", /stored as 2 events/);
+  const [acknowledged] = ledger().acknowledged;
+  assert(acknowledged);
+  const twice = [{ ...acknowledged, key: "k" }, { ...acknowledged, key: "k", event_id: other }];
+  const run = ledger({
+    acknowledged: twice.map((answer) => ({ ...answer, deliveries: 0, owed_to: [] })),
+    events,
+  });
+  finds(run, "A", /2 ids|2 events/);
+});
+
+Deno.test("check() B finds attempts that are too many, missing or late", () => {
+  const four = [1, 2, 3, 4].map((number) => failing(number, 1_000 + number * 300));
+  finds(ending("failed", four), "B", /4 of 3 attempts/);
+  const gap = [failing(1, 1_000), failing(3, 1_110), failing(4, 1_330)];
+  finds(ending("failed", gap), "B", /no attempt number 2/);
+  const [row] = ledger().deliveries;
+  assert(row);
+  finds(ledger({ deliveries: [{ ...row, attempts: 2 }] }), "B", /says 2 attempts and has 1/);
+  finds(ledger({ deliveries: [{ ...row, ended_at: 1_000 }] }), "B", /after its end/);
+  const { violations } = check(ending("delivered", [failing(1, 1_000)]));
+  assert(
+    violations.some(({ text }) => /is delivered after an attempt that was http_5xx/.test(text)),
+  );
+});
+
+Deno.test("check() B finds a status that its last attempt does not bear out", () => {
+  const attempts = [attempt(1), failing(2, 1_130), failing(3, 1_350)];
+  finds(ending("failed", attempts), "B", /again after it was delivered/);
+});
+
+Deno.test("check() C finds requests and attempts that do not fit each other", () => {
+  finds(ledger({ requests: [request(1), request(2, { status: null })] }), "C", /is not recorded/);
+  finds(
+    ledger({ requests: [request(1), request(1, { status: null })] }),
+    "C",
+    /was sent 2 times/,
+  );
+  finds(ledger({ requests: [request(1, { signature: "other" })] }), "C", /another request sent/);
+  finds(ledger({ requests: [request(1), request(1, { status: 500 })] }), "C", /2 times|500/);
+  const claimed = attempt(1, { outcome: "http_5xx", status: 500 });
+  const run = ending("failed", [claimed, failing(2, 1_120), failing(3, 1_340)]);
+  finds({ ...run, requests: run.requests.slice(1) }, "C", /recorded with 500, unanswered/);
+  const stranger = { delivery_id: deliveryUuid(EVENT, 9) };
+  finds(ledger({ requests: [request(1), request(1, stranger)] }), "C", /does not exist/);
+});
+
+Deno.test("check() D finds a repetition that nothing explains", () => {
+  const twice = [attempt(1, { outcome: "http_5xx", status: 500 }), attempt(2)];
+  const run = ending("delivered", [
+    attempt(1, { outcome: "timeout", status: null }),
+    attempt(2, { started_at: 1_130, ended_at: 1_140 }),
+  ], { requests: [request(1), request(2, { at: 1_130 })] });
+  findsNothing(run);
+  assert(check({ ...run, calm: true }).violations.some(({ invariant }) => invariant === "D"));
+  const lied = ending("delivered", twice, { requests: [request(1), request(2)] });
+  assert(check(lied).violations.some(({ invariant }) => invariant === "D"));
+});
+
+Deno.test("check() E finds writes under a lost lease", () => {
+  const stolen = change("attempt", "d2.1", { at: 1_020, outcome: "delivered" });
+  finds(ledger({ history: [CLAIM, stolen] }), "E", /d1\.1 had leased/);
+  const early = change("attempt", "d2.1", { at: 8_000, outcome: "interrupted" });
+  finds(ledger({ history: [CLAIM, early] }), "E", /\(interrupted\)/);
+  findsNothing(ledger({ history: [CLAIM, { ...early, at: 9_500 }] }));
+  const renewed = change("update", "torture", {
+    token_before: 1,
+    token: 1,
+    leased_before: 9_000,
+    leased_until: 7_000,
+  });
+  findsNothing(ledger({ history: [CLAIM, renewed, early] }));
+  finds(ledger({ history: [CLAIM, ...RECORD, RECORD[2] ?? CLAIM] }), "E", /two attempts/);
+  const [, , recorded = CLAIM] = RECORD;
+  finds(ledger({ history: [recorded] }), "E", /without a lease/);
+});
+
+Deno.test("check() E finds claims of what is leased, and tokens that go back", () => {
+  const claim = change("update", "d2.1", {
+    token_before: 1,
+    token: 2,
+    leased_before: 9_000,
+    leased_until: 9_500,
+  });
+  finds(ledger({ history: [CLAIM, claim] }), "E", /d2\.1 claimed .*, which d1\.1 had leased/);
+  const back = change("update", "d1.1", { token_before: 1, token: 0 });
+  finds(ledger({ history: [CLAIM, back] }), "E", /went back from 1 to 0/);
+});
+
+Deno.test("check() E lets ended states change only by hand", () => {
+  const changed = [CLAIM, ...RECORD, change("ended_changed", "d2.1")];
+  finds(ledger({ history: changed }), "E", /had ended, and d2\.1 changed that/);
+  const anew = [CLAIM, ...RECORD, change("insert", "d2.1", { token: 1 })];
+  finds(ledger({ history: anew }), "E", /began it anew/);
+  const by_hand = new Set([DELIVERY]);
+  findsNothing(ledger({ history: changed, by_hand }));
+  findsNothing(ledger({ history: anew, by_hand }));
+});
+
+Deno.test("check() F finds what was sent too early or too late", () => {
+  const attempts = [failing(1, 1_000), failing(2, 1_060), failing(3, 1_280)];
+  finds(ending("failed", attempts), "F", /attempt 2 .* 50 ms early/);
+  const late = [failing(1, 1_000), failing(2, 3_200), failing(3, 3_420)];
+  finds(ending("failed", late), "F", /attempt 2 .* late/);
+  // While something was broken nobody is late.
+  findsNothing(ending("failed", late, { healthy: [] }));
+  finds(ledger({ requests: [request(1, { at: 990 })] }), "F", /10 ms early/);
+});
+
+Deno.test("check() passes on what was seen while it ran", () => {
+  const finding = { invariant: "G", text: "d1.1 ended by itself with code 1" } as const;
+  assert.deepEqual(check(ledger({ findings: [finding] })).violations, [finding]);
+});
