@@ -18,6 +18,7 @@ import { startSweeper, type Sweeper } from "./maintenance/sweeper.ts";
 import { type HttpServer, listen } from "./http/server.ts";
 import { makeCounters } from "./observe/counters.ts";
 import type { Log } from "./observe/log.ts";
+import { makeSignals } from "./observe/signals.ts";
 import { makeReloader, type Reloaded, type Reloader } from "./reload.ts";
 import { type Database, isSilence, openDatabase, within } from "./store/database.ts";
 import { loadFleet, syncFile } from "./store/endpoints.ts";
@@ -83,6 +84,7 @@ async function startOn(
     config: () => inForce,
     db,
     log,
+    signals: makeSignals(),
     clock: makeClock(),
     random: Math.random,
   };

@@ -1,5 +1,6 @@
 import type { Config } from "../config/config.ts";
 import type { Log } from "../observe/log.ts";
+import type { Signals } from "../observe/signals.ts";
 import type { Database } from "../store/database.ts";
 
 /** What every part of the engine needs, made once by the daemon. */
@@ -8,6 +9,7 @@ export interface Context {
   readonly config: () => Config;
   readonly db: Database;
   readonly log: Log;
+  readonly signals: Signals;
   readonly clock: Clock;
   /** A number in [0, 1). */
   readonly random: () => number;

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { makeSignals } from "../../lib/observe/signals.ts";
 import { loadConfig } from "../../lib/config/load.ts";
 import { makeClock } from "../../lib/delivery/context.ts";
 import { startSweeper } from "../../lib/maintenance/sweeper.ts";
@@ -28,6 +29,7 @@ async function sweep(
       const { level, message } = JSON.parse(line);
       if (level === "error") failed.push(message);
     }, "json"),
+    signals: makeSignals(),
     clock: makeClock(),
     random: Math.random,
   }, { interrupted: () => assert.fail("no lease has run out") });
