@@ -1,59 +1,60 @@
-import { randomBytes } from "node:crypto";
 import { getRequestListener } from "@hono/node-server";
-import { type AddressRules, cidrContains, isWildcard } from "./core/address.ts";
+import { cidrContains } from "./core/address.ts";
 import { AppError, messageOf } from "./core/errors.ts";
-import { makeEventTypes } from "./core/event_types.ts";
 import { makeEventIds } from "./core/ids.ts";
-import { parseSealKey, type SealKey } from "./core/seal.ts";
-import { Secret } from "./core/secret.ts";
+import type { SealKey } from "./core/seal.ts";
+import type { Secret } from "./core/secret.ts";
 import { VERSION } from "./core/version.ts";
-import { addressRules, type AdminToken, type Config } from "./config/config.ts";
+import type { Config } from "./config/config.ts";
+import { adminTokens, sealKeys } from "./config/first_start.ts";
 import { type Context, makeClock, random32 } from "./delivery/context.ts";
 import { type Dispatcher, makeDispatcher } from "./delivery/dispatcher.ts";
-import { type Fleet, makeFleet, toStored } from "./delivery/fleet.ts";
+import { toStored } from "./delivery/fleet.ts";
+import { type FleetLoader, makeFleetLoader } from "./delivery/fleet_loader.ts";
 import { type HttpClient, makeHttpClient } from "./http/client.ts";
 import { type Intake, makeIntake } from "./delivery/intake.ts";
 import { type Replayer, startReplayer } from "./maintenance/replayer.ts";
 import { startSweeper, type Sweeper } from "./maintenance/sweeper.ts";
 import { type HttpServer, listen } from "./http/server.ts";
+import { makeInForce } from "./in_force.ts";
 import { makeCounters } from "./observe/counters.ts";
 import type { Log } from "./observe/log.ts";
 import { makeSignals } from "./observe/signals.ts";
-import { makeReloader, type Reloaded, type Reloader } from "./reload.ts";
-import { type Database, isSilence, openDatabase, within } from "./store/database.ts";
-import { loadFleet, syncFile } from "./store/endpoints.ts";
+import { makeReloader, type Reloaded } from "./reload.ts";
+import { makeStop } from "./shutdown.ts";
+import { type Database, openDatabase } from "./store/database.ts";
+import type { Actor } from "./store/changes.ts";
+import { syncFile } from "./store/endpoints.ts";
 import { makeApp } from "../routes/app.ts";
+import type { RouteContext } from "../routes/context.ts";
 import { toProblem } from "../routes/middleware/problem.ts";
 
 /** A running daemon. */
 export interface Daemon {
-  /** Where it listens, `http://127.0.0.1:8080`. */
+  /** Its address, `http://127.0.0.1:8080`. */
   readonly url: string;
-  /** A token of the role `admin`: the first configured, or the one that was made. */
+  /** A token of the role `admin`: the first configured one, or the one made at the first start. */
   readonly admin_token: Secret | undefined;
   /**
-   * Reads the configuration file again. A valid one takes effect without losing a delivery; one with
-   * mistakes changes nothing: then it rejects with an `AppError` that has each of them.
+   * Reads the configuration file again. A valid one takes effect without losing a delivery. One with
+   * mistakes changes nothing: it rejects with an `AppError` that lists each of them.
    */
   reload(): Promise<Reloaded>;
   /**
-   * Stops: claims nothing more, finishes what is under way (at most the longest timeout and five
-   * seconds), gives back the rest. Called again, it cuts off at once.
+   * Stops: claims nothing more, finishes the attempts under way (at most the longest timeout and five
+   * seconds), gives back the rest. Called again, it cuts them off at once.
    */
   stop(): Promise<void>;
-  /** Resolves when it has stopped. */
+  /** Resolves once it has stopped. */
   readonly stopped: Promise<void>;
 }
 
-/** What recording and, behind it, closing may take beside the longest timeout: 5 seconds together. */
-const RECORD_GRACE_MS = 3_000;
-const CLOSE_GRACE_MS = 500;
 const PING_TIMEOUT_MS = 4_000;
 
 /**
- * Starts everything: database, endpoints of the file, engine, HTTP. When it resolves, events are
- * accepted. Throws where anything is missing, and leaves nothing running then. `opening` is the
- * configuration's database, where it is being opened already.
+ * Starts everything: database, endpoints of the file, engine, HTTP. Once it resolves, events are
+ * accepted. If anything is missing it throws and leaves nothing running. `opening` is the
+ * configuration's database, in case it is being opened already.
  */
 export async function start(
   config: Config,
@@ -78,160 +79,124 @@ async function startOn(
   log: Log,
 ): Promise<Daemon> {
   if (db.migrated.length > 0) log.info("Database migrated", { migrations: db.migrated.join(" ") });
+  const { keys, ...made_key } = sealKeys(config);
+  logMade("Encryption key", made_key, log);
+  await storeFile(db, config, log);
 
-  let inForce = config;
+  const counters = makeCounters();
+  const http = await listen(config.server.listen, counters, log);
+  stack.defer(() => http.close());
+  checkSourceAddress(config, log);
+  const { tokens, ...made_token } = adminTokens(config);
+  let in_force = makeInForce(config, tokens, http);
   const ctx: Context = {
-    config: () => inForce,
+    config: () => in_force.config,
     db,
     log,
     signals: makeSignals(),
     clock: makeClock(),
     random: Math.random,
   };
-  const seal_keys = sealKeys(config, log);
-  const synced = await syncFile(db.admin, config.endpoints.map(toStored));
-  for (const id of synced.changed) log.info("Endpoint of the file stored", { endpoint: id });
-  for (const id of synced.retired) log.info("Endpoint retired: not in the file", { endpoint: id });
-
-  const counters = makeCounters();
-  const http = await listen(config.server.listen, counters, log);
-  stack.defer(() => http.close());
-  checkSourceAddress(config, log);
-  let rules = rulesFor(config, http);
   const client = makeHttpClient({
-    rules: () => rules,
+    rules: () => in_force.rules,
     ...(config.delivery.source_address === null
       ? {}
       : { source_address: config.delivery.source_address }),
   });
   stack.defer(() => client.close());
-
   const reloader = makeReloader(ctx, (next) => {
-    inForce = next;
-    rules = rulesFor(next, http);
-    event_types = makeEventTypes(next.event_types);
-    tokens = adminTokens(next).tokens;
+    in_force = makeInForce(next, adminTokens(next).tokens, http);
   });
-  const engine = await startEngine(ctx, client, reloader, seal_keys);
+  const engine = await startEngine(ctx, client, keys, reloader.settled);
   stack.defer(() => engine.dispatcher.stop(0));
-  const made = adminTokens(config);
-  let tokens = made.tokens;
-  let event_types = makeEventTypes(config.event_types);
-  const ids = makeEventIds(() => random32(ctx.random));
-  const app = makeApp({
-    config: ctx.config,
-    event_types: () => event_types,
-    db,
-    log,
+  const reload = (actor: Actor) => reloader.reload(actor, engine.fleet.reload);
+  serve(http, log, {
+    ...ctx,
+    ...engineForRoutes(ctx, engine),
+    in_force: () => in_force,
+    event_types: () => in_force.event_types,
     now: ctx.clock.now,
     counters,
-    tokens: () => tokens,
-    accept: engine.intake.accept,
-    rules: () => rules,
-    seal_keys,
-    newUuid: () => ids.next(ctx.clock.now()),
-    endpoint: (no) => engine.dispatcher.fleet.endpoints.get(no),
-    wake: engine.dispatcher.wake,
-    endpoints_changed: engine.reload,
-    replays_changed: engine.replayer.wake,
-    reload: (actor) => reloader.reload(actor, engine.reload),
-    readiness: () => readiness(db, engine.dispatcher),
+    tokens: () => in_force.tokens,
+    rules: () => in_force.rules,
+    seal_keys: keys,
+    reload,
   });
-  http.serve(getRequestListener(app.fetch, {
-    errorHandler: () => toProblem(new AppError("malformed", "Target and Host make no URL"), log),
-  }));
-  await db.listen(engine.heard, () => engine.heard("all"));
+  await db.listen((payload) => hear(engine, payload), () => engine.dispatcher.wake("all"));
 
   log.info("Listening", { url: http.url, version: VERSION, database: db.kind });
-  if (made.made_at !== undefined) {
-    log.info("Admin token made, as none is configured", { file: made.made_at });
-  }
+  logMade("Admin token", made_token, log);
   stack.move();
   return {
     url: http.url,
     admin_token: tokens.find((token) => token.role === "admin")?.token,
-    reload: () => reloader.reload({ name: "SIGHUP", address: null }, engine.reload),
+    reload: () => reload({ name: "SIGHUP", address: null }),
     ...makeStop({ http, client, db, log, ...engine }),
   };
 }
 
+function logMade(what: string, { made_at }: { readonly made_at?: string }, log: Log): void {
+  if (made_at !== undefined) log.info(`${what} made, as none is configured`, { file: made_at });
+}
+
+async function storeFile(db: Database, { endpoints }: Config, log: Log): Promise<void> {
+  const { changed, retired } = await syncFile(db.admin, endpoints.map(toStored));
+  for (const id of changed) log.info("Endpoint of the file stored", { endpoint: id });
+  for (const id of retired) log.info("Endpoint retired: not in the file", { endpoint: id });
+}
+
 interface Engine {
   readonly dispatcher: Dispatcher;
+  readonly fleet: FleetLoader;
   readonly intake: Intake;
   readonly sweeper: Sweeper;
   readonly replayer: Replayer;
-  /** Reads the endpoints again; resolves when they are in force. */
-  reload(): Promise<void>;
-  /** What another process said: endpoint numbers with something due, `all`, or `fleet`. */
-  heard(payload: string): void;
 }
 
 async function startEngine(
   ctx: Context,
   client: HttpClient,
-  reloader: Pick<Reloader, "settled">,
-  seal_keys: readonly SealKey[],
+  keys: readonly SealKey[],
+  settled: () => Promise<void>,
 ): Promise<Engine> {
-  const unsendable = new Set<string>();
-  const load = async () => {
-    // Rows of a new file must not meet the secrets of the old one, nor the other way round: read again
-    // where a reload came in between.
-    for (;;) {
-      const settled = reloader.settled();
-      await settled;
-      // Ingest waits for it, so it must not wait behind a list or a purge.
-      const stored = await loadFleet(ctx.db.ingest);
-      if (reloader.settled() !== settled) continue;
-      const fleet = makeFleet(stored, ctx.config(), seal_keys);
-      logUnsendable(fleet, unsendable, ctx.log);
-      return fleet;
-    }
-  };
-  // Once at a time, and once more for whoever asked meanwhile: what they saw may be newer.
-  let running: Promise<void> | undefined;
-  let next: Promise<void> | undefined;
-  const reload = (): Promise<void> => {
-    const run = async () => dispatcher.setFleet(await load());
-    if (running === undefined) return running = run().finally(() => running = undefined);
-    next ??= running.catch(() => {}).then(() => {
-      next = undefined;
-      return reload();
-    });
-    return next;
-  };
-  const tryReload = () =>
-    void reload().catch((error) =>
-      ctx.log.error("The endpoints could not be read again", { cause: messageOf(error) })
-    );
-  const dispatcher = makeDispatcher(ctx, client, await load(), tryReload);
-  const intake = makeIntake(ctx, dispatcher, reload);
-  const sweeper = startSweeper(ctx, dispatcher, seal_keys);
-  const replayer = startReplayer(ctx, dispatcher.wake);
+  const fleet = makeFleetLoader(ctx, keys, settled, (next) => dispatcher.setFleet(next));
+  const dispatcher = makeDispatcher(ctx, client, await fleet.load(), fleet.tryReload);
   return {
     dispatcher,
-    intake,
-    sweeper,
-    replayer,
-    reload,
-    heard(payload) {
-      if (payload === "fleet") tryReload();
-      else dispatcher.wake(payload === "all" ? "all" : payload.split(",").map(Number));
-    },
+    fleet,
+    intake: makeIntake(ctx, dispatcher, fleet.reload),
+    sweeper: startSweeper(ctx, dispatcher, keys),
+    replayer: startReplayer(ctx, dispatcher.wake),
   };
 }
 
-// Each once, and again after it could be sent to meanwhile.
-function logUnsendable(fleet: Fleet, known: Set<string>, log: Log): void {
-  for (const { id, sendable, unsendable_reason } of fleet.endpoints.values()) {
-    if (sendable) known.delete(id);
-    else if (!known.has(id)) {
-      known.add(id);
-      log.error("An endpoint cannot be sent to; its deliveries wait", {
-        endpoint: id,
-        reason: unsendable_reason,
-      });
-    }
-  }
+// What another process announced: numbers of endpoints with something due, `all`, or `fleet`.
+function hear({ dispatcher, fleet }: Engine, payload: string): void {
+  if (payload === "fleet") fleet.tryReload();
+  else dispatcher.wake(payload === "all" ? "all" : payload.split(",").map(Number));
+}
+
+// What the routes reach of the engine.
+function engineForRoutes(
+  { db, clock, random }: Context,
+  { dispatcher, fleet, intake, replayer }: Engine,
+) {
+  const ids = makeEventIds(() => random32(random));
+  return {
+    accept: intake.accept,
+    newUuid: () => ids.next(clock.now()),
+    endpoint: (no: number) => dispatcher.fleet.endpoints.get(no),
+    wake: dispatcher.wake,
+    endpoints_changed: fleet.reload,
+    replays_changed: replayer.wake,
+    readiness: () => readiness(db, dispatcher),
+  };
+}
+
+function serve(http: HttpServer, log: Log, ctx: RouteContext): void {
+  http.serve(getRequestListener(makeApp(ctx).fetch, {
+    errorHandler: () => toProblem(new AppError("malformed", "Target and Host make no URL"), log),
+  }));
 }
 
 async function readiness(db: Database, dispatcher: Dispatcher) {
@@ -251,101 +216,4 @@ function checkSourceAddress({ delivery, environment, ip_ranges }: Config, log: L
   const fields = { source_address, environment };
   if (inside) log.info("delivery.source_address lies in the ip_ranges in force", fields);
   else log.warn("delivery.source_address lies in none of the ip_ranges in force", fields);
-}
-
-// What is bound counts, not what the file says: that may be a name, or any free port.
-function rulesFor(
-  config: Config,
-  { address, port }: Pick<HttpServer, "address" | "port">,
-): AddressRules {
-  const addresses = isWildcard(address) ? [address, ...ownAddresses()] : [address];
-  return {
-    ...addressRules(config),
-    own_listener: addresses.map((address) => ({ address, port })),
-  };
-}
-
-function ownAddresses(): string[] {
-  return Deno.networkInterfaces().map(({ address }) => address);
-}
-
-// Without a token nobody could look: the embedded default makes one, beside the database.
-function adminTokens(config: Config): { tokens: readonly AdminToken[]; made_at?: string } {
-  const { tokens } = config.admin;
-  if (tokens.length > 0 || config.database.kind === "server") return { tokens };
-  const path = `${config.database.directory}/admin.token`;
-  const admin = (token: string) =>
-    [{ name: "admin", token: new Secret(token), role: "admin" }] as const;
-  try {
-    return { tokens: admin(Deno.readTextFileSync(path).trim()) };
-  } catch (error) {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
-  }
-  const token = randomBytes(24).toString("base64url");
-  Deno.writeTextFileSync(path, token + "\n", { mode: 0o600, createNew: true });
-  return { tokens: admin(token), made_at: path };
-}
-
-// Beside the embedded database and not in it: whoever copies the one has not copied the other.
-function sealKeys(config: Config, log: Log): readonly SealKey[] {
-  const { database, encryption_keys } = config;
-  if (encryption_keys.length > 0) {
-    return encryption_keys.map((key) => parseSealKey(key.reveal()));
-  }
-  if (database.kind === "server") return [];
-  const path = `${database.directory}/encryption.key`;
-  try {
-    return [parseSealKey(Deno.readTextFileSync(path).trim())];
-  } catch (error) {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
-  }
-  const key = randomBytes(32).toString("base64");
-  Deno.writeTextFileSync(path, key + "\n", { mode: 0o600, createNew: true });
-  log.info("Encryption key made, as none is configured", { file: path });
-  return [parseSealKey(key)];
-}
-
-// A database that gives no answer must not make it longer: whoever waits for it is left behind.
-async function atMost(wait_ms: number, work: Promise<unknown>): Promise<void> {
-  await within(work, wait_ms).catch((error) => {
-    if (!isSilence(error)) throw error;
-  });
-}
-
-function makeStop(
-  parts: Engine & { http: HttpServer; client: HttpClient; db: Database; log: Log },
-): Pick<Daemon, "stop" | "stopped"> {
-  const { http, client, db, log, dispatcher, intake, sweeper, replayer } = parts;
-  const done = Promise.withResolvers<void>();
-  let asked = false;
-  async function stop(): Promise<void> {
-    log.info("Stopping", { in_flight: dispatcher.in_flight });
-    const grace_ms = dispatcher.fleet.max_timeout_ms + RECORD_GRACE_MS;
-    dispatcher.quiesce();
-    const finished = atMost(
-      grace_ms,
-      Promise.all([
-        sweeper.stop(),
-        replayer.stop(),
-        intake.settle().then(() => dispatcher.stop(grace_ms)),
-      ]),
-    );
-    await Promise.all([finished, http.close(finished)]);
-    // What was posted on connections that were open.
-    await atMost(CLOSE_GRACE_MS, intake.settle());
-    client.close();
-    await db.close();
-    log.info("Stopped");
-  }
-  return {
-    stopped: done.promise,
-    stop() {
-      if (asked) client.close();
-      else {
-        asked = true;
-        stop().then(done.resolve, done.reject);
-      }
-      return done.promise;
-    },
-  };
 }

@@ -5,6 +5,7 @@ import type { EventTypes } from "../lib/core/event_types.ts";
 import type { Counters } from "../lib/observe/counters.ts";
 import type { Log } from "../lib/observe/log.ts";
 import type { SealKey } from "../lib/core/seal.ts";
+import type { InForce } from "../lib/in_force.ts";
 import type { Accepted, Offer } from "../lib/delivery/intake.ts";
 import type { Actor } from "../lib/store/changes.ts";
 import type { Database } from "../lib/store/database.ts";
@@ -12,6 +13,7 @@ import type { ViewContext } from "./views.ts";
 
 /** What the routes need of the daemon. They reach the engine through the store and `accept` only. */
 export interface RouteContext extends ViewContext {
+  readonly in_force: () => InForce;
   readonly config: () => Config;
   readonly event_types: () => EventTypes;
   readonly db: Database;

@@ -66,12 +66,12 @@ async function readEvents(c: Context<Env>, ctx: RouteContext, room: Room): Promi
   const address = checkAddress(c, ctx);
   const format = formatOf(c.req.header("content-type"));
   checkEncoding(c.req.header("content-encoding"));
-  const { max_body_bytes, max_age_ms, secrets } = ctx.config().ingest;
+  const { config, event_types, ingest_signers } = ctx.in_force();
+  const { max_body_bytes, max_age_ms } = config.ingest;
   const body = await readBody(c.env.incoming, max_body_bytes, room);
   try {
     const signature = c.req.header("x-bookme-signature");
-    const revealed = secrets.map((secret) => secret.reveal());
-    if (revealed.length > 0 && !verifyBookme(body, signature, revealed)) {
+    if (ingest_signers.length > 0 && !verifyBookme(body, signature, ingest_signers)) {
       ctx.log.warn("Ingest refused: wrong signature", { address });
       throw new AppError(
         "unauthorized",
@@ -79,7 +79,7 @@ async function readEvents(c: Context<Env>, ctx: RouteContext, room: Room): Promi
           "body under ingest.secret",
       );
     }
-    const parsed = parseIngest(body, format, ctx.event_types());
+    const parsed = parseIngest(body, format, event_types);
     if (max_age_ms !== null) checkAges(parsed, max_age_ms, ctx.now());
     // Only what an Idempotency-Key names is compared by all of its bytes.
     const keyed = c.req.header("idempotency-key") !== undefined;

@@ -4,6 +4,7 @@ import { AppError } from "../core/errors.ts";
 import { Secret } from "../core/secret.ts";
 import { DEFAULTS } from "./config.ts";
 import { ConfigError } from "./error.ts";
+import { TOKEN_FILE } from "./first_start.ts";
 import { readFile } from "./load.ts";
 import { readText, resolveSecret, type Surroundings } from "./references.ts";
 import { isTable, serverSchema } from "./schema.ts";
@@ -81,7 +82,7 @@ function madeToken(
     ]);
   }
   const written = String(database["directory"] ?? DEFAULTS.directory).replace(/^file:/, "");
-  const path = resolve(around.directory, written, "admin.token");
+  const path = resolve(around.directory, written, TOKEN_FILE);
   const token = attempt(file, ["admin"], () => {
     try {
       return readText(path, false).trim();

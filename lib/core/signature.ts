@@ -33,16 +33,14 @@ export function equalInConstantTime(a: string, b: string): boolean {
   return timingSafeEqual(digest(a), digest(b));
 }
 
-/** Whether `header` is the `X-BookMe-Signature` of the exact bytes under one of the secrets. */
+/** Whether `header` is the `X-BookMe-Signature` of the exact bytes by one of the signers. */
 export function verifyBookme(
   body: Uint8Array,
   header: string | undefined,
-  secrets: readonly string[],
+  signers: readonly Pick<Signer, "bookme">[],
 ): boolean {
   if (header === undefined) return false;
-  // Every secret is tried, found or not: the time must not tell which one fits.
-  return secrets.map((secret) =>
-    equalInConstantTime(makeSigner(secret).bookme(body), header.trim())
-  )
+  // Every signer is tried, even after a match: the time must not reveal which one fits.
+  return signers.map((signer) => equalInConstantTime(signer.bookme(body), header.trim()))
     .includes(true);
 }

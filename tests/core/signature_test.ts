@@ -99,20 +99,22 @@ Deno.test("makeSigner() signs bytes as they are, UTF-8 or not", () => {
 Deno.test("verifyBookme() accepts the signature of the exact bytes under any of the secrets", () => {
   const body = encode(BODY);
   const header = makeSigner(WHSEC).bookme(body);
-  assert.ok(verifyBookme(body, header, [WHSEC]));
-  assert.ok(verifyBookme(body, header, [PLAIN, WHSEC]));
-  assert.ok(verifyBookme(body, header, [WHSEC, PLAIN]));
-  assert.ok(verifyBookme(new Uint8Array(), makeSigner(PLAIN).bookme(new Uint8Array()), [PLAIN]));
+  assert.ok(verifyBookme(body, header, [makeSigner(WHSEC)]));
+  assert.ok(verifyBookme(body, header, [makeSigner(PLAIN), makeSigner(WHSEC)]));
+  assert.ok(verifyBookme(body, header, [makeSigner(WHSEC), makeSigner(PLAIN)]));
+  assert.ok(
+    verifyBookme(new Uint8Array(), makeSigner(PLAIN).bookme(new Uint8Array()), [makeSigner(PLAIN)]),
+  );
 });
 
 Deno.test("verifyBookme() refuses everything else", () => {
   const body = encode(BODY);
   const header = makeSigner(WHSEC).bookme(body);
-  assert.ok(!verifyBookme(encode(`${BODY}\n`), header, [WHSEC]));
-  assert.ok(!verifyBookme(body.subarray(1), header, [WHSEC]));
-  assert.ok(!verifyBookme(body, header, [PLAIN]));
+  assert.ok(!verifyBookme(encode(`${BODY}\n`), header, [makeSigner(WHSEC)]));
+  assert.ok(!verifyBookme(body.subarray(1), header, [makeSigner(WHSEC)]));
+  assert.ok(!verifyBookme(body, header, [makeSigner(PLAIN)]));
   assert.ok(!verifyBookme(body, header, []));
-  assert.ok(!verifyBookme(body, undefined, [WHSEC]));
+  assert.ok(!verifyBookme(body, undefined, [makeSigner(WHSEC)]));
   for (
     const wrong of [
       "",
@@ -126,7 +128,7 @@ Deno.test("verifyBookme() refuses everything else", () => {
       `sha1=${header.slice(7)}`,
       "sha256=" + "0".repeat(64),
     ]
-  ) assert.ok(!verifyBookme(body, wrong, [WHSEC]), wrong);
+  ) assert.ok(!verifyBookme(body, wrong, [makeSigner(WHSEC)]), wrong);
 });
 
 Deno.test("equalInConstantTime() is equality", () => {

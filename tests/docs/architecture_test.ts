@@ -52,7 +52,8 @@ function partOf(path: string): string | undefined {
   if (path === "main.ts") return "main";
   const [first, second = "", third] = path.split("/");
   if (first !== "lib") return first;
-  // daemon.ts and what stands beside it puts the parts together.
+  // daemon.ts and the files next to it put the parts together; of these, in_force.ts is known to all.
+  if (second === "in_force.ts") return "in_force";
   return third === undefined ? "daemon" : second;
 }
 
@@ -64,7 +65,8 @@ const ARROWS: Readonly<Record<string, Readonly<Record<string, "all" | "types">>>
   store: { config: "all", core: "all", migrations: "all" },
   http: { observe: "types", core: "all" },
   delivery: { observe: "types", store: "all", http: "all", config: "all", core: "all" },
-  admin: { delivery: "types", store: "all", config: "all", core: "all" },
+  in_force: { config: "all", core: "all" },
+  admin: { in_force: "types", delivery: "types", store: "all", config: "all", core: "all" },
   maintenance: {
     observe: "types",
     admin: "all",
@@ -74,6 +76,7 @@ const ARROWS: Readonly<Record<string, Readonly<Record<string, "all" | "types">>>
     core: "all",
   },
   routes: {
+    in_force: "types",
     observe: "all",
     admin: "all",
     delivery: "types",
@@ -83,6 +86,7 @@ const ARROWS: Readonly<Record<string, Readonly<Record<string, "all" | "types">>>
     core: "all",
   },
   daemon: {
+    in_force: "all",
     routes: "all",
     maintenance: "all",
     admin: "all",

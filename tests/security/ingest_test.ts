@@ -7,7 +7,7 @@ import { getRequestListener } from "@hono/node-server";
 import { Hono } from "hono";
 import { parseCidr } from "../../lib/core/address.ts";
 import { makeEventTypes, sampleOf } from "../../lib/core/event_types.ts";
-import { Secret } from "../../lib/core/secret.ts";
+import { makeSigner } from "../../lib/core/signature.ts";
 import { HTTP_LIMITS, listen } from "../../lib/http/server.ts";
 import { makeCounters } from "../../lib/observe/counters.ts";
 import { makeLog } from "../../lib/observe/log.ts";
@@ -449,10 +449,11 @@ async function withRoute(
     environment: "development",
     ip_ranges: { development: [] },
     server: { trusted_proxies: ["127.0.0.1/32"].map(parseCidr) },
-    ingest: { max_body_bytes: MAX_BODY, max_age_ms: null, secrets: [new Secret(SECRET)] },
+    ingest: { max_body_bytes: MAX_BODY, max_age_ms: null },
   };
   const ctx = {
     config: () => config,
+    in_force: () => ({ config, event_types, ingest_signers: [makeSigner(SECRET)] }),
     log,
     counters,
     event_types: () => event_types,

@@ -1,0 +1,52 @@
+/**
+ * What a daemon on the embedded default makes for itself at its first start, next to the database and
+ * not in it: a copy of the one is not a copy of the other.
+ */
+
+import { randomBytes } from "node:crypto";
+import { Secret } from "../core/secret.ts";
+import { parseSealKey, type SealKey } from "../core/seal.ts";
+import type { AdminToken, Config } from "./config.ts";
+
+/** File of the admin token in the database's directory. */
+export const TOKEN_FILE = "admin.token";
+const KEY_FILE = "encryption.key";
+
+/**
+ * Tokens of the admin API: the configured ones. Without any, nobody could look into an embedded
+ * daemon, so it has one of its own; `made_at` is its path if this call made it.
+ */
+export function adminTokens(
+  { admin, database }: Pick<Config, "admin" | "database">,
+): { readonly tokens: readonly AdminToken[]; readonly made_at?: string } {
+  if (admin.tokens.length > 0 || database.kind === "server") return { tokens: admin.tokens };
+  const make = () => randomBytes(24).toString("base64url");
+  const { text, ...made } = readOrMake(`${database.directory}/${TOKEN_FILE}`, make);
+  return { tokens: [{ name: "admin", token: new Secret(text), role: "admin" }], ...made };
+}
+
+/**
+ * Keys that seal the secrets of endpoints made through the API: the configured ones, or, embedded
+ * without any, one of its own. None on a server without configured ones.
+ */
+export function sealKeys(
+  { database, encryption_keys }: Pick<Config, "database" | "encryption_keys">,
+): { readonly keys: readonly SealKey[]; readonly made_at?: string } {
+  if (encryption_keys.length > 0 || database.kind === "server") {
+    return { keys: encryption_keys.map((key) => parseSealKey(key.reveal())) };
+  }
+  const make = () => randomBytes(32).toString("base64");
+  const { text, ...made } = readOrMake(`${database.directory}/${KEY_FILE}`, make);
+  return { keys: [parseSealKey(text)], ...made };
+}
+
+function readOrMake(path: string, make: () => string): { text: string; made_at?: string } {
+  try {
+    return { text: Deno.readTextFileSync(path).trim() };
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+  }
+  const text = make();
+  Deno.writeTextFileSync(path, text + "\n", { mode: 0o600, createNew: true });
+  return { text, made_at: path };
+}

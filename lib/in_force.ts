@@ -1,0 +1,49 @@
+import { addressRules, type AdminToken, type Config } from "./config/config.ts";
+import { type AddressRules, isWildcard } from "./core/address.ts";
+import { type EventTypes, makeEventTypes } from "./core/event_types.ts";
+import { makeSigner, type Signer } from "./core/signature.ts";
+
+/** What a reload replaces, all of it at once: the configuration and what is derived from it. */
+export interface InForce {
+  readonly config: Config;
+  /** Where endpoints may live. */
+  readonly rules: AddressRules;
+  readonly event_types: EventTypes;
+  readonly tokens: readonly AdminToken[];
+  /** One for each secret that BookMe may sign its posts with; empty if posts need no signature. */
+  readonly ingest_signers: readonly Signer[];
+}
+
+/** The socket that the daemon listens on. */
+interface Listener {
+  readonly address: string;
+  readonly port: number;
+}
+
+/** Derives everything that `config` puts in force; `tokens` are those of the admin API. */
+export function makeInForce(
+  config: Config,
+  tokens: readonly AdminToken[],
+  listener: Listener,
+): InForce {
+  return Object.freeze({
+    config,
+    rules: rulesOf(config, listener),
+    event_types: makeEventTypes(config.event_types),
+    tokens,
+    ingest_signers: config.ingest.secrets.map((secret) => makeSigner(secret.reveal())),
+  });
+}
+
+// The bound address counts, not the configured one: that may be a name, or port 0.
+function rulesOf(config: Config, { address, port }: Listener): AddressRules {
+  const addresses = isWildcard(address) ? [address, ...ownAddresses()] : [address];
+  return {
+    ...addressRules(config),
+    own_listener: addresses.map((address) => ({ address, port })),
+  };
+}
+
+function ownAddresses(): string[] {
+  return Deno.networkInterfaces().map(({ address }) => address);
+}

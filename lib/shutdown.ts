@@ -1,0 +1,72 @@
+import type { Dispatcher } from "./delivery/dispatcher.ts";
+import type { Intake } from "./delivery/intake.ts";
+import type { HttpClient } from "./http/client.ts";
+import type { HttpServer } from "./http/server.ts";
+import type { Replayer } from "./maintenance/replayer.ts";
+import type { Sweeper } from "./maintenance/sweeper.ts";
+import type { Log } from "./observe/log.ts";
+import { type Database, isSilence, within } from "./store/database.ts";
+
+/** Everything that a daemon stops, in its order. */
+interface Parts {
+  readonly http: HttpServer;
+  readonly client: HttpClient;
+  readonly db: Database;
+  readonly log: Log;
+  readonly dispatcher: Dispatcher;
+  readonly intake: Intake;
+  readonly sweeper: Sweeper;
+  readonly replayer: Replayer;
+}
+
+/** Added to the longest timeout for recording, then for closing: five seconds together. */
+const RECORD_GRACE_MS = 3_000;
+const CLOSE_GRACE_MS = 500;
+
+/** The `stop` of a daemon, and the promise that it has stopped. */
+export function makeStop(parts: Parts): {
+  stop(): Promise<void>;
+  readonly stopped: Promise<void>;
+} {
+  const done = Promise.withResolvers<void>();
+  let asked = false;
+  return {
+    stopped: done.promise,
+    stop() {
+      if (asked) parts.client.close();
+      else {
+        asked = true;
+        stop(parts).then(done.resolve, done.reject);
+      }
+      return done.promise;
+    },
+  };
+}
+
+async function stop(parts: Parts): Promise<void> {
+  const { http, client, db, log, dispatcher, intake, sweeper, replayer } = parts;
+  log.info("Stopping", { in_flight: dispatcher.in_flight });
+  const grace_ms = dispatcher.fleet.max_timeout_ms + RECORD_GRACE_MS;
+  dispatcher.quiesce();
+  const finished = atMost(
+    grace_ms,
+    Promise.all([
+      sweeper.stop(),
+      replayer.stop(),
+      intake.settle().then(() => dispatcher.stop(grace_ms)),
+    ]),
+  );
+  await Promise.all([finished, http.close(finished)]);
+  // Posts on connections that were open.
+  await atMost(CLOSE_GRACE_MS, intake.settle());
+  client.close();
+  await db.close();
+  log.info("Stopped");
+}
+
+// A database that gives no answer must not prolong the stop: its statements are left behind.
+async function atMost(wait_ms: number, work: Promise<unknown>): Promise<void> {
+  await within(work, wait_ms).catch((error) => {
+    if (!isSilence(error)) throw error;
+  });
+}
