@@ -6,7 +6,7 @@ import { healthRoutes } from "./health.ts";
 import { ingestRoutes } from "./ingest.ts";
 import { toProblem } from "./middleware/problem.ts";
 
-/** Everything that the daemon answers over HTTP. */
+/** The application: everything that the daemon answers over HTTP. */
 export function makeApp(ctx: RouteContext): Hono<Env> {
   const app = new Hono<Env>();
   app.onError((error) => toProblem(error, ctx.log));
@@ -14,14 +14,14 @@ export function makeApp(ctx: RouteContext): Hono<Env> {
     const { method, path } = c.req;
     const allow = methodsAt(app, path);
     const error = allow.length === 0
-      ? new AppError("not_found", `There is nothing at ${method} ${path}`)
-      : new AppError("method_not_allowed", `${path} takes ${allow.join(", ")}, not ${method}`, {
+      ? new AppError("not_found", `No such route: ${method} ${path}`)
+      : new AppError("method_not_allowed", `${path} allows ${allow.join(", ")}, not ${method}`, {
         allow,
       });
     return toProblem(error, ctx.log);
   });
   app.use(async (c, next) => {
-    // On node's own response, because hono's would have to be made anew.
+    // On node's own response, because hono would have to rebuild its own.
     c.env.outgoing.setHeader("X-Content-Type-Options", "nosniff");
     c.env.outgoing.setHeader("Referrer-Policy", "no-referrer");
     await next();
@@ -34,13 +34,13 @@ export function makeApp(ctx: RouteContext): Hono<Env> {
 
 function methodsAt(app: Hono<Env>, path: string): string[] {
   const methods = app.routes
-    // Middleware is for all of them.
+    // Middleware counts as ALL.
     .filter(({ method, path: pattern }) => method !== "ALL" && patternOf(pattern).test(path))
     .flatMap(({ method }) => method === "GET" ? ["GET", "HEAD"] : [method]);
   return [...new Set(methods)];
 }
 
-// `/api/endpoints/:id` as an expression.
+// A pattern such as `/api/endpoints/:id` as a regular expression.
 function patternOf(route: string): RegExp {
   const parts = route.split("/").map((part) =>
     part.startsWith(":") ? "[^/]+" : part.replace(/[^\w-]/g, "\\$&")

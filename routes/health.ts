@@ -2,7 +2,7 @@ import { Hono } from "hono";
 import { VERSION } from "../lib/core/version.ts";
 import type { Env, RouteContext } from "./context.ts";
 
-/** `/livez`, `/readyz` and `/ip-ranges`: public. */
+/** The public routes `/livez`, `/readyz` and `/ip-ranges`. */
 export function healthRoutes(ctx: RouteContext): Hono<Env> {
   return new Hono<Env>()
     .get("/livez", (c) => c.json({ status: "ok", version: VERSION }))

@@ -1,39 +1,35 @@
 /**
- * The HTTP server: node:http with limits on everything that a client could draw out, and without the
- * shapes of requests that two servers in a row may read in two ways.
+ * The HTTP server: node:http with a limit on everything that a client could draw out. It refuses
+ * requests that two servers in a row might read differently.
  */
 
-import {
-  createServer,
-  type IncomingMessage,
-  type RequestListener,
-  type Server,
-  type ServerResponse,
-} from "node:http";
+import { Buffer } from "node:buffer";
+import { createServer, type IncomingMessage, type RequestListener, type Server } from "node:http";
 import { type AddressInfo, connect, type Socket } from "node:net";
 import { hostPort, ownAddressOf } from "../core/address.ts";
 import { AppError, messageOf } from "../core/errors.ts";
+import { makeProblem } from "../core/problem.ts";
 import type { Counters } from "../observe/counters.ts";
 import type { Log } from "../observe/log.ts";
 
-/** Bounds on a client, in milliseconds, bytes and numbers. */
+/** Bounds on clients. */
 export interface HttpLimits {
-  /** From the connection, or the request before, to the end of the head. Then 408. */
+  /** From the connection, or the previous request, to the end of the head. Then 408. */
   readonly headers_ms: number;
   /** The same, to the end of the body. Then 408. */
   readonly request_ms: number;
-  /** How long a connection is kept without a request. */
+  /** How long an idle connection is kept. */
   readonly keep_alive_ms: number;
-  /** How long nothing may move on a connection, whatever it waits for. */
+  /** How long a connection may carry no bytes, whatever it waits for. */
   readonly silence_ms: number;
-  /** How often the first two are looked at. */
+  /** Interval at which the first two are enforced. */
   readonly check_ms: number;
-  /** Request line and fields together. More is answered with 431. */
+  /** Request line and fields together. Then 431. */
   readonly head_bytes: number;
   readonly fields: number;
-  /** What comes above it is hung up on. */
+  /** Further connections are closed at once. */
   readonly connections: number;
-  /** How often it is looked whether connections are still taken, where none came by themselves. */
+  /** Interval of the accept probe. */
   readonly watch_ms: number;
 }
 
@@ -41,7 +37,7 @@ export const HTTP_LIMITS: HttpLimits = {
   headers_ms: 10_000,
   request_ms: 30_000,
   keep_alive_ms: 60_000,
-  // Above the longest timeout of an endpoint, for which a test event waits.
+  // Longer than the longest timeout of an endpoint: a test event waits that long for its answer.
   silence_ms: 360_000,
   check_ms: 1_000,
   head_bytes: 16_384,
@@ -51,23 +47,23 @@ export const HTTP_LIMITS: HttpLimits = {
 };
 
 export interface HttpServer {
-  /** The address that it is bound to, also where the configuration names a host. */
+  /** The address it is bound to, even if the configuration names a host. */
   readonly address: string;
   readonly port: number;
   /** `http://127.0.0.1:8080` */
   readonly url: string;
-  /** Hands over the requests, those that are of a refused shape aside. */
+  /** Passes requests to the handler, except those of a refused shape. */
   serve(handler: RequestListener): void;
   /**
-   * Takes no more connections, and waits for the requests under way: for a second after `finished`, which
-   * is when what they wait for is done.
+   * Accepts no more connections and waits for the requests under way. A second after `finished`, when
+   * everything they wait for is done, it cuts off the rest.
    */
   close(finished?: Promise<unknown>): Promise<void>;
 }
 
 /**
- * Binds to an address, before it serves, so that a port in use is known before anything is started:
- * then it throws an `AppError`.
+ * Binds to an address without serving yet, so that a port in use is known before anything starts.
+ * Throws an `AppError` if it cannot bind.
  */
 export function listen(
   { host, port }: { readonly host: string; readonly port: number },
@@ -75,7 +71,7 @@ export function listen(
   log: Pick<Log, "warn">,
   limits: HttpLimits = HTTP_LIMITS,
 ): Promise<HttpServer> {
-  // Deno.serve waits for ever; node:http answers 408 in time.
+  // Deno.serve waits forever; node:http answers 408 in time.
   const server = createServer({
     headersTimeout: limits.headers_ms,
     requestTimeout: limits.request_ms,
@@ -85,17 +81,17 @@ export function listen(
   });
   server.maxConnections = limits.connections;
   server.timeout = limits.silence_ms;
-  // Who says that nothing more comes still waits for the answer to what came.
+  // A client that half-closes after its request still waits for the answer.
   (server as Server & { httpAllowHalfOpen?: boolean }).httpAllowHalfOpen = true;
-  // One more than is taken: node:http drops the fields above it without a word.
+  // One more than allowed, because node:http drops further fields silently.
   server.maxHeadersCount = limits.fields + 1;
-  // Who connects while the daemon is still starting waits for its answer.
+  // Requests that arrive while the daemon is still starting wait for the handler.
   const served = Promise.withResolvers<RequestListener>();
   let serving: RequestListener | undefined;
   void served.promise.then((handler) => serving = handler);
   const last = new WeakMap<Socket, IncomingMessage>();
   server.on("connection", (socket: Socket) => {
-    // But not within a request: that one is cut off.
+    // A client that half-closes within a request is cut off.
     socket.on("end", () => void (last.get(socket)?.complete === true || socket.destroy()));
   });
   server.on("request", (incoming, outgoing) => {
@@ -103,12 +99,18 @@ export function listen(
     const mistake = shapeMistake(incoming, limits.fields);
     if (mistake !== undefined) {
       counters.count("http_refused", mistake.label);
-      refuse(outgoing, mistake);
+      const { status, headers, body } = makeProblem(mistake.status, "malformed", mistake.detail);
+      outgoing.writeHead(status, {
+        ...headers,
+        "content-length": Buffer.byteLength(body),
+        connection: "close",
+      });
+      outgoing.end(body);
     } else if (serving !== undefined) serving(incoming, outgoing);
     else void served.promise.then((handler) => handler(incoming, outgoing));
   });
   return new Promise((resolve, reject) => {
-    // Also when it is opened anew: without a listener that would end the process.
+    // Kept for good: without a listener, an error on reopening would end the process.
     server.on("error", (error) => {
       reject(
         new AppError(
@@ -136,41 +138,41 @@ export function listen(
   });
 }
 
-// Under Deno a server that met EMFILE once never accepts again, and says nothing: connections wait in
-// the kernel. So where none came for a while, one of our own is made; where that is not taken either,
-// the listening socket is opened anew. Connections that were taken are not touched.
+// Under Deno, a server that has hit EMFILE never accepts again and reports nothing: connections wait in
+// the kernel. So when none has arrived for a while, this probes with one. If the probe is not accepted
+// either, it reopens the listening socket. Accepted connections stay as they are.
 function watchListener(
   server: Server,
   { host, port }: { readonly host: string; readonly port: number },
   every_ms: number,
   log: Pick<Log, "warn">,
 ): { stop(): void } {
-  let taken = 0;
+  let accepted = 0;
   let seen = -1;
   let probe: Socket | undefined;
   let missed = 0;
-  const onTaken = () => taken++;
-  server.on("connection", onTaken).on("drop", onTaken);
+  const onAccepted = () => accepted++;
+  server.on("connection", onAccepted).on("drop", onAccepted);
   const place = { host: ownAddressOf(host), port };
   const look = () => {
-    // It was closed to be opened anew, and somebody else took the port: until it is free again.
+    // Closed for reopening, but another process took the port: retry until it is free again.
     if (!server.listening) return void server.listen({ host, port });
-    const quiet = taken === seen;
-    seen = taken;
-    // Twice: a process that was stopped in between wakes up with its timers first.
+    const quiet = accepted === seen;
+    seen = accepted;
+    // Two misses, because a process that was suspended wakes up with its timers first.
     missed = quiet && probe?.destroyed === false ? missed + 1 : 0;
     if (quiet && missed === 1) return;
     probe?.destroy();
     probe = undefined;
     if (missed > 1) {
-      log.warn("The listener took no connections any more and was opened anew", {
+      log.warn("The listener stopped accepting connections and was reopened", {
         cause: "file descriptors ran out, most likely: raise LimitNOFILE",
       });
       missed = 0;
       server.close().listen({ host, port });
     } else if (quiet) {
       probe = connect(place);
-      probe.on("error", () => {}); // no descriptor for this one either: a later look tells
+      probe.on("error", () => {}); // no descriptor for the probe either: try again later
     }
   };
   const timer = setInterval(look, every_ms);
@@ -182,7 +184,7 @@ function watchListener(
   };
 }
 
-/** Why a request is not taken. `label` is a stable short name. */
+/** Why a request is refused. `label` is a stable short name. */
 export interface ShapeMistake {
   readonly status: 400 | 431;
   readonly label: string;
@@ -190,8 +192,8 @@ export interface ShapeMistake {
 }
 
 /**
- * What is wrong with the shape of a request that node:http lets through: whatever a proxy before us
- * might understand in another way (RFC 9112, 11.2), and what we do not speak.
+ * The mistake in the shape of a request that node:http lets through, or undefined. Refuses everything
+ * that a proxy in front might read differently (RFC 9112, 11.2), and protocols that are not spoken here.
  */
 export function shapeMistake(
   { httpVersion, url, rawHeaders }: Pick<IncomingMessage, "httpVersion" | "url" | "rawHeaders">,
@@ -216,7 +218,7 @@ export function shapeMistake(
     return bad("framing", "Send one Content-Length or one Transfer-Encoding, not both");
   }
   if (fields.codings > 0 && (fields.coding !== "chunked" || httpVersion === "1.0")) {
-    return bad("framing", "The only Transfer-Encoding taken is chunked, in HTTP/1.1");
+    return bad("framing", "The only accepted Transfer-Encoding is chunked, in HTTP/1.1");
   }
   return fields.upgrades === 0
     ? undefined
@@ -249,18 +251,7 @@ function bad(label: string, detail: string): ShapeMistake {
   return { status: 400, label, detail };
 }
 
-function refuse(outgoing: ServerResponse, { status, detail }: ShapeMistake): void {
-  const title = status === 400 ? "Bad Request" : "Request Header Fields Too Large";
-  const body = JSON.stringify({ type: "about:blank", title, status, code: "malformed", detail });
-  outgoing.writeHead(status, {
-    "content-type": "application/problem+json",
-    "content-length": body.length, // ASCII
-    connection: "close",
-  });
-  outgoing.end(body);
-}
-
-// A client that keeps its connection busy must not keep the daemon from stopping.
+// A client that keeps its connection busy must not stop the daemon from stopping.
 async function closeServer(server: Server, finished: Promise<unknown>): Promise<void> {
   const closed = new Promise<void>((resolve) => server.close(() => resolve()));
   server.closeIdleConnections();

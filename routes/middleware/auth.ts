@@ -8,29 +8,29 @@ import { clientAddress } from "./client.ts";
 import type { Env, RouteContext } from "../context.ts";
 import { makeThrottle } from "./throttle.ts";
 
-/** Wrong tokens that one address may show at once, and how long until it may show one more. */
+/** Wrong tokens that one address may send at once, and the time until it may send one more. */
 const WRONG_BURST = 10;
 const WRONG_REFILL_MS = 6_000;
 
 /**
- * Lets through who shows one of the admin tokens; a viewer's only where nothing is changed. Wrong
- * tokens are throttled by the address that they come from, right ones never.
+ * Demands one of the admin tokens; a viewer's allows reading only. Wrong tokens are throttled by the
+ * address they come from, right ones never.
  */
 export function requireToken(ctx: RouteContext): MiddlewareHandler<Env> {
   const throttle = makeThrottle(WRONG_BURST, WRONG_REFILL_MS);
   return createMiddleware<Env>(async (c, next) => {
-    const shown = /^Bearer +(\S+)$/i.exec(c.req.header("authorization") ?? "")?.[1];
-    const token = shown === undefined ? undefined : findToken(ctx.tokens(), shown);
+    const sent = /^Bearer +(\S+)$/i.exec(c.req.header("authorization") ?? "")?.[1];
+    const token = sent === undefined ? undefined : findToken(ctx.tokens(), sent);
     const address = clientAddress(c, ctx.config().server.trusted_proxies) ?? null;
     if (token === undefined) {
-      if (shown !== undefined) {
+      if (sent !== undefined) {
         const wait_s = throttle.take(address ?? "unknown");
         if (wait_s > 0) throw tooMany(wait_s);
         ctx.log.warn("Admin token refused", { address });
       }
       throw new AppError(
         "unauthorized",
-        "An admin token is needed: Authorization: Bearer TOKEN, with a token of admin.tokens",
+        "Send an admin token: Authorization: Bearer TOKEN, with a token from admin.tokens",
       );
     }
     if (token.role === "viewer" && c.req.method !== "GET" && c.req.method !== "HEAD") {
@@ -45,29 +45,29 @@ export function requireToken(ctx: RouteContext): MiddlewareHandler<Env> {
 function tooMany(wait_s: number): AppError {
   return new AppError(
     "too_many_requests",
-    `Too many wrong tokens from this address; wait ${wait_s} s, or show a right one`,
+    `Too many wrong tokens from this address; wait ${wait_s} s or send a valid one`,
     { retry_after_s: wait_s },
   );
 }
 
-/** The token that was shown, or undefined. */
-export function findToken(tokens: readonly AdminToken[], shown: string): AdminToken | undefined {
-  // Every token is compared, so that the time does not tell which came close.
-  return tokens.filter(({ token }) => equalInConstantTime(token.reveal(), shown))[0];
+/** The configured token that equals the one sent, or undefined. */
+export function findToken(tokens: readonly AdminToken[], sent: string): AdminToken | undefined {
+  // Compares every token, so that the time does not reveal which came close.
+  return tokens.filter(({ token }) => equalInConstantTime(token.reveal(), sent))[0];
 }
 
 /**
- * Refuses requests by a name that is not this machine's, where it listens on loopback: a page in the
- * administrator's browser can make its own name mean 127.0.0.1 (DNS rebinding). Through a trusted
- * proxy, the name is the proxy's.
+ * While listening on loopback, refuses requests to a name that is not this machine's: a page in the
+ * administrator's browser can make its own name resolve to 127.0.0.1 (DNS rebinding). Requests through
+ * a trusted proxy carry the proxy's name and pass.
  */
 export function requireOwnHost(ctx: RouteContext): MiddlewareHandler<Env> {
   return createMiddleware<Env>(async (c, next) => {
     if (!isOwnHost(c, ctx.config())) {
       throw new AppError(
         "forbidden",
-        "The Host header is not this machine's: this listens on loopback; use http://localhost or " +
-          "http://127.0.0.1, or put the proxy that you come through into server.trusted_proxies",
+        "The Host header is not this machine's. The daemon listens on loopback: use http://localhost " +
+          "or http://127.0.0.1, or add your proxy to server.trusted_proxies",
       );
     }
     await next();

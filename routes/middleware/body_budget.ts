@@ -1,15 +1,15 @@
 /**
- * Room for the bodies of posts under way, from reading to answering, so that many clients at once, or a
- * database that keeps them waiting, cannot fill the memory.
+ * Memory for the bodies of posts under way, from reading to answering, so that many clients at once, or
+ * a slow database, cannot exhaust it.
  */
 export interface Room {
   readonly patience_ms: number;
   /**
-   * Takes room for so many bytes as soon as there is some, in the order it was asked for. False where
-   * none came in time, or too many wait already. What waits is left unread, so the client is held back.
+   * Reserves room as soon as it is free, first come first served. False if none became free in time or
+   * too many wait already. The body stays unread meanwhile, which holds the client back.
    */
   enter(bytes: number): boolean | Promise<boolean>;
-  /** Takes room for `to` bytes instead of `from`, at once; false where there is none. */
+  /** Changes a reservation from `from` to `to` bytes, at once; false if there is no room. */
   grow(from: number, to: number): boolean;
   leave(bytes: number): void;
 }
@@ -17,7 +17,7 @@ export interface Room {
 export interface RoomLimits {
   readonly bytes: number;
   readonly patience_ms: number;
-  /** How many may wait: of each, what came with its head is held. */
+  /** How many may wait. Of each, the bytes that arrived with its head are in memory. */
   readonly waiting: number;
 }
 
@@ -27,12 +27,12 @@ interface Waiting {
   readonly timer: ReturnType<typeof setTimeout>;
 }
 
-/** An empty room. One post of any length fits into it. */
+/** An empty room. A post of any length fits into it if it is alone. */
 export function makeRoom(limits: RoomLimits): Room {
   const queue: Waiting[] = [];
   let taken = 0;
 
-  // Beside what others have taken.
+  // Next to the reservations of others.
   function fits(bytes: number, others = taken): boolean {
     return others === 0 || others + bytes <= limits.bytes;
   }

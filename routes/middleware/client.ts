@@ -3,16 +3,17 @@ import type { Context } from "hono";
 import { type Cidr, cidrContains } from "../../lib/core/address.ts";
 import type { Env } from "../context.ts";
 
-/** The address that a request comes from, or undefined: see `clientOf`. */
+/** The address that a request comes from, or undefined (see `clientOf`). */
 export function clientAddress(c: Context<Env>, trusted: readonly Cidr[]): string | undefined {
   const peer = c.env.incoming.socket.remoteAddress ?? "";
   return clientOf(peer, c.req.header("x-forwarded-for") ?? "", trusted);
 }
 
 /**
- * The peer's address, or, where that is a trusted proxy, the right-most address of X-Forwarded-For
- * (all headers of that name, joined by commas) that is not one. What stands left of that a client may
- * have written: it is not even read. Undefined where a trusted proxy passed on what is no address.
+ * The peer's address or, if the peer is a trusted proxy, the right-most address in X-Forwarded-For (all
+ * headers of that name, joined by commas) that is not a trusted proxy. A client may have written
+ * everything left of that, so it is not even read. Undefined if a trusted proxy passed on something that
+ * is not an address.
  */
 export function clientOf(
   peer: string,

@@ -1,22 +1,22 @@
 import { isIP } from "node:net";
 import ipaddr from "ipaddr.js";
 
-/** Bounds how often something may be done from one address, by a token bucket for each. */
+/** Limits how often something may be done from one address, by a token bucket for each. */
 export interface Throttle {
-  /** Takes a token of the address: 0, or, where none is left, the seconds until there is one. */
+  /** Takes a token of the address. Returns 0 or, if none is left, the seconds until the next one. */
   take(address: string): number;
 }
 
-/** Addresses that are remembered. Of more, those come first again that were quiet the longest. */
+/** Addresses remembered. Beyond that, the one unseen for the longest is forgotten. */
 const MAX_ADDRESSES = 10_000;
 
-/** `burst` at once, and one more each `refill_ms`. `now` is in milliseconds and only grows. */
+/** Allows `burst` at once and one more every `refill_ms`. `now` is monotonic, in milliseconds. */
 export function makeThrottle(
   burst: number,
   refill_ms: number,
   now: () => number = () => performance.now(),
 ): Throttle {
-  // When each bucket will be full again: a Map keeps the order in which addresses were last seen.
+  // When each bucket is full again. A Map keeps the order in which addresses were last seen.
   const full_at = new Map<string, number>();
   return {
     take(address) {
@@ -33,7 +33,7 @@ export function makeThrottle(
   };
 }
 
-// Who has one IPv6 address has the 64 bits behind it, too.
+// A client with one IPv6 address usually controls its whole /64.
 function network(address: string): string {
   if (isIP(address) !== 6) return address;
   const ip = ipaddr.process(address);

@@ -1,0 +1,58 @@
+import { type AppError, HTTP_STATUS, type Mistake } from "./errors.ts";
+
+/** An answer of the type `application/problem+json` (RFC 9457), ready to be sent. */
+export interface Problem {
+  readonly status: number;
+  /** By lower-case name. */
+  readonly headers: Readonly<Record<string, string>>;
+  /** JSON. */
+  readonly body: string;
+}
+
+const TITLES: Readonly<Record<number, string>> = {
+  400: "Bad Request",
+  401: "Unauthorized",
+  403: "Forbidden",
+  404: "Not Found",
+  405: "Method Not Allowed",
+  408: "Request Timeout",
+  409: "Conflict",
+  413: "Content Too Large",
+  415: "Unsupported Media Type",
+  422: "Unprocessable Content",
+  429: "Too Many Requests",
+  431: "Request Header Fields Too Large",
+  500: "Internal Server Error",
+  503: "Service Unavailable",
+};
+
+/** The problem of a status: `code` is stable, `detail` a sentence, `errors` one entry per mistake. */
+export function makeProblem(
+  status: number,
+  code: string,
+  detail: string,
+  errors?: readonly Mistake[],
+): Problem {
+  const title = TITLES[status] ?? "Error";
+  return {
+    status,
+    headers: { "content-type": "application/problem+json" },
+    // Without `errors` the member is left out.
+    body: JSON.stringify({ type: "about:blank", title, status, code, detail, errors }),
+  };
+}
+
+/** The problem of a caller's mistake, with the headers that its status calls for. */
+export function problemOf({ code, message, detail }: AppError): Problem {
+  const { errors, retry_after_s, allow } = detail;
+  const problem = makeProblem(HTTP_STATUS[code], code, message, errors);
+  return {
+    ...problem,
+    headers: {
+      ...problem.headers,
+      ...(retry_after_s === undefined ? {} : { "retry-after": String(retry_after_s) }),
+      ...(allow === undefined ? {} : { allow: allow.join(", ") }),
+      ...(code === "unauthorized" ? { "www-authenticate": "Bearer" } : {}),
+    },
+  };
+}
