@@ -1,11 +1,15 @@
 /**
- * Whether a compiled executable works by itself: `deno run -A deploy/smoke.ts dist/bookme-webhooks`.
+ * Checks that a compiled executable works by itself: `deno run -A deploy/smoke.ts dist/bookme-webhooks`.
  *
- * It is run from an empty directory with an empty home, an empty environment and a package registry
- * that nobody answers for, so that whatever it needs must be inside it: its migrations and the embedded
- * PostgreSQL above all. It makes a secret, checks a configuration, serves it, and must deliver an event,
- * byte for byte and rightly signed, to a receiver of this script's own; end with 0 on SIGTERM; and do
- * the same again on the database that it finds then.
+ * It runs the executable in an empty directory with an empty home, an empty environment and a package
+ * registry that does not answer, so that it must contain everything it needs, its migrations and the
+ * embedded PostgreSQL above all. The executable must make a secret, check a configuration, serve it,
+ * deliver an event byte for byte and correctly signed, exit with 0 on SIGTERM, and do the same again on
+ * the database left behind.
+ *
+ * Machines that cannot download a base runtime test an executable on the base of Deno 2.6, compiled with
+ * `--no-check --preload deploy/old_deno.ts`. The preloaded file claims to be a supported Deno and fills in
+ * what is missing. Such an executable proves the steps above and no more; it is never released.
  */
 
 import assert from "node:assert/strict";
@@ -13,7 +17,7 @@ import { createHmac } from "node:crypto";
 import { resolve } from "node:path";
 
 const PATIENCE_MS = 60_000;
-// Bytes that a parser would not give back: spacing, number forms, escapes, a repeated key.
+// Bytes that parsing and serialising would change: spacing, number forms, escapes, a repeated key.
 const PAYLOAD = '{ "event":"booking.created", "timestamp":"2025-10-31T15:30:00Z",\n' +
   '"data":{"appointment":{"id":"apt_1","price":7.50e1,"notes":"Gr\\u00fc\\u0000ße 😀","a":1,"a":2}}}';
 
@@ -32,7 +36,7 @@ async function smoke(): Promise<void> {
     await Deno.readTextFile(new URL("../deno.json", import.meta.url)),
   ).version;
   assert.equal(await output("--version"), `bookme-webhooks ${version}\n`);
-  say(`--version says ${version}`);
+  say(`--version prints ${version}`);
 
   await using receiver = startReceiver();
   const secret = (await output("secret")).trim();
@@ -78,7 +82,7 @@ function command(args: readonly string[]): Deno.Command {
     env: {
       HOME: `${work}/home`,
       TMPDIR: `${work}/tmp`,
-      // Nobody listens there.
+      // Nothing listens there.
       NPM_CONFIG_REGISTRY: "http://127.0.0.1:9/",
     },
     stdin: "null",

@@ -1,6 +1,6 @@
 import { ConfigError } from "../config/error.ts";
 import { AppError, messageOf } from "../core/errors.ts";
-import { VERSION } from "../core/version.ts";
+import { denoMistake, VERSION } from "../core/version.ts";
 import { cancel, retry } from "./commands/change.ts";
 import { check } from "./commands/check.ts";
 import { type Command, UsageError } from "./command.ts";
@@ -65,9 +65,13 @@ export async function run(args: readonly string[], io: Io = standardIo()): Promi
     }
     command = find(name ?? "serve");
     const parsed = parseCommand(command, rest);
-    if (!parsed.help) return await command.run({ io, ...parsed });
-    io.out(commandHelp(command));
-    return 0;
+    if (parsed.help) {
+      io.out(commandHelp(command));
+      return 0;
+    }
+    const too_old = denoMistake(Deno.version.deno);
+    if (too_old !== undefined) throw new AppError("unavailable", too_old);
+    return await command.run({ io, ...parsed });
   } catch (error) {
     return await report(error, command, io);
   }

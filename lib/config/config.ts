@@ -105,7 +105,7 @@ export interface EndpointConfig {
 
 /** PEM texts for one endpoint's TLS. `cert` and `key` come together. */
 export interface TlsConfig {
-  /** The authorities to trust; the usual ones only where it is absent (Deno 2.6: besides). */
+  /** The authorities to trust; the usual ones only where it is absent. */
   readonly ca?: string;
   readonly cert?: string;
   readonly key?: Secret;

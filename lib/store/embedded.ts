@@ -24,7 +24,7 @@ export type Settings = Readonly<Record<string, string>>;
  * holds the directory, naming its PID.
  */
 export async function openEmbedded(directory: string, settings: Settings): Promise<Embedded> {
-  const lock = await lockDirectory(directory);
+  const lock = lockDirectory(directory);
   try {
     const db = await openCluster(directory, settings);
     return {
@@ -42,11 +42,11 @@ export async function openEmbedded(directory: string, settings: Settings): Promi
 
 // PGlite corrupts a directory that two processes open, silently: the lock is ours to hold. The file
 // stays behind, because removing it would let a third process lock a new one of the same name.
-async function lockDirectory(directory: string): Promise<Deno.FsFile> {
+function lockDirectory(directory: string): Deno.FsFile {
   makeDirectory(directory);
   const path = `${directory}/lock`;
   const file = Deno.openSync(path, { read: true, write: true, create: true, mode: 0o600 });
-  if (!await tryLock(file)) {
+  if (!file.tryLockSync(true)) {
     const pid = Deno.readTextFileSync(path).trim();
     file.close();
     throw new AppError(
@@ -78,17 +78,6 @@ function makeDirectory(directory: string): void {
 function unlock(lock: Deno.FsFile): void {
   lock.unlockSync();
   lock.close();
-}
-
-async function tryLock(file: Deno.FsFile): Promise<boolean> {
-  // Deno 2.6 has only the lock that waits: there, half a second without it means taken.
-  const { tryLockSync } = file as unknown as { tryLockSync?: (exclusive: boolean) => boolean };
-  if (tryLockSync !== undefined) return tryLockSync.call(file, true);
-  let timer: ReturnType<typeof setTimeout> | undefined;
-  const late = new Promise<boolean>((resolve) => timer = setTimeout(resolve, 500, false));
-  const got = await Promise.race([file.lock(true).then(() => true), late]);
-  clearTimeout(timer);
-  return got;
 }
 
 const CLUSTER = "postgres";

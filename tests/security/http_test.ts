@@ -7,9 +7,6 @@ import { type Counters, makeCounters } from "../../lib/observe/counters.ts";
 import { type Part, speak, type Spoken } from "../support/raw.ts";
 import { sleep, until } from "../support/wait.ts";
 
-// Before 2.9, Deno's node:http ran on another parser and had no timeouts (SECURITY.md).
-const ignore = Deno.version.deno.startsWith("2.6.");
-
 const QUIET = { warn() {} };
 const POST = "POST /ingest HTTP/1.1\r\nHost: x\r\n";
 const GET = "GET /a HTTP/1.1\r\nHost: x\r\n";
@@ -55,21 +52,17 @@ function refuses(
   attacks: Readonly<Record<string, string>>,
   answer?: RegExp,
 ) {
-  Deno.test({
-    name: id,
-    ignore,
-    fn: () =>
-      withServer({}, async (port, seen) => {
-        for (const [name, bytes] of Object.entries(attacks)) {
-          const spoken = await speak(port, [bytes], Infinity);
-          assert.deepEqual(spoken.statuses, [status], `${name}: ${spoken.text}`);
-          assert.ok(spoken.closed, name);
-          if (answer !== undefined) assert.match(spoken.text, answer, name);
-        }
-        assert.deepEqual(seen, []);
-        assert.deepEqual((await speak(port, [`${GET}\r\n`])).statuses, [200], "it goes on");
-      }),
-  });
+  Deno.test(id, () =>
+    withServer({}, async (port, seen) => {
+      for (const [name, bytes] of Object.entries(attacks)) {
+        const spoken = await speak(port, [bytes], Infinity);
+        assert.deepEqual(spoken.statuses, [status], `${name}: ${spoken.text}`);
+        assert.ok(spoken.closed, name);
+        if (answer !== undefined) assert.match(spoken.text, answer, name);
+      }
+      assert.deepEqual(seen, []);
+      assert.deepEqual((await speak(port, [`${GET}\r\n`])).statuses, [200], "it goes on");
+    }));
 }
 
 refuses("http.framing: a request whose length is in doubt is refused", 400, {
@@ -164,77 +157,61 @@ refuses("http.head: a head over 16 KiB or 100 fields is refused", 431, {
   "an endless trailer": `${CHUNKED}0\r\n${"X-A: aaaaaaaaaaaaaaaa\r\n".repeat(3000)}\r\n`,
 });
 
-Deno.test({
-  name: "http.tunnel: CONNECT is hung up on",
-  ignore,
-  fn: () =>
-    withServer({}, async (port, seen) => {
-      const spoken = await speak(port, ["CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n"], Infinity);
-      assert.ok(spoken.closed && spoken.statuses.every((status) => status >= 400), spoken.text);
-      assert.deepEqual(seen, []);
-    }),
-});
+Deno.test("http.tunnel: CONNECT is hung up on", () =>
+  withServer({}, async (port, seen) => {
+    const spoken = await speak(port, ["CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n"], Infinity);
+    assert.ok(spoken.closed && spoken.statuses.every((status) => status >= 400), spoken.text);
+    assert.deepEqual(seen, []);
+  }));
 
-Deno.test({
-  name: "http.smuggled: no body is ever read as the next request",
-  ignore,
-  fn: () =>
-    withServer({}, async (port, seen) => {
-      const inner = "GET /smuggled HTTP/1.1\r\nHost: x\r\n\r\n";
-      const length = `Content-Length: ${inner.length}\r\n\r\n${inner}`;
-      const attacks: Record<string, [text: string, answers: number]> = {
-        "a GET with a body": [`${GET}${length}${GET}\r\n`, 2],
-        "a body that is a request": [`${POST}${length}${GET}\r\n`, 2],
-        "chunks that are one": [
-          `${CHUNKED}${inner.length.toString(16)}\r\n${inner}\r\n0\r\n\r\n${GET}\r\n`,
-          2,
-        ],
-        "behind a refused one": [`${POST}Upgrade: h2c\r\n${length}${GET}\r\n`, Infinity],
-        "behind both lengths": [
-          `${POST}Content-Length: 6\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n${inner}`,
-          Infinity,
-        ],
-      };
-      for (const [name, [text, answers]] of Object.entries(attacks)) {
-        const { statuses } = await speak(port, [text], answers);
-        assert.deepEqual(statuses, answers === 2 ? [200, 200] : [400], name);
-      }
-      assert.deepEqual(seen.filter(({ path }) => path === "/smuggled"), []);
-    }),
-});
+Deno.test("http.smuggled: no body is ever read as the next request", () =>
+  withServer({}, async (port, seen) => {
+    const inner = "GET /smuggled HTTP/1.1\r\nHost: x\r\n\r\n";
+    const length = `Content-Length: ${inner.length}\r\n\r\n${inner}`;
+    const attacks: Record<string, [text: string, answers: number]> = {
+      "a GET with a body": [`${GET}${length}${GET}\r\n`, 2],
+      "a body that is a request": [`${POST}${length}${GET}\r\n`, 2],
+      "chunks that are one": [
+        `${CHUNKED}${inner.length.toString(16)}\r\n${inner}\r\n0\r\n\r\n${GET}\r\n`,
+        2,
+      ],
+      "behind a refused one": [`${POST}Upgrade: h2c\r\n${length}${GET}\r\n`, Infinity],
+      "behind both lengths": [
+        `${POST}Content-Length: 6\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n${inner}`,
+        Infinity,
+      ],
+    };
+    for (const [name, [text, answers]] of Object.entries(attacks)) {
+      const { statuses } = await speak(port, [text], answers);
+      assert.deepEqual(statuses, answers === 2 ? [200, 200] : [400], name);
+    }
+    assert.deepEqual(seen.filter(({ path }) => path === "/smuggled"), []);
+  }));
 
-Deno.test({
-  name: "http.pipelined: requests in one piece are answered one by one, in order",
-  ignore,
-  fn: () =>
-    withServer({}, async (port, seen) => {
-      const text = Array.from(
-        { length: 500 },
-        (_, nth) => `GET /${nth} HTTP/1.1\r\nHost: x\r\n\r\n`,
-      );
-      const { statuses } = await speak(port, [text.join("")], 500);
-      assert.deepEqual(statuses, Array(500).fill(200));
-      assert.deepEqual(seen.map(({ path }) => path), text.map((_, nth) => `/${nth}`));
-    }),
-});
+Deno.test("http.pipelined: requests in one piece are answered one by one, in order", () =>
+  withServer({}, async (port, seen) => {
+    const text = Array.from(
+      { length: 500 },
+      (_, nth) => `GET /${nth} HTTP/1.1\r\nHost: x\r\n\r\n`,
+    );
+    const { statuses } = await speak(port, [text.join("")], 500);
+    assert.deepEqual(statuses, Array(500).fill(200));
+    assert.deepEqual(seen.map(({ path }) => path), text.map((_, nth) => `/${nth}`));
+  }));
 
-Deno.test({
-  name: "http.expect: 100-continue is answered, other expectations are not met",
-  ignore,
-  fn: () =>
-    withServer({}, async (port, seen) => {
-      const asked = await speak(port, [
-        `${POST}Expect: 100-continue\r\nContent-Length: 2\r\n\r\n`,
-        50,
-        "{}",
-      ]);
-      assert.match(asked.text, /^HTTP\/1\.1 100 Continue\r\n\r\nHTTP\/1\.1 200/);
-      assert.deepEqual(seen, [{ path: "/ingest", body: "{}" }]);
-      const odd = await speak(port, [`${POST}Expect: banana\r\nContent-Length: 2\r\n\r\n{}`]);
-      assert.deepEqual(odd.statuses, [417]);
-      assert.equal(seen.length, 1);
-    }),
-});
+Deno.test("http.expect: 100-continue is answered, other expectations are not met", () =>
+  withServer({}, async (port, seen) => {
+    const asked = await speak(port, [
+      `${POST}Expect: 100-continue\r\nContent-Length: 2\r\n\r\n`,
+      50,
+      "{}",
+    ]);
+    assert.match(asked.text, /^HTTP\/1\.1 100 Continue\r\n\r\nHTTP\/1\.1 200/);
+    assert.deepEqual(seen, [{ path: "/ingest", body: "{}" }]);
+    const odd = await speak(port, [`${POST}Expect: banana\r\nContent-Length: 2\r\n\r\n{}`]);
+    assert.deepEqual(odd.statuses, [417]);
+    assert.equal(seen.length, 1);
+  }));
 
 const SHORT = { headers_ms: 600, request_ms: 900, keep_alive_ms: 500, check_ms: 50 };
 
@@ -243,93 +220,74 @@ function drip(text: string): Part[] {
   return [...text].flatMap((char) => [char, 40]);
 }
 
-Deno.test({
-  name: "http.slow: slow heads, slow bodies and silence are answered 408 in time",
-  ignore,
-  fn: () =>
-    withServer(SHORT, async (port, seen) => {
-      const attacks: Record<string, Part[]> = {
-        "silence": [],
-        "a slow request line": drip(`GET /${"a".repeat(100)} HTTP/1.1\r\n`),
-        "a slow head": [GET, ...drip("X-A: aaaaaaaaaaa\r\n".repeat(8))],
-        "half a head": [GET],
-        "a slow body": [`${POST}Content-Length: 200\r\n\r\n`, ...drip("a".repeat(200))],
-        "half a body": [`${POST}Content-Length: 200\r\n\r\nabc`],
-        "slow chunks": [CHUNKED, ...drip("1\r\na\r\n".repeat(30))],
-      };
-      const started = performance.now();
-      const spoken = await Promise.all(
-        Object.values(attacks).map((parts) => speak(port, parts, Infinity)),
-      );
-      assert.ok(performance.now() - started < 15_000);
-      for (const [nth, name] of Object.keys(attacks).entries()) {
-        assert.deepEqual(spoken[nth]?.statuses, [408], name);
-        assert.ok(spoken[nth]?.closed, name);
-      }
-      assert.deepEqual(seen, []);
-    }),
-});
-
-Deno.test({
-  name: "http.idle: a connection without a request is closed",
-  ignore,
-  fn: () =>
-    withServer(SHORT, async (port) => {
-      const spoken = await speak(port, [`${GET}\r\n`], Infinity);
-      assert.deepEqual(spoken.statuses, [200]);
-      assert.ok(spoken.closed);
-    }),
-});
-
-Deno.test({
-  name: "http.unread: who does not read the answer is hung up on",
-  ignore,
-  async fn() {
-    const server = await listen({ host: "127.0.0.1", port: 0 }, makeCounters(), QUIET, {
-      ...HTTP_LIMITS,
-      silence_ms: 500,
-    });
-    let gone = false;
-    server.serve((_, outgoing) => {
-      outgoing.on("close", () => gone = true);
-      outgoing.end("x".repeat(50_000_000));
-    });
-    const socket = connect({ host: "127.0.0.1", port: server.port });
-    socket.on("error", () => {});
-    socket.write(`${GET}\r\n`);
-    socket.pause();
-    try {
-      await until("it is hung up on", () => gone);
-    } finally {
-      socket.destroy();
-      await server.close();
+Deno.test("http.slow: slow heads, slow bodies and silence are answered 408 in time", () =>
+  withServer(SHORT, async (port, seen) => {
+    const attacks: Record<string, Part[]> = {
+      "silence": [],
+      "a slow request line": drip(`GET /${"a".repeat(100)} HTTP/1.1\r\n`),
+      "a slow head": [GET, ...drip("X-A: aaaaaaaaaaa\r\n".repeat(8))],
+      "half a head": [GET],
+      "a slow body": [`${POST}Content-Length: 200\r\n\r\n`, ...drip("a".repeat(200))],
+      "half a body": [`${POST}Content-Length: 200\r\n\r\nabc`],
+      "slow chunks": [CHUNKED, ...drip("1\r\na\r\n".repeat(30))],
+    };
+    const started = performance.now();
+    const spoken = await Promise.all(
+      Object.values(attacks).map((parts) => speak(port, parts, Infinity)),
+    );
+    assert.ok(performance.now() - started < 15_000);
+    for (const [nth, name] of Object.keys(attacks).entries()) {
+      assert.deepEqual(spoken[nth]?.statuses, [408], name);
+      assert.ok(spoken[nth]?.closed, name);
     }
-  },
+    assert.deepEqual(seen, []);
+  }));
+
+Deno.test("http.idle: a connection without a request is closed", () =>
+  withServer(SHORT, async (port) => {
+    const spoken = await speak(port, [`${GET}\r\n`], Infinity);
+    assert.deepEqual(spoken.statuses, [200]);
+    assert.ok(spoken.closed);
+  }));
+
+Deno.test("http.unread: who does not read the answer is hung up on", async () => {
+  const server = await listen({ host: "127.0.0.1", port: 0 }, makeCounters(), QUIET, {
+    ...HTTP_LIMITS,
+    silence_ms: 500,
+  });
+  let gone = false;
+  server.serve((_, outgoing) => {
+    outgoing.on("close", () => gone = true);
+    outgoing.end("x".repeat(50_000_000));
+  });
+  const socket = connect({ host: "127.0.0.1", port: server.port });
+  socket.on("error", () => {});
+  socket.write(`${GET}\r\n`);
+  socket.pause();
+  try {
+    await until("it is hung up on", () => gone);
+  } finally {
+    socket.destroy();
+    await server.close();
+  }
 });
 
-Deno.test({
-  name: "http.connections: what comes above the limit is hung up on, and place is made again",
-  ignore,
-  fn: () =>
-    withServer({ connections: 8 }, async (port) => {
-      const sockets = await Promise.all(Array.from({ length: 8 }, () => open(port)));
-      await until("the ninth is hung up on", async () => {
-        const { statuses, closed } = await speak(port, [`${GET}\r\n`]);
-        return closed && statuses.length === 0;
-      });
-      for (const socket of sockets) socket.destroy();
-      await until("there is room again", async () => {
-        const { statuses } = await speak(port, [`${GET}\r\n`]);
-        return statuses[0] === 200;
-      });
-    }),
-});
+Deno.test("http.connections: what comes above the limit is hung up on, and place is made again", () =>
+  withServer({ connections: 8 }, async (port) => {
+    const sockets = await Promise.all(Array.from({ length: 8 }, () => open(port)));
+    await until("the ninth is hung up on", async () => {
+      const { statuses, closed } = await speak(port, [`${GET}\r\n`]);
+      return closed && statuses.length === 0;
+    });
+    for (const socket of sockets) socket.destroy();
+    await until("there is room again", async () => {
+      const { statuses } = await speak(port, [`${GET}\r\n`]);
+      return statuses[0] === 200;
+    });
+  }));
 
-Deno.test({
-  name: "http.descriptors: a server that had no descriptors left takes connections again",
-  ignore,
-  async fn() {
-    const script = `
+Deno.test("http.descriptors: a server that had no descriptors left takes connections again", async () => {
+  const script = `
       import { HTTP_LIMITS, listen } from "./lib/http/server.ts";
       import { makeCounters } from "./lib/observe/counters.ts";
       const log = { warn: (text) => console.log(text) };
@@ -337,33 +295,32 @@ Deno.test({
       const server = await listen({ host: "127.0.0.1", port: 0 }, makeCounters(), log, limits);
       server.serve((_, outgoing) => outgoing.end("ok"));
       console.log(server.port);`;
-    const { pathname: cwd } = new URL("../..", import.meta.url);
-    const run = `ulimit -n 64; exec "${Deno.execPath()}" eval --ext=ts "$0"`;
-    const child = new Deno.Command("sh", {
-      args: ["-c", run, script],
-      cwd,
-      stdout: "piped",
-      stderr: "inherit",
-    }).spawn();
-    const lines = child.stdout.pipeThrough(new TextDecoderStream()).getReader();
-    const crowd: Socket[] = [];
-    try {
-      const port = Number((await lines.read()).value);
-      for (let i = 0; i < 100; i++) crowd.push(await open(port)); // the kernel takes them all
-      crowd.splice(0).forEach((socket) => socket.destroy());
-      assert.match((await lines.read()).value ?? "", /was reopened/);
-      // Not the first perhaps: it may have come to the old socket.
-      await until("it answers", async () => {
-        const { statuses } = await speak(port, [`${GET}\r\n`]);
-        return statuses[0] === 200;
-      });
-    } finally {
-      crowd.forEach((socket) => socket.destroy());
-      await lines.cancel();
-      child.kill("SIGKILL");
-      await child.status;
-    }
-  },
+  const { pathname: cwd } = new URL("../..", import.meta.url);
+  const run = `ulimit -n 64; exec "${Deno.execPath()}" eval --ext=ts "$0"`;
+  const child = new Deno.Command("sh", {
+    args: ["-c", run, script],
+    cwd,
+    stdout: "piped",
+    stderr: "inherit",
+  }).spawn();
+  const lines = child.stdout.pipeThrough(new TextDecoderStream()).getReader();
+  const crowd: Socket[] = [];
+  try {
+    const port = Number((await lines.read()).value);
+    for (let i = 0; i < 100; i++) crowd.push(await open(port)); // the kernel takes them all
+    crowd.splice(0).forEach((socket) => socket.destroy());
+    assert.match((await lines.read()).value ?? "", /was reopened/);
+    // Not the first perhaps: it may have come to the old socket.
+    await until("it answers", async () => {
+      const { statuses } = await speak(port, [`${GET}\r\n`]);
+      return statuses[0] === 200;
+    });
+  } finally {
+    crowd.forEach((socket) => socket.destroy());
+    await lines.cancel();
+    child.kill("SIGKILL");
+    await child.status;
+  }
 });
 
 function open(port: number): Promise<Socket> {
@@ -373,21 +330,17 @@ function open(port: number): Promise<Socket> {
   });
 }
 
-Deno.test({
-  name: "http.counted: refused shapes are counted by their mistake, and answered as a problem",
-  ignore,
-  fn: () =>
-    withServer({}, async (port, _, counters) => {
-      const spoken: Spoken = await speak(port, [`${GET}Upgrade: h2c\r\n\r\n`]);
-      assert.match(spoken.text, /\r\ncontent-type: application\/problem\+json\r\n/i);
-      const { code, detail } = JSON.parse(spoken.body);
-      assert.equal(code, "malformed");
-      assert.match(detail, /HTTP\/1\.1/);
-      await speak(port, [`${GET}Host: y\r\n\r\n`]);
-      await speak(port, [`${GET}Host: y\r\n\r\n`]);
-      assert.deepEqual(counters.read(), [
-        { name: "http_refused", label: "upgrade", value: 1 },
-        { name: "http_refused", label: "host", value: 2 },
-      ]);
-    }),
-});
+Deno.test("http.counted: refused shapes are counted by their mistake, and answered as a problem", () =>
+  withServer({}, async (port, _, counters) => {
+    const spoken: Spoken = await speak(port, [`${GET}Upgrade: h2c\r\n\r\n`]);
+    assert.match(spoken.text, /\r\ncontent-type: application\/problem\+json\r\n/i);
+    const { code, detail } = JSON.parse(spoken.body);
+    assert.equal(code, "malformed");
+    assert.match(detail, /HTTP\/1\.1/);
+    await speak(port, [`${GET}Host: y\r\n\r\n`]);
+    await speak(port, [`${GET}Host: y\r\n\r\n`]);
+    assert.deepEqual(counters.read(), [
+      { name: "http_refused", label: "upgrade", value: 1 },
+      { name: "http_refused", label: "host", value: 2 },
+    ]);
+  }));

@@ -506,59 +506,51 @@ Deno.test("ingest.counted: every refusal is counted by its code", async () => {
   });
 });
 
-Deno.test({
-  name: "ingest.held: many large bodies at once get 503, and room is made again",
-  ignore: Deno.version.deno.startsWith("2.6."),
-  async fn() {
-    await withRoute(100_000, async ({ port }) => {
-      const head = "POST /ingest HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n" +
-        "Content-Length: 60001\r\n\r\n";
-      const holders = await Promise.all(
-        [1, 2, 3].map(() => speak(port, [head + "x".repeat(45_000)], Infinity)),
-      );
-      // One waits in vain, one finds somebody waiting, and the one that came in does not stay for long.
-      const [stalled, ...refused] = holders.toSorted((a, b) =>
-        Number(a.statuses) - Number(b.statuses)
-      );
-      assert.deepEqual(stalled?.statuses, [408]);
-      for (const spoken of refused) {
-        assertProblem(spoken, 503, "unavailable", "busy");
-        assert.match(spoken.text, /\r\nretry-after: 1\r\n/i);
-      }
-      const body = GOOD.padEnd(60_000);
-      for (let nth = 0; nth < 5; nth++) {
-        await until("there is room again", async () => {
-          const { statuses } = await speak(port, request(body, [sign(body)]));
-          return statuses[0] === 202;
-        });
-      }
-    });
-  },
-});
-
-Deno.test({
-  name: "ingest.reserved: who announces much and sends nothing keeps nobody out for long",
-  ignore: Deno.version.deno.startsWith("2.6."),
-  async fn() {
-    await withRoute(100_000, async ({ ctx, port }) => {
-      const head = "POST /ingest HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n" +
-        "Content-Length: 90000\r\n\r\n";
-      // Read for every request just before its body is.
-      let looked = 0;
-      const { config } = ctx;
-      Object.assign(ctx, { config: () => (looked++, config()) });
-      const silent = await Deno.connect({ port });
-      await silent.write(new TextEncoder().encode(head + "x"));
-      await until("it is being read", () => looked > 0);
-      const body = GOOD.padEnd(60_000);
-      await until("there is room", async () => {
+Deno.test("ingest.held: many large bodies at once get 503, and room is made again", async () => {
+  await withRoute(100_000, async ({ port }) => {
+    const head = "POST /ingest HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n" +
+      "Content-Length: 60001\r\n\r\n";
+    const holders = await Promise.all(
+      [1, 2, 3].map(() => speak(port, [head + "x".repeat(45_000)], Infinity)),
+    );
+    // One waits in vain, one finds somebody waiting, and the one that came in does not stay for long.
+    const [stalled, ...refused] = holders.toSorted((a, b) =>
+      Number(a.statuses) - Number(b.statuses)
+    );
+    assert.deepEqual(stalled?.statuses, [408]);
+    for (const spoken of refused) {
+      assertProblem(spoken, 503, "unavailable", "busy");
+      assert.match(spoken.text, /\r\nretry-after: 1\r\n/i);
+    }
+    const body = GOOD.padEnd(60_000);
+    for (let nth = 0; nth < 5; nth++) {
+      await until("there is room again", async () => {
         const { statuses } = await speak(port, request(body, [sign(body)]));
         return statuses[0] === 202;
       });
-      silent.close();
-      await drained();
-    }, 600_000);
-  },
+    }
+  });
+});
+
+Deno.test("ingest.reserved: who announces much and sends nothing keeps nobody out for long", async () => {
+  await withRoute(100_000, async ({ ctx, port }) => {
+    const head = "POST /ingest HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n" +
+      "Content-Length: 90000\r\n\r\n";
+    // Read for every request just before its body is.
+    let looked = 0;
+    const { config } = ctx;
+    Object.assign(ctx, { config: () => (looked++, config()) });
+    const silent = await Deno.connect({ port });
+    await silent.write(new TextEncoder().encode(head + "x"));
+    await until("it is being read", () => looked > 0);
+    const body = GOOD.padEnd(60_000);
+    await until("there is room", async () => {
+      const { statuses } = await speak(port, request(body, [sign(body)]));
+      return statuses[0] === 202;
+    });
+    silent.close();
+    await drained();
+  }, 600_000);
 });
 
 Deno.test("a body above what may be held at once is taken where it is alone, however it comes", async () => {

@@ -103,7 +103,7 @@ async function write(conn: Deno.Conn, bytes: Uint8Array): Promise<void> {
   for (let at = 0; at < bytes.length;) at += await conn.write(bytes.subarray(at));
 }
 
-// Over bare connections: the node:http of Deno 2.6 can neither hang up on a request nor let one hang.
+// Over bare connections, because node:http can send neither garbage nor every header as it came.
 async function* requestsOn(conn: Deno.Conn): AsyncGenerator<Received> {
   let got = Buffer.alloc(0);
   const chunk = new Uint8Array(65_536);

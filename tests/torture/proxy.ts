@@ -1,7 +1,6 @@
 import { Buffer } from "node:buffer";
 import { type AddressInfo, connect, createServer, type Socket } from "node:net";
 import { until } from "../support/wait.ts";
-import { hangUp } from "./sockets.ts";
 
 /**
  * A TCP proxy before PostgreSQL that reads along: it knows which of the program's statements pass, so
@@ -69,8 +68,8 @@ export async function startProxy(server_port: number): Promise<Proxy> {
 
 function relay(proxy: Proxy, client: Socket, upstream: Socket): void {
   const end = () => {
-    hangUp(client);
-    hangUp(upstream);
+    client.resetAndDestroy();
+    upstream.resetAndDestroy();
   };
   // As the system does it for a process that is gone: the other side reads what was sent, and the end.
   const close = () => {
@@ -90,7 +89,7 @@ function relay(proxy: Proxy, client: Socket, upstream: Socket): void {
       const verdict = statement === undefined ? "pass" : proxy.watch?.(statement, "sent") ?? "pass";
       if (verdict === "reset") return end();
       to_server(bytes);
-      if (verdict === "lose") return void hangUp(client);
+      if (verdict === "lose") return void client.resetAndDestroy();
     }
   });
   upstream.on("data", (chunk: Buffer) => {

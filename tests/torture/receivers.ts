@@ -6,7 +6,6 @@ import { parseDeliveryId, parseEventId } from "../../lib/core/ids.ts";
 import { until } from "../support/wait.ts";
 import type { Leaf } from "../support/tls.ts";
 import type { RequestSeen } from "./ledger.ts";
-import { hangUp } from "./sockets.ts";
 
 /** How a receiver meets a request. */
 export type Manner =
@@ -68,7 +67,7 @@ export async function startReceiver(leaf?: Leaf): Promise<Receiver> {
   };
   const close = async () => {
     server.close();
-    for (const socket of sockets) hangUp(socket);
+    for (const socket of sockets) socket.resetAndDestroy();
     await until("the receiver is closed", () => sockets.size === 0 && !server.listening);
   };
   await listen();
@@ -171,7 +170,7 @@ function answer(
     if (manner === "endless") requests[at] = { ...incoming.seen, status: 200 };
     return misbehaveFor(socket, manner);
   }
-  if (manner === "reset") hangUp(socket);
+  if (manner === "reset") socket.resetAndDestroy();
   else if (manner === "garbage") socket.end("SSH-2.0-OpenSSH_9.2\r\n\x00\xff nonsense\r\n\r\n");
   else if (manner === "continues") misbehaveFor(socket, manner);
 }

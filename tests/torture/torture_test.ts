@@ -11,13 +11,8 @@ async function torture(...args: string[]): Promise<{ code: number; said: string 
   return { code, said: text.decode(stdout) + text.decode(stderr) };
 }
 
-// The proxy of the torture stands on sockets that Deno 2.6 sometimes leaves open without a word. Daemons
-// of 2.6 are tortured from 2.9: --executable with a script that starts them.
-const ignore = Deno.version.deno.startsWith("2.6.");
-
 Deno.test(
   "torture loses nothing while daemons, the database and receivers are struck",
-  { ignore },
   async () => {
     const { code, said } = await torture("--fault", "mixed", "--seconds", "40", "--seed", "7");
     assert.equal(code, 0, said);
@@ -27,7 +22,6 @@ Deno.test(
 
 Deno.test(
   "torture catches a daemon that overwrites what another has done",
-  { ignore },
   async () => {
     const { code, said } = await torture("--sabotage", "token", "--seconds", "6", "--seed", "1");
     assert.equal(code, 1, said);

@@ -63,9 +63,9 @@ export function send(url: string | URL, options: RequestOptions = {}): Promise<A
   });
 }
 
-// Where NODE_EXTRA_CA_CERTS is set, the agents of Deno 2.9's node:https want the permission `sys` for `ca`,
-// which no flag can give alone. node:tls trusts that file without it, beside all other authorities; an
-// option `ca` would take their place. Deno 2.6 has no such agents, and does not call this.
+// With NODE_EXTRA_CA_CERTS set, the agents of Deno's node:https demand the permission `sys` for `ca`, which
+// no flag grants by itself. node:tls trusts that file without it, in addition to all other authorities;
+// an option `ca` would replace them.
 function openTls(target: URL): TLSSocket {
   const host = target.hostname.replace(/^\[|\]$/g, "");
   return connectTls({
