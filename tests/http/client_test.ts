@@ -1,6 +1,8 @@
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
+import { once } from "node:events";
 import { type AddressInfo, createServer, type Server, type Socket } from "node:net";
+import { createServer as createTlsServer } from "node:tls";
 import fc from "fast-check";
 import { type AddressRules, parseCidr } from "../../lib/core/address.ts";
 import {
@@ -20,7 +22,7 @@ import {
   readResponse,
   takeBody,
 } from "../../lib/http/response_parser.ts";
-import { type Leaf, testCertificates } from "../support/tls.ts";
+import { type Leaf, type TestCertificates, testCertificates } from "../support/tls.ts";
 
 const RULES: AddressRules = { allow_loopback: true, allow_networks: [], own_listener: [] };
 const DENO_2_6 = Deno.version.deno.startsWith("2.6.");
@@ -1110,9 +1112,10 @@ Deno.test("post() calls everything that fails within a handshake tls", async () 
 });
 
 Deno.test("post() shows its client certificate to who asks for one", async (t) => {
-  const { ca, client: own, files } = await testCertificates();
+  const certificates = await testCertificates();
+  const { ca, client: own } = certificates;
   await t.step("with it", async () => {
-    const server = await openssl(files);
+    const server = await demandingServer(certificates);
     await withClient(async (client) => {
       const target = { ...to(server.port, "localhost", "https"), tls: { ca, ...own } };
       assert.equal(answered(await client.post(target, request())).status, 204);
@@ -1120,7 +1123,7 @@ Deno.test("post() shows its client certificate to who asks for one", async (t) =
     await server.close();
   });
   await t.step("without it", async () => {
-    const server = await openssl(files);
+    const server = await demandingServer(certificates);
     await withClient(async (client) => {
       const target = { ...to(server.port, "localhost", "https"), tls: { ca } };
       failed(await client.post(target, request()), "tls", /./);
@@ -1129,39 +1132,18 @@ Deno.test("post() shows its client certificate to who asks for one", async (t) =
   });
 });
 
-/** A TLS server that demands a client certificate; Deno's own cannot in 2.6. Answers one request. */
-async function openssl(files: { ca: string; cert: string; key: string }) {
-  const process = new Deno.Command("openssl", {
-    args: [
-      ...["s_server", "-accept", "127.0.0.1:0", "-cert", files.cert, "-key", files.key],
-      ...["-CAfile", files.ca, "-Verify", "1", "-verify_return_error", "-naccept", "1"],
-    ],
-    stdin: "piped",
-    stdout: "piped",
-    stderr: "null",
-  }).spawn();
-  let output = "";
-  const writer = process.stdin.getWriter();
-  const reading = (async () => {
-    for await (const bytes of process.stdout) {
-      const before = output;
-      output += text(bytes);
-      if (output.includes("POST ") && !before.includes("POST ")) {
-        await writer.write(new TextEncoder().encode("HTTP/1.1 204 No Content\r\n\r\n"));
-      }
-    }
-  })();
-  await until(() => /ACCEPT 127\.0\.0\.1:\d+/.test(output));
+/** A TLS server that demands a client certificate of the authority. */
+async function demandingServer({ ca, good }: TestCertificates) {
+  const server = createTlsServer({ ...good, ca, requestCert: true, rejectUnauthorized: true });
+  server.on("secureConnection", (socket) => {
+    socket.on("error", () => {});
+    socket.once("data", () => socket.end("HTTP/1.1 204 No Content\r\n\r\n"));
+  });
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
   return {
-    port: Number(/ACCEPT 127\.0\.0\.1:(\d+)/.exec(output)?.[1]),
-    close: async () => {
-      await writer.abort().catch(() => {});
-      try {
-        process.kill();
-      } catch { /* ended by itself */ }
-      await process.status;
-      await reading;
-    },
+    port: (server.address() as AddressInfo).port,
+    close: () => new Promise((done) => server.close(done)),
   };
 }
 

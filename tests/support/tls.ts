@@ -1,4 +1,19 @@
-/** Certificates for tests, made by the machine's `openssl` once per process. */
+/** Certificates for tests, made once per process. */
+
+import "reflect-metadata";
+import {
+  BasicConstraintsExtension,
+  cryptoProvider,
+  ExtendedKeyUsage,
+  ExtendedKeyUsageExtension,
+  type Extension,
+  type JsonGeneralName,
+  KeyUsageFlags,
+  KeyUsagesExtension,
+  PemConverter,
+  SubjectAlternativeNameExtension,
+  X509CertificateGenerator,
+} from "@peculiar/x509";
 
 /** A certificate and its private key, in PEM. */
 export interface Leaf {
@@ -23,120 +38,100 @@ export interface TestCertificates {
   readonly own_authority: Leaf;
   /** A client's. */
   readonly client: Leaf;
-  /** Files of `ca` and `good`, for servers that are other programs. */
+  /** Files of `ca` and `good`, for configurations and other processes. */
   readonly files: { readonly ca: string; readonly cert: string; readonly key: string };
 }
 
 let made: Promise<TestCertificates> | undefined;
 
-/** The certificates of this process. Their directory is removed when it ends. */
+/** The certificates of this process. Their files are removed when it ends. */
 export function testCertificates(): Promise<TestCertificates> {
-  made ??= make();
-  return made;
+  return made ??= make();
 }
 
-const GOOD = "DNS:localhost,DNS:good.test,IP:127.0.0.1,IP:::1";
-// `openssl ca` is the only one that takes both dates, in OpenSSL 3.0.
-const CONFIG = (folder: string) =>
-  `[ca]
-default_ca = own
-[own]
-database = ${folder}/index.txt
-new_certs_dir = ${folder}
-rand_serial = yes
-unique_subject = no
-default_md = sha256
-policy = any
-[any]
-commonName = supplied
-`;
+const ALGORITHM = { name: "ECDSA", namedCurve: "P-256", hash: "SHA-256" };
+const LOCAL: JsonGeneralName[] = [
+  { type: "dns", value: "localhost" },
+  { type: "ip", value: "127.0.0.1" },
+];
+const GOOD: JsonGeneralName[] = [
+  ...LOCAL,
+  { type: "dns", value: "good.test" },
+  { type: "ip", value: "::1" },
+];
+const VALID = ["2025-01-01", "2098-01-01"] as const;
 
 async function make(): Promise<TestCertificates> {
-  const folder = await Deno.makeTempDir({ prefix: "bookme-tls-" });
-  globalThis.addEventListener("unload", () => Deno.removeSync(folder, { recursive: true }));
-  await Deno.writeTextFile(`${folder}/index.txt`, "");
-  await Deno.writeTextFile(`${folder}/ca.cnf`, CONFIG(folder));
-  const ca = await selfSigned(folder, "ca", [
-    "basicConstraints=critical,CA:TRUE",
-    "keyUsage=critical,keyCertSign,cRLSign",
-  ]);
-  const good = await leaf(folder, "good", GOOD);
+  cryptoProvider.set(crypto);
+  const authority = [
+    new BasicConstraintsExtension(true, undefined, true),
+    new KeyUsagesExtension(KeyUsageFlags.keyCertSign | KeyUsageFlags.cRLSign, true),
+  ];
+  const ca = await issue("ca", authority);
+  const leaf = (name: string, names: JsonGeneralName[], valid: readonly [string, string] = VALID) =>
+    issue(
+      name,
+      [
+        new BasicConstraintsExtension(false),
+        new SubjectAlternativeNameExtension(names),
+        new ExtendedKeyUsageExtension([ExtendedKeyUsage.serverAuth, ExtendedKeyUsage.clientAuth]),
+      ],
+      valid,
+      ca.keys,
+    );
+  const good = await leaf("good", GOOD);
   return {
     ca: ca.cert,
     good,
-    wrong_name: await leaf(folder, "wrong_name", "DNS:other.test"),
-    expired: await leaf(folder, "expired", GOOD, "20250101000000Z", "20250201000000Z"),
-    not_yet: await leaf(folder, "not_yet", GOOD, "20990101000000Z", "20990201000000Z"),
-    self_signed: await selfSigned(folder, "self_signed", [
-      "basicConstraints=CA:FALSE",
-      "subjectAltName=DNS:localhost,IP:127.0.0.1",
+    wrong_name: await leaf("wrong_name", [{ type: "dns", value: "other.test" }]),
+    expired: await leaf("expired", GOOD, ["2025-01-01", "2025-02-01"]),
+    not_yet: await leaf("not_yet", GOOD, ["2099-01-01", "2099-02-01"]),
+    self_signed: await issue("self_signed", [
+      new BasicConstraintsExtension(false),
+      new SubjectAlternativeNameExtension(LOCAL),
     ]),
-    own_authority: await selfSigned(folder, "own_authority", [
-      "basicConstraints=critical,CA:TRUE",
-      "subjectAltName=DNS:localhost,IP:127.0.0.1",
+    own_authority: await issue("own_authority", [
+      new BasicConstraintsExtension(true, undefined, true),
+      new SubjectAlternativeNameExtension(LOCAL),
     ]),
-    client: await leaf(folder, "client", "DNS:client.test"),
-    files: { ca: `${folder}/ca.pem`, cert: `${folder}/good.pem`, key: `${folder}/good.key` },
+    client: await leaf("client", [{ type: "dns", value: "client.test" }]),
+    files: await write({ ca: ca.cert, cert: good.cert, key: good.key }),
   };
 }
 
-async function selfSigned(folder: string, name: string, extensions: string[]): Promise<Leaf> {
-  await newKey(folder, name);
-  const added = extensions.flatMap((extension) => ["-addext", extension]);
-  const config = `${folder}/req.cnf`; // the system's own would add CA:TRUE
-  await Deno.writeTextFile(config, "[req]\ndistinguished_name = dn\n[dn]\n");
-  await openssl(
-    ...["req", "-x509", "-new", "-config", config, "-key", `${folder}/${name}.key`],
-    ...["-subj", `/CN=${name}`, "-days", "3650", ...added, "-out", `${folder}/${name}.pem`],
-  );
-  return await read(folder, name);
-}
+let serial = 0;
 
-async function leaf(
-  folder: string,
+/** A certificate with a new key, signed by the authority `ca`, or by itself. */
+async function issue(
   name: string,
-  names: string,
-  from = "20250101000000Z",
-  until = "20980101000000Z",
-): Promise<Leaf> {
-  await newKey(folder, name);
-  const path = `${folder}/${name}`;
-  const extensions = `subjectAltName=${names}\nbasicConstraints=CA:FALSE\n` +
-    "extendedKeyUsage=serverAuth,clientAuth\n";
-  await Deno.writeTextFile(`${path}.ext`, extensions);
-  await openssl(
-    "req",
-    "-new",
-    "-key",
-    `${path}.key`,
-    "-subj",
-    `/CN=${name}`,
-    "-out",
-    `${path}.csr`,
-  );
-  await openssl(
-    ...["ca", "-batch", "-notext", "-config", `${folder}/ca.cnf`, "-cert", `${folder}/ca.pem`],
-    ...["-keyfile", `${folder}/ca.key`, "-in", `${path}.csr`, "-extfile", `${path}.ext`],
-    ...["-startdate", from, "-enddate", until, "-out", `${path}.pem`],
-  );
-  return await read(folder, name);
+  extensions: Extension[],
+  [from, until]: readonly [string, string] = VALID,
+  signer?: CryptoKeyPair,
+): Promise<Leaf & { readonly keys: CryptoKeyPair }> {
+  const keys = await crypto.subtle.generateKey(ALGORITHM, true, ["sign", "verify"]);
+  const cert = await X509CertificateGenerator.create({
+    // Positive: a first digit of 8 or above would make it negative.
+    serialNumber: String(++serial).padStart(4, "0"),
+    subject: `CN=${name}`,
+    issuer: `CN=${signer === undefined ? name : "ca"}`,
+    notBefore: new Date(from),
+    notAfter: new Date(until),
+    signingAlgorithm: ALGORITHM,
+    publicKey: keys.publicKey,
+    signingKey: (signer ?? keys).privateKey,
+    extensions,
+  });
+  const key = await crypto.subtle.exportKey("pkcs8", keys.privateKey);
+  return { cert: cert.toString("pem"), key: PemConverter.encode(key, "PRIVATE KEY"), keys };
 }
 
-async function newKey(folder: string, name: string): Promise<void> {
-  const file = `${folder}/${name}.key`;
-  await openssl("genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out", file);
-}
-
-async function read(folder: string, name: string): Promise<Leaf> {
-  return {
-    cert: await Deno.readTextFile(`${folder}/${name}.pem`),
-    key: await Deno.readTextFile(`${folder}/${name}.key`),
-  };
-}
-
-async function openssl(...args: string[]): Promise<void> {
-  const { success, stderr } = await new Deno.Command("openssl", { args, stdin: "null" }).output();
-  if (!success) {
-    throw new Error(`openssl ${args[0]} failed: ${new TextDecoder().decode(stderr)}`);
-  }
+async function write<Name extends string>(texts: Record<Name, string>) {
+  const folder = await Deno.makeTempDir({ prefix: "bookme-tls-" });
+  globalThis.addEventListener("unload", () => Deno.removeSync(folder, { recursive: true }));
+  const paths = Object.entries<string>(texts).map(([name, text]) => {
+    const path = `${folder}/${name}.pem`;
+    Deno.writeTextFileSync(path, text);
+    return [name, path];
+  });
+  return Object.fromEntries(paths) as Record<Name, string>;
 }
