@@ -355,12 +355,10 @@ onServer("delivery: an endpoint's own bound holds, and is made use of", async (d
     database: database.section,
     endpoints: [endpoint("narrow", receiver.url, { concurrency: 3 })],
   });
-  const at = performance.now();
   await daemon.post(Array.from({ length: 150 }, () => booking("apt_1")));
-  await receiver.received(150);
+  // Without a claim as soon as a slot is free, this would take until the polls had claimed them all.
+  await until("all are received", () => receiver.requests.length >= 150, 15_000);
   assert.equal(most, 3);
-  // A second and a half; were it waited for the next look at what is due, 20 and more.
-  assert.ok(performance.now() - at < 15_000, `${performance.now() - at} ms`);
 });
 
 onServer("delivery: an endpoint that is slow and answers keeps its slots", async (database) => {

@@ -225,7 +225,8 @@ onServer(
     const ids = Object.keys(ATTACKS);
     await using daemon = await startDaemon({
       database: database.section,
-      delivery: { retry: ["0s"], timeout: "10s" },
+      // Longer than this test waits: nothing may wait for the end of an answer.
+      delivery: { retry: ["0s"], timeout: "5m" },
       endpoints: ids.map((id) => endpoint(id.replaceAll(".", "-"), `${hostile.url}/${id}`)),
     });
     const before = Deno.memoryUsage().rss;
@@ -244,7 +245,6 @@ onServer(
           attack.outcome === "delivered" ? "delivered" : "failed",
           about,
         );
-        assert.ok(attempt.duration_ms < 9_000, `${about}: no waiting for the end`);
         if (attack.cause !== undefined) assert.match(attempt.cause, attack.cause);
         if (attack.status !== undefined) assert.equal(attempt.status, attack.status, about);
         if (attack.truncated !== undefined) {

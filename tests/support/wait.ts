@@ -1,10 +1,10 @@
-/** Waiting in tests: for what must become true, never for a time in which it probably has. */
+/** Waiting in tests: for a condition to become true, never for a time in which it probably does. */
 
-/** How long anything may take on a machine that is busy with other things. */
+/** How long anything may take on a busy machine. */
 const PATIENCE_MS = 30_000;
 
 /**
- * Asks until the answer is truthy, and gives it. Throws with `what` and the last answer when it never
+ * Asks until the answer is truthy, and returns it. Throws with `what` and the last answer if it never
  * is. A question that throws is asked again.
  */
 export async function until<T>(
@@ -29,11 +29,29 @@ export async function until<T>(
   }
 }
 
+/** What `promise` resolves to. Throws with `what` if that takes too long, instead of waiting forever. */
+export async function within<T>(
+  what: string,
+  promise: PromiseLike<T>,
+  within_ms = PATIENCE_MS,
+): Promise<T> {
+  const late = Promise.withResolvers<never>();
+  const timer = setTimeout(
+    () => late.reject(new Error(`Never within ${within_ms} ms: ${what}`)),
+    within_ms,
+  );
+  try {
+    return await Promise.race([promise, late.promise]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
 function inWords(value: unknown): string {
   return value instanceof Error ? String(value.stack) : Deno.inspect(value);
 }
 
-/** For proving that nothing happens, and for pauses that are the thing under test. */
+/** Pauses. For proving that nothing happens, and for pauses that are themselves under test. */
 export function sleep(wait_ms: number): Promise<void> {
   return new Promise((done) => setTimeout(done, wait_ms));
 }
