@@ -1,10 +1,12 @@
 import assert from "node:assert/strict";
+import { stringify } from "yaml";
 import { COMMANDS } from "../../lib/cli/cli.ts";
 import { printable } from "../../lib/cli/terminal.ts";
 import { EVENT_TYPES } from "../../lib/core/event_types.ts";
 import { decodeWhsec } from "../../lib/core/secret.ts";
 import { VERSION } from "../../lib/core/version.ts";
 import { inTemporary, runCli, runHere, startCli } from "../support/cli.ts";
+import { embeddedDatabase, serverDatabase } from "../support/databases.ts";
 
 const EXAMPLE = new URL("../../config.example.yaml", import.meta.url).pathname;
 
@@ -168,18 +170,19 @@ Deno.test("check prints every mistake with its place on standard error, and exit
 });
 
 Deno.test("migrate applies what is missing once, and exits with 1 where the database is away", async () => {
-  await withConfig("", async (path) => {
+  await using database = await serverDatabase();
+  await withConfig(stringify({ database: database.section }), async (path) => {
     assert.deepEqual(await runCli(["migrate", "--config", path]), {
       code: 0,
       out: "Applied 0001_init\n",
       err: "",
     });
-    const again = await runCli(["migrate", "--config", path]);
+    const again = await runHere(["migrate", "--config", path]);
     assert.deepEqual([again.code, again.out], [0, "Nothing to apply: the schema is up to date\n"]);
   });
   const url = 'database: { url: "postgres://bookme:hunter2@127.0.0.1:1/bookme" }\n';
   await withConfig(url, async (path) => {
-    const { code, out, err } = await runCli(["migrate", "--config", path]);
+    const { code, out, err } = await runHere(["migrate", "--config", path]);
     assert.deepEqual([code, out], [1, ""]);
     assert.match(err, /^The database .*ECONNREFUSED 127\.0\.0\.1:1.*\n$/);
     assert.doesNotMatch(err, /hunter2|bug/);
@@ -219,7 +222,8 @@ Deno.test("secret prints a new secret each time", async () => {
 });
 
 Deno.test("serve runs without a command's name until SIGTERM, and is alone with its database", async () => {
-  const yaml = 'server: { listen: "127.0.0.1:0" }\n';
+  await using database = await embeddedDatabase();
+  const yaml = stringify({ server: { listen: "127.0.0.1:0" }, database: database.section });
   await withConfig(yaml, async (path) => {
     const daemon = startCli(["--config", path]);
     try {
@@ -227,7 +231,7 @@ Deno.test("serve runs without a command's name until SIGTERM, and is alone with 
       const answer = await fetch(`${url}/readyz`);
       assert.equal(answer.status, 200);
       await answer.body?.cancel();
-      const second = await runCli(["serve", "-c", path]);
+      const second = await runHere(["serve", "-c", path]);
       assert.deepEqual([second.code, second.out], [1, ""]);
       assert.match(second.err, /is in use by process \d+; stop that one first/);
     } finally {

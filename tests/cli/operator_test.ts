@@ -13,7 +13,7 @@ import {
   TASK_PERMISSIONS,
 } from "../support/cli.ts";
 import { ADMIN, booking, endpoint, VIEWER } from "../support/daemon.ts";
-import { embeddedDatabase } from "../support/databases.ts";
+import { embeddedDatabase, serverDatabase } from "../support/databases.ts";
 import { type Operated, startOperated } from "../support/operated.ts";
 import { freePort } from "../support/postgres.ts";
 import { startReceiver, statuses } from "../support/receiver.ts";
@@ -127,7 +127,7 @@ Deno.test("an operator finds the failing endpoint, sees why, mends it, replays, 
 });
 
 Deno.test("deliveries pages, filters and hands on the API's JSON", async () => {
-  await using database = await embeddedDatabase();
+  await using database = await serverDatabase();
   await using receiver = await startReceiver();
   await using daemon = await startOperated({
     database: database.section,
@@ -161,7 +161,7 @@ Deno.test("deliveries pages, filters and hands on the API's JSON", async () => {
 });
 
 Deno.test("retry and cancel do what they can, and exit with 1 where something could not be", async () => {
-  await using database = await embeddedDatabase();
+  await using database = await serverDatabase();
   await using receiver = await startReceiver(statuses(500));
   await using daemon = await startOperated({
     database: database.section,
@@ -197,7 +197,7 @@ Deno.test("retry and cancel do what they can, and exit with 1 where something co
 });
 
 Deno.test("send tells what came of it, takes data from a file or standard input, and one endpoint for granted", async () => {
-  await using database = await embeddedDatabase();
+  await using database = await serverDatabase();
   await using receiver = await startReceiver(statuses(200, 401));
   await using daemon = await startOperated({
     database: database.section,
@@ -300,7 +300,7 @@ Deno.test("a daemon behind TLS is asked by the authorities of the environment, a
 });
 
 Deno.test("a viewer's token may look, and a change is refused in words", async () => {
-  await using database = await embeddedDatabase();
+  await using database = await serverDatabase();
   await using daemon = await startOperated({
     database: database.section,
     endpoints: [endpoint("crm", "http://127.0.0.1:9/")],

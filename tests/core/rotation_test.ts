@@ -4,7 +4,7 @@ import { createHmac } from "node:crypto";
 import { Webhook } from "standardwebhooks";
 import { checkedApi, ENCRYPTION_KEY } from "../support/checked.ts";
 import { booking, startDaemon } from "../support/daemon.ts";
-import { onBoth, onServer } from "../support/databases.ts";
+import { onServer } from "../support/databases.ts";
 import { rotate } from "../../lib/core/rotation.ts";
 import { type Received, startReceiver } from "../support/receiver.ts";
 import { until } from "../support/wait.ts";
@@ -28,7 +28,7 @@ function signedBy(request: Received | undefined, secrets: Record<string, string>
   return { bookme: bookme.map(([name]) => name), standard };
 }
 
-onBoth(
+onServer(
   "POST /api/endpoints/:id/rotate signs with the new secret from the moment asked for",
   async (database) => {
     await using receiver = await startReceiver();
@@ -119,7 +119,7 @@ onServer("POST /api/endpoints/:id/rotate refuses what makes no sense", async (da
   assert.ok(answers.every(({ status }) => status === 200 || status === 409));
 });
 
-onBoth("the sweep forgets a secret whose overlap has ended", async (database) => {
+onServer("the sweep forgets a secret whose overlap has ended", async (database) => {
   const sections = { database: database.section, encryption_key: ENCRYPTION_KEY };
   let length = 0;
   const lengths = async () => {

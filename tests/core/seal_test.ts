@@ -127,7 +127,7 @@ Deno.test("signingAt() says nothing of an unsigned endpoint", () => {
   assert.deepEqual(signingAt([], 5), []);
 });
 
-onBoth(
+onServer(
   "rekey() seals every endpoint under the first key, and again does nothing",
   async (database) => {
     await using receiver = await startReceiver();

@@ -122,7 +122,10 @@ onServer("nothing is begun after SIGTERM, whatever else has to be waited for", a
     await sql`lock table attempt_stats_mark in access exclusive mode`;
     await until("the sweep waits for the lock", async () => {
       const [row] = await db.engine<{ waits: boolean }[]>`
-        select exists (select from pg_locks where not granted) as waits`;
+        select exists (
+          select from pg_stat_activity
+          where datname = current_database() and wait_event_type = 'Lock'
+        ) as waits`;
       return row?.waits;
     });
     await daemon.post(Array.from({ length: 100 }, () => booking("apt_1")));

@@ -20,7 +20,7 @@ function verifyWebhook(payload: string, signature: string | undefined, secret: s
 
 const PLAIN_SECRET = "a plain secret, not whsec_, with ünïcode";
 
-onBoth("delivery: a request has the headers of the contract", async (database) => {
+onServer("delivery: a request has the headers of the contract", async (database) => {
   await using receiver = await startReceiver();
   await using daemon = await startDaemon({
     database: database.section,
@@ -97,7 +97,7 @@ onBoth("delivery: a request has the headers of the contract", async (database) =
   assert.equal(attempt.request.body, payload);
 });
 
-onBoth("delivery: each outcome has its reason and its attempt", async (database) => {
+onServer("delivery: each outcome has its reason and its attempt", async (database) => {
   const certificates = await testCertificates();
   await using elsewhere = await startReceiver();
   await using answering = await startReceiver(({ path }) => {
@@ -168,7 +168,7 @@ onBoth("delivery: each outcome has its reason and its attempt", async (database)
   assert.equal(secure.requests.length, 1);
 });
 
-onBoth("delivery: 410 ends it and pauses its endpoint, the others go on", async (database) => {
+onServer("delivery: 410 ends it and pauses its endpoint, the others go on", async (database) => {
   await using gone = await startReceiver(statuses(410));
   await using fine = await startReceiver();
   await using daemon = await startDaemon({
@@ -245,7 +245,7 @@ onBoth("delivery: it recovers on the third attempt", async (database) => {
   assert.deepEqual(sent, [1, 2, 3].map((nth) => [String(nth), delivery.id, event.id]));
 });
 
-onBoth("delivery: Retry-After lengthens the wait and never shortens it", async (database) => {
+onServer("delivery: Retry-After lengthens the wait and never shortens it", async (database) => {
   const after = (status: number, value: string) => ({
     status,
     headers: { "retry-after": value },

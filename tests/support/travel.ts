@@ -1,4 +1,4 @@
-import type { PostgresServer } from "./postgres.ts";
+import type { SharedServer } from "./postgres.ts";
 import { connectTo, type FreshDatabase, freshDatabase } from "./postgres.ts";
 
 /** A database whose clock a test can put forward. */
@@ -15,7 +15,7 @@ export interface TravelDatabase extends FreshDatabase {
  * search path has one of that name. The program asks nothing else for the time (a test of its own
  * holds it to that), so days of its schedule pass in no time, in every statement.
  */
-export async function travelDatabase(server: PostgresServer): Promise<TravelDatabase> {
+export async function travelDatabase(server: SharedServer): Promise<TravelDatabase> {
   const fresh = await freshDatabase(server);
   await using setup = connectTo(fresh.url);
   await setup.unsafe(`

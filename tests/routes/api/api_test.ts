@@ -9,7 +9,7 @@ import {
   type TestDaemon,
   VIEWER,
 } from "../../support/daemon.ts";
-import { onBoth, onServer, type TestDatabase } from "../../support/databases.ts";
+import { onServer, type TestDatabase } from "../../support/databases.ts";
 import { type Receiver, startReceiver } from "../../support/receiver.ts";
 import { until } from "../../support/wait.ts";
 
@@ -80,7 +80,7 @@ onServer("the admin API wants a token, and more than a viewer's for changes", as
   assert.equal(elsewise.headers.get("allow"), "POST");
 });
 
-onBoth("GET /api/deliveries filters", async (database) => {
+onServer("GET /api/deliveries filters", async (database) => {
   await withTwo(database, async (daemon) => {
     const before = new Date(Date.now() - 60_000).toISOString();
     const { body: first } = await daemon.post(booking("apt_1"));
@@ -114,7 +114,7 @@ onBoth("GET /api/deliveries filters", async (database) => {
   });
 });
 
-onBoth("GET /api/deliveries pages from the newest on, whatever arrives", async (database) => {
+onServer("GET /api/deliveries pages from the newest on, whatever arrives", async (database) => {
   await withTwo(database, async (daemon) => {
     for (let nth = 0; nth < 5; nth++) {
       await daemon.post(Array.from({ length: 10 }, () => booking("apt_1")));
@@ -143,7 +143,7 @@ onBoth("GET /api/deliveries pages from the newest on, whatever arrives", async (
   });
 });
 
-onBoth("GET /api/deliveries takes what it is asked for literally", async (database) => {
+onServer("GET /api/deliveries takes what it is asked for literally", async (database) => {
   await withTwo(database, async (daemon) => {
     await daemon.post(booking("apt_1"));
     await until("all of it is sent", () => isIdle(daemon));
@@ -205,7 +205,7 @@ onServer("GET /api/deliveries refuses what it cannot mean", async (database) => 
   });
 });
 
-onBoth("GET /api/deliveries/:id and /api/events/:id show the whole story", async (database) => {
+onServer("GET /api/deliveries/:id and /api/events/:id show the whole story", async (database) => {
   await withTwo(database, async (daemon) => {
     const posted = sampleOf("booking.created") ?? "";
     const { body: event } = await daemon.post(posted);

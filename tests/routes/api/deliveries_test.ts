@@ -1,11 +1,11 @@
 import assert from "node:assert/strict";
 import { checkedApi, ENCRYPTION_KEY } from "../../support/checked.ts";
 import { booking, endpoint, startDaemon } from "../../support/daemon.ts";
-import { onBoth, onServer } from "../../support/databases.ts";
+import { onServer } from "../../support/databases.ts";
 import { startReceiver, statuses } from "../../support/receiver.ts";
 import { until } from "../../support/wait.ts";
 
-onBoth("POST /api/deliveries/:id/retry works from every end state", async (database) => {
+onServer("POST /api/deliveries/:id/retry works from every end state", async (database) => {
   await using receiver = await startReceiver(statuses(500));
   await using daemon = await startDaemon({
     database: database.section,
@@ -43,7 +43,7 @@ onBoth("POST /api/deliveries/:id/retry works from every end state", async (datab
   );
 });
 
-onBoth("POST /api/deliveries/:id/retry hastens one that waits", async (database) => {
+onServer("POST /api/deliveries/:id/retry hastens one that waits", async (database) => {
   await using receiver = await startReceiver(statuses(503, 200));
   await using daemon = await startDaemon({
     database: database.section,
@@ -61,33 +61,36 @@ onBoth("POST /api/deliveries/:id/retry hastens one that waits", async (database)
   assert.equal((await daemon.delivery(id)).status, "delivered");
 });
 
-onBoth("a delivery that is due says which limit of its endpoint it waits for", async (database) => {
-  const held = Promise.withResolvers<{ status: number }>();
-  await using receiver = await startReceiver(() => held.promise);
-  await using daemon = await startDaemon({
-    database: database.section,
-    endpoints: [
-      endpoint("hourly", receiver.url, { rate_limit: "1/h" }),
-      endpoint("single", receiver.url, { concurrency: 1 }),
-    ],
-  });
-  await daemon.post(booking("apt_1"));
-  await receiver.received(2);
-  const { body: event } = await daemon.post(booking("apt_2"));
-  const explanationOf = async (id: string) =>
-    (await daemon.delivery(await daemon.deliveryId(event.id, id), () => true)).explanation;
-  assert.match(
-    await explanationOf("hourly"),
-    /^Attempt 1 is due now and waits for the endpoint's rate limit of 1\/h, which lets the next one begin at \S+Z \(in (1 h|\d+ min)\)$/,
-  );
-  assert.equal(
-    await explanationOf("single"),
-    "Attempt 1 is due now and waits for its turn (the endpoint takes 1 at a time)",
-  );
-  held.resolve({ status: 200 });
-});
+onServer(
+  "a delivery that is due says which limit of its endpoint it waits for",
+  async (database) => {
+    const held = Promise.withResolvers<{ status: number }>();
+    await using receiver = await startReceiver(() => held.promise);
+    await using daemon = await startDaemon({
+      database: database.section,
+      endpoints: [
+        endpoint("hourly", receiver.url, { rate_limit: "1/h" }),
+        endpoint("single", receiver.url, { concurrency: 1 }),
+      ],
+    });
+    await daemon.post(booking("apt_1"));
+    await receiver.received(2);
+    const { body: event } = await daemon.post(booking("apt_2"));
+    const explanationOf = async (id: string) =>
+      (await daemon.delivery(await daemon.deliveryId(event.id, id), () => true)).explanation;
+    assert.match(
+      await explanationOf("hourly"),
+      /^Attempt 1 is due now and waits for the endpoint's rate limit of 1\/h, which lets the next one begin at \S+Z \(in (1 h|\d+ min)\)$/,
+    );
+    assert.equal(
+      await explanationOf("single"),
+      "Attempt 1 is due now and waits for its turn (the endpoint takes 1 at a time)",
+    );
+    held.resolve({ status: 200 });
+  },
+);
 
-onBoth(
+onServer(
   "a delivery that is being sent cannot be retried, and its cancelling waits for the answer",
   async (database) => {
     const held = Promise.withResolvers<{ status: number }>();
@@ -143,7 +146,7 @@ onServer(
   },
 );
 
-onBoth(
+onServer(
   "GET /api/events/:id explains for each endpoint why it was or was not owed",
   async (database) => {
     await using good = await startReceiver();
@@ -217,7 +220,7 @@ onBoth(
   },
 );
 
-onBoth(
+onServer(
   "GET /api/events finds by type, business, time, id, confirmation number and subject",
   async (database) => {
     await using daemon = await startDaemon({ database: database.section });

@@ -8,7 +8,7 @@ import { until } from "../../support/wait.ts";
 
 const CANARY = "canary-secret-that-must-not-show-1";
 
-onBoth(
+onServer(
   "POST /api/endpoints makes an endpoint that is sent to and shows its secret once",
   async (database) => {
     await using receiver = await startReceiver();
@@ -104,7 +104,7 @@ onBoth(
   },
 );
 
-onBoth("PATCH /api/endpoints/:id changes what is given and nothing else", async (database) => {
+onServer("PATCH /api/endpoints/:id changes what is given and nothing else", async (database) => {
   await using receiver = await startReceiver();
   await using daemon = await startDaemon({
     database: database.section,
@@ -339,7 +339,7 @@ onServer("the API refuses bodies of a wrong form, and what it does not know", as
   await nothing.body?.cancel();
 });
 
-onBoth("endpoints of the file can be paused and resumed, and nothing else", async (database) => {
+onServer("endpoints of the file can be paused and resumed, and nothing else", async (database) => {
   await using receiver = await startReceiver();
   await using daemon = await startDaemon({
     database: database.section,
@@ -385,7 +385,7 @@ onBoth("endpoints of the file can be paused and resumed, and nothing else", asyn
   );
 });
 
-onBoth("DELETE /api/endpoints/:id retires it and cancels what it is owed", async (database) => {
+onServer("DELETE /api/endpoints/:id retires it and cancels what it is owed", async (database) => {
   await using receiver = await startReceiver(statuses(500));
   await using daemon = await startDaemon({
     database: database.section,
@@ -467,7 +467,7 @@ onServer(
   },
 );
 
-onBoth(
+onServer(
   "POST /api/endpoints/:id/test sends to that endpoint only, and answers with its answer",
   async (database) => {
     await using receiver = await startReceiver(() => ({ status: 503, body: "Down <b>now</b>" }));

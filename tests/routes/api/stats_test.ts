@@ -5,7 +5,7 @@ import { attemptStats, purgeStats, rollUp } from "../../../lib/store/stats.ts";
 import type { Database } from "../../../lib/store/database.ts";
 import { checkedApi } from "../../support/checked.ts";
 import { booking, endpoint, startDaemon } from "../../support/daemon.ts";
-import { onBoth, onServer, openUrl, server, type TestDatabase } from "../../support/databases.ts";
+import { onServer, openUrl, server, type TestDatabase } from "../../support/databases.ts";
 import { startReceiver } from "../../support/receiver.ts";
 import { travelDatabase } from "../../support/travel.ts";
 import { sleep, until } from "../../support/wait.ts";
@@ -43,7 +43,7 @@ Deno.test("percentile() and summarise() count what there is", () => {
   assert.deepEqual(summarise([]).duration_ms, { p50: null, p95: null, p99: null });
 });
 
-onBoth("GET /api/stats counts attempts as they come, and what is pending", async (database) => {
+onServer("GET /api/stats counts attempts as they come, and what is pending", async (database) => {
   await using receiver = await startReceiver(async ({ path }) => {
     if (path === "/slow") await sleep(120);
     return { status: path === "/bad" ? 500 : 200 };
@@ -106,7 +106,7 @@ async function addAttempts(database: TestDatabase, ages_s: readonly number[]): P
   }
 }
 
-onBoth("rollUp() counts each attempt once, in the buckets of bucketOf()", async (database) => {
+onServer("rollUp() counts each attempt once, in the buckets of bucketOf()", async (database) => {
   const ages_s = [...Array(100).keys()].map((n) => n * 37 + 36.5);
   await addAttempts(database, [...ages_s, 0, 0, 0, 3]);
   const db = await database.open();
@@ -137,7 +137,7 @@ onBoth("rollUp() counts each attempt once, in the buckets of bucketOf()", async 
   }
 });
 
-onBoth("purgeStats() keeps minutes for 2 days and hours for 90", async (database) => {
+onServer("purgeStats() keeps minutes for 2 days and hours for 90", async (database) => {
   await addAttempts(database, [60, 3 * 86_400, 91 * 86_400, 95 * 86_400]);
   const db = await database.open();
   try {
