@@ -4,7 +4,7 @@ import { parseCidr } from "../../lib/core/address.ts";
 import { isDenoTls } from "../../lib/http/client.ts";
 import { inTemporary, runHere } from "../support/cli.ts";
 import { endpoint, writeConfig } from "../support/daemon.ts";
-import { embeddedDatabase, onBoth, serverDatabase } from "../support/databases.ts";
+import { embeddedDatabase, initialise, onBoth, serverDatabase } from "../support/databases.ts";
 import { startOperated } from "../support/operated.ts";
 import { connectTo, freePort } from "../support/postgres.ts";
 import { startReceiver } from "../support/receiver.ts";
@@ -127,11 +127,7 @@ onBoth(
       assert.equal(code, 0, out);
       const named = await runHere(["doctor", "-c", path, "--url", `http://${listen}`]);
       assert.match(named.out, /^✗ daemon: /m, "where somebody says that one is");
-      if ("directory" in section) {
-        // Making a database takes seconds and is tested elsewhere.
-        Deno.mkdirSync(`${section.directory}/new`);
-        Deno.renameSync(`${section.directory}/postgres`, `${section.directory}/new/postgres`);
-      }
+      if ("directory" in section) await initialise(`${section.directory}/new`);
       await using daemon = await startOperated(sections);
       assert.match((await daemon.cli(["doctor"])).out, /^✓ daemon: /m);
       await daemon.stop();

@@ -13,7 +13,7 @@ import {
   TASK_PERMISSIONS,
 } from "../support/cli.ts";
 import { ADMIN, booking, endpoint, VIEWER } from "../support/daemon.ts";
-import { embeddedDatabase, serverDatabase } from "../support/databases.ts";
+import { embeddedDatabase, initialise, serverDatabase } from "../support/databases.ts";
 import { type Operated, startOperated } from "../support/operated.ts";
 import { freePort } from "../support/postgres.ts";
 import { startReceiver, statuses } from "../support/receiver.ts";
@@ -238,6 +238,7 @@ Deno.test("the daemon's address and token come from its configuration, or from -
     const early = await runHere(["endpoints", "-c", config]);
     assert.equal(early.code, 2);
     assert.match(early.err, /data\/admin\.token" does not exist; the daemon makes it at its first/);
+    await initialise(`${directory}/data`);
     const daemon = startCli(["-c", config], { env: { CRM_SECRET: "x".repeat(30) } });
     try {
       await daemon.until(/"Listening"/);

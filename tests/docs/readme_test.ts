@@ -17,6 +17,7 @@ import { makeSigner } from "../../lib/core/signature.ts";
 import { start } from "../../lib/daemon.ts";
 import { makeLog } from "../../lib/observe/log.ts";
 import { OPERATIONS } from "../../routes/api/routes.ts";
+import { initialise } from "../support/databases.ts";
 import { cached } from "../support/postgres.ts";
 import { until } from "../support/wait.ts";
 
@@ -396,6 +397,7 @@ Deno.test({
     const secret = makeSecret(randomBytes(32));
     const receiver = await startReceiver({ keys: { secret, previous: [] }, status: 500 });
     const path = join(directory.path, "config.yaml");
+    await initialise(join(directory.path, "data"));
     Deno.writeTextFileSync(
       path,
       `server: { listen: "127.0.0.1:0" }

@@ -60,19 +60,25 @@ async function open(database: DatabaseConfig): Promise<Database & AsyncDisposabl
   return Object.assign(db, { [Symbol.asyncDispose]: () => db.close() });
 }
 
-/** An embedded database, already initialised: that takes seconds and is tested elsewhere. */
+/** An embedded database, already initialised. */
 export async function embeddedDatabase(): Promise<TestDatabase> {
   const directory = Deno.makeTempDirSync({ prefix: "bookme-embedded-" });
-  const { success } = await new Deno.Command("cp", {
-    args: ["-a", `${await initialised()}/postgres`, `${directory}/postgres`],
-  }).output();
-  if (!success) throw new Error("The embedded database could not be copied");
+  await initialise(directory);
   return {
     kind: "embedded",
     section: { directory },
     open: () => open({ kind: "embedded", directory }),
     [Symbol.asyncDispose]: () => Deno.remove(directory, { recursive: true }),
   };
+}
+
+/** Puts a new embedded database into a directory. Making one takes seconds and is tested elsewhere. */
+export async function initialise(directory: string): Promise<void> {
+  Deno.mkdirSync(directory, { recursive: true });
+  const { success } = await new Deno.Command("cp", {
+    args: ["-a", `${await initialised()}/postgres`, `${directory}/postgres`],
+  }).output();
+  if (!success) throw new Error("The embedded database could not be copied");
 }
 
 // Made by the program itself, and again when what makes it has changed.
