@@ -4,7 +4,13 @@
  */
 
 import { Buffer } from "node:buffer";
-import { createServer, type IncomingMessage, type RequestListener, type Server } from "node:http";
+import {
+  createServer,
+  type IncomingMessage,
+  type RequestListener,
+  type Server,
+  type ServerResponse,
+} from "node:http";
 import { type AddressInfo, connect, type Socket } from "node:net";
 import { hostPort, ownAddressOf } from "../core/address.ts";
 import { AppError, messageOf } from "../core/errors.ts";
@@ -71,6 +77,35 @@ export function listen(
   log: Pick<Log, "warn">,
   limits: HttpLimits = HTTP_LIMITS,
 ): Promise<HttpServer> {
+  const server = createLimited(limits);
+  const serve = passRequests(server, counters, limits.fields);
+  return new Promise((resolve, reject) => {
+    // Kept for good: without a listener, an error on reopening would end the process.
+    server.on("error", (error) => {
+      const place = `${host}:${port}`;
+      const remedy = "stop what uses it, or set server.listen";
+      reject(
+        new AppError("conflict", `Cannot listen on ${place}: ${messageOf(error)}; ${remedy}`),
+      );
+    });
+    server.listen({ host, port }, () => {
+      const { address, port: bound } = server.address() as AddressInfo;
+      const watch = watchListener(server, { host: address, port: bound }, limits.watch_ms, log);
+      resolve({
+        address,
+        port: bound,
+        url: `http://${hostPort(host, bound)}`,
+        serve,
+        close(finished = Promise.resolve()) {
+          watch.stop();
+          return closeServer(server, finished);
+        },
+      });
+    });
+  });
+}
+
+function createLimited(limits: HttpLimits): Server {
   // Deno.serve waits forever; node:http answers 408 in time.
   const server = createServer({
     headersTimeout: limits.headers_ms,
@@ -85,7 +120,15 @@ export function listen(
   (server as Server & { httpAllowHalfOpen?: boolean }).httpAllowHalfOpen = true;
   // One more than allowed, because node:http drops further fields silently.
   server.maxHeadersCount = limits.fields + 1;
-  // Requests that arrive while the daemon is still starting wait for the handler.
+  return server;
+}
+
+/** Refuses requests of a wrong shape. Others wait for the handler that is passed to the result. */
+function passRequests(
+  server: Server,
+  counters: Counters,
+  max_fields: number,
+): (handler: RequestListener) => void {
   const served = Promise.withResolvers<RequestListener>();
   let serving: RequestListener | undefined;
   void served.promise.then((handler) => serving = handler);
@@ -96,46 +139,21 @@ export function listen(
   });
   server.on("request", (incoming, outgoing) => {
     last.set(incoming.socket, incoming);
-    const mistake = shapeMistake(incoming, limits.fields);
+    const mistake = shapeMistake(incoming, max_fields);
     if (mistake !== undefined) {
       counters.count("http_refused", mistake.label);
-      const { status, headers, body } = makeProblem(mistake.status, "malformed", mistake.detail);
-      outgoing.writeHead(status, {
-        ...headers,
-        "content-length": Buffer.byteLength(body),
-        connection: "close",
-      });
-      outgoing.end(body);
+      refuse(outgoing, mistake);
     } else if (serving !== undefined) serving(incoming, outgoing);
     else void served.promise.then((handler) => handler(incoming, outgoing));
   });
-  return new Promise((resolve, reject) => {
-    // Kept for good: without a listener, an error on reopening would end the process.
-    server.on("error", (error) => {
-      reject(
-        new AppError(
-          "conflict",
-          `Cannot listen on ${host}:${port}: ${
-            messageOf(error)
-          }; stop what uses it, or set server.listen`,
-        ),
-      );
-    });
-    server.listen({ host, port }, () => {
-      const { address, port: bound } = server.address() as AddressInfo;
-      const watch = watchListener(server, { host: address, port: bound }, limits.watch_ms, log);
-      resolve({
-        address,
-        port: bound,
-        url: `http://${hostPort(host, bound)}`,
-        serve: served.resolve,
-        close(finished = Promise.resolve()) {
-          watch.stop();
-          return closeServer(server, finished);
-        },
-      });
-    });
-  });
+  return served.resolve;
+}
+
+function refuse(outgoing: ServerResponse, mistake: ShapeMistake): void {
+  const { status, headers, body } = makeProblem(mistake.status, "malformed", mistake.detail);
+  const length = Buffer.byteLength(body);
+  outgoing.writeHead(status, { ...headers, "content-length": length, connection: "close" });
+  outgoing.end(body);
 }
 
 // Under Deno, a server that has hit EMFILE never accepts again and reports nothing: connections wait in
