@@ -35,7 +35,7 @@ Deno.test("the daemon outlives an outage of its database", async () => {
   const api = await daemon.api("deliveries");
   assert.equal(api.status, 503);
   assert.match(api.headers.get("retry-after") ?? "", /^\d+$/);
-  // The answer to what is under way comes while it cannot be recorded.
+  // The answer to the attempt under way arrives while it cannot be recorded.
   gate.resolve({ status: 200 });
   await until("recording fails", () => daemon.log.some((l) => /Recording failed/.test(l.message)));
 

@@ -80,7 +80,7 @@ onServer("what waits for its slot of a rate limit is given back", async (databas
     endpoints: [endpoint("all", receiver.url, { rate_limit: "8/s" })],
   });
   await daemon.post(Array.from({ length: 40 }, () => booking("apt_1")));
-  await receiver.received(2); // the slots of a whole second are given out by now
+  await receiver.received(2); // by now the slots of a whole second are given out
   await daemon.stop();
   assert.deepEqual(await leasedIn(database), { pending: 40 - receiver.requests.length, leased: 0 });
 });
@@ -132,7 +132,7 @@ onServer("nothing is begun after SIGTERM, whatever else has to be waited for", a
     await receiver.received(3);
     void daemon.stop();
     const got = receiver.requests.length;
-    // What had been begun by then may not have arrived yet.
+    // Attempts begun by then may not have arrived yet.
     const under_way = Number(
       daemon.log.find(({ message }) => message === "Stopping")?.["in_flight"],
     );

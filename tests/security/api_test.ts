@@ -20,7 +20,7 @@ function request(method: string, target: string, headers: string[] = [AUTH], bod
   ].join("\r\n") + `\r\n\r\n${Buffer.from(body).toString("latin1")}`;
 }
 
-/** Ways of not being let in: header lines, and the status. */
+/** Header lines that do not let a request in, and the status of the answer. */
 const CLOSED: readonly [headers: string[], status: number][] = [
   [[], 401],
   [["Authorization:"], 401],
@@ -50,7 +50,7 @@ onServer(
     });
     const port = portIn(daemon.url);
     const ask = (text: string) => speak(port, [text]);
-    // Only some of these show a token at all: wrong ones are throttled from the eleventh on.
+    // Few of these send a token at all: from the eleventh on, wrong ones are throttled.
     for (const [headers, status] of CLOSED) {
       const { statuses, text } = await ask(request("GET", "/api/endpoints", headers));
       assert.ok([status, 429].includes(statuses[0] ?? 0), `${headers}: ${text}`);
@@ -107,7 +107,7 @@ onServer(
 
 const GOOD = '"url":"https://a.example/","events":["*"]';
 
-/** Requests with a right token that must be answered below 500, with that status. */
+/** Requests with a valid token that must get that status, below 500. */
 const HOSTILE: readonly [method: string, target: string, status: number, body?: string][] = [
   // Names of things
   ["GET", "/api/deliveries/x", 404],
@@ -219,7 +219,7 @@ onServer(
     assert.equal((await daemon.post(booking("apt_1"))).status, 202);
     await receiver.received(1);
     assert.deepEqual(daemon.log.filter(({ level }) => level === "error"), []);
-    await new Promise((drained) => setTimeout(drained, 600)); // see security_ingest_test.ts
+    await new Promise((drained) => setTimeout(drained, 600)); // see ingest_test.ts
   },
 );
 

@@ -12,7 +12,7 @@ import { until } from "../support/wait.ts";
 const canary = (name: string) => `c4n4ry-${name}-${randomBytes(15).toString("base64url")}`;
 const whsec = () => `whsec_${randomBytes(32).toString("base64")}`;
 
-/** One for each place where a secret can stand; they are looked for as they are and encoded. */
+/** One for each place of a secret. The test searches for each as it is and encoded. */
 const SECRETS = {
   ingest: canary("ingest"),
   ingest_before: whsec(),
@@ -135,7 +135,7 @@ onBoth(
         return { status, text };
       };
 
-      // What shows a secret once, and may: to who made it.
+      // These may show a secret, once, to its maker.
       const created = await ask("POST", "/api/endpoints", {
         url: `${receiver.url}/api`,
         events: ["*"],
@@ -151,7 +151,7 @@ onBoth(
         made.push(JSON.parse(text).secret);
       }
 
-      // Traffic: taken, refused in each way, delivered, failed.
+      // Traffic: accepted, refused in each way, delivered, failed.
       const sample = sampleOf("booking.created") ?? "";
       const sign = (secret: string) => ({
         "x-bookme-signature": `sha256=${createHmac("sha256", secret).update(sample).digest("hex")}`,

@@ -3,14 +3,14 @@ import { Buffer } from "node:buffer";
 import { inTemporary, runCli } from "../support/cli.ts";
 
 const DEEP = 20_000;
-// What looks like a secret is not shown, wherever it was put by mistake.
+// Something that looks like a secret is never shown, wherever it was put by mistake.
 const CANARY = "whsec_YzRuNHJ5LWluLXRoZS1jb25maWd1cmF0aW9u";
 const BOMB = "a: &a [x, x]\n" +
   Array.from({ length: 30 }, (_, n) => `b${n}: &b${n} [*a, *a]\n`).join("");
 const CRM = "endpoints:\n  - { id: crm, url: https://a.example/, unsigned: true, events: ['*']";
 const PRODUCTION = `environment: production\nserver: { trusted_proxies: [10.0.0.5/32] }\n`;
 
-/** Files that `serve` must refuse, and what it must say about each. */
+/** Files that `serve` must refuse, each with its message. */
 const ATTACKS: Readonly<Record<string, [file: string | Uint8Array, says: RegExp]>> = {
   "an alias bomb": [BOMB, /:1:4: .*Anchors/],
   "lists 20,000 deep": [`a: ${"[".repeat(DEEP)}`, /:1:\d+: .*Nested too deeply/],

@@ -8,7 +8,7 @@ import { onServer, type TestDatabase } from "../support/databases.ts";
 import { freePort } from "../support/postgres.ts";
 import { startReceiver } from "../support/receiver.ts";
 
-/** Hosts that lead to this machine, to another one's inside, or to nobody; PORT is a trap's. */
+/** Hosts that lead to this machine, into a private network, or nowhere; PORT is that of a trap. */
 const FORBIDDEN: readonly string[] = [
   // Loopback in every spelling
   ...["127.0.0.1:PORT", "127.1:PORT", "127.0.1:PORT", "2130706433:PORT", "0x7f000001:PORT"],
@@ -17,7 +17,7 @@ const FORBIDDEN: readonly string[] = [
   ...["%31%32%37.0.0.1:PORT", "localhost:PORT", "LOCALHOST:PORT", "localhost.:PORT"],
   ...["a.localhost:PORT", "ｌocalhost:PORT", "0:PORT", "0.0.0.0:PORT", "[::]:PORT", "[::1]:PORT"],
   ...["[0:0:0:0:0:0:0:1]:PORT", "[::ffff:127.0.0.1]:PORT", "[::ffff:7f00:1]:PORT"],
-  // IPv6 that carries it: IPv4-compatible, SIIT, NAT64 twice, 6to4, Teredo's server and client
+  // IPv6 that embeds it: IPv4-compatible, SIIT, NAT64 twice, 6to4, Teredo's server and client
   ...["[::127.0.0.1]:PORT", "[::ffff:0:7f00:1]:PORT", "[64:ff9b::7f00:1]:PORT"],
   ...["[64:ff9b:1::7f00:1]:PORT", "[64:ff9b:1:7f00:0:100::]:PORT", "[2002:7f00:1::]:PORT"],
   ...["[2001:0:7f00:1::]:PORT", "[2001:0:808:808::80ff:fffe]:PORT"],
@@ -25,7 +25,7 @@ const FORBIDDEN: readonly string[] = [
   ...["169.254.169.254", "2852039166", "0xa9fea9fe", "0251.0376.0251.0376", "169.254.43518"],
   ...["[::ffff:a9fe:a9fe]", "[64:ff9b::a9fe:a9fe]", "[2002:a9fe:a9fe::]", "[fd00:ec2::254]"],
   ...["[fd20:ce::254]", "100.100.100.200", "168.63.129.16", "192.0.0.192", "[fe80::1]"],
-  // Private, shared, reserved, nobody
+  // Private, shared, reserved, unassigned
   ...["10.0.0.1", "172.16.0.1", "172.31.255.255", "192.168.1.1", "100.64.0.1", "198.18.0.1"],
   ...["192.0.2.1", "198.51.100.1", "203.0.113.1", "192.0.0.1", "240.0.0.1", "255.255.255.255"],
   ...["224.0.0.1", "0.1.2.3", "[fc00::1]", "[fd12::1]", "[fec0::1]", "[ff02::1]"],
@@ -45,7 +45,7 @@ onServer(
         delivery: { retry: ["0s"], timeout: "20s" },
         endpoints: urls.map((_, nth) => endpoint(`e${nth}`, "https://a.example/")),
       },
-      // What no file may say: they are judged again at each connect.
+      // A file cannot contain these: each connection checks again.
       (config) => ({
         ...config,
         environment: "production",
@@ -66,7 +66,7 @@ onServer(
   },
 );
 
-/** What a configuration refuses already, in production. */
+/** Hosts that a configuration already refuses in production. */
 const REFUSED: readonly string[] = [
   ...FORBIDDEN.map((host) => `https://${host.replace("PORT", "8443")}/hook`),
   ...["http://hooks.example/", "http://8.8.8.8/", "HTTP://hooks.example/", "//hooks.example/"],
@@ -114,7 +114,7 @@ Deno.test("endpoints.url: a URL that means something else than it says is refuse
 onServer(
   "endpoints.own: the daemon never posts to itself, nor follows a redirect",
   async (database) => {
-    // By address and by a name that only the resolver knows as one.
+    // By address and by a name that only the resolver knows.
     for (const host of ["127.0.0.1", "LOCALHOST"]) await postToSelf(database, host);
   },
 );
@@ -231,7 +231,7 @@ onServer("endpoints.proxy: proxies of the environment are never asked", async (d
       NO_PROXY: "",
       no_proxy: "",
       NODE_USE_ENV_PROXY: "1",
-      DENO_NO_UPDATE_CHECK: "1", // which asks its proxy, but is no part of the program
+      DENO_NO_UPDATE_CHECK: "1", // the check would use its proxy, but is not part of the program
     },
   });
   try {

@@ -1,4 +1,4 @@
-/** Ten thousand made-up inputs at every place where bytes come in from outside. */
+/** Ten thousand generated inputs for every place that reads bytes from outside. */
 
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
@@ -23,7 +23,7 @@ import { until } from "../support/wait.ts";
 const CASES = { ingest: 4_000, config: 2_000, response: 4_000 };
 const BATCH = 10;
 
-/** A change to a text: there, so many characters give way to these. */
+/** A change to a text: characters at a place are replaced by others. */
 const change = fc.record({
   at: fc.nat(100_000),
   length: fc.oneof(fc.constant(0), fc.nat(4), fc.nat(200)),
@@ -38,7 +38,7 @@ const change = fc.record({
   ),
 });
 
-/** Texts as they should be, with a few changes in them. */
+/** Valid texts with a few changes in them. */
 function damaged(...whole: string[]) {
   return fc.tuple(fc.constantFrom(...whole), fc.array(change, { maxLength: 4 })).map(
     ([text, changes]) => {
@@ -65,7 +65,7 @@ const header = fc.tuple(
   ),
 ).map(([name, value]) => `${name}: ${value}\r\n`);
 
-/** Right as HTTP: only what is said in it is odd. */
+/** Valid HTTP with odd content. */
 const post = fc.record({
   body: fc.oneof(
     damaged(...SAMPLES),
@@ -84,7 +84,7 @@ const post = fc.record({
     `${headers.join("")}Content-Length: ${body.length}\r\n\r\n${body}`,
 }));
 
-/** Not even right as HTTP. */
+/** Not even valid HTTP. */
 const bytes = fc.oneof(
   damaged(
     `POST /ingest HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n` +
@@ -114,7 +114,7 @@ onServer(
     await fc.assert(
       fc.asyncProperty(batch, async (requests) => {
         await Promise.all(requests.map(async ({ body, text }) => {
-          // What is no request may never end: then it is our side that ends.
+          // Without a complete request no answer comes, so this side ends the connection.
           const { statuses } = await speak(
             port,
             body === undefined ? [text, END] : [text],

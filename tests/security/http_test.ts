@@ -17,7 +17,7 @@ interface Seen {
   readonly body: string;
 }
 
-/** A server that keeps what reaches the program behind it. */
+/** A server that records what reaches the program. */
 async function withServer(
   limits: Partial<HttpLimits>,
   test: (port: number, seen: Seen[], counters: Counters) => Promise<void>,
@@ -40,12 +40,12 @@ async function withServer(
     await test(server.port, seen, counters);
   } finally {
     await server.close();
-    // @hono/node-server looks twice at a body that was not read, each time behind a timer of no time.
+    // @hono/node-server looks at an unread body twice, each time after a timer of 0 ms.
     for (let nth = 0; nth < 3; nth++) await sleep(0);
   }
 }
 
-/** Each is refused with that status and closed, and nothing of it reaches the program. */
+/** Each is refused with that status, the connection is closed, and nothing reaches the program. */
 function refuses(
   id: string,
   status: number,
@@ -215,7 +215,7 @@ Deno.test("http.expect: 100-continue is answered, other expectations are not met
 
 const SHORT = { headers_ms: 600, request_ms: 900, keep_alive_ms: 500, check_ms: 50 };
 
-/** Says `text` a byte at a time, for longer than any limit. */
+/** Sends `text` a byte at a time, for longer than any limit. */
 function drip(text: string): Part[] {
   return [...text].flatMap((char) => [char, 40]);
 }
@@ -305,10 +305,10 @@ Deno.test("http.descriptors: a server that had no descriptors left takes connect
   const crowd: Socket[] = [];
   try {
     const port = Number((await lines.read()).value);
-    for (let i = 0; i < 100; i++) crowd.push(await open(port)); // the kernel takes them all
+    for (let i = 0; i < 100; i++) crowd.push(await open(port)); // the kernel accepts them all
     crowd.splice(0).forEach((socket) => socket.destroy());
     assert.match((await lines.read()).value ?? "", /was reopened/);
-    // Not the first perhaps: it may have come to the old socket.
+    // Perhaps not the first, which may have reached the old socket.
     await until("it answers", async () => {
       const { statuses } = await speak(port, [`${GET}\r\n`]);
       return statuses[0] === 200;

@@ -49,7 +49,7 @@ interface Setting {
   readonly say: (parts: readonly Part[], answers?: number) => Promise<Spoken>;
 }
 
-/** A daemon with one endpoint, and what must hold in the end: so many events stored, no error logged. */
+/** Runs a daemon with one endpoint. In the end `stored` events must be stored and no error logged. */
 async function withDaemon(
   database: TestDatabase,
   sections: Record<string, unknown>,
@@ -89,12 +89,12 @@ function assertProblem(
   assert.equal(JSON.parse(body).code, code, about);
 }
 
-/** @hono/node-server reads on for half a second behind an early answer, with a timer that stays. */
+/** @hono/node-server reads on for half a second after an early answer, by a timer that it keeps. */
 function drained(): Promise<void> {
   return sleep(600);
 }
 
-// ---- Who may
+// ---- Authentication
 
 Deno.test("ingest.hops: the right-most hop that is no trusted proxy is whom a post comes from", () => {
   const trusted = ["10.0.0.0/24", "fd00::/64", "127.0.0.1/32"].map(parseCidr);
@@ -231,7 +231,7 @@ onServer("ingest.signature: what is not signed for these very bytes gets 401", a
     for (const headers of [[right], [sign(GOOD, OTHER_SECRET)], [right.toLowerCase()]]) {
       assert.deepEqual((await say(request(GOOD, headers))).statuses, [202]);
     }
-    // Who is refused for his signature is not told whether his payload would have been right.
+    // With a wrong signature, the answer does not reveal whether the payload is valid.
     assertProblem(await say(request("{", [])), 401, "unauthorized", "malformed");
   });
 });
@@ -273,7 +273,7 @@ onServer("ingest.once: a post played again is known by its Idempotency-Key", asy
   });
 });
 
-// ---- How much, and in which form
+// ---- Size and form
 
 onServer("ingest.size: a body over the limit is refused before it is there", async (database) => {
   await withDaemon(database, { ingest: { max_body: "4KiB" } }, 2, async ({ say }) => {
@@ -296,7 +296,7 @@ onServer("ingest.size: a body over the limit is refused before it is there", asy
       ],
     };
     for (const [name, parts] of Object.entries(attacks)) {
-      // One that goes on is hung up on; one that has ended may be followed by another.
+      // An unfinished request is cut off; a finished one may be followed by another.
       const goes_on = /announced|terabytes|endless/.test(name);
       const spoken = await say(parts, goes_on ? Infinity : 1);
       assertProblem(spoken, 413, "too_large", name);
@@ -427,7 +427,7 @@ onServer("ingest.cut: a post that is cut off leaves nothing behind", async (data
   });
 });
 
-// ---- The route alone: what is counted, and how much is held
+// ---- The route alone: counters, and memory held
 
 interface Alone {
   readonly ctx: RouteContext;
@@ -513,7 +513,7 @@ Deno.test("ingest.held: many large bodies at once get 503, and room is made agai
     const holders = await Promise.all(
       [1, 2, 3].map(() => speak(port, [head + "x".repeat(45_000)], Infinity)),
     );
-    // One waits in vain, one finds somebody waiting, and the one that came in does not stay for long.
+    // One waits in vain, one finds another waiting, and the one that got in does not stay for long.
     const [stalled, ...refused] = holders.toSorted((a, b) =>
       Number(a.statuses) - Number(b.statuses)
     );
@@ -536,7 +536,7 @@ Deno.test("ingest.reserved: who announces much and sends nothing keeps nobody ou
   await withRoute(100_000, async ({ ctx, port }) => {
     const head = "POST /ingest HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n" +
       "Content-Length: 90000\r\n\r\n";
-    // Read for every request just before its body is.
+    // The route reads it for every request, just before the body.
     let looked = 0;
     const { config } = ctx;
     Object.assign(ctx, { config: () => (looked++, config()) });

@@ -5,13 +5,13 @@ import { endpoint, startDaemon } from "../support/daemon.ts";
 import { onBoth, onServer } from "../support/databases.ts";
 import { startReceiver } from "../support/receiver.ts";
 
-/** An event whose `data.extra` is that JSON text. */
+/** An event with that JSON text as `data.extra`. */
 function extra(json: string): string {
   return `{"event":"booking.created","timestamp":"2025-10-31T15:30:00Z",` +
     `"data":{"appointment":{"id":"apt_1"},"extra":${json}}}`;
 }
 
-/** What a parser and a serializer would not give back as it was, or would choke on. */
+/** JSON that parsing and serialising would change, or fail on. */
 const EXACT: Readonly<Record<string, string | Uint8Array>> = {
   "an escaped NUL": extra('"a\\u0000b"'),
   "an escaped NUL in a name": extra('{"a\\u0000":1}'),
@@ -68,7 +68,7 @@ onBoth("payload.exact: whatever JSON can say is delivered byte for byte", async 
 
 const DEEP = 100_000;
 
-/** What is refused: 400 for no JSON or UTF-8, 422 for no event, 413 for too much. */
+/** Refused bodies: 400 if not JSON or UTF-8, 422 if not an event, 413 if too large. */
 const REFUSED: Readonly<Record<string, [payload: string | Uint8Array, status: 400 | 413 | 422]>> = {
   "nothing": ["", 400],
   "white space": [" \n ", 400],

@@ -94,7 +94,7 @@ onBoth(
       try {
         child.kill("SIGKILL");
       } catch {
-        // It has ended.
+        // It has already ended.
       }
       await reading;
       await child.status;

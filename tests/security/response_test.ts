@@ -10,12 +10,12 @@ import { until } from "../support/wait.ts";
 const OK = "HTTP/1.1 200 OK\r\n";
 const MAX_BODY_BYTES = 64 * 1024;
 
-/** What a hostile receiver says. `more` is said again and again until it is hung up on. */
+/** The answer of a hostile receiver, which repeats `more` until the sender hangs up. */
 interface Attack {
   readonly says: string | Uint8Array;
   readonly more?: string;
   readonly end?: boolean;
-  /** Status or reason that the attempt must have. */
+  /** Outcome that the attempt must have. */
   readonly outcome: "delivered" | "http_4xx" | "http_5xx" | "redirect" | "protocol" | "connection";
   readonly cause?: RegExp;
   readonly status?: number;
@@ -176,7 +176,7 @@ const ATTACKS: Readonly<Record<string, Attack>> = {
   },
 };
 
-/** A receiver of bare sockets: says what `ATTACKS` has for the path, and counts what it was sent. */
+/** A receiver on bare sockets that answers each path with its entry of `ATTACKS`. */
 async function startHostile() {
   const sockets = new Set<Socket>();
   let said = 0;
@@ -188,7 +188,7 @@ async function startHostile() {
       text += chunk.toString("latin1");
       const path = /POST \/(\S+) [^]*?\r\n\r\n/.exec(text)?.[1];
       if (path === undefined) return;
-      text = ""; // connections are kept where the answer lets them be
+      text = ""; // the connection is reused if the answer allows it
       const attack = ATTACKS[path];
       if (attack !== undefined) play(socket, attack);
     });

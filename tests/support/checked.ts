@@ -6,15 +6,15 @@ import { ADMIN, type Answered, type Front } from "./daemon.ts";
 // 32 bytes in base64.
 Deno.env.set("TEST_ENCRYPTION_KEY", "q83vEjRWeJCrze8SNFZ4kKvN7xI0VniQq83vEjRWeJA=");
 
-/** The section `encryption_key` of a configuration: a key that the tests know. */
+/** A value for `encryption_key` in a configuration: a key that the tests know. */
 export const ENCRYPTION_KEY = "env:TEST_ENCRYPTION_KEY";
 
-/** The admin API, every answer of which is held against the OpenAPI document of the daemon. */
+/** The admin API; checks every answer against the OpenAPI document of the daemon. */
 export interface CheckedApi {
   readonly document: Document;
-  /** Asks, and checks status and body against the document. */
+  /** Sends a request and checks status and body against the document. */
   call(method: string, path: string, body?: unknown, token?: string): Promise<Answered>;
-  /** The same, expecting this status. */
+  /** The same, and demands this status. */
   expect(status: number, method: string, path: string, body?: unknown): Promise<Answered>;
   /** Ids of the operations that have answered with success. */
   readonly succeeded: ReadonlySet<string>;
@@ -75,10 +75,10 @@ export async function checkedApi(front: Front): Promise<CheckedApi> {
   return api;
 }
 
-/** A validator for the schemas of a document, which also refuses members that it does not know. */
+/** A validator for the schemas of a document that also refuses unknown members. */
 export function makeAjv(document: Document): Ajv2020 {
   const ajv = new Ajv2020({ strict: false, allErrors: true });
-  // Its types are those of a CommonJS module.
+  // Its types describe a CommonJS module.
   (formats as unknown as (ajv: Ajv2020) => void)(ajv);
   ajv.addSchema(closed(document) as Record<string, unknown>, "document");
   return ajv;

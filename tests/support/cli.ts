@@ -1,13 +1,13 @@
 import { run } from "../../lib/cli/cli.ts";
 import deno from "../../deno.json" with { type: "json" };
 
-/** What `deno task cli` permits. */
+/** The permissions of `deno task cli`. */
 export const TASK_PERMISSIONS = deno.tasks.cli.split(" ").filter((arg) => /^--allow-/.test(arg));
 
 const MAIN = new URL("../../main.ts", import.meta.url).pathname;
 const ROOT = new URL("../../", import.meta.url).pathname;
 
-/** How a command ended, and what it wrote. */
+/** Exit code and output of a command. */
 export interface Ended {
   readonly code: number;
   readonly out: string;
@@ -17,11 +17,11 @@ export interface Ended {
 export interface CliOptions {
   readonly env?: Readonly<Record<string, string>>;
   readonly stdin?: string | Uint8Array;
-  /** In a process of its own only: its permissions, instead of all. */
+  /** Only in its own process: its permissions (default: all). */
   readonly permissions?: readonly string[];
-  /** In-process only: whether standard output is one. */
+  /** Only in this process: whether standard output is a terminal. */
   readonly isTerminal?: boolean;
-  /** In-process only: what is answered to a question; nothing where nobody is there. */
+  /** Only in this process: the answer to a question (default: no terminal to ask on). */
   readonly answer?: string;
 }
 
@@ -45,15 +45,15 @@ export async function runHere(args: readonly string[], options: CliOptions = {})
   return { code, out: out.join(""), err: err.join("") };
 }
 
-/** A command that is running as a process of its own. */
+/** A command that runs in its own process. */
 export interface Running {
-  /** Waits until either stream matches, and answers the match. Rejects if it ends before. */
+  /** Waits until either stream matches, and returns the match. Rejects if the command ends first. */
   until(pattern: RegExp): Promise<RegExpExecArray>;
   kill(signal: Deno.Signal): void;
   readonly ended: Promise<Ended>;
 }
 
-/** Starts the program as it is started in earnest, under the Deno that runs the tests. */
+/** Starts the program as a user does, under the Deno that runs the tests. */
 export function startCli(args: readonly string[], options: CliOptions = {}): Running {
   const child = new Deno.Command(Deno.execPath(), {
     args: [
@@ -105,7 +105,7 @@ export function startCli(args: readonly string[], options: CliOptions = {}): Run
   };
 }
 
-/** Runs a command line as a process of its own, to its end. */
+/** Runs a command line in its own process, to its end. */
 export function runCli(args: readonly string[], options: CliOptions = {}): Promise<Ended> {
   return startCli(args, options).ended;
 }
@@ -116,11 +116,11 @@ async function write(stream: WritableStream<Uint8Array>, content: string | Uint8
     await writer.write(typeof content === "string" ? new TextEncoder().encode(content) : content);
     await writer.close();
   } catch {
-    // It ended without reading: most commands do.
+    // Most commands end without reading it.
   }
 }
 
-/** Runs with a temporary directory, which is removed afterwards. */
+/** Runs `work` with a temporary directory and removes that afterwards. */
 export async function inTemporary<T>(work: (directory: string) => Promise<T>): Promise<T> {
   const directory = await Deno.makeTempDir({ prefix: "bookme-cli-" });
   try {

@@ -11,14 +11,14 @@ export const VIEWER = "viewer-token-of-the-tests-012";
 /** The secret named `main`, which `endpoint` uses. */
 export const SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwMfKQ9r8GKYo=";
 
-/** Sections of a configuration file, as they would stand there. */
+/** Sections of a configuration file, as in the file. */
 export interface Sections {
   readonly database: TestDatabase["section"];
   readonly endpoints?: readonly Record<string, unknown>[];
   readonly [section: string]: unknown;
 }
 
-/** An entry of `endpoints`: every event, signed with the secret `main`. */
+/** An entry for `endpoints`: every event, signed with the secret `main`. */
 export function endpoint(id: string, url: string, more: Record<string, unknown> = {}) {
   return { id, url, events: ["*"], ...("unsigned" in more ? {} : { secret: "main" }), ...more };
 }
@@ -31,17 +31,17 @@ export interface Answered {
   readonly body: any;
 }
 
-/** A daemon's front, wherever the daemon runs. */
+/** The HTTP interface of a daemon in this or another process. */
 export interface Front {
   readonly url: string;
   /** Posts to `/ingest`: text and bytes as they are, anything else as JSON. */
   post(body: unknown, headers?: Record<string, string>): Promise<Answered>;
-  /** Asks the admin API, `deliveries?limit=1`, by that token; null for none. */
+  /** Calls the admin API, `deliveries?limit=1`, with that token; null for none. */
   api(path: string, token?: string | null, method?: string): Promise<Answered>;
-  /** Waits until a delivery has ended or `holds`, and gives it with its attempts. */
+  /** Waits until a delivery has ended or `holds`, and returns it with its attempts. */
   // deno-lint-ignore no-explicit-any
   delivery(id: string, holds?: (delivery: any) => boolean): Promise<any>;
-  /** The only delivery of an event; the one to an endpoint where it has several. */
+  /** The only delivery of an event, or the one to an endpoint. */
   deliveryId(event_id: string, endpoint_id?: string): Promise<string>;
 }
 
@@ -59,7 +59,7 @@ export interface TestDaemon extends Front, AsyncDisposable {
 
 /**
  * Starts a daemon in this process from a configuration file, by the program's own `start`. `alter`
- * makes of the configuration what no file could say.
+ * changes the configuration in ways that a file cannot.
  */
 export async function startDaemon(
   sections: Sections,
@@ -102,7 +102,7 @@ export function writeConfig(sections: Sections): { path: string; remove(): void 
   return { path, remove: () => Deno.removeSync(directory, { recursive: true }) };
 }
 
-/** Ways to talk to a daemon at a URL. */
+/** The interface of the daemon at a URL. */
 export function frontOf(url: string): Front {
   const ask = async (path: string, init: RequestInit): Promise<Answered> => {
     const response = await fetch(url + path, init);
@@ -151,11 +151,11 @@ export function frontOf(url: string): Front {
   return front;
 }
 
-/** A daemon that is a process of its own. */
+/** A daemon in its own process. */
 export interface DaemonProcess extends Front, AsyncDisposable {
   readonly pid: number;
   readonly log: readonly LogLine[];
-  /** What it wrote to standard error that is no log line. */
+  /** Lines on standard error that are not log lines. */
   readonly noise: readonly string[];
   kill(signal: Deno.Signal): void;
   readonly status: Promise<Deno.CommandStatus>;
@@ -164,8 +164,8 @@ export interface DaemonProcess extends Front, AsyncDisposable {
 const MAIN = new URL("../../main.ts", import.meta.url).pathname;
 
 /**
- * Starts `main.ts` as a process and waits until it listens, with `meanwhile` under way. Throws with what
- * it said instead.
+ * Starts `main.ts` as a process and waits until it listens, while `meanwhile` runs. Throws with its
+ * output if it ends instead.
  */
 export async function spawnDaemon(
   sections: Sections,
@@ -192,7 +192,7 @@ export async function spawnDaemon(
     try {
       child.kill("SIGKILL");
     } catch {
-      // It has ended by itself.
+      // It has already ended.
     }
     await reading;
     await child.status;
@@ -230,7 +230,7 @@ async function* linesOf(stream: ReadableStream<Uint8Array>): AsyncGenerator<stri
   if (rest !== "") yield rest;
 }
 
-/** An event of the documentation's kind; `more` goes into the appointment. */
+/** An event like those of the documentation; `more` goes into the appointment. */
 export function booking(id: string, business?: string, more: Record<string, unknown> = {}) {
   return {
     event: "booking.created",

@@ -5,16 +5,16 @@ import { type CliOptions, type Ended, runHere } from "./cli.ts";
 import { type Front, frontOf, type Sections, writeConfig } from "./daemon.ts";
 import { freePort } from "./postgres.ts";
 
-/** A daemon and the command line of whoever operates it, by the same configuration file. */
+/** A daemon and its operator's command line, both with the same configuration file. */
 export interface Operated extends Front, AsyncDisposable {
   /** The configuration file. */
   readonly path: string;
-  /** Runs a command with `--config` of this daemon. */
+  /** Runs a command with this daemon's `--config`. */
   cli(args: readonly string[], options?: CliOptions): Promise<Ended>;
   stop(): Promise<void>;
 }
 
-/** Starts a daemon in this process at a port that its configuration names. */
+/** Starts a daemon in this process, at a port that its configuration names. */
 export async function startOperated(sections: Sections): Promise<Operated> {
   const { path, remove } = writeConfig({
     server: { listen: `127.0.0.1:${await freePort()}` },

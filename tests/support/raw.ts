@@ -1,12 +1,12 @@
-/** Bytes over a socket, for what no HTTP client would send. */
+/** Raw bytes over a socket, for requests that no HTTP client would send. */
 
 import { Buffer } from "node:buffer";
 import { connect } from "node:net";
 import { sleep } from "./wait.ts";
 
-/** What came back, until the other side closed or had answered as often as expected. */
+/** The answers, up to the expected number or until the other side closed. */
 export interface Spoken {
-  /** Of the final answers, in their order; interim ones aside. */
+  /** Of the final answers, in order; interim ones are left out. */
   readonly statuses: readonly number[];
   /** Body of the last complete answer. */
   readonly body: string;
@@ -16,14 +16,14 @@ export interface Spoken {
   readonly closed: boolean;
 }
 
-/** A part of what is said: bytes, or a number of milliseconds to wait. `END` says no more follows. */
+/** A part to send: bytes, a pause in milliseconds, or `END` to half-close. */
 export type Part = string | Uint8Array | number | typeof END;
 
 export const END = Symbol("end");
 
 const PATIENCE_MS = 30_000;
 
-/** Says `parts` (text as Latin-1) to a port on loopback and hears the answers. */
+/** Sends `parts` (text as Latin-1) to a port on loopback and reads the answers. */
 export async function speak(port: number, parts: readonly Part[], answers = 1): Promise<Spoken> {
   const socket = connect({ host: "127.0.0.1", port });
   const chunks: Buffer[] = [];
@@ -35,7 +35,7 @@ export async function speak(port: number, parts: readonly Part[], answers = 1): 
     chunks.push(chunk);
     if (answersIn(shown()).length >= answers) over.resolve(false);
   });
-  socket.on("error", () => {}); // who hangs up on us may do so while we speak
+  socket.on("error", () => {}); // the other side may hang up while this one is sending
   gone.then(() => over.resolve(true));
   const talking = (async () => {
     for (const part of parts) {

@@ -2,7 +2,7 @@ import { Buffer } from "node:buffer";
 import { until } from "./wait.ts";
 import type { Leaf } from "./tls.ts";
 
-/** A request as it came in. */
+/** A request as received. */
 export interface Received {
   readonly method: string;
   readonly path: string;
@@ -13,7 +13,7 @@ export interface Received {
   readonly body: Buffer;
 }
 
-/** What to answer with. `hang` says nothing, `reset` hangs up, `garbage` is no HTTP. */
+/** An answer. `hang` sends nothing, `reset` hangs up, `garbage` is not HTTP. */
 export type Answer =
   | {
     readonly status: number;
@@ -24,14 +24,14 @@ export type Answer =
   | "reset"
   | "garbage";
 
-/** Answers each request, the first one being number 1. A promise holds the answer back. */
+/** Answers each request; the first one is number 1. A promise holds the answer back. */
 export type Plan = (request: Received, nth: number) => Answer | Promise<Answer>;
 
 /** A real HTTP server on loopback that keeps what it receives. */
 export interface Receiver extends AsyncDisposable {
   readonly url: string;
   readonly requests: readonly Received[];
-  /** Answers by that from now on. */
+  /** Answers by that plan from now on. */
   answer(plan: Plan): void;
   /** Waits for the first `count` requests. */
   received(count: number): Promise<readonly Received[]>;
@@ -42,7 +42,7 @@ export function statuses(...list: number[]): Plan {
   return (_, nth) => ({ status: list[Math.min(nth, list.length) - 1] ?? 200 });
 }
 
-/** Starts a receiver that answers 200 unless told otherwise; over TLS with a certificate. */
+/** Starts a receiver (default: answers 200), over TLS if it has a certificate. */
 export function startReceiver(
   plan: Plan = statuses(200),
   certificate?: Leaf,
@@ -65,7 +65,7 @@ export function startReceiver(
   const accepting = (async () => {
     for await (const conn of listener) {
       conns.add(conn);
-      // A sender that hung up has its reasons.
+      // The sender may have hung up.
       serve(conn).catch(() => {}).then(() => {
         hangUp(conn);
         conns.delete(conn);
@@ -95,7 +95,7 @@ function hangUp(conn: Deno.Conn): void {
   try {
     conn.close();
   } catch {
-    // It is closed already.
+    // It is already closed.
   }
 }
 
@@ -103,7 +103,7 @@ async function write(conn: Deno.Conn, bytes: Uint8Array): Promise<void> {
   for (let at = 0; at < bytes.length;) at += await conn.write(bytes.subarray(at));
 }
 
-// Over bare connections, because node:http can send neither garbage nor every header as it came.
+// On bare connections, because node:http sends no garbage and does not keep header lines as they came.
 async function* requestsOn(conn: Deno.Conn): AsyncGenerator<Received> {
   let got = Buffer.alloc(0);
   const chunk = new Uint8Array(65_536);

@@ -1,9 +1,9 @@
 import type { SharedServer } from "./postgres.ts";
 import { connectTo, type FreshDatabase, freshDatabase } from "./postgres.ts";
 
-/** A database whose clock a test can put forward. */
+/** A database whose clock a test can move forward. */
 export interface TravelDatabase extends FreshDatabase {
-  /** From the next statement on, it is that much later for everybody who asks `now()`. */
+  /** Moves `now()` forward, from the next statement on and for every session. */
   forward(by_ms: number): Promise<void>;
   /** The first row of a query, by the same clock. */
   // deno-lint-ignore no-explicit-any
@@ -11,9 +11,9 @@ export interface TravelDatabase extends FreshDatabase {
 }
 
 /**
- * A new database in which `now()` is a function of the test's: a schema before `pg_catalog` in the
- * search path has one of that name. The program asks nothing else for the time (a test of its own
- * holds it to that), so days of its schedule pass in no time, in every statement.
+ * A new database in which the test provides `now()`: a schema before `pg_catalog` in the search path
+ * has a function of that name. The program gets the time from nowhere else (another test checks that), so
+ * days of its schedule pass at once, in every statement.
  */
 export async function travelDatabase(server: SharedServer): Promise<TravelDatabase> {
   const fresh = await freshDatabase(server);
