@@ -4,9 +4,11 @@ import { createHash } from "node:crypto";
 import { type Context, Hono } from "hono";
 import { cidrContains, parseCidr } from "../lib/core/address.ts";
 import { AppError } from "../lib/core/errors.ts";
-import { IDENTIFIER_RULE, isIdentifier, KEY_PLACE } from "../lib/core/event_types.ts";
+import { IDENTIFIER_RULE, isIdentifier, KEY_PLACE } from "../lib/core/identifier.ts";
 import { type Format, type Parsed, type ParsedEvent, parseIngest } from "../lib/core/payload.ts";
 import { verifyBookme } from "../lib/core/signature.ts";
+import { millisecondsOf } from "../lib/core/time.ts";
+import { decodeUtf8 } from "../lib/core/utf8.ts";
 import type { Offer } from "../lib/delivery/intake.ts";
 import { clientAddress } from "./middleware/client.ts";
 import type { Env, RouteContext } from "./context.ts";
@@ -121,11 +123,6 @@ function checkAges({ single, events }: Parsed, max_age_ms: number, now_ms: numbe
   if (first === undefined) return;
   const detail = `Invalid payload at ${first.pointer}: ${first.message}`;
   throw new AppError("invalid", detail, { errors });
-}
-
-/** The moment of an RFC 3339 date-time. `Date` knows neither leap seconds nor lower-case letters. */
-function millisecondsOf(timestamp: string): number {
-  return Date.parse(timestamp.toUpperCase().replace(/:60(?!\d|:)/, ":59"));
 }
 
 function formatOf(content_type: string | undefined): Format {
@@ -250,22 +247,12 @@ function keys(header: string | null, digest: string) {
 function header(c: Context<Env>, name: "idempotency-key" | "x-bookme-business"): string | null {
   const value = c.req.header(name);
   if (value === undefined) return null;
-  const text = utf8Of(value);
+  // Node reads the bytes of a header as Latin-1. Configuration and payloads, which it is compared with,
+  // are UTF-8.
+  const text = decodeUtf8(Buffer.from(value, "latin1"));
   if (text === undefined) throw new AppError("invalid", `The header ${name} must be UTF-8`);
   if (!isIdentifier(text)) {
     throw new AppError("invalid", `The header ${name} must have ${IDENTIFIER_RULE}`);
   }
   return text;
 }
-
-// Node reads the bytes of a header as Latin-1. Configuration and payloads, which these are compared
-// with, are UTF-8.
-function utf8Of(latin1: string): string | undefined {
-  try {
-    return UTF8.decode(Buffer.from(latin1, "latin1"));
-  } catch {
-    return undefined;
-  }
-}
-
-const UTF8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });

@@ -6,6 +6,8 @@ import { attemptId, deliveryId, eventId, replayId } from "../lib/core/ids.ts";
 import { requestLines } from "../lib/core/request_headers.ts";
 import { liveAt } from "../lib/core/rotation.ts";
 import { REDACTED } from "../lib/core/secret.ts";
+import { formatRate } from "../lib/core/units.ts";
+import { decodeUtf8 } from "../lib/core/utf8.ts";
 import { USER_AGENT } from "../lib/core/version.ts";
 import type { Endpoint } from "../lib/delivery/fleet.ts";
 import type { AuditRow } from "../lib/store/audit.ts";
@@ -79,18 +81,6 @@ function viewRotation({ signers }: Endpoint, now: number): Shown<"Endpoint">["ro
     activates_at: new Date(newest.activates_at).toISOString(),
     overlap_ends_at: new Date(ends_at).toISOString(),
   };
-}
-
-/** `50/s`, or in minutes or hours where that is a whole number. */
-export function formatRate(per_s: number | null): string | null {
-  if (per_s === null) return null;
-  const units = [["s", 1], ["m", 60], ["h", 3600]] as const;
-  const [unit, seconds] = units.find(([, seconds]) => isWhole(per_s * seconds)) ?? ["h", 3600];
-  return `${Math.round(per_s * seconds)}/${unit}`;
-}
-
-function isWhole(value: number): boolean {
-  return Math.abs(value - Math.round(value)) < 1e-6;
 }
 
 /** A delivery as the API shows it. */
@@ -208,14 +198,11 @@ function viewBody(
   bytes: Uint8Array,
   truncated: boolean,
 ): { body: string; body_encoding: "utf-8" | "base64" } {
-  try {
-    const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
-    // Where it was cut, a character may have been cut in two: its first part is left out.
-    const body = decoder.decode(bytes, { stream: truncated });
-    return { body, body_encoding: "utf-8" };
-  } catch {
-    return { body: Buffer.from(bytes).toString("base64"), body_encoding: "base64" };
-  }
+  // Where it was cut, a character may have been cut in two: its first part is left out.
+  const body = decodeUtf8(bytes, { cut: truncated });
+  return body === undefined
+    ? { body: Buffer.from(bytes).toString("base64"), body_encoding: "base64" }
+    : { body, body_encoding: "utf-8" };
 }
 
 /** An event as the lists show it. */

@@ -1,5 +1,5 @@
 import { readText } from "../config/references.ts";
-import { parseDuration } from "../config/units.ts";
+import { parseDuration } from "../core/units.ts";
 import { AppError } from "../core/errors.ts";
 import type { Io } from "./terminal.ts";
 

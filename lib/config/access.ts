@@ -1,13 +1,14 @@
 import { dirname, resolve } from "node:path";
 import * as v from "valibot";
 import { AppError } from "../core/errors.ts";
+import { isObject } from "../core/json.ts";
 import { Secret } from "../core/secret.ts";
 import { DEFAULTS } from "./config.ts";
 import { ConfigError } from "./error.ts";
 import { TOKEN_FILE } from "./first_start.ts";
 import { readFile } from "./load.ts";
 import { readText, resolveSecret, type Surroundings } from "./references.ts";
-import { isTable, serverSchema } from "./schema.ts";
+import { serverSchema } from "./sections.ts";
 import { parseYaml, YamlError, type YamlFile } from "./yaml.ts";
 
 /** Where the daemon of a configuration listens, and a token for it. */
@@ -28,7 +29,7 @@ export function readAccess(path: string, env: (name: string) => string | undefin
   const directory = dirname(resolve(path));
   try {
     const file = parseYaml(readFile(resolve(path)));
-    const root = isTable(file.data) ? file.data : {};
+    const root = isObject(file.data) ? file.data : {};
     const around = { directory, env, production: false };
     return { listen: readListen(file, root, around), ...readToken(file, root, around) };
   } catch (error) {
@@ -55,13 +56,13 @@ function readToken(
   root: Record<string, unknown>,
   around: Surroundings,
 ): Pick<Access, "token" | "token_name"> {
-  const admin = isTable(root["admin"]) ? root["admin"] : {};
+  const admin = isObject(root["admin"]) ? root["admin"] : {};
   const tokens: unknown[] = Array.isArray(admin["tokens"]) ? admin["tokens"] : [];
-  const first = tokens.findIndex((token) => isTable(token) && token["role"] === "admin");
+  const first = tokens.findIndex((token) => isObject(token) && token["role"] === "admin");
   const index = Math.max(first, 0);
   const chosen = tokens[index];
-  if (!isTable(chosen)) return madeToken(file, root, around);
-  const secrets = isTable(root["secrets"]) ? root["secrets"] : {};
+  if (!isObject(chosen)) return madeToken(file, root, around);
+  const secrets = isObject(root["secrets"]) ? root["secrets"] : {};
   const written = String(chosen["token"]);
   const named = Object.hasOwn(secrets, written) ? String(secrets[written]) : written;
   return {
@@ -75,7 +76,7 @@ function madeToken(
   root: Record<string, unknown>,
   around: Surroundings,
 ): Pick<Access, "token" | "token_name"> {
-  const database = isTable(root["database"]) ? root["database"] : {};
+  const database = isObject(root["database"]) ? root["database"] : {};
   if ("url" in database) {
     throw new YamlError([
       file.mistakeAt(["admin"], "Has no tokens: without one nobody can use the admin API"),

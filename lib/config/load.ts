@@ -3,17 +3,14 @@ import * as v from "valibot";
 import { type AddressRules, checkEndpointUrl, parseCidr } from "../core/address.ts";
 import { AppError } from "../core/errors.ts";
 import { EVENT_TYPES } from "../core/event_types.ts";
+import { isObject } from "../core/json.ts";
 import type { Secret } from "../core/secret.ts";
-import {
-  addressRules,
-  type Config,
-  DEFAULTS,
-  type EndpointConfig,
-  type TlsConfig,
-} from "./config.ts";
+import { addressRules, type Config, DEFAULTS, type EndpointConfig } from "./config.ts";
+import { endpointConfig, endpointSchema } from "./endpoint.ts";
 import { ConfigError, type ConfigMistake, MAX_MISTAKES } from "./error.ts";
+import { type Context, unknownKey } from "./fields.ts";
 import { readBytes, type Surroundings } from "./references.ts";
-import * as schema from "./schema.ts";
+import * as sections from "./sections.ts";
 import { keyLabel, MAX_BYTES, parseYaml, type Path, YamlError, type YamlFile } from "./yaml.ts";
 
 const MAX_TYPES = 500;
@@ -88,7 +85,7 @@ interface Reader {
 function makeReader(file: YamlFile): Reader {
   const mistakes = [...file.mistakes];
   const root = file.data ?? {};
-  if (!schema.isTable(root)) {
+  if (!isObject(root)) {
     throw new YamlError([file.mistakeAt([], "Must be a mapping of keys to values")]);
   }
   const reader: Reader = {
@@ -123,14 +120,14 @@ function makeReader(file: YamlFile): Reader {
   };
   const unknown = Object.keys(root).filter((key) => !SECTIONS.includes(key));
   for (const key of unknown.slice(0, MAX_MISTAKES)) {
-    reader.report([key], schema.unknownKey(key, SECTIONS), "key");
+    reader.report([key], unknownKey(key, SECTIONS), "key");
   }
   return reader;
 }
 
 function step(value: unknown, key: string | number): unknown {
   if (typeof key === "number") return Array.isArray(value) ? value[key] : undefined;
-  return schema.isTable(value) ? value[key] : undefined;
+  return isObject(value) ? value[key] : undefined;
 }
 
 interface Source {
@@ -140,20 +137,24 @@ interface Source {
 }
 
 function build(reader: Reader, { path, directory, env }: Source): Config {
-  const environment = reader.section("environment", schema.environmentSchema);
+  const environment = reader.section("environment", sections.environmentSchema);
   const around: Surroundings = { directory, env, production: environment === "production" };
-  const context: schema.Context = { ...around, secrets: readSecrets(reader, around) };
-  const server = reader.section("server", schema.serverSchema(around));
-  const database = reader.section("database", schema.databaseSchema(context));
-  const encryption_keys = reader.section("encryption_key", schema.encryptionKeySchema(around));
-  const ip_ranges = reader.section("ip_ranges", schema.ipRangesSchema);
-  const ingest = reader.section("ingest", schema.ingestSchema(context));
-  const admin = reader.section("admin", schema.adminSchema(context));
-  const delivery = reader.section("delivery", schema.deliverySchema);
-  const retention = reader.section("retention", schema.retentionSchema);
-  const alerts = reader.section("alerts", schema.alertsSchema);
+  const context: Context = { ...around, secrets: readSecrets(reader, around) };
+  const server = reader.section("server", sections.serverSchema(around));
+  const database = reader.section("database", sections.databaseSchema(context));
+  const encryption_keys = reader.section("encryption_key", sections.encryptionKeySchema(around));
+  const ip_ranges = reader.section("ip_ranges", sections.ipRangesSchema);
+  const ingest = reader.section("ingest", sections.ingestSchema(context));
+  const admin = reader.section("admin", sections.adminSchema(context));
+  const delivery = reader.section("delivery", sections.deliverySchema);
+  const retention = reader.section("retention", sections.retentionSchema);
+  const alerts = reader.section("alerts", sections.alertsSchema);
   const builtIn = EVENT_TYPES.map((type) => type.name);
-  const event_types = reader.entries("events", schema.eventTypeSchema(around, builtIn), MAX_TYPES);
+  const event_types = reader.entries(
+    "events",
+    sections.eventTypeSchema(around, builtIn),
+    MAX_TYPES,
+  );
 
   refuseRepeated(reader, ["events"], "name");
   refuseRepeated(reader, ["admin", "tokens"], "name");
@@ -206,7 +207,7 @@ function build(reader: Reader, { path, directory, env }: Source): Config {
 
 function readSecrets(reader: Reader, around: Surroundings): ReadonlyMap<string, Secret | null> {
   const value = reader.at(["secrets"]) ?? {};
-  if (!schema.isTable(value)) {
+  if (!isObject(value)) {
     reader.report(["secrets"], "Must be a mapping of names to env:NAME, file:PATH or values");
     return new Map();
   }
@@ -215,14 +216,14 @@ function readSecrets(reader: Reader, around: Surroundings): ReadonlyMap<string, 
       if (!/^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$/.test(name)) {
         reader.report(["secrets", name], "A secret's name has 1 to 63 letters, digits, _, . or -");
       }
-      return [name, reader.read(["secrets", name], schema.secretSchema(around)) ?? null];
+      return [name, reader.read(["secrets", name], sections.secretSchema(around)) ?? null];
     }),
   );
 }
 
 function readEndpoints(
   reader: Reader,
-  context: schema.Context,
+  context: Context,
   builtIn: readonly string[],
   settings: Pick<Config, "environment" | "server" | "delivery">,
 ): readonly EndpointConfig[] {
@@ -234,7 +235,7 @@ function readEndpoints(
     : { ...rules, allow_networks: ["0.0.0.0/0", "::/0"].map(parseCidr) };
   const endpoints = reader.entries(
     "endpoints",
-    schema.endpointSchema({
+    endpointSchema({
       ...context,
       types: [
         ...new Set([...builtIn, ...namesAt(reader, ["events"], "name").map(({ name }) => name)]),
@@ -243,31 +244,7 @@ function readEndpoints(
     }),
     MAX_ENDPOINTS,
   );
-  return endpoints.map((endpoint) => ({
-    id: endpoint.id,
-    url: endpoint.url,
-    secret: endpoint.secret ?? null,
-    unsigned: endpoint.unsigned,
-    events: endpoint.events,
-    businesses: endpoint.businesses ?? null,
-    headers: { ...endpoint.headers },
-    timeout_ms: endpoint.timeout ?? settings.delivery.timeout_ms,
-    retry_ms: endpoint.retry ?? settings.delivery.retry_ms,
-    concurrency: endpoint.concurrency ?? null,
-    rate_limit_per_s: endpoint.rate_limit ?? null,
-    tls: endpoint.tls === undefined ? null : tlsOf(endpoint.tls),
-    ...(endpoint.description === undefined ? {} : { description: endpoint.description }),
-  }));
-}
-
-function tlsOf(
-  tls: { ca?: string | undefined; cert?: string | undefined; key?: Secret | undefined },
-): TlsConfig {
-  return {
-    ...(tls.ca === undefined ? {} : { ca: tls.ca }),
-    ...(tls.cert === undefined ? {} : { cert: tls.cert }),
-    ...(tls.key === undefined ? {} : { key: tls.key }),
-  };
+  return endpoints.map((endpoint) => endpointConfig(endpoint, settings.delivery));
 }
 
 /** Reports what a list has twice under `key`, whatever else is wrong with its entries. */

@@ -1,14 +1,11 @@
 import { Buffer } from "node:buffer";
 import { closeSync, openSync, readSync, statSync } from "node:fs";
 import { isAbsolute, resolve } from "node:path";
-import { AppError } from "../core/errors.ts";
-import { decodeWhsec, secretMistake } from "../core/secret.ts";
+import { AppError, invalid } from "../core/errors.ts";
+import { decodeUtf8 } from "../core/utf8.ts";
 
 /** Largest file that a reference may name, in bytes. */
 const MAX_FILE_BYTES = 256 * 1024;
-
-/** Shortest admin token, in characters: in development, and in production. */
-export const MIN_TOKEN_LENGTH = { development: 16, production: 24 } as const;
 
 /** What references are resolved against. */
 export interface Surroundings {
@@ -48,24 +45,6 @@ export function resolveSecret(text: string, around: Surroundings): string {
   return text;
 }
 
-/** What is wrong with a secret that is to sign, in words, or undefined. */
-export function signingMistake(value: string, production: boolean): string | undefined {
-  return secretMistake(value) ?? (production ? weakness(value) : undefined);
-}
-
-/** What is wrong with an admin token, in words, or undefined. */
-export function tokenMistake(value: string, production: boolean): string | undefined {
-  // What a header carries and no space ends: wider than RFC 6750, 2.1.
-  if (!/^[\x21-\x7e]*$/.test(value)) {
-    return "A token has only ASCII letters, digits and punctuation, and no spaces";
-  }
-  const least = MIN_TOKEN_LENGTH[production ? "production" : "development"];
-  if (value.length < least) {
-    return `A token has at least ${least} characters; make one with \`bookme-webhooks secret\``;
-  }
-  return production ? weakness(value) : undefined;
-}
-
 /** What is wrong with the URL of a PostgreSQL server, in words, or undefined. */
 export function databaseUrlMistake(value: string): string | undefined {
   return /^postgres(ql)?:\/\//.test(value) && URL.canParse(value)
@@ -78,27 +57,6 @@ function passwordOf(text: string): string {
   if (databaseUrlMistake(text) !== undefined) return text;
   const url = new URL(text);
   return url.password !== "" ? url.password : url.searchParams.get("password") ?? "";
-}
-
-/** What makes a secret guessable in spite of its length, in words, or undefined. */
-function weakness(secret: string): string | undefined {
-  const whsec = decodeWhsec(secret);
-  const units = whsec === undefined ? [...secret.slice(0, 512)].map(code) : [...whsec];
-  const steps = units.slice(1).map((unit, index) => unit - (units[index] ?? 0));
-  return new Set(units).size < 8 || new Set(steps).size < 6 || repeats(units)
-    ? "Too easy to guess for production; make one with `bookme-webhooks secret`"
-    : undefined;
-}
-
-function code(char: string): number {
-  return char.codePointAt(0) ?? 0;
-}
-
-function repeats(units: readonly number[]): boolean {
-  for (let period = 1; period <= units.length / 2; period++) {
-    if (units.every((unit, index) => index < period || unit === units[index - period])) return true;
-  }
-  return false;
 }
 
 function fromEnvironment(name: string, around: Surroundings): string {
@@ -120,11 +78,9 @@ export function readText(path: string, strict: boolean): string {
     if (strict && (mode & 0o022) !== 0) return `may be changed by others (mode ${rights})`;
     return undefined;
   });
-  try {
-    return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
-  } catch {
-    throw invalid(`File ${JSON.stringify(path)} is not UTF-8 text`);
-  }
+  const text = decodeUtf8(bytes, { drop_bom: true });
+  if (text === undefined) throw invalid(`File ${JSON.stringify(path)} is not UTF-8 text`);
+  return text;
 }
 
 /**
@@ -173,8 +129,4 @@ function fileError(path: string, error: unknown): AppError {
     return new AppError("not_found", `File ${JSON.stringify(path)} does not exist`);
   }
   return invalid(`File ${JSON.stringify(path)} cannot be read (${cause})`);
-}
-
-function invalid(message: string): AppError {
-  return new AppError("invalid", message);
 }

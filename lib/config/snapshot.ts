@@ -1,4 +1,5 @@
 import { type Cidr, hostPort } from "../core/address.ts";
+import { isObject } from "../core/json.ts";
 import { REDACTED, Secret } from "../core/secret.ts";
 import type { Config } from "./config.ts";
 
@@ -115,8 +116,7 @@ function byKey(list: readonly unknown[], key: string): ReadonlyMap<string, unkno
 }
 
 function isRecord(value: unknown): value is Record<string, unknown> {
-  return typeof value === "object" && value !== null && !Array.isArray(value) &&
-    !(value instanceof Secret);
+  return isObject(value) && !(value instanceof Secret);
 }
 
 // Stays in here: it holds secrets.

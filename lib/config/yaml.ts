@@ -1,5 +1,6 @@
 import { Composer, CST, type Document, isMap, isScalar, isSeq, Lexer, LineCounter } from "yaml";
 import { Parser, type YAMLParseError } from "yaml";
+import { decodeUtf8, validUtf8Length } from "../core/utf8.ts";
 import { type ConfigMistake, MAX_MISTAKES } from "./error.ts";
 
 /** Largest configuration file, in bytes. */
@@ -70,7 +71,7 @@ export function parseYaml(bytes: Uint8Array): YamlFile {
 }
 
 /** The path in the way it is written in messages: `endpoints[0].headers.X-Tenant`. */
-export function formatPath(path: Path): string {
+function formatPath(path: Path): string {
   let text = "";
   for (const part of path) {
     if (typeof part === "number") text += `[${part}]`;
@@ -85,31 +86,13 @@ export function keyLabel(key: string): string {
 }
 
 function decode(bytes: Uint8Array): string {
-  try {
-    return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
-  } catch {
-    const text = validPrefix(bytes);
-    throw new YamlError([
-      mistakeOf(lineCounter(text), text.length, "Invalid UTF-8; save the file as UTF-8"),
-    ]);
-  }
-}
-
-// In streaming mode a prefix is valid until the first wrong byte, which halving therefore finds.
-function validPrefix(bytes: Uint8Array): string {
-  let [good, bad] = [0, bytes.length + 1];
-  let text = "";
-  while (bad - good > 1) {
-    const middle = (good + bad) >>> 1;
-    try {
-      text = new TextDecoder("utf-8", { fatal: true })
-        .decode(bytes.subarray(0, middle), { stream: true });
-      good = middle;
-    } catch {
-      bad = middle;
-    }
-  }
-  return text;
+  const text = decodeUtf8(bytes, { drop_bom: true });
+  if (text !== undefined) return text;
+  const prefix = bytes.subarray(0, validUtf8Length(bytes));
+  const valid = decodeUtf8(prefix, { cut: true, drop_bom: true }) ?? "";
+  throw new YamlError([
+    mistakeOf(lineCounter(valid), valid.length, "Invalid UTF-8; save the file as UTF-8"),
+  ]);
 }
 
 function lineCounter(text: string): LineCounter {

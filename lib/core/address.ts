@@ -37,7 +37,8 @@ export type UrlVerdict =
   | { readonly url: URL; readonly mistake?: never }
   | { readonly mistake: string; readonly rule: string; readonly url?: never };
 
-const MAX_URL_LENGTH = 2048;
+/** Longest URL of an endpoint, in characters. */
+export const MAX_URL_LENGTH = 2048;
 
 /** Metadata services and link-local addresses: what they hand out is worth more than any webhook. */
 const METADATA: readonly Cidr[] = [

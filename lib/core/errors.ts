@@ -1,5 +1,5 @@
 /**
- * The kinds of mistake a caller can make. Each has one HTTP status and one exit code; everything
+ * The mistakes that a caller can make. Each has one HTTP status and one exit code. Anything thrown
  * that is not an `AppError` is a bug or an outage and is answered without detail.
  */
 export type ErrorCode =
@@ -15,7 +15,7 @@ export type ErrorCode =
   | "too_many_requests"
   | "unavailable";
 
-/** HTTP status of each code: the one place where the two meet. */
+/** HTTP status of each code. */
 export const HTTP_STATUS: Readonly<Record<ErrorCode, number>> = {
   malformed: 400,
   unauthorized: 401,
@@ -32,26 +32,26 @@ export const HTTP_STATUS: Readonly<Record<ErrorCode, number>> = {
 
 /** One mistake in a JSON document. */
 export interface Mistake {
-  /** RFC 6901 pointer, `/data/appointment/id`; the empty string is the whole document. */
+  /** RFC 6901 pointer, such as `/data/appointment/id`; empty for the whole document. */
   readonly pointer: string;
   readonly message: string;
 }
 
-/** The RFC 6901 pointer to what lies behind these keys. */
+/** The RFC 6901 pointer that these keys make, from the root. */
 export function jsonPointer(keys: readonly unknown[]): string {
   return keys.map((key) => "/" + String(key).replaceAll("~", "~0").replaceAll("/", "~1")).join("");
 }
 
-/** What an `AppError` may carry beside its message. */
+/** Details of an `AppError`. */
 export interface ErrorDetail {
   readonly errors?: readonly Mistake[];
-  /** When to come again, in seconds: the `Retry-After` of a 429 or 503. */
+  /** When to try again, in seconds: the `Retry-After` of a 429 or 503. */
   readonly retry_after_s?: number;
-  /** What a 405 offers instead: its `Allow`. */
+  /** The methods that a 405 lists in `Allow`. */
   readonly allow?: readonly string[];
 }
 
-/** A caller's mistake (or, for `unavailable`, a state the caller can wait out), with its remedy. */
+/** A caller's mistake with its remedy; `unavailable` is a state that the caller can wait out. */
 export class AppError extends Error {
   override readonly name = "AppError";
   readonly code: ErrorCode;
@@ -64,8 +64,31 @@ export class AppError extends Error {
   }
 }
 
+/** An `AppError` for a value that breaks a rule. */
+export function invalid(message: string): AppError {
+  return new AppError("invalid", message);
+}
+
 /** The message of anything thrown, for logs. */
 export function messageOf(error: unknown): string {
   if (error instanceof Error) return error.message !== "" ? error.message : error.name;
   return String(error);
+}
+
+/** A value as messages show it: quoted and cut to 60 characters; never a `whsec_` secret. */
+export function show(value: unknown): string {
+  if (typeof value !== "string") {
+    return value === null || typeof value !== "object"
+      ? String(value)
+      : Array.isArray(value)
+      ? "a list"
+      : "a mapping";
+  }
+  if (value.includes("whsec_")) return "a secret";
+  return JSON.stringify(value.length > 60 ? value.slice(0, 60) + "…" : value);
+}
+
+/** Names as messages list them: the first 20. */
+export function listed(names: readonly string[]): string {
+  return names.slice(0, 20).join(", ") + (names.length > 20 ? ", …" : "");
 }

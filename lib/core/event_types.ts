@@ -1,5 +1,7 @@
 import * as v from "valibot";
 import type { Mistake } from "./errors.ts";
+import { IDENTIFIER, IDENTIFIER_RULE } from "./identifier.ts";
+import { isObject, typeMistake } from "./json.ts";
 
 /** The member of `data` that an event is about. */
 export type Subject = "appointment" | "business" | "service";
@@ -28,39 +30,12 @@ export interface EventTypes {
   get(name: string): EventType | undefined;
 }
 
-// Without the u flag, which JSON Schema patterns lack, a surrogate pair is spelled out so that a
-// lone surrogate, which no UTF-8 database column can hold, does not match.
-const IDENTIFIER =
-  // deno-lint-ignore no-control-regex
-  /^(?:[^\x00-\x1f\x7f-\x9f\ud800-\udfff]|[\ud800-\udbff][\udc00-\udfff]){1,255}$/;
+/** An event type's name: at least two parts, `booking.created`. */
+export const EVENT_NAME = /^[a-z][a-z0-9_-]*(\.[a-z0-9_-]+)+$/;
 
-/** What `isIdentifier` asks for, in words. */
-export const IDENTIFIER_RULE = "1 to 255 characters, none of them a control character";
-
-/** Splits a key that came with a request from an event's place in it: no identifier can hold it. */
-export const KEY_PLACE = "\x1f";
-
-/** Whether a text can identify something: 1 to 255 characters, well formed, none of them control. */
-export function isIdentifier(text: string): boolean {
-  return IDENTIFIER.test(text);
-}
-
-/** A JSON value's type with its article, for messages. Never the value: a log may carry it. */
-export function kindOf(value: unknown): string {
-  if (value === null) return "null";
-  if (Array.isArray(value)) return "an array";
-  return typeof value === "object" ? "an object" : `a ${typeof value}`;
-}
-
-// A missing member is its object's mistake to valibot, so there its own type is not known.
+// To valibot a missing member is its object's mistake, with the object's expectation.
 function mustBe(expected: string): (issue: v.BaseIssue<unknown>) => string {
-  return ({ input }) =>
-    input === undefined ? "Is missing" : `Must be ${expected}, not ${kindOf(input)}`;
-}
-
-/** Whether a JSON value is an object: neither null nor an array. */
-export function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
+  return ({ input }) => typeMistake(expected, input);
 }
 
 function record<const E extends v.ObjectEntries>(entries: E) {
@@ -328,11 +303,6 @@ export const EVENT_TYPES: readonly EventType[] = [
 }`,
   },
 ];
-
-/** The sample of one of the documentation's event types, or undefined for any other name. */
-export function sampleOf(name: string): string | undefined {
-  return EVENT_TYPES.find((type) => type.name === name)?.sample;
-}
 
 /** The documentation's event types and `custom` ones. */
 export function makeEventTypes(custom: readonly CustomEventType[]): EventTypes {

@@ -1,35 +1,30 @@
 import * as v from "valibot";
-import { AppError, type Mistake } from "./errors.ts";
-import {
-  type EventType,
-  type EventTypes,
-  IDENTIFIER_RULE,
-  isIdentifier,
-  isObject,
-  kindOf,
-} from "./event_types.ts";
+import { AppError, jsonPointer, type Mistake } from "./errors.ts";
+import type { EventType, EventTypes } from "./event_types.ts";
+import { IDENTIFIER_RULE, isIdentifier } from "./identifier.ts";
+import { isObject, kindOf, typeMistake } from "./json.ts";
+import { elementsOf, isDeeperThan, parseJson } from "./json_text.ts";
+import { isDateTime } from "./time.ts";
+import { readUtf8 } from "./utf8.ts";
 
 /** Most events in one body (contract, section 4). */
 export const MAX_EVENTS = 1000;
 
 /** Deepest nesting of objects and arrays in an event: deeper ones break receivers' JSON parsers. */
-export const MAX_DEPTH = 1000;
+const MAX_DEPTH = 1000;
 
 /** Most mistakes that one answer lists. */
 export const MAX_MISTAKES = 1000;
 
-/** Longest event, in characters, of which every mistake is listed: of a longer one, the first. */
+/** Longest event, in characters, whose mistakes are all listed: of a longer one, only the first. */
 const LISTED_UP_TO = 65_536;
 
-/** Longest `timestamp`, in characters. */
-const MAX_TIMESTAMP = 64;
-
-/** What `POST /ingest` takes: `application/json` or `application/x-ndjson`. */
+/** The formats of `POST /ingest`: `application/json` and `application/x-ndjson`. */
 export type Format = "json" | "ndjson";
 
-/** A body, read. */
+/** The events of a body. */
 export interface Parsed {
-  /** Whether the body was one event, and not an array or lines: then so is the answer. */
+  /** Whether the body was one event, and not an array or lines; the answer has the same form. */
   readonly single: boolean;
   /** At least one, in the order of the body. */
   readonly events: readonly ParsedEvent[];
@@ -38,34 +33,38 @@ export interface Parsed {
 /** One event of a body. */
 export interface ParsedEvent {
   /**
-   * The event's own text, cut out and never re-serialised: its UTF-8 is what came and what is
-   * delivered. A single body's is all of it; elsewhere without the white space around it.
+   * The event's own text, cut out and never re-serialised: its UTF-8 bytes are those that came, and
+   * those that are delivered. The whole of a single body; in an array or lines without the white
+   * space around it.
    */
   readonly payload: string;
   readonly type: string;
   /** As posted, an RFC 3339 date-time. */
   readonly timestamp: string;
-  /** The body's own `id`, which makes a repetition known, or null. */
+  /** The event's own `id`, by which a repetition is recognised, or null. */
   readonly key: string | null;
   readonly business: string | null;
-  /** Id of the appointment, business or service that the event is about, or null. */
+  /** Id of the event's appointment, business or service, or null. */
   readonly subject: string | null;
   /** The appointment's confirmation number, for search only, or null. */
   readonly confirmation: string | null;
 }
 
 /**
- * Reads what was posted to `/ingest`. Of a member that is there twice, the last one counts, as in
- * `JSON.parse`; the payload keeps both.
+ * Reads a body of `POST /ingest`. The last of several members with one name counts, as in
+ * `JSON.parse`; the payload keeps them all.
  *
- * Throws an `AppError`: `malformed` with the place of the mistake where it is no UTF-8 or no JSON,
- * `invalid` with a pointer per mistake where it is no event (the pointer of an array's element or
- * of a line begins with its index), `too_large` for more than `MAX_EVENTS`.
+ * Throws an `AppError`: `malformed` with the place of the mistake in UTF-8 or JSON, `invalid` with a
+ * pointer for each mistake in an event (in an array or lines it begins with the event's index),
+ * `too_large` for more than `MAX_EVENTS`.
  */
 export function parseIngest(bytes: Uint8Array, format: Format, types: EventTypes): Parsed {
-  const text = decode(bytes);
+  const text = readUtf8(bytes);
+  if (text.startsWith("\ufeff")) {
+    throw new AppError("malformed", "The body begins with a byte order mark; post it without one");
+  }
   if (format === "ndjson") return parseLines(text, types);
-  const value = parseJson(text, 0);
+  const value = parseJson(text);
   return Array.isArray(value) ? parseArray(value, text, types) : parseSingle(value, text, types);
 }
 
@@ -84,7 +83,7 @@ function parseArray(values: readonly unknown[], text: string, types: EventTypes)
 function parseLines(text: string, types: EventTypes): Parsed {
   const values: unknown[] = [];
   const texts: string[] = [];
-  for (let start = 0, line = 0; start < text.length; line++) {
+  for (let start = 0, line = 1; start < text.length; line++) {
     const newline = text.indexOf("\n", start);
     const end = newline < 0 ? text.length : newline;
     const content = text.slice(start, end);
@@ -115,7 +114,7 @@ function readAll(
   return { single: false, events };
 }
 
-/** The event, or undefined after adding what is wrong with it to `mistakes`. */
+/** The event, or undefined after adding its mistakes to `mistakes`. */
 function readEvent(
   value: unknown,
   payload: string,
@@ -130,8 +129,7 @@ function readEvent(
     mistake("", `Must be an object {event, timestamp, data}, not ${kindOf(value)}`);
     return undefined;
   }
-  // Anything as deep as that is at least twice as long.
-  if (payload.length > 2 * MAX_DEPTH && isTooDeep(payload)) {
+  if (isDeeperThan(MAX_DEPTH, payload)) {
     mistake("", `Is nested too deeply: at most ${MAX_DEPTH} objects and arrays in one another`);
     return undefined;
   }
@@ -139,7 +137,7 @@ function readEvent(
   const timestamp = readTimestamp(value.timestamp, mistake);
   const key = readIdentifier(value.id, "/id", mistake);
   const named = readIdentifier(value.business, "/business", mistake);
-  if (!isObject(value.data)) mistake("/data", mustBe("an object", value.data));
+  if (!isObject(value.data)) mistake("/data", typeMistake("an object", value.data));
   else if (type !== undefined) checkData(type, value.data, payload.length, mistake);
   if (mistakes.length > before || type === undefined) return undefined;
   const found = identify(type, value.data);
@@ -150,7 +148,7 @@ type Report = (pointer: string, message: string) => void;
 
 function readType(value: unknown, types: EventTypes, mistake: Report): EventType | undefined {
   if (typeof value !== "string") {
-    mistake("/event", mustBe("a string", value));
+    mistake("/event", typeMistake("a string", value));
     return undefined;
   }
   const type = types.get(value);
@@ -167,7 +165,7 @@ function readTimestamp(value: unknown, mistake: Report): string {
     "/timestamp",
     typeof value === "string"
       ? "Must be an RFC 3339 date-time such as 2025-10-31T15:30:00Z"
-      : mustBe("a string", value),
+      : typeMistake("a string", value),
   );
   return "";
 }
@@ -177,23 +175,22 @@ function readIdentifier(value: unknown, pointer: string, mistake: Report): strin
   if (typeof value === "string" && isIdentifier(value)) return value;
   mistake(
     pointer,
-    typeof value === "string" ? `Must have ${IDENTIFIER_RULE}` : mustBe("a string", value),
+    typeof value === "string" ? `Must have ${IDENTIFIER_RULE}` : typeMistake("a string", value),
   );
   return null;
 }
 
 function checkData(type: EventType, data: unknown, length: number, mistake: Report): void {
-  // Half a million wrong items in one array would otherwise become as many objects.
+  // Otherwise half a million wrong items in one array become as many objects.
   const result = v.safeParse(type.schema, data, { abortEarly: length > LISTED_UP_TO });
   for (const issue of result.issues ?? []) {
-    // Only documented names and indices are in there: nothing that a pointer must escape.
-    const path = (issue.path ?? []).map((item) => `/${item.key}`).join("");
-    mistake(`/data${path}`, issue.message);
+    const path = (issue.path ?? []).map(({ key }) => key);
+    mistake(jsonPointer(["data", ...path]), issue.message);
   }
   for (const found of type.check?.(data) ?? []) mistake(`/data${found.pointer}`, found.message);
 }
 
-/** What of valid data is known outside of it. Where each stands is the documentation's. */
+/** The identifiers in valid data, at the documentation's places. */
 function identify(
   type: EventType,
   data: unknown,
@@ -230,10 +227,6 @@ function textOrNull(value: unknown): string | null {
   return typeof value === "string" ? value : null;
 }
 
-function mustBe(expected: string, value: unknown): string {
-  return value === undefined ? "Is missing" : `Must be ${expected}, not ${kindOf(value)}`;
-}
-
 function invalid(mistakes: readonly Mistake[]): AppError {
   const [first] = mistakes;
   const place = first === undefined || first.pointer === "" ? "" : ` at ${first.pointer}`;
@@ -245,197 +238,4 @@ function invalid(mistakes: readonly Mistake[]): AppError {
 
 function tooMany(what: string): AppError {
   return new AppError("too_large", `${what} is too large; post at most ${MAX_EVENTS} at a time`);
-}
-
-const DATE_TIME =
-  /^(?!0000)(\d{4})-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])T([01]\d|2[0-3]):[0-5]\d:([0-5]\d|60)(\.\d+)?(Z|[+-]([01]\d|2[0-3]):[0-5]\d)$/i;
-
-/** Whether a text is an RFC 3339 date-time of a day that exists. PostgreSQL has no year 0000. */
-function isDateTime(text: string): boolean {
-  if (text.length > MAX_TIMESTAMP) return false;
-  const match = DATE_TIME.exec(text);
-  if (match === null) return false;
-  const day = Number(match[3]);
-  // Years before 100 mean 19xx to Date; the calendar repeats every 400 years.
-  return day <= 28 ||
-    day <= new Date(Date.UTC(2000 + Number(match[1]) % 400, Number(match[2]), 0)).getUTCDate();
-}
-
-const UTF8 = { fatal: true, ignoreBOM: true };
-const DECODER = new TextDecoder("utf-8", UTF8);
-
-function decode(bytes: Uint8Array): string {
-  let text;
-  try {
-    text = DECODER.decode(bytes);
-  } catch {
-    throw new AppError("malformed", `Invalid UTF-8 at byte ${validBytes(bytes)}`);
-  }
-  if (!text.startsWith("\ufeff")) return text;
-  throw new AppError("malformed", "The body begins with a byte order mark; post it without one");
-}
-
-/** How many bytes come before the first one that cannot be UTF-8. */
-function validBytes(bytes: Uint8Array): number {
-  let good = 0;
-  let bad = bytes.length + 1;
-  while (bad - good > 1) {
-    const middle = (good + bad) >>> 1;
-    try {
-      new TextDecoder("utf-8", UTF8).decode(bytes.subarray(0, middle), { stream: true });
-      good = middle;
-    } catch {
-      bad = middle;
-    }
-  }
-  return good;
-}
-
-const QUOTE = 0x22;
-const COMMA = 0x2c;
-const BACKSLASH = 0x5c;
-
-/** The texts of a JSON array's elements. `text` has been parsed, so brackets match. */
-function elementsOf(text: string): string[] {
-  const elements: string[] = [];
-  let depth = 0;
-  let start = 0;
-  for (let at = 0; at < text.length; at++) {
-    const char = text.charCodeAt(at);
-    if (char === QUOTE) {
-      at = closingQuote(text, at);
-    } else if (isOpening(char)) {
-      if (++depth === 1) start = at + 1;
-    } else if (isClosing(char) ? --depth === 0 : char === COMMA && depth === 1) {
-      elements.push(text.slice(start, at).trim());
-      start = at + 1;
-    }
-  }
-  return elements;
-}
-
-function isTooDeep(text: string): boolean {
-  let depth = 0;
-  for (let at = 0; at < text.length; at++) {
-    const char = text.charCodeAt(at);
-    if (char === QUOTE) at = closingQuote(text, at);
-    else if (isClosing(char)) depth--;
-    else if (isOpening(char) && ++depth > MAX_DEPTH) return true;
-  }
-  return false;
-}
-
-function isOpening(char: number): boolean {
-  return char === 0x7b || char === 0x5b;
-}
-
-function isClosing(char: number): boolean {
-  return char === 0x7d || char === 0x5d;
-}
-
-/** Where the string that opens at `at` closes. `text` has been parsed, so it does. */
-function closingQuote(text: string, at: number): number {
-  for (;;) {
-    at = text.indexOf('"', at + 1);
-    let backslashes = 0;
-    while (text.charCodeAt(at - 1 - backslashes) === BACKSLASH) backslashes++;
-    if (backslashes % 2 === 0) return at;
-  }
-}
-
-/** `JSON.parse` of a text that begins on that line (from 0) of the body. */
-function parseJson(text: string, line: number): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    const { at, wanted } = faultOf(text);
-    const before = text.slice(0, at).split("\n");
-    const place = `line ${line + before.length}, column ${(before.at(-1) ?? "").length + 1}`;
-    throw new AppError("malformed", `Malformed JSON at ${place}: ${wanted}`);
-  }
-}
-
-/** The first mistake in a JSON text: its offset, and what should be there. */
-interface Fault {
-  readonly at: number;
-  readonly wanted: string;
-}
-
-const WANTED = {
-  value: "expected a value",
-  item: "expected a value or ]",
-  key: "expected a member name in double quotes",
-  member: "expected a member name in double quotes or }",
-  colon: "expected a colon",
-  next: "expected a comma or the closing bracket",
-  end: "expected nothing more",
-} as const;
-
-/**
- * Finds the mistake in a text that `JSON.parse` refused: its own messages give no dependable place.
- * Keeps a stack of its own, so nesting cannot exhaust the program's.
- */
-function faultOf(text: string): Fault {
-  const closers: string[] = [];
-  let want: keyof typeof WANTED = "value";
-  let at = match(SPACE, text, 0);
-  while (at < text.length) {
-    const char = text.charAt(at);
-    const within = closers.at(-1);
-    let end = at + 1;
-    if (char === within && (want === "next" || want === "item" || want === "member")) {
-      closers.pop();
-      want = closers.length === 0 ? "end" : "next";
-    } else if (want === "next" && char === ",") {
-      want = within === "}" ? "key" : "value";
-    } else if (want === "colon" && char === ":") {
-      want = "value";
-    } else if ((want === "value" || want === "item") && (char === "{" || char === "[")) {
-      closers.push(char === "{" ? "}" : "]");
-      want = char === "{" ? "member" : "item";
-    } else if (want === "colon" || want === "next" || want === "end") {
-      return { at, wanted: WANTED[want] };
-    } else {
-      const isKey: boolean = want === "key" || want === "member";
-      if (char === '"') {
-        const fault = stringFault(text, at);
-        if (typeof fault !== "number") return fault;
-        end = fault;
-      } else {
-        end = isKey ? at : match(SCALAR, text, at);
-      }
-      if (end === at) return { at, wanted: WANTED[want] };
-      want = isKey ? "colon" : closers.length === 0 ? "end" : "next";
-    }
-    at = match(SPACE, text, end);
-  }
-  return { at, wanted: `the text ends; ${WANTED[want]}` };
-}
-
-const SPACE = /[ \t\n\r]*/y;
-const SCALAR = /-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?|true|false|null/y;
-// deno-lint-ignore no-control-regex
-const PLAIN = /[^"\\\x00-\x1f]*/y;
-const ESCAPE = /\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})/y;
-
-/** The end of the string that opens at `at`, or what is wrong in it. */
-function stringFault(text: string, at: number): number | Fault {
-  at++;
-  for (;;) {
-    at = match(PLAIN, text, at);
-    if (at === text.length) return { at, wanted: "the text ends within a string" };
-    if (text.charAt(at) === '"') return at + 1;
-    const end = match(ESCAPE, text, at);
-    if (end === at) {
-      const isEscape = text.charAt(at) === "\\";
-      return { at, wanted: isEscape ? "no such escape" : "a control character must be escaped" };
-    }
-    at = end;
-  }
-}
-
-/** The end of what a sticky pattern matches at `at`; `at` where it does not match. */
-function match(pattern: RegExp, text: string, at: number): number {
-  pattern.lastIndex = at;
-  return pattern.test(text) ? pattern.lastIndex : at;
 }

@@ -54,21 +54,46 @@ export function decodeWhsec(secret: string): Uint8Array | undefined {
   return bytes.length >= 24 && bytes.length <= 64 ? new Uint8Array(bytes) : undefined;
 }
 
-/** What is wrong with a signing secret, in words with the remedy, or undefined where nothing is. */
-export function secretMistake(secret: string): string | undefined {
+/**
+ * The mistake in a signing secret with its remedy, or undefined. `strict`: it must also be hard to
+ * guess. Never shows the secret.
+ */
+export function secretMistake(secret: string, strict = false): string | undefined {
   if (secret.startsWith("whsec_")) {
-    return decodeWhsec(secret) === undefined
-      ? "A whsec_ secret is whsec_ followed by the base64 of 24 to 64 bytes; " +
-        "make one with `bookme-webhooks secret`"
-      : undefined;
-  }
-  // deno-lint-ignore no-control-regex
-  if (/[\x00-\x1f\x7f]/.test(secret)) {
+    if (decodeWhsec(secret) === undefined) {
+      return "A whsec_ secret is whsec_ followed by the base64 of 24 to 64 bytes; " +
+        "make one with `bookme-webhooks secret`";
+    }
+  } else if (hasControlCharacter(secret)) {
     return "A secret must not contain control characters (a newline at the end of a file is dropped)";
+  } else if ([...secret].length < MIN_SECRET_LENGTH) {
+    return `A secret has at least ${MIN_SECRET_LENGTH} characters; make one with \`bookme-webhooks secret\``;
   }
-  return [...secret].length < MIN_SECRET_LENGTH
-    ? `A secret has at least ${MIN_SECRET_LENGTH} characters; make one with \`bookme-webhooks secret\``
+  return strict ? weaknessOf(secret) : undefined;
+}
+
+function hasControlCharacter(text: string): boolean {
+  // deno-lint-ignore no-control-regex
+  return /[\x00-\x1f\x7f]/.test(text);
+}
+
+/** Why a secret is easy to guess in spite of its length, with the remedy, or undefined. */
+export function weaknessOf(secret: string): string | undefined {
+  const bytes = decodeWhsec(secret);
+  const codes = bytes === undefined
+    ? Array.from(secret.slice(0, 512), (char) => char.codePointAt(0) ?? 0)
+    : [...bytes];
+  const steps = codes.slice(1).map((code, index) => code - (codes[index] ?? 0));
+  return new Set(codes).size < 8 || new Set(steps).size < 6 || repeats(codes)
+    ? "Too easy to guess for production; make one with `bookme-webhooks secret`"
     : undefined;
+}
+
+function repeats(codes: readonly number[]): boolean {
+  for (let period = 1; period <= codes.length / 2; period++) {
+    if (codes.every((code, index) => index < period || code === codes[index - period])) return true;
+  }
+  return false;
 }
 
 /** A new strong secret from 32 random bytes. */

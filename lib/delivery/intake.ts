@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import { AppError, messageOf } from "../core/errors.ts";
-import { KEY_PLACE } from "../core/event_types.ts";
+import { KEY_PLACE } from "../core/identifier.ts";
 import { deliveryUuid, eventId, makeEventIds } from "../core/ids.ts";
 import type { ParsedEvent } from "../core/payload.ts";
 import { isSilence, STATEMENT_TIMEOUT_MS, within } from "../store/database.ts";

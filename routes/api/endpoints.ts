@@ -1,17 +1,22 @@
 import { Buffer } from "node:buffer";
 import { randomBytes } from "node:crypto";
 import type * as v from "valibot";
-import { headersMistakes } from "../../lib/config/headers.ts";
-import { signingMistake } from "../../lib/config/references.ts";
-import { overlaps, readPattern, repeated } from "../../lib/config/schema.ts";
-import { parseRate } from "../../lib/config/units.ts";
 import { checkEndpointUrl } from "../../lib/core/address.ts";
-import { AppError, jsonPointer, messageOf, type Mistake } from "../../lib/core/errors.ts";
+import {
+  headerMistakes,
+  LIMITS,
+  overlaps,
+  patternMistake,
+  repetitions,
+  SIGNED_AND_UNSIGNED,
+} from "../../lib/core/endpoint_rules.ts";
+import { AppError, jsonPointer, type Mistake } from "../../lib/core/errors.ts";
 import { deliveryUuid, endpointId, eventId } from "../../lib/core/ids.ts";
 import { parseIngest } from "../../lib/core/payload.ts";
 import { firstExpiry, rotate } from "../../lib/core/rotation.ts";
 import { NONCE_BYTES, seal, type SealedContent, type SealKey } from "../../lib/core/seal.ts";
-import { makeSecret, REDACTED } from "../../lib/core/secret.ts";
+import { makeSecret, REDACTED, secretMistake } from "../../lib/core/secret.ts";
+import { parseRate } from "../../lib/core/units.ts";
 import { writeAudit } from "../../lib/store/audit.ts";
 import { cancelRetired } from "../../lib/store/deliveries.ts";
 import {
@@ -541,31 +546,29 @@ function mistakesOf(ctx: RouteContext, input: Given): Mistake[] {
   }
   const { names } = ctx.event_types();
   for (const [index, pattern] of (input.events ?? []).entries()) {
-    try {
-      readPattern(pattern, names);
-    } catch (error) {
-      add(`/events/${index}`, messageOf(error));
-    }
+    const mistake = patternMistake(pattern, names);
+    if (mistake !== undefined) add(`/events/${index}`, mistake);
   }
-  const at = (list: string): Parameters<typeof overlaps>[1] => ({ message, path: [item] }) =>
-    add(`/${list}/${String(item.key)}`, message);
-  overlaps(input.events, at("events"));
-  repeated(input.businesses, at("businesses"));
-  for (const { name, message } of headersMistakes(input.headers ?? {})) {
+  for (const { index, message } of overlaps(input.events ?? [])) add(`/events/${index}`, message);
+  for (const { index, message } of repetitions(input.businesses ?? [])) {
+    add(`/businesses/${index}`, message);
+  }
+  for (const { name, message } of headerMistakes(input.headers ?? {})) {
     add(jsonPointer(["headers", name]), message);
   }
-  if (input.rate_limit != null && parseRate(input.rate_limit) > 100_000) {
-    add("/rate_limit", "Must be at most 100000/s");
+  const { max } = LIMITS.rate_per_s;
+  if (input.rate_limit != null && parseRate(input.rate_limit) > max) {
+    add("/rate_limit", `Must be at most ${max}/s`);
   }
   if (input.secret !== undefined) mistakes.push(...secretMistakes(ctx, input.secret));
   if (input.secret !== undefined && input.unsigned === true) {
-    add("/unsigned", "Must have either a secret or unsigned: true, not both");
+    add("/unsigned", SIGNED_AND_UNSIGNED);
   }
   return mistakes;
 }
 
 function secretMistakes(ctx: RouteContext, secret: string): Mistake[] {
-  const message = signingMistake(secret, ctx.config().environment === "production");
+  const message = secretMistake(secret, ctx.config().environment === "production");
   return message === undefined ? [] : [{ pointer: "/secret", message }];
 }
 

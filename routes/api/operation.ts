@@ -3,7 +3,9 @@ import { Buffer } from "node:buffer";
 import type { Context } from "hono";
 import * as v from "valibot";
 import { AppError, type ErrorCode, jsonPointer, type Mistake } from "../../lib/core/errors.ts";
-import { isObject, kindOf } from "../../lib/core/event_types.ts";
+import { isObject, kindOf } from "../../lib/core/json.ts";
+import { parseJson } from "../../lib/core/json_text.ts";
+import { readUtf8 } from "../../lib/core/utf8.ts";
 import type { Actor } from "../../lib/store/changes.ts";
 import type { Env, RouteContext } from "../context.ts";
 
@@ -200,14 +202,7 @@ async function readJson(c: Context<Env>, is_optional: boolean): Promise<unknown>
       }; send application/json`,
     );
   }
-  try {
-    return JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
-  } catch (error) {
-    // The engine's own message repeats some of the text, which may be a secret.
-    const at = error instanceof SyntaxError ? /position (\d+)/.exec(error.message)?.[1] : undefined;
-    const where = at === undefined ? "" : ` (at character ${at})`;
-    throw new AppError("malformed", `The body is not JSON in UTF-8${where}`);
-  }
+  return parseJson(readUtf8(bytes, { drop_bom: true }));
 }
 
 async function readBody(incoming: IncomingMessage): Promise<Uint8Array> {

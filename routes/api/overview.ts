@@ -19,7 +19,7 @@ const tag = "Operation";
 const DAY_MS = 86_400_000;
 
 const StatsQuery = strictObject({
-  window: optional(s.duration(60_000, 30 * DAY_MS, "1m to 30d"), "1h"),
+  window: optional(s.duration(60_000, 30 * DAY_MS), "1h"),
   endpoint: optional(s.text(255)),
 });
 

@@ -1,9 +1,9 @@
 import { optional, strictObject } from "valibot";
 import type * as v from "valibot";
-import { EVENT_NAME } from "../../lib/config/schema.ts";
-import { parseRate } from "../../lib/config/units.ts";
 import { AppError, type Mistake } from "../../lib/core/errors.ts";
+import { EVENT_NAME } from "../../lib/core/event_types.ts";
 import { parseReplayId, replayId } from "../../lib/core/ids.ts";
+import { parseRate } from "../../lib/core/units.ts";
 import { getEndpoint } from "../../lib/store/endpoints.ts";
 import {
   cancelReplay,

@@ -1,8 +1,12 @@
 import * as v from "valibot";
-import { isObject, kindOf } from "../../lib/core/event_types.ts";
-import { REASONS } from "../../lib/core/outcome.ts";
-import { parseDuration } from "../../lib/config/units.ts";
+import { MAX_URL_LENGTH } from "../../lib/core/address.ts";
+import { LIMITS } from "../../lib/core/endpoint_rules.ts";
 import { AppError } from "../../lib/core/errors.ts";
+import { PRINTABLE } from "../../lib/core/identifier.ts";
+import { isObject, typeMistake } from "../../lib/core/json.ts";
+import { REASONS } from "../../lib/core/outcome.ts";
+import { dayExists } from "../../lib/core/time.ts";
+import { DURATION, formatDuration, parseDuration } from "../../lib/core/units.ts";
 
 /**
  * What the admin API takes and answers. These very schemas validate requests, type the handlers and
@@ -15,8 +19,7 @@ const DAY_MS = 86_400_000;
 
 /** The message for a value of another JSON type. */
 function must(expected: string): (issue: v.BaseIssue<unknown>) => string {
-  return ({ input }) =>
-    input === undefined ? "Is missing" : `Must be ${expected}, not ${kindOf(input)}`;
+  return ({ input }) => typeMistake(expected, input);
 }
 
 /** Text that PostgreSQL can store: no NUL, no lone surrogate. One line unless it says otherwise. */
@@ -28,11 +31,6 @@ export function text(max: number) {
     v.regex(PRINTABLE, "Must have no control characters"),
   );
 }
-
-// As in lib/core/event_types.ts: a JSON Schema's patterns have no u flag.
-const PRINTABLE =
-  // deno-lint-ignore no-control-regex
-  /^(?:[^\x00-\x1f\x7f-\x9f\ud800-\udfff]|[\ud800-\udbff][\udc00-\udfff])*$/;
 
 /** A whole number in a range. */
 export function integer(min: number, max: number) {
@@ -63,23 +61,18 @@ export function oneOf<const T extends readonly string[]>(names: T) {
 export const moment = v.pipe(
   v.string(must("a string")),
   v.isoTimestamp("Must be a time like 2026-11-24T10:00:00Z"),
-  v.check(exists, "Must be a time that exists, from 1970 on"),
+  v.check(
+    // Date.parse reads 30 February as 2 March.
+    (value) => Date.parse(value) >= 0 && dayExists(value),
+    "Must be a time that exists, from 1970 on",
+  ),
   v.transform((value) => new Date(value).toISOString()),
   v.string(),
   v.isoTimestamp(),
 );
 
-// Date.parse takes 30 February for 2 March.
-function exists(value: string): boolean {
-  const [, year, month, day] = /^(\d{4})-(\d\d)-(\d\d)/.exec(value) ?? [];
-  const date = new Date(Date.UTC(Number(year), Number(month) - 1, Number(day)));
-  return Date.parse(value) >= 0 && date.getUTCDate() === Number(day);
-}
-
-const DURATION = /^\d{1,9}(ms|s|m|h|d)$/;
-
 /** `500ms`, `30s`, `15m`, `6h`, `30d`. Comes out in milliseconds. */
-export function duration(min_ms: number, max_ms: number, range: string) {
+export function duration(min_ms: number, max_ms: number) {
   return v.pipe(
     v.string(must("a string")),
     v.regex(DURATION, "Must be a duration with its unit, such as 30s, 15m or 24h"),
@@ -88,7 +81,7 @@ export function duration(min_ms: number, max_ms: number, range: string) {
       if (!DURATION.test(value)) return true;
       const read = parseDuration(value);
       return read >= min_ms && read <= max_ms;
-    }, `Must be from ${range}`),
+    }, `Must be from ${formatDuration(min_ms)} to ${formatDuration(max_ms)}`),
     v.transform((value): number => parseDuration(value)),
   );
 }
@@ -155,18 +148,23 @@ function described<const S extends v.GenericSchema>(schema: S, description: stri
 
 // --- endpoints ---------------------------------------------------------------------------------------
 
-const TIMEOUT_MS = integer(100, 300_000);
-const RETRY_MS = list(integer(0, 30 * DAY_MS), 1, 20);
+const TIMEOUT_MS = integer(LIMITS.timeout_ms.min, LIMITS.timeout_ms.max);
+const RETRY_MS = list(
+  integer(LIMITS.retry_ms.min, LIMITS.retry_ms.max),
+  1,
+  LIMITS.retry_ms.entries,
+);
+const CONCURRENCY = integer(LIMITS.concurrency.min, LIMITS.concurrency.max);
 const RATE = v.pipe(
   v.string(must("a string")),
   v.regex(/^[1-9]\d{0,5}\/[smh]$/, "Must be a rate, such as 50/s, 300/m or 1000/h"),
 );
 const URL_TEXT = v.pipe(
   v.string(must("a string")),
-  v.maxLength(2048, "Must have at most 2048 characters"),
+  v.maxLength(MAX_URL_LENGTH, `Must have at most ${MAX_URL_LENGTH} characters`),
 );
-const EVENTS = list(text(255), 1, 200);
-const BUSINESSES = list(text(255), 1, 10_000);
+const EVENTS = list(text(255), 1, LIMITS.patterns);
+const BUSINESSES = list(text(255), 1, LIMITS.businesses);
 // Not a record: to valibot an array would be an empty one. The values are looked at with the names.
 const HEADERS = v.custom<Record<string, string>>(isObject, must("an object"));
 
@@ -177,7 +175,7 @@ export const WRITTEN_OUT: ReadonlyMap<unknown, Record<string, unknown>> = new Ma
 
 /** What can be set of an endpoint; null is what leaving it out means. */
 const SETTABLE = {
-  description: v.optional(maybe(text(500))),
+  description: v.optional(maybe(text(LIMITS.description))),
   businesses: v.optional(
     described(maybe(BUSINESSES), "Only events of these businesses; null for all"),
   ),
@@ -189,7 +187,7 @@ const SETTABLE = {
     described(maybe(RETRY_MS), "The wait before each attempt. Null: what delivery.retry says"),
   ),
   concurrency: v.optional(
-    described(maybe(integer(1, 4096)), "Attempts under way at once, in all daemons"),
+    described(maybe(CONCURRENCY), "Attempts under way at once, in all daemons"),
   ),
   rate_limit: v.optional(
     described(maybe(RATE), "Attempts begun, in all daemons: 50/s, 300/m, 1000/h"),
@@ -229,7 +227,7 @@ export const RotateInput = v.strictObject({
   ),
   overlap: v.optional(
     v.pipe(
-      duration(0, 30 * DAY_MS, "0s to 30d"),
+      duration(0, 30 * DAY_MS),
       v.description("How long after that the old one stays in webhook-signature"),
     ),
     "24h",

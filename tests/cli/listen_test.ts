@@ -5,14 +5,14 @@ import { type Received, startReceiver } from "../../lib/cli/receiver.ts";
 import { send } from "../../lib/cli/daemon_api/request.ts";
 import { paletteOf } from "../../lib/cli/terminal.ts";
 import { loadConfig } from "../../lib/config/load.ts";
-import { sampleOf } from "../../lib/core/event_types.ts";
 import { makeSecret } from "../../lib/core/secret.ts";
 import { makeSigner } from "../../lib/core/signature.ts";
 import { inTemporary, runCli, startCli } from "../support/cli.ts";
+import { sampleOf } from "../support/samples.ts";
 
 const SECRET = makeSecret(new Uint8Array(32).fill(7));
 const PREVIOUS = makeSecret(new Uint8Array(32).fill(8));
-const SAMPLE = sampleOf("booking.created") ?? "";
+const SAMPLE = sampleOf("booking.created");
 const PLAIN = paletteOf({
   out() {},
   err() {},

@@ -1,12 +1,12 @@
 import assert from "node:assert/strict";
-import { sampleOf } from "../../lib/core/event_types.ts";
 import { makeSecret } from "../../lib/core/secret.ts";
 import { makeSigner } from "../../lib/core/signature.ts";
 import { inTemporary, runCli, runHere } from "../support/cli.ts";
+import { sampleOf } from "../support/samples.ts";
 
 const SECRET = makeSecret(new Uint8Array(32).fill(7));
 const PREVIOUS = makeSecret(new Uint8Array(32).fill(8));
-const SAMPLE = sampleOf("booking.created") ?? "";
+const SAMPLE = sampleOf("booking.created");
 const BYTES = new TextEncoder().encode(SAMPLE);
 const SIGNATURE = makeSigner(SECRET).bookme(BYTES);
 const ENV = { SECRET, PREVIOUS };

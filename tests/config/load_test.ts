@@ -6,7 +6,7 @@ import { addressRules, type Config } from "../../lib/config/config.ts";
 import { ConfigError, type ConfigMistake } from "../../lib/config/error.ts";
 import { loadConfig } from "../../lib/config/load.ts";
 import { diffConfig, redactConfig } from "../../lib/config/snapshot.ts";
-import { parseDuration, parseRate, parseSize } from "../../lib/config/units.ts";
+import { parseDuration, parseRate, parseSize } from "../../lib/core/units.ts";
 
 const EXAMPLE = new URL("../../config.example.yaml", import.meta.url).pathname;
 

@@ -1,13 +1,7 @@
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import * as v from "valibot";
-import {
-  EVENT_TYPES,
-  isIdentifier,
-  kindOf,
-  makeEventTypes,
-  sampleOf,
-} from "../../lib/core/event_types.ts";
+import { EVENT_TYPES, makeEventTypes } from "../../lib/core/event_types.ts";
 
 Deno.test("EVENT_TYPES are the documentation's eight, in its order", () => {
   assert.deepEqual(EVENT_TYPES.map((type) => type.name), [
@@ -83,13 +77,6 @@ Deno.test("EVENT_TYPES[].schema refuses the wrong JSON type in every documented 
   }
 });
 
-Deno.test("sampleOf() knows the documentation's names only", () => {
-  assert.match(sampleOf("service.updated") ?? "", /svc_789/);
-  for (const name of ["", "booking", "booking.moved", "__proto__", "constructor", "toString"]) {
-    assert.equal(sampleOf(name), undefined);
-  }
-});
-
 Deno.test("makeEventTypes() adds custom types behind the documented ones", () => {
   const check = () => [{ pointer: "/size", message: "Is too large" }];
   const types = makeEventTypes([
@@ -129,48 +116,4 @@ Deno.test("makeEventTypes() gives custom types a sample that their schema accept
     assert.equal(event.event, name);
     assert.ok(v.is(type.schema, event.data), name);
   }
-});
-
-Deno.test("isIdentifier() wants 1 to 255 well-formed characters without control characters", () => {
-  for (
-    const good of [
-      "a",
-      "apt_789",
-      " ",
-      "é",
-      "😀".repeat(255),
-      "x".repeat(255),
-      "\u00a0",
-      "__proto__",
-    ]
-  ) {
-    assert.ok(isIdentifier(good), JSON.stringify(good));
-  }
-  for (
-    const bad of [
-      "",
-      "x".repeat(256),
-      "😀".repeat(256),
-      "a\u0000",
-      "a\nb",
-      "a\n",
-      "\u007f",
-      "\u0085",
-      "\ud83d",
-      "a\ude00",
-      "\ude00\ud83d",
-      "\ud83d\ud83d\ude00",
-    ]
-  ) assert.ok(!isIdentifier(bad), JSON.stringify(bad));
-});
-
-Deno.test("kindOf() names the six JSON types", () => {
-  assert.deepEqual([null, [], {}, "", 0, true].map(kindOf), [
-    "null",
-    "an array",
-    "an object",
-    "a string",
-    "a number",
-    "a boolean",
-  ]);
 });

@@ -3,12 +3,12 @@ import { Buffer } from "node:buffer";
 import { createHmac } from "node:crypto";
 import { Webhook as StandardWebhook } from "standardwebhooks";
 import { Webhook as SvixWebhook } from "svix";
-import { sampleOf } from "../../lib/core/event_types.ts";
 import { VERSION } from "../../lib/core/version.ts";
 import { booking, endpoint, SECRET, startDaemon } from "../support/daemon.ts";
 import { onBoth, onServer } from "../support/databases.ts";
 import { freePort } from "../support/postgres.ts";
 import { type Received, startReceiver, statuses } from "../support/receiver.ts";
+import { sampleOf } from "../support/samples.ts";
 import { testCertificates } from "../support/tls.ts";
 import { sleep, until } from "../support/wait.ts";
 

@@ -1,12 +1,12 @@
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
 import { createHmac, randomBytes } from "node:crypto";
-import { sampleOf } from "../../lib/core/event_types.ts";
 import { runCli, startCli } from "../support/cli.ts";
 import { endpoint, writeConfig } from "../support/daemon.ts";
 import { onBoth, type TestDatabase } from "../support/databases.ts";
 import { freePort } from "../support/postgres.ts";
 import { startReceiver } from "../support/receiver.ts";
+import { sampleOf } from "../support/samples.ts";
 import { until } from "../support/wait.ts";
 
 const canary = (name: string) => `c4n4ry-${name}-${randomBytes(15).toString("base64url")}`;
@@ -152,7 +152,7 @@ onBoth(
       }
 
       // Traffic: accepted, refused in each way, delivered, failed.
-      const sample = sampleOf("booking.created") ?? "";
+      const sample = sampleOf("booking.created");
       const sign = (secret: string) => ({
         "x-bookme-signature": `sha256=${createHmac("sha256", secret).update(sample).digest("hex")}`,
       });

@@ -1,4 +1,5 @@
 import { inWords } from "../../core/explain.ts";
+import { formatDuration } from "../../core/units.ts";
 import {
   type Api,
   API_OPTIONS,
@@ -128,8 +129,8 @@ async function showOne(io: Io, api: Api, id: string, json: boolean): Promise<num
     ["headers", Object.keys(endpoint.headers).join(" ") || null],
     ["signed", endpoint.unsigned ? { text: "no", paint: palette.yellow } : "yes"],
     ["rotation", rotationOf(endpoint)],
-    ["timeout", asWritten(endpoint.timeout_ms)],
-    ["attempts after", endpoint.retry_ms.map(asWritten).join(", ")],
+    ["timeout", formatDuration(endpoint.timeout_ms)],
+    ["attempts after", endpoint.retry_ms.map(formatDuration).join(", ")],
     ["concurrency", endpoint.concurrency === null ? null : String(endpoint.concurrency)],
     ["rate limit", endpoint.rate_limit],
     ["source", endpoint.source === "file" ? "the configuration file" : "the API"],
@@ -142,14 +143,6 @@ async function showOne(io: Io, api: Api, id: string, json: boolean): Promise<num
   for (const line of lines) io.out(line);
   await showFailures(io, api, id, now_ms);
   return 0;
-}
-
-/** A duration as the configuration has it: `90s`, `6h`. */
-function asWritten(duration_ms: number): string {
-  const units = [["d", 86_400_000], ["h", 3_600_000], ["m", 60_000], ["s", 1000]] as const;
-  const [unit, size] = units.find(([, size]) => duration_ms >= size && duration_ms % size === 0) ??
-    (duration_ms === 0 ? ["s", 1] : ["ms", 1]);
-  return `${duration_ms / size}${unit}`;
 }
 
 function rotationOf({ rotation }: Endpoint): string | null {

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { parseRate } from "../../config/units.ts";
+import { parseRate } from "../../core/units.ts";
 import {
   type Api,
   API_OPTIONS,

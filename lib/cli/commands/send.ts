@@ -1,5 +1,5 @@
 import { readText } from "../../config/references.ts";
-import { isObject } from "../../core/event_types.ts";
+import { isObject } from "../../core/json.ts";
 import {
   type Api,
   API_OPTIONS,

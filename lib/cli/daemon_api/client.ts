@@ -2,7 +2,7 @@ import type * as v from "valibot";
 import { readAccess } from "../../config/access.ts";
 import { hostPort, ownAddressOf } from "../../core/address.ts";
 import { AppError } from "../../core/errors.ts";
-import { isObject } from "../../core/event_types.ts";
+import { isObject } from "../../core/json.ts";
 import type * as schemas from "../../../routes/api/schemas.ts";
 import { CONFIG, readSecret, SECRET_VALUE, UsageError, type Values } from "../command.ts";
 import { type Answer, send } from "./request.ts";

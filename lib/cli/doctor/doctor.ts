@@ -4,7 +4,7 @@ import { ConfigError } from "../../config/error.ts";
 import { loadConfig } from "../../config/load.ts";
 import { cidrContains } from "../../core/address.ts";
 import { AppError, messageOf } from "../../core/errors.ts";
-import { isObject } from "../../core/event_types.ts";
+import { isObject } from "../../core/json.ts";
 import { VERSION } from "../../core/version.ts";
 import {
   type Api,

@@ -1,5 +1,4 @@
 import assert from "node:assert/strict";
-import { sampleOf } from "../../../lib/core/event_types.ts";
 import {
   type Answered,
   booking,
@@ -11,6 +10,7 @@ import {
 } from "../../support/daemon.ts";
 import { onServer, type TestDatabase } from "../../support/databases.ts";
 import { type Receiver, startReceiver } from "../../support/receiver.ts";
+import { sampleOf } from "../../support/samples.ts";
 import { until } from "../../support/wait.ts";
 
 /** A daemon with an endpoint that takes everything and one that refuses everything. */
@@ -207,7 +207,7 @@ onServer("GET /api/deliveries refuses what it cannot mean", async (database) => 
 
 onServer("GET /api/deliveries/:id and /api/events/:id show the whole story", async (database) => {
   await withTwo(database, async (daemon) => {
-    const posted = sampleOf("booking.created") ?? "";
+    const posted = sampleOf("booking.created");
     const { body: event } = await daemon.post(posted);
     await until("all of it is sent", () => isIdle(daemon));
     const shown = (await daemon.api(`events/${event.id}`)).body;

@@ -1,0 +1,207 @@
+import * as v from "valibot";
+import { type Cidr, isPrivate, parseCidr } from "../core/address.ts";
+import { LIMITS } from "../core/endpoint_rules.ts";
+import { AppError, invalid, listed, show } from "../core/errors.ts";
+import { isObject } from "../core/json.ts";
+import { nearest } from "../core/nearest.ts";
+import { Secret, secretMistake } from "../core/secret.ts";
+import { formatDuration, parseDuration } from "../core/units.ts";
+import { MAX_MISTAKES } from "./error.ts";
+import { isReference, resolveSecret, type Surroundings } from "./references.ts";
+import { keyLabel } from "./yaml.ts";
+
+/** Surroundings of the sections that name secrets. */
+export interface Context extends Surroundings {
+  /** The secrets of the file by name; null for one that has a mistake of its own. */
+  readonly secrets: ReadonlyMap<string, Secret | null>;
+}
+
+/** A value that `read` turns into its meaning. An `AppError` from `read` becomes the mistake. */
+export function leaf<T>(read: (value: unknown) => T) {
+  return v.pipe(
+    v.unknown(),
+    v.rawTransform<unknown, T>(({ dataset, addIssue, NEVER }) => {
+      try {
+        if (dataset.value === null) throw invalid("Has no value; write one or take the key out");
+        return read(dataset.value);
+      } catch (error) {
+        if (!(error instanceof AppError)) throw error;
+        addIssue({ message: error.message });
+        return NEVER;
+      }
+    }),
+  );
+}
+
+/** A mapping with these keys and no others. */
+export function table<const E extends v.ObjectEntries>(entries: E) {
+  return v.pipe(
+    v.custom<Record<string, unknown>>(isObject, "Must be a mapping of keys to values"),
+    v.looseObject(entries, "Missing; this key must be there"),
+    v.rawCheck(({ dataset, addIssue }) => {
+      const input: Record<string, unknown> = { ...dataset.value as Record<string, unknown> };
+      const unknown = Object.keys(input).filter((key) => !Object.hasOwn(entries, key));
+      for (const key of unknown.slice(0, MAX_MISTAKES)) {
+        addIssue({
+          message: unknownKey(key, Object.keys(entries)),
+          path: [{ type: "object", origin: "key", input, key, value: input[key] }],
+        });
+      }
+    }),
+  );
+}
+
+/** The message for a key that is not one of `known`. */
+export function unknownKey(key: string, known: readonly string[]): string {
+  const near = nearest(key, known);
+  return near === undefined
+    ? `Unknown key; there are ${known.join(", ")}`
+    : `Unknown key; did you mean ${near}?`;
+}
+
+/** A list. Its length is checked before its entries. */
+export function list<const S extends v.GenericSchema>(item: S, max = 10_000) {
+  return v.pipe(
+    v.custom<unknown[]>(Array.isArray, "Must be a list; write it in [ ]"),
+    v.maxLength(max, `Must have at most ${max} entries`),
+    v.array(item),
+  );
+}
+
+/** One value, or a list of them that `several` reads; a list either way. */
+export function oneOrMore<T>(
+  one: v.GenericSchema<unknown, T>,
+  several: v.GenericSchema<unknown, T[]>,
+) {
+  return v.lazy((input) =>
+    Array.isArray(input) ? several : v.pipe(one, v.transform((only) => [only]))
+  );
+}
+
+/** Text, as YAML reads it without or in quotes. Throws an `AppError` for anything else. */
+export function asText(value: unknown): string {
+  if (typeof value === "string") return value;
+  throw invalid(
+    typeof value === "object" ? "Must be text" : "Must be text; write it in quotes",
+  );
+}
+
+/** Text that matches; `rule` says in words what it must be. */
+export function textLike(pattern: RegExp, rule: string) {
+  return leaf((value) => {
+    const read = asText(value);
+    if (!pattern.test(read)) throw invalid(`${rule}, not ${show(read)}`);
+    return read;
+  });
+}
+
+/** A description of something, for people. */
+export const description = leaf((value) => {
+  const read = asText(value).trim();
+  const max = LIMITS.description;
+  if (read === "" || read.length > max) throw invalid(`Must have 1 to ${max} characters`);
+  return read;
+});
+
+/** A number from `min` to `max`. */
+export function number(min: number, max: number, kind: "integer" | "share") {
+  return leaf((value) => {
+    const whole = kind === "share" || Number.isInteger(value);
+    if (typeof value !== "number" || !whole || !(value >= min && value <= max)) {
+      const wanted = kind === "integer" ? "an integer" : "a number";
+      throw invalid(`Must be ${wanted} from ${min} to ${max}, not ${show(value)}`);
+    }
+    return value;
+  });
+}
+
+/** A duration like `30s`, in milliseconds. */
+export function duration(min_ms: number, max_ms: number) {
+  return leaf((value) => {
+    const read = parseDuration(value);
+    if (read < min_ms || read > max_ms) {
+      const range = `${formatDuration(min_ms)} to ${formatDuration(max_ms)}`;
+      throw invalid(`Must be from ${range}, not ${show(value)}`);
+    }
+    return read;
+  });
+}
+
+/** One of these words. */
+export function oneOf<const T extends string>(...names: readonly T[]) {
+  return leaf((value): T => {
+    const found = names.find((name) => name === value);
+    if (found === undefined) throw invalid(`Must be ${names.join(" or ")}, not ${show(value)}`);
+    return found;
+  });
+}
+
+/** `true` or `false`. */
+export const bool = leaf((value) => {
+  if (typeof value !== "boolean") throw invalid(`Must be true or false, not ${show(value)}`);
+  return value;
+});
+
+/** A network in CIDR notation. */
+export const cidr = leaf((value): Cidr => {
+  const read = asText(value);
+  // The longest network has 43 characters; messages repeat nothing longer.
+  if (read.length > 60) throw invalid("Must be a network like 10.0.0.0/8");
+  return parseCidr(read);
+});
+
+/** A private network: listed ones are sent to over plain http, so a public one must not be listed. */
+export const privateCidr = v.pipe(
+  cidr,
+  v.check(
+    isPrivate,
+    "Must be a private network, such as 10.0.0.0/8; public addresses need no listing, and are sent " +
+      "to over https only",
+  ),
+);
+
+/** How a secret may be written, and what it must be. */
+export interface SecretRule {
+  /** Whether a text that is neither a name nor a reference is the value itself. */
+  readonly literal: boolean;
+  readonly mistake: (value: string, production: boolean) => string | undefined;
+}
+
+/** The rule of secrets that sign: by name or reference only. */
+export const SIGNING: SecretRule = { literal: false, mistake: secretMistake };
+
+/** A secret by its name in `secrets`, or by a reference. */
+export function secret(context: Context, rule: SecretRule) {
+  return leaf((value): Secret => {
+    const read = asText(value);
+    const named = context.secrets.get(read);
+    // The mistake is reported at the secret itself; this stand-in is never used.
+    if (named === null) return new Secret("");
+    if (named === undefined && !rule.literal && !isReference(read)) {
+      const names = [...context.secrets.keys()].map(keyLabel);
+      throw invalid(
+        "No secret of that name; " +
+          (names.length === 0 ? "add it to secrets" : `secrets has ${listed(names)}`),
+      );
+    }
+    const resolved = named?.reveal() ?? resolveSecret(read, context);
+    const mistake = rule.mistake(resolved, context.production);
+    if (mistake !== undefined) throw invalid(mistake);
+    return new Secret(resolved);
+  });
+}
+
+/** Adds a mistake at one key or index of a mapping or list. */
+export type AddMistake = (key: string | number, message: string) => void;
+
+/** Checks a value as a whole, whatever mistakes its parts have. */
+export function check<T>(find: (value: unknown, add: AddMistake) => void) {
+  return v.rawCheck<T>(({ dataset: { value }, addIssue }) =>
+    find(value, (key, message) => addIssue({ message, path: [pathItem(value, key)] }))
+  );
+}
+
+/** The step of an issue's path into `input`. */
+export function pathItem(input: unknown, key: string | number): v.IssuePathItem {
+  return { type: "unknown", origin: "value", input, key, value: undefined };
+}

@@ -1,0 +1,287 @@
+import { isIP } from "node:net";
+import * as v from "valibot";
+import { invalid, show } from "../core/errors.ts";
+import { EVENT_NAME } from "../core/event_types.ts";
+import { isObject } from "../core/json.ts";
+import { isDeeperThan } from "../core/json_text.ts";
+import { parseSealKey } from "../core/seal.ts";
+import { Secret, secretMistake, weaknessOf } from "../core/secret.ts";
+import { parseSize } from "../core/units.ts";
+import { DEFAULTS } from "./config.ts";
+import { concurrency, retry, timeout } from "./endpoint.ts";
+import {
+  asText,
+  cidr,
+  type Context,
+  description,
+  duration,
+  leaf,
+  list,
+  number,
+  oneOf,
+  oneOrMore,
+  privateCidr,
+  secret,
+  SIGNING,
+  table,
+  textLike,
+} from "./fields.ts";
+import {
+  databaseUrlMistake,
+  filePath,
+  isReference,
+  readText,
+  resolveSecret,
+  type Surroundings,
+} from "./references.ts";
+
+const SECOND_MS = 1000;
+const DAY_MS = 86_400_000;
+
+const MAX_SCHEMA_DEPTH = 64;
+const MAX_KEYS = 10;
+
+/** Shortest admin token, in characters. */
+const MIN_TOKEN_LENGTH = { development: 16, production: 24 };
+
+/** `environment`. */
+export const environmentSchema = v.optional(
+  oneOf("development", "production"),
+  DEFAULTS.environment,
+);
+
+/** One entry of `secrets`. */
+export function secretSchema(around: Surroundings) {
+  return secret({ ...around, secrets: new Map() }, { literal: true, mistake: secretMistake });
+}
+
+/** `server`. */
+export function serverSchema({ production }: Surroundings) {
+  return v.nullish(
+    v.pipe(
+      table({
+        listen: v.optional(leaf(readListen), DEFAULTS.listen),
+        trusted_proxies: v.nullish(list(cidr), []),
+      }),
+      v.forward(
+        v.check(
+          ({ listen, trusted_proxies }) =>
+            !production || isLoopback(listen.host) || trusted_proxies.length > 0,
+          "In production the admin pages must not be reachable from outside without TLS; listen on " +
+            "127.0.0.1, or put a TLS proxy in front and name it in server.trusted_proxies",
+        ),
+        ["listen"],
+      ),
+      v.forward(
+        v.check(
+          ({ trusted_proxies }) =>
+            !production || trusted_proxies.every((network) => network.prefix > 0),
+          "In production not everybody can be a trusted proxy: anybody could claim any address; " +
+            "name the proxy's own network",
+        ),
+        ["trusted_proxies"],
+      ),
+    ),
+    {},
+  );
+}
+
+function readListen(value: unknown): { host: string; port: number } {
+  const found = /^(?:\[([0-9a-fA-F:.]+)\]|([A-Za-z0-9.-]+)):(\d{1,5})$/.exec(String(value));
+  const [, ipv6, name, digits] = found ?? [];
+  const port = Number(digits);
+  const valid = ipv6 === undefined
+    ? name !== undefined && (isIP(name) === 4 || /[a-z]/i.test(name))
+    : isIP(ipv6) === 6;
+  if (!valid || port > 65535) {
+    throw invalid(`Must be HOST:PORT, such as 127.0.0.1:8080 or [::1]:8080, not ${show(value)}`);
+  }
+  return { host: ipv6 ?? name ?? "", port };
+}
+
+function isLoopback(host: string): boolean {
+  return host === "localhost" || host === "::1" || (isIP(host) === 4 && host.startsWith("127."));
+}
+
+/** `database`. */
+export function databaseSchema(context: Context) {
+  return v.nullish(
+    v.pipe(
+      table({
+        directory: v.optional(leaf((value) => filePath(asText(value), context))),
+        url: v.optional(secret(context, { literal: true, mistake: databaseUrlMistake })),
+      }),
+      v.check(
+        (database) => database.directory === undefined || database.url === undefined,
+        "Must have either directory (embedded) or url (a server), not both",
+      ),
+    ),
+    {},
+  );
+}
+
+/**
+ * `encryption_key`: one key or a list of them, by reference only. The first one seals, all of them
+ * open.
+ */
+export function encryptionKeySchema(around: Surroundings) {
+  const one = leaf((value): Secret => {
+    const read = asText(value);
+    if (!isReference(read)) {
+      throw invalid("Must be env:NAME or file:PATH; a key must not stand in the file");
+    }
+    const resolved = resolveSecret(read, around);
+    parseSealKey(resolved);
+    return new Secret(resolved);
+  });
+  const idOf = (key: Secret) => parseSealKey(key.reveal()).id;
+  const several = v.pipe(
+    list(one, MAX_KEYS),
+    v.minLength(1, "Must have at least one key: the one that seals"),
+    v.checkItems(
+      (key, index, keys) => keys.findIndex((other) => idOf(other) === idOf(key)) === index,
+      "The same key as before it",
+    ),
+  );
+  return v.pipe(v.optional(oneOrMore(one, several)), v.transform((keys) => keys ?? []));
+}
+
+/** `ip_ranges`. */
+export const ipRangesSchema = v.nullish(
+  table({
+    development: v.nullish(list(cidr), [...DEFAULTS.ip_ranges.development]),
+    production: v.nullish(list(cidr), [...DEFAULTS.ip_ranges.production]),
+  }),
+  {},
+);
+
+/** `ingest`. */
+export function ingestSchema(context: Context) {
+  const one = secret(context, SIGNING);
+  const several = v.pipe(
+    v.array(one),
+    v.check(
+      (secrets) => secrets.length >= 1 && secrets.length <= 2,
+      "Must have one or two secrets: the one in force and, while it is rotated, the other",
+    ),
+  );
+  return v.nullish(
+    table({
+      secret: v.optional(oneOrMore(one, several)),
+      max_body: v.optional(leaf(readMaxBody), DEFAULTS.max_body),
+      max_age: v.optional(duration(SECOND_MS, 365 * DAY_MS)),
+    }),
+    {},
+  );
+}
+
+function readMaxBody(value: unknown): number {
+  const read = parseSize(value);
+  if (read < 1024 || read > 64 * 1024 * 1024) {
+    throw invalid(`Must be from 1KiB to 64MiB, not ${show(value)}`);
+  }
+  return read;
+}
+
+/** `admin`. */
+export function adminSchema(context: Context) {
+  return v.nullish(
+    table({
+      tokens: v.nullish(
+        list(table({
+          name: textLike(/^[\w.-]{1,64}$/, "Must have 1 to 64 letters, digits, _, . or -"),
+          token: secret(context, { literal: true, mistake: tokenMistake }),
+          role: oneOf("admin", "viewer"),
+        })),
+        [],
+      ),
+      public: v.nullish(list(oneOf("metrics", "openapi")), []),
+    }),
+    {},
+  );
+}
+
+function tokenMistake(value: string, production: boolean): string | undefined {
+  // Everything that a header carries and no space ends: wider than RFC 6750, 2.1.
+  if (!/^[\x21-\x7e]*$/.test(value)) {
+    return "A token has only ASCII letters, digits and punctuation, and no spaces";
+  }
+  const least = MIN_TOKEN_LENGTH[production ? "production" : "development"];
+  if (value.length < least) {
+    return `A token has at least ${least} characters; make one with \`bookme-webhooks secret\``;
+  }
+  return production ? weaknessOf(value) : undefined;
+}
+
+/** `delivery`: the defaults of every endpoint, and the limits of all together. */
+export const deliverySchema = v.nullish(
+  table({
+    timeout: v.optional(timeout, DEFAULTS.timeout),
+    retry: v.optional(retry, [...DEFAULTS.retry]),
+    concurrency: v.optional(concurrency, DEFAULTS.concurrency),
+    allow_networks: v.nullish(list(privateCidr), []),
+    source_address: v.optional(leaf((value) => {
+      const read = asText(value);
+      if (isIP(read) === 0) {
+        throw invalid(`Must be an IP address of this machine, not ${show(read)}`);
+      }
+      return read;
+    })),
+  }),
+  {},
+);
+
+const kept = duration(SECOND_MS, 3650 * DAY_MS);
+
+/** `retention`. */
+export const retentionSchema = v.nullish(
+  table({
+    events: v.optional(kept, DEFAULTS.retention.events),
+    attempts: v.optional(kept, DEFAULTS.retention.attempts),
+  }),
+  {},
+);
+
+/** `alerts`. */
+export const alertsSchema = v.nullish(
+  table({
+    failure_rate: v.optional(number(0.001, 1, "share"), DEFAULTS.alerts.failure_rate),
+    window: v.optional(duration(SECOND_MS, 30 * DAY_MS), DEFAULTS.alerts.window),
+    min_attempts: v.optional(number(1, 1_000_000, "integer"), DEFAULTS.alerts.min_attempts),
+    to: v.nullish(list(textLike(/^[\w-]{1,64}$/, "Must be the id of an endpoint")), []),
+  }),
+  {},
+);
+
+/** One entry of `events`. `builtIn` are the names of the documentation's event types. */
+export function eventTypeSchema(around: Surroundings, builtIn: readonly string[]) {
+  return table({
+    name: leaf((value) => {
+      const read = asText(value);
+      if (!EVENT_NAME.test(read) || read.length > 100) {
+        throw invalid(`Must be a dotted name such as booking.moved, not ${show(read)}`);
+      }
+      if (builtIn.includes(read)) {
+        throw invalid(`${show(read)} is built in; take the entry out or choose another name`);
+      }
+      return read;
+    }),
+    description,
+    schema: v.optional(leaf((value) => readJsonSchema(asText(value), around))),
+  });
+}
+
+function readJsonSchema(path: string, around: Surroundings): Record<string, unknown> {
+  const source = readText(filePath(path, around), false);
+  let schema: unknown;
+  try {
+    schema = JSON.parse(source);
+  } catch {
+    throw invalid(`File ${show(path)} is not JSON`);
+  }
+  if (!isObject(schema)) throw invalid(`File ${show(path)} is not a JSON Schema: not an object`);
+  if (isDeeperThan(MAX_SCHEMA_DEPTH, source)) {
+    throw invalid(`File ${show(path)} is nested too deeply`);
+  }
+  return schema;
+}
