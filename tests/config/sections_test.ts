@@ -1,0 +1,289 @@
+import assert from "node:assert/strict";
+import { redactConfig } from "../../lib/config/snapshot.ts";
+import {
+  type Case,
+  endpoint,
+  expectMistake,
+  expectMistakes,
+  load,
+  mistakesOf,
+  OTHER,
+  TOKEN,
+} from "../support/config.ts";
+
+const KEY_TEXT = "q83vEjRWeJCrze8SNFZ4kKvN7xI0VniQq83vEjRWeJA=";
+
+Deno.test("loadConfig() takes one encryption key or several, by reference", () => {
+  const files = { "seal.key": `${KEY_TEXT}\n`, "old.key": `${"0f".repeat(32)}\n` };
+  const keys = (yaml: string) => load(yaml, files).encryption_keys.map((key) => key.reveal());
+  assert.deepEqual(keys(""), []);
+  assert.deepEqual(keys("encryption_key: file:seal.key\n"), [KEY_TEXT]);
+  assert.deepEqual(keys("encryption_key: [file:seal.key, file:./old.key]\n"), [
+    KEY_TEXT,
+    "0f".repeat(32),
+  ]);
+  const shown = redactConfig(load("encryption_key: file:seal.key\n", files));
+  assert.deepEqual(shown.encryption_key, ["[redacted]"]);
+});
+
+const KEYS: readonly Case[] = [
+  {
+    yaml: `encryption_key: ${KEY_TEXT}\n`,
+    at: "1:17",
+    path: "encryption_key",
+    says: /env:NAME or file:PATH; a key must not stand in the file/,
+  },
+  {
+    yaml: "encryption_key: env:NOT_SET\n",
+    at: "1:17",
+    path: "encryption_key",
+    says: /NOT_SET is not set/,
+  },
+  {
+    yaml: "encryption_key: file:short.key\n",
+    at: "1:17",
+    path: "encryption_key",
+    says: /32 bytes in base64 or in hexadecimal digits; make one with/,
+  },
+  {
+    yaml: "encryption_key:\n  - file:seal.key\n  - file:nowhere\n",
+    at: "3:5",
+    path: "encryption_key[1]",
+    says: /does not exist/,
+  },
+  {
+    yaml: "encryption_key: [file:seal.key, file:seal.key]\n",
+    at: "1:33",
+    path: "encryption_key[1]",
+    says: /same key/,
+  },
+  { yaml: "encryption_key: []\n", at: "1:17", path: "encryption_key", says: /at least one key/ },
+  {
+    yaml: "encryption_key: { a: 1 }\n",
+    at: "1:17",
+    path: "encryption_key",
+    says: /Must be text/,
+  },
+];
+
+Deno.test("loadConfig() names place and remedy: encryption keys", () => {
+  expectMistakes(KEYS, { "seal.key": `${KEY_TEXT}\n`, "short.key": "c2hvcnQ=\n" });
+});
+
+const SERVER: readonly Case[] = [
+  ...["8080", '"8080"', "127.0.0.1", "1.2.3:80", "::1:80", "'[::1]'", "a:65536", "'[1.2.3.4]:1'"]
+    .map((listen): Case => ({
+      yaml: `server:\n  listen: ${listen}\n`,
+      at: "2:11",
+      path: "server.listen",
+      says: /Must be HOST:PORT/,
+    })),
+  {
+    yaml: "server: { trusted_proxies: [10.0.0.1/8] }\n",
+    at: "1:29",
+    path: "server.trusted_proxies[0]",
+    says: /bits set behind its prefix; write 10\.0\.0\.0\/8/,
+  },
+  {
+    yaml: "ip_ranges:\n  development: [10.0.0.0/8, nonsense]\n",
+    at: "2:29",
+    path: "ip_ranges.development[1]",
+    says: /"nonsense" is not a network/,
+  },
+  {
+    yaml: `ip_ranges:\n  production: [${"x".repeat(100)}]\n`,
+    at: "2:16",
+    path: "ip_ranges.production[0]",
+    says: /^Must be a network like 10\.0\.0\.0\/8$/,
+  },
+  {
+    yaml: "ip_ranges:\n  production: 10.0.0.0/8\n",
+    at: "2:15",
+    path: "ip_ranges.production",
+    says: /Must be a list/,
+  },
+  {
+    yaml: "database: { directory: x, url: env:DATABASE_URL }\n",
+    at: "1:11",
+    path: "database",
+    says: /not both/,
+  },
+  { yaml: "database: { url: mysql://x }\n", at: "1:18", path: "database.url", says: /postgres:/ },
+];
+
+Deno.test("loadConfig() names place and remedy: server, networks and database", () => {
+  expectMistakes(SERVER);
+});
+
+const ADMIN: readonly Case[] = [
+  {
+    yaml: "admin: { tokens: [{ name: a, token: short-one, role: admin }] }\n",
+    at: "1:37",
+    path: "admin.tokens[0].token",
+    says: /at least 16 characters/,
+  },
+  {
+    yaml: "admin: { tokens: [{ name: a, token: 'twenty characters long', role: admin }] }\n",
+    at: "1:37",
+    path: "admin.tokens[0].token",
+    says: /no spaces/,
+  },
+  {
+    yaml: "admin: { tokens: [{ name: a, token: env:ADMIN_TOKEN, role: root }] }\n",
+    at: "1:60",
+    path: "admin.tokens[0].role",
+    says: /Must be admin or viewer, not "root"/,
+  },
+  {
+    yaml: "admin:\n  tokens:\n    - { name: a, token: env:ADMIN_TOKEN }\n",
+    at: "3:7",
+    path: "admin.tokens[0].role",
+    says: /Missing/,
+  },
+  {
+    yaml: "admin:\n  tokens:\n    - { name: a, token: env:ADMIN_TOKEN, role: admin }\n" +
+      "    - { name: a, token: env:CRM_SECRET, role: admin }\n",
+    at: "4:15",
+    path: "admin.tokens[1].name",
+    says: /Duplicate name a in line 4, already in line 3/,
+  },
+  {
+    yaml: "admin:\n  tokens:\n    - { name: a, token: env:ADMIN_TOKEN, role: admin }\n" +
+      "    - { name: b, token: env:ADMIN_TOKEN, role: viewer }\n",
+    at: "4:25",
+    path: "admin.tokens[1].token",
+    says: /same token as in line 3/,
+  },
+  {
+    yaml: "admin: { public: [dashboard] }\n",
+    at: "1:19",
+    path: "admin.public[0]",
+    says: /Must be metrics or openapi/,
+  },
+];
+
+Deno.test("loadConfig() names place and remedy: admin", () => {
+  expectMistakes(ADMIN);
+});
+
+const EVENTS: readonly Case[] = [
+  {
+    yaml: "events:\n  - { name: booking.created, description: x }\n",
+    at: "2:13",
+    path: "events[0].name",
+    says: /"booking\.created" is built in/,
+  },
+  {
+    yaml: "events:\n  - { name: a.b, description: x }\n  - { name: a.b, description: y }\n",
+    at: "3:13",
+    path: "events[1].name",
+    says: /Duplicate name a\.b in line 3, already in line 2/,
+  },
+  ...["moved", "Booking.moved", "a..b", ".a", "a.*"].map((name): Case => ({
+    yaml: `events: [{ name: "${name}", description: x }]\n`,
+    at: "1:18",
+    path: "events[0].name",
+    says: /dotted name such as booking\.moved/,
+  })),
+  { yaml: "events: [{ name: a.b }]\n", at: "1:10", path: "events[0].description", says: /Missing/ },
+  ...([
+    ["none.json", /does not exist/],
+    ["broken.json", /not JSON/],
+    ["list.json", /not an object/],
+    ["deep.json", /nested too deeply/],
+  ] as const).map(([file, says]): Case => ({
+    yaml: `events:\n  - name: a.b\n    description: x\n    schema: ${file}\n`,
+    at: "4:13",
+    path: "events[0].schema",
+    says,
+  })),
+];
+
+Deno.test("loadConfig() names place and remedy: event types", () => {
+  expectMistakes(EVENTS, {
+    "broken.json": "{",
+    "list.json": "[]",
+    "deep.json": '{"a":'.repeat(1000) + "1" + "}".repeat(1000),
+  });
+});
+
+const PRODUCTION = "environment: production\n";
+
+Deno.test("loadConfig() refuses in production what development takes", () => {
+  const cases: readonly Case[] = [
+    {
+      yaml: `secrets:\n  a: ${OTHER}\n`,
+      at: "3:6",
+      path: "secrets.a",
+      says: /must not stand in the file; use env:NAME or file:PATH/,
+    },
+    ...["WEAK", "SEQUENCE"].map((name): Case => ({
+      yaml: `secrets:\n  a: env:${name}\n`,
+      at: "3:6",
+      path: "secrets.a",
+      says: /Too easy to guess for production; make one with/,
+    })),
+    {
+      yaml: `admin: { tokens: [{ name: a, token: ${TOKEN}, role: admin }] }\n`,
+      at: "2:37",
+      path: "admin.tokens[0].token",
+      says: /must not stand in the file/,
+    },
+    {
+      yaml: "admin: { tokens: [{ name: a, token: file:short, role: admin }] }\n",
+      at: "2:37",
+      path: "admin.tokens[0].token",
+      says: /at least 24 characters/,
+    },
+    {
+      yaml: "database: { url: postgres://a:hunter2@b/c }\n",
+      at: "2:18",
+      path: "database.url",
+      says: /must not stand in the file/,
+    },
+    {
+      yaml: "server:\n  listen: 0.0.0.0:8080\n",
+      at: "3:11",
+      path: "server.listen",
+      says: /without TLS; listen on 127\.0\.0\.1, or put a TLS proxy in front/,
+    },
+    {
+      yaml: "server:\n  listen: 0.0.0.0:8080\n  trusted_proxies: [0.0.0.0/0]\n",
+      at: "4:20",
+      path: "server.trusted_proxies",
+      says: /name the proxy's own network/,
+    },
+    {
+      yaml: endpoint({ url: "https://localhost/" }),
+      at: "4:10",
+      path: "endpoints[0].url",
+      says: /loopback is allowed in environment development only/,
+    },
+  ];
+  const files = { short: "aB3-xY7_kQ9!mN2z" };
+  for (const each of cases) {
+    expectMistake({ ...each, yaml: PRODUCTION + each.yaml }, files);
+    assert.deepEqual(mistakesOf(each.yaml, files), [], each.yaml);
+  }
+});
+
+Deno.test("loadConfig() takes in production what is safe there", () => {
+  for (
+    const yaml of [
+      "server: { listen: localhost:80 }\n",
+      "server: { listen: '[::1]:80' }\n",
+      "server: { listen: 0.0.0.0:80, trusted_proxies: [10.0.0.5/32] }\n",
+      "database: { url: postgres://a@localhost/c }\n",
+      "database: { url: env:DATABASE_URL }\n",
+      "secrets: { a: env:BOOKME_SECRET, b: env:CRM_SECRET, c: file:c }\n",
+    ]
+  ) {
+    assert.deepEqual(mistakesOf(PRODUCTION + yaml, { c: OTHER }), [], yaml);
+  }
+});
+
+Deno.test("loadConfig() takes private networks of every kind", () => {
+  const networks = "10.0.0.0/8 172.16.0.0/12 192.168.1.0/24 100.64.0.0/10 198.18.0.0/15 fc00::/7";
+  const config = load(`delivery: { allow_networks: [${networks.split(" ").join(", ")}] }\n`);
+  assert.equal(config.delivery.allow_networks.map(({ text }) => text).join(" "), networks);
+});

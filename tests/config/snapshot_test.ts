@@ -1,0 +1,81 @@
+import assert from "node:assert/strict";
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { loadConfig } from "../../lib/config/load.ts";
+import { diffConfig, redactConfig } from "../../lib/config/snapshot.ts";
+import {
+  ENV,
+  FULL,
+  FULL_FILES,
+  inDirectory,
+  load,
+  OTHER,
+  STRONG,
+  TOKEN,
+} from "../support/config.ts";
+
+Deno.test("redactConfig() is JSON with the file's keys and no secret in it", () => {
+  const config = load(FULL, FULL_FILES);
+  const text = JSON.stringify(redactConfig(config));
+  for (const secret of [STRONG, OTHER, TOKEN, "hunter2", "PRIVATE KEY", "Bearer"]) {
+    assert.ok(!text.includes(secret), `${secret} is shown`);
+  }
+  const shown = JSON.parse(text);
+  assert.deepEqual(shown.server, {
+    listen: "[::1]:0",
+    trusted_proxies: ["10.0.0.5/32", "fd00::/8"],
+  });
+  assert.deepEqual(shown.database, { url: "[redacted]" });
+  assert.deepEqual(shown.ingest.secret, ["[redacted]", "[redacted]"]);
+  assert.deepEqual(shown.admin.tokens[0], { name: "ops", token: "[redacted]", role: "admin" });
+  assert.equal(shown.delivery.timeout_ms, 10_000);
+  assert.deepEqual(shown.delivery.allow_networks, ["10.20.0.0/16"]);
+  assert.equal(shown.endpoints[0].secret, "[redacted]");
+  assert.equal(shown.endpoints[1].secret, null);
+  assert.deepEqual(shown.endpoints[0].headers, {
+    "X-Tenant": "[redacted]",
+    "Authorization": "[redacted]",
+    "X-Key": "[redacted]",
+    "X-T": "[redacted]",
+  });
+});
+
+Deno.test("diffConfig() says in words what changed, and no value", () => {
+  const diff = (change: (yaml: string) => string, files: Record<string, string> = {}) =>
+    inDirectory(FULL, FULL_FILES, (path, directory) => {
+      const before = loadConfig(path, (name) => ENV[name]);
+      writeFileSync(path, change(FULL));
+      for (const [name, content] of Object.entries(files)) {
+        writeFileSync(join(directory, name), content);
+      }
+      return diffConfig(before, loadConfig(path, (name) => ENV[name]));
+    });
+  assert.deepEqual(diff((yaml) => yaml), []);
+  assert.deepEqual(diff((yaml) => yaml.replace("/webhooks/bookme", "/new")), [
+    "endpoints.crm.url changed",
+  ]);
+  assert.deepEqual(diff((yaml) => yaml.replace("id: crm", "id: crm2")), [
+    "endpoint crm removed",
+    "endpoint crm2 added",
+  ]);
+  assert.deepEqual(diff((yaml) => yaml, { "crm.secret": STRONG, "wall.token": `x-${TOKEN}` }), [
+    "admin.tokens.wall.token changed",
+    "endpoints.crm.secret changed",
+  ]);
+  assert.deepEqual(
+    diff((yaml) => yaml.replace("bella", "bello").replace("max_age: 1h", "max_age: 2h")),
+    ["ingest.max_age_ms changed", "endpoints.crm.headers changed"],
+  );
+  assert.deepEqual(
+    diff((yaml) =>
+      yaml.replace("url: env:DATABASE_URL", "directory: x").replace("timeout: 10s", "")
+    ),
+    [
+      "database.kind changed",
+      "database.url changed",
+      "database.directory changed",
+      "delivery.timeout_ms changed",
+      "endpoints.9-lives_x.timeout_ms changed",
+    ],
+  );
+});
