@@ -3,7 +3,7 @@ import { createHmac } from "node:crypto";
 import { decodeWhsec } from "./secret.ts";
 
 /** How far `webhook-timestamp` may be from now, in seconds (Standard Webhooks' libraries: 5 min). */
-export const TOLERANCE_S = 300;
+const TOLERANCE_S = 300;
 
 /** What can be wrong with a signature, and what to do about it. */
 const MISTAKES = {

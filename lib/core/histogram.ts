@@ -17,7 +17,7 @@ export function bucketOf(duration_ms: number): number {
 }
 
 /** The duration in milliseconds that stands for a bucket: its geometric middle. */
-export function durationOf(bucket: number): number {
+function durationOf(bucket: number): number {
   return FIRST_MS * 2 ** ((bucket - 0.5) / PER_OCTAVE);
 }
 

@@ -41,11 +41,6 @@ export function deliveryUuid(event: string, endpoint_no: number): string {
   return event.slice(0, 28) + hex(endpoint_no, 8);
 }
 
-/** The event that a delivery UUID belongs to. */
-export function eventOfDelivery(delivery: string): string {
-  return delivery.slice(0, 28) + "00000000";
-}
-
 /** `evt_…` of an event UUID. */
 export function eventId(uuid: string): string {
   return "evt_" + encode(uuid.slice(0, 28), EVENT_CHARS);

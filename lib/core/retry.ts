@@ -4,10 +4,10 @@ import type { Outcome } from "./outcome.ts";
 export const MAX_INTERRUPTIONS = 5;
 
 /** The longest wait that a `Retry-After` can ask for: 24 hours, in milliseconds. */
-export const MAX_RETRY_AFTER_MS = 24 * 3_600_000;
+const MAX_RETRY_AFTER_MS = 24 * 3_600_000;
 
 /** Share of a wait that jitter may add. It never takes away: an attempt is never early. */
-export const JITTER = 0.1;
+const JITTER = 0.1;
 
 /** Where a delivery stands before the attempt that is being decided about. */
 export interface Progress {

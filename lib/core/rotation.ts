@@ -14,7 +14,7 @@ export interface TimedSecret extends Timed {
 }
 
 /** Secrets that sign at the same time: each makes every request's headers longer. */
-export const MAX_LIVE_SECRETS = 5;
+const MAX_LIVE_SECRETS = 5;
 
 /**
  * Which of an endpoint's secrets sign at `now`: the first one `X-BookMe-Signature`, all of them

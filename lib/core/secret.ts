@@ -6,7 +6,7 @@ const INSPECT_NODE = Symbol.for("nodejs.util.inspect.custom");
 const INSPECT_DENO = Symbol.for("Deno.customInspect");
 
 /** Shortest secret that signs, in characters (contract, section 5). */
-export const MIN_SECRET_LENGTH = 24;
+const MIN_SECRET_LENGTH = 24;
 
 /**
  * A value that cannot be printed by accident: string conversion, JSON, `console` and template

@@ -14,7 +14,7 @@ export function dayExists(text: string): boolean {
   const [, year, month, day] = /^(\d{4})-(\d\d)-(\d\d)/.exec(text) ?? [];
   // To Date years before 100 mean 19xx; the calendar repeats every 400 years.
   const date = new Date(Date.UTC(2000 + Number(year) % 400, Number(month) - 1, Number(day)));
-  return date.getUTCDate() === Number(day);
+  return date.getUTCMonth() + 1 === Number(month) && date.getUTCDate() === Number(day);
 }
 
 /** The time of an RFC 3339 date-time, in milliseconds since 1970. */

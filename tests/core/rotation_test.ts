@@ -1,168 +1,49 @@
 import assert from "node:assert/strict";
-import { Buffer } from "node:buffer";
-import { createHmac } from "node:crypto";
-import { Webhook } from "standardwebhooks";
-import { checkedApi, ENCRYPTION_KEY } from "../support/checked.ts";
-import { booking, startDaemon } from "../support/daemon.ts";
-import { onServer } from "../support/databases.ts";
-import { rotate } from "../../lib/core/rotation.ts";
-import { type Received, startReceiver } from "../support/receiver.ts";
-import { until } from "../support/wait.ts";
+import { firstExpiry, rotate, signingAt } from "../../lib/core/rotation.ts";
 
-/** Which of the secrets made `X-BookMe-Signature`, and which of them are in `webhook-signature`. */
-function signedBy(request: Received | undefined, secrets: Record<string, string>) {
-  assert.ok(request);
-  const names = Object.entries(secrets);
-  const bookme = names.filter(([, secret]) =>
-    request.headers["x-bookme-signature"] ===
-      "sha256=" + createHmac("sha256", secret).update(request.body).digest("hex")
-  );
-  const entries = (request.headers["webhook-signature"] ?? "").split(" ");
-  const prefix = `${request.headers["webhook-id"]}.${request.headers["webhook-timestamp"]}.`;
-  const standard = entries.map((entry) =>
-    names.find(([, secret]) =>
-      entry === "v1," + createHmac("sha256", Buffer.from(secret.slice(6), "base64"))
-            .update(prefix).update(request.body).digest("base64")
-    )?.[0]
-  );
-  return { bookme: bookme.map(([name]) => name), standard };
-}
+const HOUR = 3_600_000;
+const one = (secret: string, activates_at: number, expires_at: number | null = null) => ({
+  secret,
+  activates_at,
+  expires_at,
+});
+const names = (secrets: readonly { secret: string }[]) => secrets.map(({ secret }) => secret);
 
-onServer(
-  "POST /api/endpoints/:id/rotate signs with the new secret from the moment asked for",
-  async (database) => {
-    await using receiver = await startReceiver();
-    await using daemon = await startDaemon({
-      database: database.section,
-      encryption_key: ENCRYPTION_KEY,
-    });
-    const api = await checkedApi(daemon);
-    const { body: made } = await api.expect(201, "POST", "endpoints", {
-      url: receiver.url,
-      events: ["*"],
-    });
-    const path = `endpoints/${made.id}`;
-    let sent = 0;
-    const send = async () => {
-      await daemon.post(booking("apt_1"));
-      return (await receiver.received(++sent)).at(-1);
-    };
-
-    // At once: the old one stays in webhook-signature.
-    const { body: rotated } = await api.expect(200, "POST", `${path}/rotate`, { overlap: "1h" });
-    assert.notEqual(rotated.secret, made.secret);
-    const secrets = { old: made.secret, new: rotated.secret };
-    const request = await send();
-    assert.deepEqual(signedBy(request, secrets), { bookme: ["new"], standard: ["new", "old"] });
-    for (const secret of Object.values(secrets)) {
-      new Webhook(secret).verify(request?.body.toString() ?? "", { ...request?.headers });
-    }
-    const overlap_ms = Date.parse(rotated.rotation.overlap_ends_at) -
-      Date.parse(rotated.rotation.activates_at);
-    assert.equal(overlap_ms, 3_600_000);
-
-    // Later, without an overlap: the old ones sign until then, and then the new one alone.
-    const activate = new Date(Date.now() + 1_500).toISOString();
-    const given = { secret: made.secret.replace(/.{8}=$/, "AAAAAAAA="), activate, overlap: "0s" };
-    const { body: later } = await api.expect(200, "POST", `${path}/rotate`, given);
-    assert.equal(later.secret, given.secret);
-    assert.equal(later.rotation.activates_at, activate);
-    const all = { ...secrets, later: given.secret };
-    assert.deepEqual(signedBy(await send(), all), {
-      bookme: ["new"],
-      standard: ["new", "old", "later"],
-    });
-    await until("the moment has come", () => Date.now() > Date.parse(activate) + 50);
-    assert.deepEqual(signedBy(await send(), all), { bookme: ["later"], standard: ["later"] });
-    assert.equal((await api.expect(200, "GET", path)).body.rotation, null);
-    const { body: audit } = await api.expect(200, "GET", `audit?object=${made.id}`);
-    assert.deepEqual(
-      audit.data.map((entry: { action: string }) => entry.action),
-      ["endpoint.rotated", "endpoint.rotated", "endpoint.created"],
-    );
-    for (const secret of Object.values(all)) assert.ok(!JSON.stringify(audit).includes(secret));
-  },
-);
-
-onServer("POST /api/endpoints/:id/rotate refuses what makes no sense", async (database) => {
-  await using daemon = await startDaemon({
-    database: database.section,
-    encryption_key: ENCRYPTION_KEY,
-  });
-  const api = await checkedApi(daemon);
-  const { body: made } = await api.expect(201, "POST", "endpoints", {
-    url: "http://127.0.0.1:1/",
-    events: ["*"],
-  });
-  const path = `endpoints/${made.id}/rotate`;
-  for (
-    const [pointer, body] of [
-      ["/secret", { secret: "short" }],
-      ["/secret", { secret: 5 }],
-      ["/activate", { activate: "soon" }],
-      ["/activate", { activate: "2020-01-01T00:00:00Z" }],
-      ["/activate", { activate: "2090-01-01T00:00:00Z" }],
-      ["/overlap", { overlap: "1 day" }],
-      ["/overlap", { overlap: "31d" }],
-      ["/overlap", { overlap: 5 }],
-      ["/overlop", { overlop: "1d" }],
-    ] as const
-  ) {
-    const { body: problem } = await api.expect(422, "POST", path, body);
-    assert.deepEqual(problem.errors.map((error: { pointer: string }) => error.pointer), [pointer]);
-  }
-  await api.expect(422, "POST", path, { secret: made.secret });
-  for (let i = 0; i < 4; i++) await api.expect(200, "POST", path);
-  assert.match((await api.expect(409, "POST", path)).body.detail, /overlap 0s/);
-  await api.expect(200, "POST", path, { overlap: "0s" });
-  const answers = await Promise.all(Array.from({ length: 4 }, () => api.call("POST", path)));
-  assert.ok(answers.every(({ status }) => status === 200 || status === 409));
+Deno.test("rotate() and signingAt() hand over from one secret to the next", () => {
+  const now = 1_000 * HOUR;
+  const rotated = rotate([one("old", 0)], "new", now + HOUR, 24 * HOUR, now);
+  const at = (time: number) => names(signingAt(rotated, time));
+  assert.deepEqual(at(now), ["old", "new"]);
+  assert.deepEqual(at(now + HOUR - 1), ["old", "new"]);
+  assert.deepEqual(at(now + HOUR), ["new", "old"]);
+  assert.deepEqual(at(now + 25 * HOUR - 1), ["new", "old"]);
+  assert.deepEqual(at(now + 25 * HOUR), ["new"]);
+  assert.equal(firstExpiry(rotated), now + 25 * HOUR);
+  assert.equal(firstExpiry([one("only", 0)]), null);
 });
 
-onServer("the sweep forgets a secret whose overlap has ended", async (database) => {
-  const sections = { database: database.section, encryption_key: ENCRYPTION_KEY };
-  let length = 0;
-  const lengths = async () => {
-    const db = await database.open();
-    const rows = await db.admin`
-      select length(sealed) as length, secret_expires_at as at from endpoints`.finally(db.close);
-    return { length: Number(rows[0]?.length), at: rows[0]?.at };
-  };
-  {
-    await using daemon = await startDaemon(sections);
-    const api = await checkedApi(daemon);
-    const input = { url: "http://127.0.0.1:1/", events: ["*"] };
-    const { body: made } = await api.expect(201, "POST", "endpoints", input);
-    await daemon.stop();
-    length = (await lengths()).length;
-    await using again = await startDaemon(sections);
-    await (await checkedApi(again)).expect(200, "POST", `endpoints/${made.id}/rotate`, {
-      overlap: "1s",
-    });
-  }
-  const rotated = await lengths();
-  assert.ok(rotated.length > length + 40, "both are kept");
-  assert.ok(rotated.at instanceof Date);
-  const { dropExpiredSecrets } = await import("../../lib/maintenance/sealed_secrets.ts");
-  const { parseSealKey } = await import("../../lib/core/seal.ts");
-  const keys = [parseSealKey(Deno.env.get("TEST_ENCRYPTION_KEY") ?? "")];
-  const db = await database.open();
-  try {
-    await until("the overlap has ended", () => Date.now() > Number(rotated.at) + 50);
-    assert.equal(await dropExpiredSecrets(db, keys, Date.now(), 100), 1);
-    assert.equal(await dropExpiredSecrets(db, keys, Date.now(), 100), 0);
-    const [entry] = await db.admin`select actor, action from audit order by id desc limit 1`;
-    assert.deepEqual({ ...entry }, { actor: "the sweep", action: "endpoints.secrets_expired" });
-  } finally {
-    await db.close();
-  }
-  const swept = await lengths();
-  assert.ok(swept.length < rotated.length - 40, "the old one is gone");
-  assert.equal(swept.at, null);
+Deno.test("rotate() without an overlap hands over at once", () => {
+  const rotated = rotate([one("old", 0)], "new", 10, 0, 10);
+  assert.deepEqual(names(rotated), ["new"]);
+});
+
+Deno.test("rotate() again: what was not active yet is dropped, overlaps never grow, at most five sign", () => {
+  const first = rotate([one("a", 0)], "b", 100, 50, 10);
+  assert.deepEqual(names(rotate(first, "c", 20, 50, 20)), ["a", "c"], "b had not signed");
+  const second = rotate(first, "c", 120, 1000, 110);
+  assert.deepEqual(second, [one("a", 0, 150), one("b", 100, 1120), one("c", 120)]);
+  let many = [one("s0", 0)] as ReturnType<typeof rotate>;
+  for (let i = 1; i < 5; i++) many = rotate(many, `s${i}`, i, 1000, i);
+  assert.throws(() => rotate(many, "s5", 5, 1000, 5), { code: "conflict" });
+  assert.deepEqual(names(rotate(many, "s5", 5, 0, 5)), ["s5"]);
+  assert.throws(() => rotate([one("a", 0)], "a", 5, 0, 5), { code: "invalid" });
+});
+
+Deno.test("signingAt() says nothing of an unsigned endpoint", () => {
+  assert.deepEqual(signingAt([], 5), []);
 });
 
 Deno.test("rotate() gives the secret in force back the time that a dropped rotation took", () => {
-  const HOUR = 3_600_000;
   const first = [{ secret: "s1", activates_at: 0, expires_at: null }];
   const planned = rotate(first, "s2", 5_000, 0, 1_000);
   assert.deepEqual(planned.map(({ expires_at }) => expires_at), [5_000, null]);

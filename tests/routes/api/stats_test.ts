@@ -1,6 +1,5 @@
 import assert from "node:assert/strict";
-import { bucketOf, durationOf, LAST_BUCKET, percentile } from "../../../lib/core/histogram.ts";
-import { summarise } from "../../../lib/core/summary.ts";
+import { bucketOf } from "../../../lib/core/histogram.ts";
 import { attemptStats, purgeStats, rollUp } from "../../../lib/store/stats.ts";
 import type { Database } from "../../../lib/store/database.ts";
 import { checkedApi } from "../../support/checked.ts";
@@ -9,39 +8,6 @@ import { onServer, openUrl, server, type TestDatabase } from "../../support/data
 import { startReceiver } from "../../support/receiver.ts";
 import { travelDatabase } from "../../support/travel.ts";
 import { sleep, until } from "../../support/wait.ts";
-
-Deno.test("bucketOf() grows by quarter octaves, and durationOf() lies within 9 %", () => {
-  assert.deepEqual([-1, 0, 0.25, NaN].map(bucketOf), [0, 0, 0, 0]);
-  assert.deepEqual([0.2501, 0.5, 1, 1_000, 300_000, 1e12].map(bucketOf), [
-    1,
-    4,
-    8,
-    48,
-    81,
-    LAST_BUCKET,
-  ]);
-  for (let ms = 0.26; ms < 300_000; ms *= 1.07) {
-    assert.ok(Math.abs(durationOf(bucketOf(ms)) / ms - 1) < 0.091, `${ms}`);
-  }
-});
-
-Deno.test("percentile() and summarise() count what there is", () => {
-  assert.equal(percentile(new Map(), 0.5), null);
-  const near = (value: number | null, wanted: number) =>
-    assert.ok(value !== null && Math.abs(value / wanted - 1) < 0.1, `${value} for ${wanted}`);
-  const counts = new Map([[bucketOf(10), 90], [bucketOf(1_000), 10]]);
-  near(percentile(counts, 0.5), 10);
-  near(percentile(counts, 0.9), 10);
-  near(percentile(counts, 0.91), 1_000);
-  const summary = summarise([
-    { outcome: "delivered", bucket: 5, attempts: 3 },
-    { outcome: "tls", bucket: 6, attempts: 1 },
-    { outcome: "delivered", bucket: 7, attempts: 4 },
-  ]);
-  assert.deepEqual([summary.attempts, summary.delivered, summary.success_rate], [8, 7, 7 / 8]);
-  assert.deepEqual(summary.failed, { tls: 1 });
-  assert.deepEqual(summarise([]).duration_ms, { p50: null, p95: null, p99: null });
-});
 
 onServer("GET /api/stats counts attempts as they come, and what is pending", async (database) => {
   await using receiver = await startReceiver(async ({ path }) => {

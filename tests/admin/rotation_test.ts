@@ -1,0 +1,119 @@
+import assert from "node:assert/strict";
+import { Buffer } from "node:buffer";
+import { createHmac } from "node:crypto";
+import { Webhook } from "standardwebhooks";
+import { checkedApi, ENCRYPTION_KEY } from "../support/checked.ts";
+import { booking, startDaemon } from "../support/daemon.ts";
+import { onServer } from "../support/databases.ts";
+import { type Received, startReceiver } from "../support/receiver.ts";
+import { until } from "../support/wait.ts";
+
+/** Which of the secrets made `X-BookMe-Signature`, and which of them are in `webhook-signature`. */
+function signedBy(request: Received | undefined, secrets: Record<string, string>) {
+  assert.ok(request);
+  const names = Object.entries(secrets);
+  const bookme = names.filter(([, secret]) =>
+    request.headers["x-bookme-signature"] ===
+      "sha256=" + createHmac("sha256", secret).update(request.body).digest("hex")
+  );
+  const entries = (request.headers["webhook-signature"] ?? "").split(" ");
+  const prefix = `${request.headers["webhook-id"]}.${request.headers["webhook-timestamp"]}.`;
+  const standard = entries.map((entry) =>
+    names.find(([, secret]) =>
+      entry === "v1," + createHmac("sha256", Buffer.from(secret.slice(6), "base64"))
+            .update(prefix).update(request.body).digest("base64")
+    )?.[0]
+  );
+  return { bookme: bookme.map(([name]) => name), standard };
+}
+
+onServer(
+  "POST /api/endpoints/:id/rotate signs with the new secret from the moment asked for",
+  async (database) => {
+    await using receiver = await startReceiver();
+    await using daemon = await startDaemon({
+      database: database.section,
+      encryption_key: ENCRYPTION_KEY,
+    });
+    const api = await checkedApi(daemon);
+    const { body: made } = await api.expect(201, "POST", "endpoints", {
+      url: receiver.url,
+      events: ["*"],
+    });
+    const path = `endpoints/${made.id}`;
+    let sent = 0;
+    const send = async () => {
+      await daemon.post(booking("apt_1"));
+      return (await receiver.received(++sent)).at(-1);
+    };
+
+    // At once: the old one stays in webhook-signature.
+    const { body: rotated } = await api.expect(200, "POST", `${path}/rotate`, { overlap: "1h" });
+    assert.notEqual(rotated.secret, made.secret);
+    const secrets = { old: made.secret, new: rotated.secret };
+    const request = await send();
+    assert.deepEqual(signedBy(request, secrets), { bookme: ["new"], standard: ["new", "old"] });
+    for (const secret of Object.values(secrets)) {
+      new Webhook(secret).verify(request?.body.toString() ?? "", { ...request?.headers });
+    }
+    const overlap_ms = Date.parse(rotated.rotation.overlap_ends_at) -
+      Date.parse(rotated.rotation.activates_at);
+    assert.equal(overlap_ms, 3_600_000);
+
+    // Later, without an overlap: the old ones sign until then, and then the new one alone.
+    const activate = new Date(Date.now() + 1_500).toISOString();
+    const given = { secret: made.secret.replace(/.{8}=$/, "AAAAAAAA="), activate, overlap: "0s" };
+    const { body: later } = await api.expect(200, "POST", `${path}/rotate`, given);
+    assert.equal(later.secret, given.secret);
+    assert.equal(later.rotation.activates_at, activate);
+    const all = { ...secrets, later: given.secret };
+    assert.deepEqual(signedBy(await send(), all), {
+      bookme: ["new"],
+      standard: ["new", "old", "later"],
+    });
+    await until("the moment has come", () => Date.now() > Date.parse(activate) + 50);
+    assert.deepEqual(signedBy(await send(), all), { bookme: ["later"], standard: ["later"] });
+    assert.equal((await api.expect(200, "GET", path)).body.rotation, null);
+    const { body: audit } = await api.expect(200, "GET", `audit?object=${made.id}`);
+    assert.deepEqual(
+      audit.data.map((entry: { action: string }) => entry.action),
+      ["endpoint.rotated", "endpoint.rotated", "endpoint.created"],
+    );
+    for (const secret of Object.values(all)) assert.ok(!JSON.stringify(audit).includes(secret));
+  },
+);
+
+onServer("POST /api/endpoints/:id/rotate refuses what makes no sense", async (database) => {
+  await using daemon = await startDaemon({
+    database: database.section,
+    encryption_key: ENCRYPTION_KEY,
+  });
+  const api = await checkedApi(daemon);
+  const { body: made } = await api.expect(201, "POST", "endpoints", {
+    url: "http://127.0.0.1:1/",
+    events: ["*"],
+  });
+  const path = `endpoints/${made.id}/rotate`;
+  for (
+    const [pointer, body] of [
+      ["/secret", { secret: "short" }],
+      ["/secret", { secret: 5 }],
+      ["/activate", { activate: "soon" }],
+      ["/activate", { activate: "2020-01-01T00:00:00Z" }],
+      ["/activate", { activate: "2090-01-01T00:00:00Z" }],
+      ["/overlap", { overlap: "1 day" }],
+      ["/overlap", { overlap: "31d" }],
+      ["/overlap", { overlap: 5 }],
+      ["/overlop", { overlop: "1d" }],
+    ] as const
+  ) {
+    const { body: problem } = await api.expect(422, "POST", path, body);
+    assert.deepEqual(problem.errors.map((error: { pointer: string }) => error.pointer), [pointer]);
+  }
+  await api.expect(422, "POST", path, { secret: made.secret });
+  for (let i = 0; i < 4; i++) await api.expect(200, "POST", path);
+  assert.match((await api.expect(409, "POST", path)).body.detail, /overlap 0s/);
+  await api.expect(200, "POST", path, { overlap: "0s" });
+  const answers = await Promise.all(Array.from({ length: 4 }, () => api.call("POST", path)));
+  assert.ok(answers.every(({ status }) => status === 200 || status === 409));
+});
