@@ -11,19 +11,19 @@ import { readText, resolveSecret, type Surroundings } from "./references.ts";
 import { serverSchema } from "./sections.ts";
 import { parseYaml, YamlError, type YamlFile } from "./yaml.ts";
 
-/** Where the daemon of a configuration listens, and a token for it. */
+/** Address and token of a configuration's daemon. */
 export interface Access {
   readonly listen: { readonly host: string; readonly port: number };
   readonly token: Secret;
-  /** Which token that is, in words. */
+  /** The origin of the token, in words. */
   readonly token_name: string;
 }
 
 /**
- * What a command needs of the configuration to talk to the daemon that runs by it. The rest of the file
- * is not looked at: whoever asks the daemon need not be able to read the endpoints' secrets. The token
- * is the first admin's, else the first one, else the one that the embedded database made. Throws a
- * `ConfigError` where one of these has a mistake.
+ * Reads from the configuration how a command reaches its daemon. The rest of the file is not checked:
+ * a user of the daemon need not be able to read the endpoints' secrets. The token is the first admin's,
+ * else the first one, else the one that a daemon on an embedded database makes. Throws a `ConfigError`
+ * if one of these has a mistake.
  */
 export function readAccess(path: string, env: (name: string) => string | undefined): Access {
   const directory = dirname(resolve(path));
@@ -79,7 +79,7 @@ function madeToken(
   const database = isObject(root["database"]) ? root["database"] : {};
   if ("url" in database) {
     throw new YamlError([
-      file.mistakeAt(["admin"], "Has no tokens: without one nobody can use the admin API"),
+      file.mistakeAt(["admin"], "Has no tokens; the admin API needs one"),
     ]);
   }
   const written = String(database["directory"] ?? DEFAULTS.directory).replace(/^file:/, "");

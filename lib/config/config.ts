@@ -5,42 +5,42 @@ import type { Secret } from "../core/secret.ts";
 export interface Config {
   /** The file, absolute, so that it can be read again from anywhere. */
   readonly path: string;
-  /** Which of `ip_ranges` is in force, and how strict the rules are. */
+  /** Selects from `ip_ranges`, and decides how strict the rules are. */
   readonly environment: Environment;
   readonly server: {
-    /** `host` is an address without brackets, or a name; port 0 is any free one. */
+    /** `host` is an address without brackets, or a name; port 0 means any free port. */
     readonly listen: { readonly host: string; readonly port: number };
     readonly trusted_proxies: readonly Cidr[];
   };
   readonly database: DatabaseConfig;
   /**
-   * Keys that seal the secrets of endpoints made through the API, as `parseSealKey` reads them: the
-   * first one seals, all of them open. Empty: the embedded database makes one for itself.
+   * Keys for the secrets of endpoints made through the API, as `parseSealKey` reads them: the first
+   * one seals, all of them open. Empty: a daemon on an embedded database makes one.
    */
   readonly encryption_keys: readonly Secret[];
   readonly ip_ranges: Readonly<Record<Environment, readonly Cidr[]>>;
   readonly ingest: {
-    /** Any of them may have signed what is posted; empty: posts are not signed. */
+    /** Each may sign posts; empty: posts are not signed. */
     readonly secrets: readonly Secret[];
     readonly max_body_bytes: number;
-    /** An event with an older `timestamp` is refused; null: none is. */
+    /** Events with an older `timestamp` are refused; null: none are. */
     readonly max_age_ms: number | null;
   };
   readonly admin: {
     readonly tokens: readonly AdminToken[];
-    /** What is shown without a token. */
+    /** Pages that need no token. */
     readonly public: readonly PublicPage[];
   };
-  /** Those that the file adds to the documentation's eight. */
+  /** Event types besides the documentation's eight. */
   readonly event_types: readonly EventTypeConfig[];
-  /** What holds for an endpoint that says nothing else. */
+  /** Defaults of every endpoint, and limits of all together. */
   readonly delivery: {
     readonly timeout_ms: number;
     /** The wait before each attempt; its length is the number of attempts. */
     readonly retry_ms: readonly number[];
     /** Attempts under way at once, all endpoints together. */
     readonly concurrency: number;
-    /** Private networks that endpoints may live in. */
+    /** Private networks that may contain endpoints. */
     readonly allow_networks: readonly Cidr[];
     readonly source_address: string | null;
   };
@@ -50,7 +50,7 @@ export interface Config {
     readonly failure_rate: number;
     readonly window_ms: number;
     readonly min_attempts: number;
-    /** Ids of the endpoints that alerts are sent to. */
+    /** Ids of the endpoints that receive alerts. */
     readonly to: readonly string[];
   };
   readonly endpoints: readonly EndpointConfig[];
@@ -72,46 +72,46 @@ export interface AdminToken {
 
 export type PublicPage = "metrics" | "openapi";
 
-/** An event type of the file's. */
+/** An event type that the file adds. */
 export interface EventTypeConfig {
   readonly name: string;
   readonly description: string;
-  /** A JSON Schema of the event's `data`, read from its file. */
+  /** JSON Schema of the event's `data`. */
   readonly schema?: Readonly<Record<string, unknown>>;
 }
 
-/** An endpoint of the file's, with `delivery` already applied. */
+/** An endpoint of the file, with the defaults of `delivery` applied. */
 export interface EndpointConfig {
   readonly id: string;
   readonly url: string;
-  /** Null only where `unsigned` says so. */
+  /** Null if the endpoint is unsigned. */
   readonly secret: Secret | null;
   readonly unsigned: boolean;
   /** Exact names, `booking.*`, or `*`, as written. */
   readonly events: readonly string[];
-  /** Only events of these, or null for all. */
+  /** Only events of these businesses, or null for all. */
   readonly businesses: readonly string[] | null;
   /** Further request headers. */
   readonly headers: Readonly<Record<string, string>>;
   readonly timeout_ms: number;
   readonly retry_ms: readonly number[];
-  /** Attempts under way at once, or null for the dispatcher's own bound. */
+  /** Attempts under way at once, or null for the dispatcher's own limit. */
   readonly concurrency: number | null;
-  /** Attempts begun in a second, or null for no limit. May be a fraction: `30/m` is 0.5. */
+  /** Attempts begun per second, possibly a fraction (`30/m` is 0.5), or null for no limit. */
   readonly rate_limit_per_s: number | null;
   readonly tls: TlsConfig | null;
   readonly description?: string;
 }
 
-/** PEM texts for one endpoint's TLS. `cert` and `key` come together. */
+/** PEM texts of an endpoint's TLS. `cert` and `key` come together. */
 export interface TlsConfig {
-  /** The authorities to trust; the usual ones only where it is absent. */
+  /** Trusted authorities, instead of the usual ones. */
   readonly ca?: string;
   readonly cert?: string;
   readonly key?: Secret;
 }
 
-/** What holds where the file says nothing, as the file would say it. */
+/** Defaults, written as in the file. */
 export const DEFAULTS = {
   environment: "development",
   listen: "127.0.0.1:8080",
@@ -126,8 +126,8 @@ export const DEFAULTS = {
 } as const;
 
 /**
- * Where the endpoints of a configuration may live. The own listener is the one that the file names;
- * a daemon that listens on a wildcard or on port 0 adds what it knows better.
+ * The addresses that a configuration allows to endpoints. The own listener is as in the file; a daemon
+ * on a wildcard or port 0 adds its actual addresses.
  */
 export function addressRules(
   config: Pick<Config, "environment" | "server" | "delivery">,

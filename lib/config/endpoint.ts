@@ -69,7 +69,7 @@ export function endpointSchema(context: EndpointContext) {
       ),
       businesses: v.optional(v.pipe(
         list(leaf(readBusiness), LIMITS.businesses),
-        v.minLength(1, "Must name a business; take the key out for all of them"),
+        v.minLength(1, "Must name a business; remove the key for all businesses"),
         checkEntries(repetitions),
       )),
       headers: v.optional(headers(context), {}),
@@ -85,7 +85,7 @@ export function endpointSchema(context: EndpointContext) {
       if (endpoint.secret === undefined && endpoint.unsigned === false) {
         add(
           "secret",
-          "Missing; name a secret, or say unsigned: true for deliveries nobody can verify",
+          "Missing; name a secret, or set unsigned: true for deliveries that nobody can verify",
         );
       }
       if (endpoint.secret !== undefined && endpoint.unsigned === true) {
@@ -134,7 +134,7 @@ function readId(value: unknown): string {
     );
   }
   if (read.startsWith("ep_")) {
-    throw invalid("Must not begin with ep_, as the ids do that the admin API makes");
+    throw invalid("Must not begin with ep_, which is for ids made by the admin API");
   }
   return read;
 }

@@ -1,25 +1,25 @@
 /** One mistake in the configuration file. */
 export interface ConfigMistake {
-  /** From 1; 0 where it is about the file as a whole. */
+  /** From 1; 0 for a mistake of the file as a whole. */
   readonly line: number;
-  /** From 1, in UTF-16 units; 0 where `line` is. */
+  /** From 1, in UTF-16 units; 0 if `line` is 0. */
   readonly column: number;
-  /** `endpoints[0].url`; empty where no key is meant. */
+  /** `endpoints[0].url`; empty for the file as a whole. */
   readonly path: string;
-  /** What is wrong and what to do about it. Never a secret. */
+  /** The mistake and its remedy. Never contains a secret. */
   readonly message: string;
 }
 
-/** How many mistakes are looked for: more than anybody mends before the next try. */
+/** Most mistakes that are collected: more than anybody fixes before the next try. */
 export const MAX_MISTAKES = 1000;
 
-/** How many mistakes the message spells out. `mistakes` has all that were found. */
+/** Most mistakes that the message lists. */
 const MAX_SHOWN = 50;
 
-/** Everything that is wrong with a configuration file, in the file's order. */
+/** The mistakes in a configuration file, in the file's order. */
 export class ConfigError extends Error {
   override readonly name = "ConfigError";
-  /** The file, as its reader called it. */
+  /** Path of the file, as given. */
   readonly file: string;
   readonly mistakes: readonly ConfigMistake[];
 

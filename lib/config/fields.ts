@@ -22,7 +22,7 @@ export function leaf<T>(read: (value: unknown) => T) {
     v.unknown(),
     v.rawTransform<unknown, T>(({ dataset, addIssue, NEVER }) => {
       try {
-        if (dataset.value === null) throw invalid("Has no value; write one or take the key out");
+        if (dataset.value === null) throw invalid("Has no value; write one or remove the key");
         return read(dataset.value);
       } catch (error) {
         if (!(error instanceof AppError)) throw error;
@@ -37,7 +37,7 @@ export function leaf<T>(read: (value: unknown) => T) {
 export function table<const E extends v.ObjectEntries>(entries: E) {
   return v.pipe(
     v.custom<Record<string, unknown>>(isObject, "Must be a mapping of keys to values"),
-    v.looseObject(entries, "Missing; this key must be there"),
+    v.looseObject(entries, "Missing; this key is required"),
     v.rawCheck(({ dataset, addIssue }) => {
       const input: Record<string, unknown> = { ...dataset.value as Record<string, unknown> };
       const unknown = Object.keys(input).filter((key) => !Object.hasOwn(entries, key));
@@ -86,7 +86,7 @@ export function asText(value: unknown): string {
   );
 }
 
-/** Text that matches; `rule` says in words what it must be. */
+/** Text that matches; `rule` is the pattern in words. */
 export function textLike(pattern: RegExp, rule: string) {
   return leaf((value) => {
     const read = asText(value);
@@ -150,19 +150,18 @@ export const cidr = leaf((value): Cidr => {
   return parseCidr(read);
 });
 
-/** A private network: listed ones are sent to over plain http, so a public one must not be listed. */
+/** A private network: endpoints in listed networks may use plain http, so public ones may not be listed. */
 export const privateCidr = v.pipe(
   cidr,
   v.check(
     isPrivate,
-    "Must be a private network, such as 10.0.0.0/8; public addresses need no listing, and are sent " +
-      "to over https only",
+    "Must be a private network, such as 10.0.0.0/8; public addresses need no listing, but https",
   ),
 );
 
-/** How a secret may be written, and what it must be. */
+/** The rule of a secret. */
 export interface SecretRule {
-  /** Whether a text that is neither a name nor a reference is the value itself. */
+  /** Whether it may be the value itself, besides a name or a reference. */
   readonly literal: boolean;
   readonly mistake: (value: string, production: boolean) => string | undefined;
 }

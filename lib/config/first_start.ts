@@ -1,6 +1,6 @@
 /**
- * What a daemon on the embedded default makes for itself at its first start, next to the database and
- * not in it: a copy of the one is not a copy of the other.
+ * Token and key that a daemon on an embedded database makes at its first start. They are files next to
+ * the database, not rows in it: a copy of the database must not contain its key.
  */
 
 import { randomBytes } from "node:crypto";
@@ -13,8 +13,8 @@ export const TOKEN_FILE = "admin.token";
 const KEY_FILE = "encryption.key";
 
 /**
- * Tokens of the admin API: the configured ones. Without any, nobody could look into an embedded
- * daemon, so it has one of its own; `made_at` is its path if this call made it.
+ * Tokens of the admin API: the configured ones, or, embedded without any, one that is made here.
+ * `made_at` is its path if this call made it.
  */
 export function adminTokens(
   { admin, database }: Pick<Config, "admin" | "database">,
@@ -26,8 +26,8 @@ export function adminTokens(
 }
 
 /**
- * Keys that seal the secrets of endpoints made through the API: the configured ones, or, embedded
- * without any, one of its own. None on a server without configured ones.
+ * Keys for the secrets of endpoints made through the API: the configured ones, or, embedded without
+ * any, one that is made here. Without configured ones a daemon on a server has none.
  */
 export function sealKeys(
   { database, encryption_keys }: Pick<Config, "database" | "encryption_keys">,

@@ -35,7 +35,7 @@ const SECTIONS = [
 
 /**
  * Reads and checks the configuration file. `env` looks up environment variables. Throws a
- * `ConfigError` with every mistake; nothing is changed and nothing but files is touched.
+ * `ConfigError` with all mistakes. Reads files, and changes nothing.
  */
 export function loadConfig(
   path: string,
@@ -67,16 +67,16 @@ export function readFile(path: string): Uint8Array {
   }
 }
 
-/** Reads sections of the file and gathers their mistakes. */
+/** Reads sections of the file and collects their mistakes. */
 interface Reader {
   readonly mistakes: ConfigMistake[];
   readonly lineOf: YamlFile["lineOf"];
   /** The raw value at a path, or undefined. */
   at(path: Path): unknown;
   report(path: Path, message: string, at?: "key" | "value"): void;
-  /** What the value at `path` means, or undefined where it has mistakes. */
+  /** The meaning of the value at `path`, or undefined if it has mistakes. */
   read<T>(path: Path, schema: v.GenericSchema<unknown, T>): T | undefined;
-  /** The same for what may be left out; with mistakes, what leaving it out means. */
+  /** The meaning of a section, or its default if it has mistakes. */
   section<T>(name: string, schema: v.GenericSchema<unknown, T>): T;
   /** The entries of a list section that have no mistakes. */
   entries<T>(name: string, schema: v.GenericSchema<unknown, T>, max: number): readonly T[];
@@ -228,7 +228,7 @@ function readEndpoints(
   settings: Pick<Config, "environment" | "server" | "delivery">,
 ): readonly EndpointConfig[] {
   const rules = addressRules(settings);
-  // Where the networks are wrong themselves, what they would have allowed is not known.
+  // A mistake in the networks must not become a mistake of each endpoint in them.
   const known = !reader.mistakes.some(({ path }) => path.startsWith("delivery"));
   const own: AddressRules = known
     ? rules
@@ -247,7 +247,7 @@ function readEndpoints(
   return endpoints.map((endpoint) => endpointConfig(endpoint, settings.delivery));
 }
 
-/** Reports what a list has twice under `key`, whatever else is wrong with its entries. */
+/** Reports repeated values of `key` in a list, whatever other mistakes its entries have. */
 function refuseRepeated(reader: Reader, list: Path, key: string): void {
   const first = new Map<string, Path>();
   for (const { name, path } of namesAt(reader, list, key)) {
@@ -276,7 +276,7 @@ function namesAt(
   });
 }
 
-/** One token says who somebody is: two names for one would make the audit log guess. */
+/** Reports tokens with two names: the audit log needs one name for each. */
 function refuseSharedTokens(reader: Reader, tokens: Config["admin"]["tokens"]): void {
   const first = new Map<string, number>();
   for (const [index, { token }] of tokens.entries()) {
@@ -284,13 +284,13 @@ function refuseSharedTokens(reader: Reader, tokens: Config["admin"]["tokens"]): 
     if (before === undefined) first.set(token.reveal(), index);
     else {
       const line = reader.lineOf(["admin", "tokens", before]);
-      const message = `The same token as in line ${line}; give each name its own`;
+      const message = `Same token as in line ${line}; give each name its own`;
       reader.report(["admin", "tokens", index, "token"], message);
     }
   }
 }
 
-/** Freezes all of it. Nothing in a configuration is nested deeper than a bounded JSON Schema. */
+/** Freezes a value and everything in it. The deepest part of a configuration is a JSON Schema. */
 function deepFreeze<T>(value: T): T {
   if (typeof value !== "object" || value === null || Object.isFrozen(value)) return value;
   for (const inner of Object.values(value)) deepFreeze(inner);

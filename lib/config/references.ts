@@ -7,12 +7,12 @@ import { decodeUtf8 } from "../core/utf8.ts";
 /** Largest file that a reference may name, in bytes. */
 const MAX_FILE_BYTES = 256 * 1024;
 
-/** What references are resolved against. */
+/** Surroundings of a reference. */
 export interface Surroundings {
-  /** Absolute; relative paths start here. */
+  /** Start of relative paths; absolute. */
   readonly directory: string;
   readonly env: (name: string) => string | undefined;
-  /** Whether secrets must be strong, and their files closed to others. */
+  /** Whether secrets must be strong and their files private. */
   readonly production: boolean;
 }
 
@@ -21,7 +21,7 @@ export function isReference(text: string): boolean {
   return /^(env|file):/.test(text);
 }
 
-/** The path of a file that the configuration names, with or without `file:` before it. */
+/** The absolute path of a file in the configuration, written with or without `file:`. */
 export function filePath(text: string, around: Surroundings): string {
   const path = text.replace(/^file:/, "");
   if (path === "" || path.includes("\0")) throw invalid("Must be the path of a file");
@@ -29,8 +29,8 @@ export function filePath(text: string, around: Surroundings): string {
 }
 
 /**
- * The value of a secret: `env:NAME`, `file:PATH` (one newline at its end is dropped) or the text
- * itself. Throws an `AppError` that does not show it.
+ * The value of a secret: `env:NAME`, `file:PATH` (without one newline at its end) or the text itself.
+ * Throws an `AppError` that does not contain it.
  */
 export function resolveSecret(text: string, around: Surroundings): string {
   if (text.startsWith("env:")) return fromEnvironment(text.slice("env:".length), around);
@@ -38,21 +38,21 @@ export function resolveSecret(text: string, around: Surroundings): string {
     return readText(filePath(text, around), around.production).replace(/\r?\n$/, "");
   }
   const variable = /^\$\{?([A-Za-z_][A-Za-z0-9_]*)\}?$/.exec(text)?.[1];
-  if (variable !== undefined) throw invalid(`Variables are not filled in; write env:${variable}`);
+  if (variable !== undefined) throw invalid(`Variables are not expanded; write env:${variable}`);
   if (around.production && passwordOf(text) !== "") {
-    throw invalid("In production a secret must not stand in the file; use env:NAME or file:PATH");
+    throw invalid("In production secrets must not be in the file; use env:NAME or file:PATH");
   }
   return text;
 }
 
-/** What is wrong with the URL of a PostgreSQL server, in words, or undefined. */
+/** The mistake in a PostgreSQL server's URL, or undefined. */
 export function databaseUrlMistake(value: string): string | undefined {
   return /^postgres(ql)?:\/\//.test(value) && URL.canParse(value)
     ? undefined
     : "Must be a URL such as postgres://user:password@host:5432/database";
 }
 
-// A database URL without a password is no secret; any other text is one as a whole.
+// A database URL without a password is not a secret; any other text is.
 function passwordOf(text: string): string {
   if (databaseUrlMistake(text) !== undefined) return text;
   const url = new URL(text);
@@ -70,12 +70,12 @@ function fromEnvironment(name: string, around: Surroundings): string {
   return value;
 }
 
-/** The text of a regular file. `strict`: not one that others may read or change. */
+/** The text of a regular file. `strict` refuses files that others may read or change. */
 export function readText(path: string, strict: boolean): string {
   const bytes = readBytes(path, MAX_FILE_BYTES, (mode) => {
     const rights = (mode & 0o777).toString(8).padStart(4, "0");
-    if (strict && (mode & 0o004) !== 0) return `may be read by everyone (mode ${rights})`;
-    if (strict && (mode & 0o022) !== 0) return `may be changed by others (mode ${rights})`;
+    if (strict && (mode & 0o004) !== 0) return `is readable by everyone (mode ${rights})`;
+    if (strict && (mode & 0o022) !== 0) return `is writable by others (mode ${rights})`;
     return undefined;
   });
   const text = decodeUtf8(bytes, { drop_bom: true });
@@ -84,8 +84,8 @@ export function readText(path: string, strict: boolean): string {
 }
 
 /**
- * At most `limit` bytes of a file. Only a regular one: a pipe would keep the daemon waiting.
- * Throws an `AppError`: `not_found`, `too_large`, or `invalid` for every other reason.
+ * The bytes of a regular file, at most `limit`; a pipe would keep the daemon waiting. Throws an
+ * `AppError`: `not_found`, `too_large`, or `invalid` for every other reason.
  */
 export function readBytes(
   path: string,

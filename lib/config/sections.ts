@@ -67,7 +67,7 @@ export function serverSchema({ production }: Surroundings) {
         v.check(
           ({ listen, trusted_proxies }) =>
             !production || isLoopback(listen.host) || trusted_proxies.length > 0,
-          "In production the admin pages must not be reachable from outside without TLS; listen on " +
+          "In production the admin API must not be reachable from outside without TLS; listen on " +
             "127.0.0.1, or put a TLS proxy in front and name it in server.trusted_proxies",
         ),
         ["listen"],
@@ -76,7 +76,7 @@ export function serverSchema({ production }: Surroundings) {
         v.check(
           ({ trusted_proxies }) =>
             !production || trusted_proxies.every((network) => network.prefix > 0),
-          "In production not everybody can be a trusted proxy: anybody could claim any address; " +
+          "In production not everybody may be a trusted proxy, because a proxy can claim any address; " +
             "name the proxy's own network",
         ),
         ["trusted_proxies"],
@@ -128,7 +128,7 @@ export function encryptionKeySchema(around: Surroundings) {
   const one = leaf((value): Secret => {
     const read = asText(value);
     if (!isReference(read)) {
-      throw invalid("Must be env:NAME or file:PATH; a key must not stand in the file");
+      throw invalid("Must be env:NAME or file:PATH; the key must not be in the file");
     }
     const resolved = resolveSecret(read, around);
     parseSealKey(resolved);
@@ -140,7 +140,7 @@ export function encryptionKeySchema(around: Surroundings) {
     v.minLength(1, "Must have at least one key: the one that seals"),
     v.checkItems(
       (key, index, keys) => keys.findIndex((other) => idOf(other) === idOf(key)) === index,
-      "The same key as before it",
+      "Same key as an earlier one",
     ),
   );
   return v.pipe(v.optional(oneOrMore(one, several)), v.transform((keys) => keys ?? []));
@@ -162,7 +162,7 @@ export function ingestSchema(context: Context) {
     v.array(one),
     v.check(
       (secrets) => secrets.length >= 1 && secrets.length <= 2,
-      "Must have one or two secrets: the one in force and, while it is rotated, the other",
+      "Must have one or two secrets: the current one and, during a rotation, the other",
     ),
   );
   return v.nullish(
@@ -202,13 +202,13 @@ export function adminSchema(context: Context) {
 }
 
 function tokenMistake(value: string, production: boolean): string | undefined {
-  // Everything that a header carries and no space ends: wider than RFC 6750, 2.1.
+  // Any characters that a header can carry without a space: more than RFC 6750, 2.1, allows.
   if (!/^[\x21-\x7e]*$/.test(value)) {
-    return "A token has only ASCII letters, digits and punctuation, and no spaces";
+    return "Must have only ASCII letters, digits and punctuation, and no spaces";
   }
   const least = MIN_TOKEN_LENGTH[production ? "production" : "development"];
   if (value.length < least) {
-    return `A token has at least ${least} characters; make one with \`bookme-webhooks secret\``;
+    return `Must have at least ${least} characters; make one with \`bookme-webhooks secret\``;
   }
   return production ? weaknessOf(value) : undefined;
 }
@@ -262,7 +262,7 @@ export function eventTypeSchema(around: Surroundings, builtIn: readonly string[]
         throw invalid(`Must be a dotted name such as booking.moved, not ${show(read)}`);
       }
       if (builtIn.includes(read)) {
-        throw invalid(`${show(read)} is built in; take the entry out or choose another name`);
+        throw invalid(`${show(read)} is built in; remove the entry or choose another name`);
       }
       return read;
     }),

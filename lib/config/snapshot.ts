@@ -4,8 +4,8 @@ import { REDACTED, Secret } from "../core/secret.ts";
 import type { Config } from "./config.ts";
 
 /**
- * The configuration as it may be shown: the file's keys, networks as text, durations as `…_ms`, and
- * `[redacted]` for secrets and for the values of headers, which may be credentials whatever their name.
+ * The configuration without secrets: the file's keys, networks as text, durations as `…_ms`, and
+ * `[redacted]` for secrets and for all values of headers, which may be credentials.
  */
 export function redactConfig(config: Config): Record<string, unknown> {
   const { listen, trusted_proxies } = config.server;
@@ -57,8 +57,8 @@ function redactEndpoint(endpoint: Config["endpoints"][number]): Record<string, u
 }
 
 /**
- * What differs between two configurations, in words: `endpoint crm added`,
- * `endpoints.crm.url changed`. Values are not shown; some are secrets.
+ * The differences between two configurations, in words: `endpoint crm added`,
+ * `endpoints.crm.url changed`. Never contains a value: some are secrets.
  */
 export function diffConfig(before: Config, after: Config): string[] {
   const changes: string[] = [];
@@ -66,7 +66,7 @@ export function diffConfig(before: Config, after: Config): string[] {
   return changes;
 }
 
-/** Lists whose entries are told apart by a key, and what one of them is called. */
+/** Lists with entries that a key identifies, and the noun for an entry. */
 const KEYED: Readonly<Record<string, { readonly key: string; readonly noun: string }>> = {
   "endpoints": { key: "id", noun: "endpoint" },
   "event_types": { key: "name", noun: "event type" },
@@ -106,7 +106,7 @@ function compareEntries(
   if (changes.length === count && before.size === after.size) changes.push(`${path} reordered`);
 }
 
-// Headers and schemas have keys of the user's choosing: they change as a whole.
+// Headers and schemas have arbitrary keys: they change as a whole.
 function isMap(path: string): boolean {
   return /\.(headers|schema)$/.test(path);
 }
@@ -119,7 +119,7 @@ function isRecord(value: unknown): value is Record<string, unknown> {
   return isObject(value) && !(value instanceof Secret);
 }
 
-// Stays in here: it holds secrets.
+// Must not leave this file: it contains secrets.
 function fingerprint(value: unknown): string {
   return JSON.stringify(reveal(value)) ?? "";
 }

@@ -6,38 +6,38 @@ import { type ConfigMistake, MAX_MISTAKES } from "./error.ts";
 /** Largest configuration file, in bytes. */
 export const MAX_BYTES = 1024 * 1024;
 
-// What the parsers do for one token is bounded, so bounding tokens bounds their time: about a tenth
-// of a second, or 1,400 endpoints.
+// The parsers' work for one token is bounded, so bounding tokens bounds their time: about a tenth of a
+// second, or 1,400 endpoints.
 const MAX_TOKENS = 100_000;
 
 // The configuration nests four levels deep, which is twelve entries on the parser's stack. The
-// composer recurses and would exhaust the call stack at some thousands.
+// composer recurses, and some thousands exhaust the call stack.
 const MAX_STACK = 40;
 
-// Control characters other than tab, newline and next line (YAML 1.2, 5.1), and a carriage return
-// that does not end a line: an editor shows other line numbers than the parser counts.
+// Control characters other than tab, newline and next line (YAML 1.2, 5.1), and carriage returns within
+// a line, which editors and the parser count differently.
 // deno-lint-ignore no-control-regex
 const FORBIDDEN = /[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ufffe\uffff]|\r(?!\n)/;
 
 /** Keys and indexes from the root to a value. */
 export type Path = readonly (string | number)[];
 
-/** A YAML file as plain data, with the place of everything in it. */
+/** A YAML file as plain data, with the places of its values. */
 export interface YamlFile {
-  /** Mappings have no prototype; the keys of `Object.prototype` are never in them. */
+  /** Mappings have no prototype, and no keys of `Object.prototype`. */
   readonly data: unknown;
-  /** What makes the file unusable although it could be read: duplicate keys, inexact numbers. */
+  /** Mistakes in a file that could be read: duplicate keys, inexact numbers. */
   readonly mistakes: readonly ConfigMistake[];
   /**
-   * A mistake at the value of `path` (or at its key), or where it would be: at the innermost
-   * mapping or list that is there.
+   * A mistake at the value of `path`, or at its key. If the value is missing, at the innermost mapping
+   * or list that exists.
    */
   mistakeAt(path: Path, message: string, at?: "key" | "value"): ConfigMistake;
   /** Line of the value of `path`. */
   lineOf(path: Path): number;
 }
 
-/** Thrown for a file that is no YAML of the kind taken here. */
+/** The mistakes of a file that is not YAML of the accepted kind. */
 export class YamlError extends Error {
   override readonly name = "YamlError";
   readonly mistakes: readonly ConfigMistake[];
@@ -49,8 +49,8 @@ export class YamlError extends Error {
 }
 
 /**
- * Reads one YAML 1.2 document (core schema). Takes neither anchors, aliases, tags nor directives: a
- * configuration does not need them, and they are how YAML is attacked. Throws a `YamlError`.
+ * Reads one YAML 1.2 document (core schema). Refuses anchors, aliases, tags and directives, which a
+ * configuration does not need and attacks on YAML do. Throws a `YamlError`.
  */
 export function parseYaml(bytes: Uint8Array): YamlFile {
   const text = decode(bytes);
@@ -70,7 +70,7 @@ export function parseYaml(bytes: Uint8Array): YamlFile {
   return toFile(document, lines);
 }
 
-/** The path in the way it is written in messages: `endpoints[0].headers.X-Tenant`. */
+/** A path as messages show it: `endpoints[0].headers.X-Tenant`. */
 function formatPath(path: Path): string {
   let text = "";
   for (const part of path) {
@@ -80,7 +80,7 @@ function formatPath(path: Path): string {
   return text;
 }
 
-/** A key as messages show it. One that may be a value in the wrong place is not shown. */
+/** A key as messages show it, or … if it may be a secret in the wrong place. */
 export function keyLabel(key: string): string {
   return /^[\w.*-]{1,40}$/.test(key) && !key.includes("whsec_") ? key : "…";
 }
@@ -114,7 +114,7 @@ function mistakeOf(
   return { line, column: col, path: formatPath(path), message };
 }
 
-/** The token tree, made without recursion, and only of what is taken here and in bounds. */
+/** The token tree, made without recursion. Stops at tokens that are refused or out of bounds. */
 function tokenize(text: string, lines: LineCounter): CST.Token[] {
   const parser = new Parser();
   const tokens: CST.Token[] = [];
@@ -137,7 +137,7 @@ function tokenize(text: string, lines: LineCounter): CST.Token[] {
     count += costOf(lexeme);
     if (parser.stack.length > MAX_STACK) stop(at, "Nested too deeply");
     if (count > MAX_TOKENS || mistakes.length > MAX_MISTAKES) {
-      stop(at, "Too much in one file; make endpoints in such numbers through the admin API");
+      stop(at, "Too much for one file; use the admin API for this many endpoints");
     }
   }
   for (const token of parser.end()) {
@@ -153,20 +153,21 @@ function costOf(lexeme: string): number {
   return lexeme.startsWith('"') ? lexeme.split("\\").length : 1;
 }
 
-const SECOND_DOCUMENT = "A second document; a configuration is one";
+const SECOND_DOCUMENT = "Second document; a configuration has only one";
 
 const REFUSED: Readonly<Record<string, string>> = {
-  anchor: "Anchors (&) are not taken; write the value out, or in quotes if the & belongs to it",
-  alias: "Aliases (*) are not taken; write the value out, or in quotes if the * belongs to it",
-  tag: "Tags (!) are not taken; take it out, or write the value in quotes if the ! belongs to it",
-  "directive-line": "Directives (%) are not taken; take the line out",
+  anchor: "Anchors (&) are not supported; repeat the value, or quote it if the & is part of it",
+  alias: "Aliases (*) are not supported; repeat the value, or quote it if the * is part of it",
+  tag: "Tags (!) are not supported; remove the tag, or quote the value if the ! is part of it",
+  "directive-line": "Directives (%) are not supported; remove the line",
 };
 
-// The parser's own words for these quote what they found, which may be a secret.
+// The parser's own messages for these quote the file, and so perhaps a secret.
 const REWORDED: Readonly<Record<string, string>> = {
-  UNEXPECTED_TOKEN: "Unexpected here; is a quote, bracket or comma missing or too many before it?",
+  UNEXPECTED_TOKEN:
+    "Unexpected here; check for a missing or extra quote, bracket or comma before it",
   BAD_DQ_ESCAPE: "Invalid escape; double the backslash or use single quotes",
-  BAD_SCALAR_START: "A value beginning with this character must be in quotes",
+  BAD_SCALAR_START: "Quote a value that begins with this character",
   NON_STRING_KEY: "A key must be text",
 };
 
@@ -175,7 +176,7 @@ function syntaxMistake(lines: LineCounter, error: YAMLParseError): ConfigMistake
   return mistakeOf(lines, error.pos[0], message.replace(/\.$/, ""));
 }
 
-/** Where a value and its key begin, and the same for what is in it. */
+/** The offsets of a key and its value, and the places inside of the value. */
 interface Place {
   readonly key: number;
   readonly value: number;
@@ -229,9 +230,9 @@ function toData(
       const name = String(isScalar(key) ? key.value : key);
       const at = offsetOf(key) ?? place.value;
       const before = place.inside.get(name);
-      // Deno may have taken __proto__ out of Object.prototype; data is read elsewhere, too.
+      // Deno may have removed __proto__ from Object.prototype; other readers of the data have not.
       if (name === "__proto__" || name in Object.prototype) {
-        report(at, "Not a key that can be used; take it out", [...path, name]);
+        report(at, "Not a valid key; remove it", [...path, name]);
       } else if (before !== undefined) {
         report(at, `Duplicate key, already in line ${lineOf(before.key)}`, [...path, name]);
       } else {
@@ -242,7 +243,7 @@ function toData(
   }
   const value = isScalar(node) ? node.value : null;
   if (typeof value === "number" && !isExact(value)) {
-    report(place.value, "A number that cannot be kept exactly; if it is text, quote it", path);
+    report(place.value, "Number without an exact value; quote it if it is text", path);
     return isScalar(node) ? node.source : null;
   }
   return value;
@@ -252,7 +253,7 @@ function isExact(value: number): boolean {
   return Number.isFinite(value) && (!Number.isInteger(value) || Number.isSafeInteger(value));
 }
 
-// An empty value has no place of its own: its key's stands for it.
+// An empty value has no place of its own and gets its key's.
 function offsetOf(node: unknown): number | undefined {
   if (isScalar(node)) {
     return node.source === "" && !node.type?.startsWith("QUOTE") ? undefined : node.range?.[0];

@@ -40,7 +40,7 @@ const ENDPOINTS: readonly Case[] = [
     yaml: endpoint({ url: "" }),
     at: "2:5",
     path: "endpoints[0].url",
-    says: /^Missing; this key must be there$/,
+    says: /^Missing; this key is required$/,
   },
   {
     yaml: endpoint({ unsigned: "" }),

@@ -83,10 +83,10 @@ Deno.test("loadConfig() refuses secret files that others may read or change, in 
   inDirectory(`${PRODUCTION}secrets: { a: file:a }\n`, { a: OTHER }, (path, directory) => {
     for (
       const [mode, says] of [
-        [0o644, /may be read by everyone \(mode 0644\); run chmod 600/],
-        [0o604, /may be read by everyone/],
-        [0o660, /may be changed by others \(mode 0660\)/],
-        [0o602, /may be changed by others/],
+        [0o644, /is readable by everyone \(mode 0644\); run chmod 600/],
+        [0o604, /is readable by everyone/],
+        [0o660, /is writable by others \(mode 0660\)/],
+        [0o602, /is writable by others/],
       ] as const
     ) {
       chmodSync(join(directory, "a"), mode);

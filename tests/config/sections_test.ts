@@ -31,7 +31,7 @@ const KEYS: readonly Case[] = [
     yaml: `encryption_key: ${KEY_TEXT}\n`,
     at: "1:17",
     path: "encryption_key",
-    says: /env:NAME or file:PATH; a key must not stand in the file/,
+    says: /env:NAME or file:PATH; the key must not be in the file/,
   },
   {
     yaml: "encryption_key: env:NOT_SET\n",
@@ -55,7 +55,7 @@ const KEYS: readonly Case[] = [
     yaml: "encryption_key: [file:seal.key, file:seal.key]\n",
     at: "1:33",
     path: "encryption_key[1]",
-    says: /same key/,
+    says: /Same key/,
   },
   { yaml: "encryption_key: []\n", at: "1:17", path: "encryption_key", says: /at least one key/ },
   {
@@ -152,7 +152,7 @@ const ADMIN: readonly Case[] = [
       "    - { name: b, token: env:ADMIN_TOKEN, role: viewer }\n",
     at: "4:25",
     path: "admin.tokens[1].token",
-    says: /same token as in line 3/,
+    says: /^Same token as in line 3/,
   },
   {
     yaml: "admin: { public: [dashboard] }\n",
@@ -215,7 +215,7 @@ Deno.test("loadConfig() refuses in production what development takes", () => {
       yaml: `secrets:\n  a: ${OTHER}\n`,
       at: "3:6",
       path: "secrets.a",
-      says: /must not stand in the file; use env:NAME or file:PATH/,
+      says: /must not be in the file; use env:NAME or file:PATH/,
     },
     ...["WEAK", "SEQUENCE"].map((name): Case => ({
       yaml: `secrets:\n  a: env:${name}\n`,
@@ -227,7 +227,7 @@ Deno.test("loadConfig() refuses in production what development takes", () => {
       yaml: `admin: { tokens: [{ name: a, token: ${TOKEN}, role: admin }] }\n`,
       at: "2:37",
       path: "admin.tokens[0].token",
-      says: /must not stand in the file/,
+      says: /must not be in the file/,
     },
     {
       yaml: "admin: { tokens: [{ name: a, token: file:short, role: admin }] }\n",
@@ -239,7 +239,7 @@ Deno.test("loadConfig() refuses in production what development takes", () => {
       yaml: "database: { url: postgres://a:hunter2@b/c }\n",
       at: "2:18",
       path: "database.url",
-      says: /must not stand in the file/,
+      says: /must not be in the file/,
     },
     {
       yaml: "server:\n  listen: 0.0.0.0:8080\n",

@@ -43,13 +43,13 @@ const bomb = "a: &a [x, x]\n" +
   Array.from({ length: 30 }, (_, n) => `b${n}: &b${n} [*a, *a]\n`).join("");
 
 const ATTACKS: Readonly<Record<string, Attack>> = {
-  "alias bomb": { file: bomb, line: 1, column: 4, says: /^Anchors \(&\) are not taken/ },
+  "alias bomb": { file: bomb, line: 1, column: 4, says: /^Anchors \(&\) are not supported/ },
   "alias": { file: "server: *x\n", line: 1, column: 9, says: /^Aliases \(\*\)/ },
   "star without quotes": {
     file: "endpoints:\n  - events: [*]\n",
     line: 2,
     column: 14,
-    says: /in quotes if the \* belongs to it/,
+    says: /quote it if the \* is part of it/,
   },
   "tag": { file: "server: !!js/function x\n", line: 1, column: 9, says: /^Tags \(!\)/ },
   "binary tag": { file: "a: !!binary aGk=\n", line: 1, column: 4, says: /^Tags \(!\)/ },
@@ -82,35 +82,35 @@ const ATTACKS: Readonly<Record<string, Attack>> = {
     column: 1,
     says: /^Duplicate key, already in line 1$/,
   },
-  "prototype": { file: "__proto__: { a: 1 }\n", line: 1, column: 1, says: /^Not a key/ },
+  "prototype": { file: "__proto__: { a: 1 }\n", line: 1, column: 1, says: /^Not a valid key/ },
   "prototype inside": {
     file: "secrets:\n  __proto__: x\n",
     line: 2,
     column: 3,
-    says: /^Not a key/,
+    says: /^Not a valid key/,
   },
-  "constructor": { file: "server: { constructor: 1 }\n", line: 1, column: 11, says: /^Not a key/ },
+  "constructor": { file: "server: { constructor: 1 }\n", line: 1, column: 11, says: /^Not a valid key/ },
   "merge key": { file: "<<: { a: 1 }\n", line: 1, column: 1, says: /^Unknown key/ },
-  "two documents": { file: "a: 1\n---\nb: 2\n", line: 2, column: 1, says: /^A second document/ },
-  "many documents": { file: "---\n".repeat(100_000), line: 2, column: 1, says: /^A second/ },
+  "two documents": { file: "a: 1\n---\nb: 2\n", line: 2, column: 1, says: /^Second document/ },
+  "many documents": { file: "---\n".repeat(100_000), line: 2, column: 1, says: /^Second/ },
   "list as key": { file: "? [a]\n: b\n", line: 1, column: 3, says: /^A key must be text$/ },
   "number beyond 2^53": {
     file: "delivery:\n  concurrency: 9007199254740993\n",
     line: 2,
     column: 16,
-    says: /cannot be kept exactly; if it is text, quote it/,
+    says: /without an exact value; quote it if it is text/,
   },
   "infinity": {
     file: "alerts: { failure_rate: .inf }\n",
     line: 1,
     column: 25,
-    says: /cannot be kept exactly/,
+    says: /without an exact value/,
   },
   "not a number": {
     file: "alerts: { failure_rate: .nan }\n",
     line: 1,
     column: 25,
-    says: /cannot be kept exactly/,
+    says: /without an exact value/,
   },
   "larger than 1 MiB": {
     file: `#${"x".repeat(1024 * 1024)}`,
@@ -196,7 +196,7 @@ Deno.test("loadConfig() answers sheer bulk with bounded work and a bounded messa
       assert.ok(error !== undefined, name);
       assert.ok(error.message.length < 100_000, name);
       // Double quotes hold one token, each escape of which can be a mistake of its own.
-      if (name === "bad escapes") assert.match(error.message, /Too much in one file/);
+      if (name === "bad escapes") assert.match(error.message, /Too much for one file/);
       assert.ok(tokens <= 100_001, `${name}: ${tokens} tokens`);
       assert.ok(error.mistakes.length <= 1_001, `${name}: ${error.mistakes.length} mistakes`);
     }

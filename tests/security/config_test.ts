@@ -23,14 +23,14 @@ const ATTACKS: Readonly<Record<string, [file: string | Uint8Array, says: RegExp]
   "a duplicate key": ["server: {}\nserver: {}\n", /:2:1: .*[Dd]uplicate key/],
   "__proto__": ["__proto__: { environment: production }\n", /:1:1: /],
   "Object's constructor": ["constructor: { prototype: {} }\n", /:1:1: /],
-  "two documents": ["server: {}\n---\nserver: {}\n", /:2:1: .*second document/],
+  "two documents": ["server: {}\n---\nserver: {}\n", /:2:1: .*Second document/],
   "invalid UTF-8": [Buffer.from("server: {} # \xff\n", "latin1"), /:1:14: .*Invalid UTF-8/],
   "UTF-16": [Buffer.from("server: {}\n", "utf16le"), /:\d+:\d+: /],
   "NUL": ["server: {}\0\n", /:1:11: .*Control character U\+0000/],
   "an escape of a terminal": ["environment: \x1b[31mred\n", /:1:14: .*Control character/],
   "a number beyond 2^53": [
     "delivery: { concurrency: 9007199254740993 }\n",
-    /cannot be kept exactly/,
+    /without an exact value/,
   ],
   "infinity": ["alerts: { failure_rate: .inf }\n", /:1:\d+: /],
   "NaN": ["alerts: { failure_rate: .nan }\n", /:1:\d+: /],
@@ -58,7 +58,7 @@ const ATTACKS: Readonly<Record<string, [file: string | Uint8Array, says: RegExp]
   ],
   "a literal secret in production": [
     `${PRODUCTION}secrets: { a: ${CANARY} }\n`,
-    /:3:15: secrets\.a: In production a secret must not stand in the file/,
+    /:3:15: secrets\.a: In production secrets must not be in the file/,
   ],
   "a weak secret in production": [
     `${PRODUCTION}secrets: { a: 'env:WEAK' }\n`,
@@ -66,7 +66,7 @@ const ATTACKS: Readonly<Record<string, [file: string | Uint8Array, says: RegExp]
   ],
   "a file of secrets that all may read": [
     `${PRODUCTION}secrets: { a: 'file:./open' }\n`,
-    /:3:15: secrets\.a: File .* may be read by everyone \(mode 0644\)/,
+    /:3:15: secrets\.a: File .* is readable by everyone \(mode 0644\)/,
   ],
   "an open admin listener in production": [
     "environment: production\nserver: { listen: '0.0.0.0:8080' }\n",
