@@ -55,7 +55,7 @@ export function table<const E extends v.ObjectEntries>(entries: E) {
 export function unknownKey(key: string, known: readonly string[]): string {
   const near = nearest(key, known);
   return near === undefined
-    ? `Unknown key; there are ${known.join(", ")}`
+    ? `Unknown key; known keys are ${known.join(", ")}`
     : `Unknown key; did you mean ${near}?`;
 }
 

@@ -11,28 +11,28 @@ export interface Cidr {
   readonly prefix: number;
 }
 
-/** Where an endpoint may live, beside public addresses. */
+/** The addresses that endpoints may have besides public ones. */
 export interface AddressRules {
-  /** Whether loopback is allowed: in `development`. */
+  /** Whether loopback is allowed, as in `development`. */
   readonly allow_loopback: boolean;
-  /** Private networks that endpoints may live in: `delivery.allow_networks`. */
+  /** Private networks that may contain endpoints: `delivery.allow_networks`. */
   readonly allow_networks: readonly Cidr[];
   /**
-   * Where the daemon itself listens: never an endpoint. A wildcard (`0.0.0.0`, `::`) stands for
-   * every loopback address at its port; who makes the rules adds this machine's other addresses.
+   * Addresses of the daemon's own listener, which is never an endpoint. A wildcard (`0.0.0.0`, `::`)
+   * covers every loopback address at its port; the caller adds the machine's other addresses.
    */
   readonly own_listener: readonly { readonly address: string; readonly port: number }[];
 }
 
 /**
- * What the rules say about an address. `scope` says why it is allowed, because plain http may go
- * to loopback and listed networks only; `rule` says why not, in words.
+ * Whether an address is allowed. `scope` is the reason why, because plain http is for loopback and
+ * listed networks only; `rule` is the reason why not, in words.
  */
 export type AddressVerdict =
   | { readonly allowed: true; readonly scope: "public" | "loopback" | "listed" }
   | { readonly allowed: false; readonly rule: string };
 
-/** An endpoint's URL that may be kept, or what is wrong with it. `rule` is a stable short name. */
+/** An endpoint's URL, or its mistake. `rule` is a stable short name. */
 export type UrlVerdict =
   | { readonly url: URL; readonly mistake?: never }
   | { readonly mistake: string; readonly rule: string; readonly url?: never };
@@ -40,7 +40,7 @@ export type UrlVerdict =
 /** Longest URL of an endpoint, in characters. */
 export const MAX_URL_LENGTH = 2048;
 
-/** Metadata services and link-local addresses: what they hand out is worth more than any webhook. */
+/** Metadata services, which hand out credentials, and link-local addresses. */
 const METADATA: readonly Cidr[] = [
   "169.254.0.0/16", // AWS, Azure, Google and others at 169.254.169.254
   "100.100.100.200/32", // Alibaba
@@ -51,14 +51,14 @@ const METADATA: readonly Cidr[] = [
   "fe80::/10",
 ].map(parseCidr);
 
-// Addresses of ipaddr.js ranges that name no single other machine. No list can allow them.
+// Ranges of ipaddr.js whose addresses are no single other machine. No list can allow them.
 const NO_HOST = new Set(["unspecified", "multicast", "broadcast"]);
 
 const GLOBAL_UNICAST = parseCidr("2000::/3");
 
 /**
- * Reads a network in CIDR notation. Throws an AppError `invalid` where it is not one, or where bits
- * behind the prefix are set, because then it is unclear what was meant.
+ * Reads a network in CIDR notation. Throws an `AppError` `invalid` for anything else, and for bits set
+ * after the prefix, because then the meaning is unclear.
  */
 export function parseCidr(text: string): Cidr {
   const slash = text.lastIndexOf("/");
@@ -78,13 +78,13 @@ export function parseCidr(text: string): Cidr {
   const octets = address.map((octet, at) => octet & maskOctet(prefix, at));
   const network = `${ipaddr.fromByteArray(octets).toString()}/${prefix}`;
   if (octets.some((octet, at) => octet !== address[at])) {
-    throw new AppError("invalid", `"${text}" has bits set behind its prefix; write ${network}`);
+    throw new AppError("invalid", `"${text}" has bits set after its prefix; write ${network}`);
   }
   return { text: network, octets, prefix };
 }
 
-// What was asked about last: each request asks about its client, for network after network, and most
-// come from the same.
+// The last address: each request checks its client against network after network, and most requests
+// come from the same client.
 let asked: { readonly text: string; readonly octets: number[] | undefined } = {
   text: "",
   octets: undefined,
@@ -104,12 +104,12 @@ export function isPrivate({ octets, prefix }: Cidr): boolean {
 }
 
 /**
- * Whether an endpoint may live at `ip` and `port`. Metadata, the daemon's own listener and what is
- * no single host are refused whatever is listed; loopback follows its own switch alone; public
- * unicast is allowed; everything else needs its network listed.
+ * Whether an endpoint may have this address and port. Metadata services, the daemon's own listener and
+ * addresses of no single host are always refused; loopback depends on its own switch only; public
+ * unicast is allowed; any other address needs its network listed.
  *
  * IPv4-mapped IPv6 is that IPv4 address. Other forms that carry an IPv4 address (NAT64, 6to4,
- * Teredo, IPv4-compatible, SIIT) lead a packet there, so what they carry must be public.
+ * Teredo, IPv4-compatible, SIIT) lead a packet there, so the carried address must be public.
  */
 export function classifyEndpointAddress(
   ip: string,
@@ -143,14 +143,14 @@ export function classifyEndpointAddress(
     return { allowed: true, scope: "listed" };
   }
   return range === "unicast" ? { allowed: true, scope: "public" } : refuse(
-    `${inWords(range)} addresses are allowed only where delivery.allow_networks lists them`,
+    `${inWords(range)} addresses are allowed only if delivery.allow_networks lists them`,
   );
 }
 
 /**
- * Checks an endpoint's URL before it is kept. A host that is an address in any spelling (octal,
- * hexadecimal, one number, full-width: `URL` makes all of them canonical) or that means loopback is
- * judged here; what a name resolves to is judged at each connect.
+ * Checks an endpoint's URL before it is stored. Judges hosts that are an address in any spelling (octal,
+ * hexadecimal, one number, full-width: `URL` makes them canonical) or a name of loopback. The addresses
+ * of other names are judged at each connect.
  */
 export function checkEndpointUrl(text: string, rules: AddressRules): UrlVerdict {
   const shape = shapeMistake(text);
@@ -172,31 +172,31 @@ export function checkEndpointUrl(text: string, rules: AddressRules): UrlVerdict 
   return http && verdict.scope === "public" ? plainHttp() : { url };
 }
 
-/** Whether a listener at this address takes connections to every address of its machine. */
+/** Whether a listener at this address accepts connections to every address of its machine. */
 export function isWildcard(address: string): boolean {
   return address === "0.0.0.0" || address === "::";
 }
 
-/** Where a listener at this address is reached from its own machine: a wildcard is no place to ask. */
+/** The address of a listener for clients on its own machine: loopback for a wildcard. */
 export function ownAddressOf(address: string): string {
   if (!isWildcard(address)) return address;
   return address === "::" ? "::1" : "127.0.0.1";
 }
 
-/** A host and a port as URLs have them: IPv6 in brackets. */
+/** A host and a port as in URLs: IPv6 in brackets. */
 export function hostPort(host: string, port: number): string {
   return host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`;
 }
 
-/** The port that a URL leads to: its own, or that of its scheme. */
+/** The port of a URL: its own, or the default of its scheme. */
 export function portOf(url: URL): number {
   if (url.port !== "") return Number(url.port);
   return url.protocol === "http:" ? 80 : 443;
 }
 
 /**
- * The address that a URL's hostname stands for without asking DNS, without brackets: a literal, or
- * 127.0.0.1 for the localhost names (RFC 6761, 6.3). Undefined where it is a name to resolve.
+ * The address of a URL's hostname if it needs no DNS: a literal, without brackets, or 127.0.0.1 for the
+ * localhost names (RFC 6761, 6.3). Undefined for a name to resolve.
  */
 export function literalAddress(hostname: string): string | undefined {
   if (hostname.startsWith("[")) return hostname.slice(1, -1);
@@ -204,12 +204,12 @@ export function literalAddress(hostname: string): string | undefined {
   return /(^|\.)localhost\.?$/.test(hostname) ? "127.0.0.1" : undefined;
 }
 
-// What `URL` would quietly repair, and a person did not mean.
+// Mistakes that `URL` repairs silently.
 function shapeMistake(text: string): UrlVerdict | undefined {
   if (text.length > MAX_URL_LENGTH) {
     return { mistake: `A URL has at most ${MAX_URL_LENGTH} characters`, rule: "length" };
   }
-  // deno-lint-ignore no-control-regex -- control characters are what is looked for
+  // deno-lint-ignore no-control-regex
   if (/[\s\x00-\x1f\x7f-\x9f\\]/.test(text)) {
     return {
       mistake: "A URL must not contain white space, control characters or backslashes; " +
@@ -266,7 +266,7 @@ function isOwnListener(
   });
 }
 
-/** The range of ipaddr.js's names, in words. `unicast` is public. */
+/** The name of an address's range by ipaddr.js; `unicast` is public. */
 function rangeOf(octets: readonly number[]): string {
   const range = ipaddr.fromByteArray([...octets]).range();
   // Outside 2000::/3 nothing is assigned to the public Internet (RFC 4291, 2.4).
@@ -276,7 +276,7 @@ function rangeOf(octets: readonly number[]): string {
   return range;
 }
 
-/** IPv4 addresses that an IPv6 one carries, or undefined where it is none of those forms. */
+/** The IPv4 addresses that an IPv6 address carries, or undefined if it is of no such form. */
 function carriedIpv4(octets: readonly number[]): (readonly number[])[] | undefined {
   if (octets.length !== 16) return undefined;
   const group = (at: number) => ((octets[at * 2] ?? 0) << 8) | (octets[at * 2 + 1] ?? 0);
@@ -287,8 +287,8 @@ function carriedIpv4(octets: readonly number[]): (readonly number[])[] | undefin
     return [octets.slice(4, 8), last.map((octet) => octet ^ 0xff)];
   }
   if (group(0) === 0x64 && group(1) === 0xff9b) {
-    // NAT64: RFC 6052's own prefix, and a /96 within RFC 8215's. What else may be in the latter puts
-    // the address in other places and is refused, see classifyEndpointAddress.
+    // NAT64: RFC 6052's own prefix, and a /96 within RFC 8215's. Other prefixes in the latter have the
+    // address in other places, so classifyEndpointAddress() refuses them.
     return zero(4, 12) || (group(2) === 1 && zero(6, 12)) ? [last] : undefined;
   }
   if (zero(0, 8) && group(4) === 0xffff && group(5) === 0) return [last]; // SIIT, RFC 2765
@@ -297,11 +297,11 @@ function carriedIpv4(octets: readonly number[]): (readonly number[])[] | undefin
   return undefined;
 }
 
-/** The octets of an address, IPv4-mapped folded; undefined where the text is not an address. */
+/** The octets of an address, IPv4-mapped folded; undefined if the text is not an address. */
 function parseAddress(text: string): number[] | undefined {
   if (ipaddr.IPv4.isValidFourPartDecimal(text)) return ipaddr.IPv4.parse(text).toByteArray();
   if (!text.includes(":") || text.includes("%") || !ipaddr.IPv6.isValid(text)) return undefined;
-  // ipaddr.js takes ::1.2.3.4 for IPv4-mapped, which it is not: spell the tail as groups.
+  // ipaddr.js reads ::1.2.3.4 as IPv4-mapped, which it is not: spell the tail as groups.
   const octets = ipaddr.IPv6.parse(text.replace(/(\d+)\.(\d+)\.(\d+)\.(\d+)$/, tailGroups))
     .toByteArray();
   return isMappedOctets(octets) ? octets.slice(12) : octets;

@@ -1,12 +1,12 @@
-/** What can be in one bag at a time: where it is there. */
+/** A thing that can be in one bag at a time, with its place in it. */
 export interface Bagged {
   place: number;
 }
 
 /**
- * Things under way, in no order. In a Set that is added to and deleted from all the time, each table that
- * it has outgrown stays linked to the next; once one of them is old, the garbage collector takes all that
- * was ever in the later ones to be alive, until its next full collection.
+ * An unordered set of things under way. In a `Set` that changes all the time, each table that it has
+ * outgrown stays linked to the next; once one of them is old, the garbage collector treats everything
+ * that was ever in a later one as alive until the next full collection.
  */
 export interface Bag<T extends Bagged> extends Iterable<T> {
   add(thing: T): void;
@@ -14,7 +14,7 @@ export interface Bag<T extends Bagged> extends Iterable<T> {
   readonly size: number;
 }
 
-/** An empty bag. While it is iterated over, what was given last may be deleted. */
+/** An empty bag. A loop over it may delete the thing that it got last. */
 export function makeBag<T extends Bagged>(): Bag<T> {
   const things: T[] = [];
   return {

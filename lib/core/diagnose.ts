@@ -2,18 +2,18 @@ import { Buffer } from "node:buffer";
 import { createHmac } from "node:crypto";
 import { decodeWhsec } from "./secret.ts";
 
-/** How far `webhook-timestamp` may be from now, in seconds (Standard Webhooks' libraries: 5 min). */
+/** Largest difference of `webhook-timestamp` from now, in seconds, as in Standard Webhooks' libraries. */
 const TOLERANCE_S = 300;
 
-/** What can be wrong with a signature, and what to do about it. */
+/** The mistakes in a signature, with their remedies. */
 const MISTAKES = {
   missing: "The header is missing; the endpoint may be unsigned, or a proxy dropped it",
   placeholder: "This is the placeholder of the documentation's example, not a signature",
   other_header: "This is the form of the webhook-signature header, not of X-BookMe-Signature",
   malformed: "The header is not sha256= and 64 hexadecimal digits; copy it whole",
-  no_prefix: "sha256= is missing before the digits; compare with it, or put it before them",
+  no_prefix: "sha256= is missing before the digits; compare with it, or add it",
   uppercase: "The header is in upper case; BookMe sends it in lower case",
-  truncated: "The digits are cut off; there are 64 of them",
+  truncated: "The digits are cut off; a signature has 64",
   base64: "The digest is in base64; X-BookMe-Signature has it in hexadecimal digits",
   hex: "The digest is in hexadecimal digits; webhook-signature has it in base64",
   no_version: "v1, is missing before the digest; webhook-signature is v1, and base64",
@@ -22,16 +22,16 @@ const MISTAKES = {
     "keyed with the whole string, whsec_ included",
   undecoded_key: "It is keyed with the whsec_ string; webhook-signature is keyed with the bytes " +
     "that its base64 stands for",
-  stripped_key: "It is keyed with the secret without its whsec_; leave it there",
-  prefix_missing: "The secret given lacks the whsec_ that it is signed with",
-  space_in_secret: "The secret given has white space around it; take it out",
-  newline_in_secret: "It is signed with the secret and a newline behind it; read the secret's " +
+  stripped_key: "It is keyed with the secret without its whsec_; keep the prefix",
+  prefix_missing: "The given secret lacks the whsec_ that the signature was made with",
+  space_in_secret: "The given secret has white space around it; remove it",
+  newline_in_secret: "It is signed with the secret and a newline after it; read the secret's " +
     "file without its last newline",
   newline:
     "The body has gained or lost white space at an end, such as a trailing newline; verify " +
     "the bytes as they came",
   line_endings: "The body's line endings were changed; verify the bytes as they came",
-  byte_order_mark: "A byte order mark was put before the body or taken away; verify the bytes as " +
+  byte_order_mark: "A byte order mark was added to the body or removed; verify the bytes as " +
     "they came",
   charset: "The body's UTF-8 was read as Latin-1; verify the bytes, before they become text",
   reserialised:
@@ -44,15 +44,15 @@ const MISTAKES = {
     "request sent again, or a clock that is ahead",
   too_new: "The signature is right, but webhook-timestamp is more than 5 minutes ahead: a clock " +
     "is wrong",
-  unknown: "Another secret signed it, or the body is not what was sent",
+  unknown: "Another secret signed it, or the body was changed",
 } as const;
 
 export type SignatureMistake = keyof typeof MISTAKES;
 
-/** What is to be said of a signature. */
+/** The diagnosis of a signature. */
 export interface Finding {
   readonly valid: boolean;
-  /** Empty where valid. Several where only together they explain it. */
+  /** Empty if valid. Several if only together they explain the signature. */
   readonly mistakes: readonly SignatureMistake[];
   /** The same in words, with the remedy. Never a secret. */
   readonly text: string;
@@ -72,8 +72,8 @@ export interface StandardHeaders {
 }
 
 /**
- * Says whether `header` is the `X-BookMe-Signature` of these bytes, and else the likely mistake: the
- * one (or the fewest together) under which it would fit.
+ * Whether `header` is the `X-BookMe-Signature` of these bytes, and if not, the likely mistake: the one
+ * (or the fewest together) with which it fits.
  */
 export function diagnoseBookme(body: Uint8Array, header: string | undefined, keys: Keys): Finding {
   const given = header?.trim() ?? "";
@@ -127,16 +127,14 @@ function finding(mistakes: readonly SignatureMistake[], detail = ""): Finding {
   return { valid: texts.length === 0, mistakes, text };
 }
 
-// --- what may have been different ------------------------------------------------------------------
-
-/** Bytes that may have been used in place of the right ones (which have no mistake). */
+/** Bytes that may have been used instead of the right ones, which have no mistake. */
 interface Variant {
   readonly bytes: Uint8Array;
   readonly mistake?: SignatureMistake;
   readonly detail?: string;
 }
 
-/** The mistakes in a header's form, or undefined where it is not of this digest at all. */
+/** The mistakes in a header's form, or undefined if it is not of this digest. */
 type Form = (digest: Uint8Array) => readonly SignatureMistake[] | undefined;
 
 interface Found {
@@ -144,7 +142,7 @@ interface Found {
   readonly detail: string;
 }
 
-/** The fewest mistakes under which a header fits. What is right costs one digest only. */
+/** The fewest mistakes with which a header fits. A valid one costs one digest only. */
 function search(
   keys: readonly Variant[],
   content: Uint8Array,
@@ -214,11 +212,11 @@ function keyVariants(
   return distinct(variants);
 }
 
-/** Longest body, in bytes, that is parsed and written anew in all of the ways. */
+/** Longest body, in bytes, that is parsed and written again in all ways. */
 const MAX_PARSED = 1024 * 1024;
 
 function bodyVariants(body: Uint8Array): readonly Variant[] {
-  // One character for each byte, so that what is not UTF-8 stays what it is.
+  // One character for each byte, so that bytes that are not UTF-8 stay as they are.
   const raw = Buffer.from(body).toString("latin1");
   const variants: Variant[] = [{ bytes: body }];
   const add = (text: string, mistake: SignatureMistake) =>
@@ -242,7 +240,7 @@ function bodyVariants(body: Uint8Array): readonly Variant[] {
   return distinct(variants);
 }
 
-/** The ways in which common programs write the JSON that the body is. */
+/** The body's JSON as common programs write it. */
 function writings(body: Uint8Array): { text: string; how: string }[] {
   try {
     const value: unknown = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(body));
@@ -262,11 +260,11 @@ function writings(body: Uint8Array): { text: string; how: string }[] {
         { text: ascii(text).replaceAll("/", "\\/"), how: `${how}, with slashes escaped` },
       ]);
   } catch {
-    return []; // no JSON, or nested more deeply than it can be written
+    return []; // not JSON, or nested too deeply to be written
   }
 }
 
-// In what JSON.stringify writes, line ends are never inside of a string.
+// JSON.stringify never writes a line end inside of a string.
 function oneLine(value: unknown): string {
   return JSON.stringify(value, null, 1)
     .replace(/([{[])\n */g, "$1")
@@ -288,7 +286,7 @@ function sorted(value: unknown): unknown {
   return Object.fromEntries(entries.map(([key, inner]) => [key, sorted(inner)]));
 }
 
-/** Of an event whose keys were sorted, the original order is lost: only the sign of it is left. */
+/** A hint at sorted keys, the one change of the text that cannot be undone. */
 function hintOf(body: Uint8Array): string {
   const keys = /^\s*\{\s*"data"\s*:/.test(Buffer.from(body.subarray(0, 64)).toString("latin1"));
   return keys

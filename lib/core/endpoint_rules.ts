@@ -44,7 +44,7 @@ export function patternMistake(pattern: string, types: readonly string[]): strin
   }
   return types.some((type) => matchesType([pattern], type))
     ? undefined
-    : `No event type matches ${show(pattern)}; there are ${listed(types)}`;
+    : `No event type matches ${show(pattern)}; known types are ${listed(types)}`;
 }
 
 /**
@@ -59,8 +59,8 @@ export function overlaps(patterns: readonly unknown[]): readonly EntryMistake[] 
     );
     if (other === undefined) return [];
     const message = other.text === text
-      ? `${show(text)} is there twice`
-      : `${show(text)} is selected by ${show(other.text)} already; take one of them out`;
+      ? `${show(text)} is listed twice`
+      : `${show(text)} is selected by ${show(other.text)} already; remove one of them`;
     return [{ index, message }];
   });
 }
@@ -69,7 +69,7 @@ export function overlaps(patterns: readonly unknown[]): readonly EntryMistake[] 
 export function repetitions(values: readonly unknown[]): readonly EntryMistake[] {
   const seen = new Set<string>();
   return textsOf(values).flatMap(({ index, text }) => {
-    if (seen.has(text)) return [{ index, message: `${show(text)} is there twice` }];
+    if (seen.has(text)) return [{ index, message: `${show(text)} is listed twice` }];
     seen.add(text);
     return [];
   });
@@ -117,7 +117,7 @@ export function headerMistakes(
       ? `Must have at most ${LIMITS.headers} headers`
       : twin === undefined
       ? nameMistake(name) ?? valueMistake(headers[name])
-      : `The same header as ${show(twin)}; names are compared without their case`;
+      : `Same header as ${show(twin)}; upper and lower case do not differ`;
     return message === undefined ? [] : [{ name, message }];
   });
 }
@@ -125,11 +125,11 @@ export function headerMistakes(
 // RFC 9110, 5.1.
 function nameMistake(name: string): string | undefined {
   if (!/^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}$/.test(name)) {
-    return "A header's name has 1 to 100 letters, digits or -";
+    return "A header's name must have 1 to 100 letters, digits or -";
   }
   const lower = name.toLowerCase();
   return RESERVED_HEADERS.has(lower) || RESERVED_PREFIXES.some((prefix) => lower.startsWith(prefix))
-    ? "Reserved; the sender writes this header itself or the connection needs it"
+    ? "Reserved for the sender or the connection"
     : undefined;
 }
 

@@ -8,23 +8,23 @@ export type Subject = "appointment" | "business" | "service";
 
 /** A kind of event: one of the documentation's eight, or one that the configuration adds. */
 export interface EventType {
-  /** Dotted, `booking.created`. */
+  /** Dotted, such as `booking.created`. */
   readonly name: string;
   readonly description: string;
-  /** By the name's first part (`booking.` is about an appointment); null for any other. */
+  /** Known by the name's first part (`booking.` is about an appointment); null for others. */
   readonly subject: Subject | null;
-  /** JSON text of a whole event: the documentation's own, or the least that a custom type takes. */
+  /** JSON text of a whole event: the documentation's, or the least that a custom type accepts. */
   readonly sample: string;
-  /** Of the event's `data`. It transforms nothing, so it is also a JSON Schema. */
+  /** Schema of `data`. It transforms nothing, so it is also a JSON Schema. */
   readonly schema: v.GenericSchema;
   /** Further rules of a custom type. Pointers are relative to `data`. */
   readonly check?: (data: unknown) => readonly Mistake[];
 }
 
-/** A type that the configuration adds. Names are unique and valid: the configuration saw to it. */
+/** A type that the configuration adds, which has checked that names are valid and unique. */
 export type CustomEventType = Pick<EventType, "name" | "description" | "check">;
 
-/** The event types in force: the documentation's eight and the configuration's. */
+/** The known event types: the documentation's eight and the configuration's. */
 export interface EventTypes {
   readonly names: readonly string[];
   get(name: string): EventType | undefined;
@@ -54,8 +54,8 @@ const integer = v.pipe(
   v.integer("Must be an integer, not a fraction"),
 );
 
-// What the documentation shows, `null` counting as absent. Only what identifies the subject must be
-// there; the rest is checked for its JSON type, and a date is any string.
+// The members that the documentation shows; `null` counts as absent. Only the subject's id is required.
+// The rest is checked for its JSON type, and a date is any string.
 const TEXT = v.nullish(text);
 const ID = v.nullish(id);
 const INTEGER = v.nullish(integer);
@@ -108,8 +108,8 @@ const SCHEMAS = {
   }),
 };
 
-// A custom `booking.moved` is found by its appointment and reaches the endpoints of its business as
-// the documented ones do, but need not have either.
+// Appointment and business of a custom `booking.moved` work as in the documented types, but both are
+// optional.
 const CUSTOM_SCHEMAS = {
   appointment: record({
     appointment: v.nullish(record({
@@ -128,7 +128,7 @@ const SUBJECTS: ReadonlyMap<string, Subject> = new Map([
   ["service", "service"],
 ]);
 
-/** The eight event types of the documentation, in its order, each with its sample as it stands. */
+/** The eight event types of the documentation, in its order, with its samples unchanged. */
 export const EVENT_TYPES: readonly EventType[] = [
   {
     name: "booking.created",

@@ -1,6 +1,6 @@
 import type { Match } from "./matching.ts";
 
-/** What of a delivery says why it is where it is. Times in milliseconds since 1970. */
+/** The facts that explain a delivery. Times in milliseconds since 1970. */
 export interface DeliveryFacts {
   readonly status: "pending" | "delivered" | "failed" | "cancelled";
   readonly sending: boolean;
@@ -10,18 +10,18 @@ export interface DeliveryFacts {
   readonly last_outcome: string | null;
   readonly last_status: number | null;
   readonly last_cause: string | null;
-  /** Why the endpoint is paused, or null where it is not. */
+  /** Why the endpoint is paused, or null if it is not. */
   readonly pause_reason: string | null;
   /** Why this daemon cannot send to it, or null. */
   readonly unsendable_reason: string | null;
-  /** The endpoint's own limits: attempts under way at once, and a rate like `50/s`; null for none. */
+  /** The endpoint's own limits, attempts at once and a rate like `50/s`; null for none. */
   readonly concurrency: number | null;
   readonly rate_limit: string | null;
-  /** When the rate limit lets the endpoint's next attempt begin, or null where none has begun yet. */
+  /** When the rate limit allows the endpoint's next attempt, or null if none has begun yet. */
   readonly next_send_at: number | null;
 }
 
-/** Where a delivery stands. */
+/** The state of a delivery, as shown. */
 export type DeliveryState =
   | "delivered"
   | "failed"
@@ -33,13 +33,13 @@ export type DeliveryState =
   | "due"
   | "waiting";
 
-/** A state, and the same in words. */
+/** A state and its explanation. */
 export interface Explanation<State> {
   readonly state: State;
   readonly explanation: string;
 }
 
-/** Why a delivery is where it is, at `now` (milliseconds since 1970). */
+/** The state of a delivery, and why, at `now` (milliseconds since 1970). */
 export function explainDelivery(facts: DeliveryFacts, now: number): Explanation<DeliveryState> {
   const { status, attempts, cancel_reason } = facts;
   const tries = attempts === 1 ? "1 attempt" : `${attempts} attempts`;
@@ -63,9 +63,7 @@ function explainPending(facts: DeliveryFacts, now: number): Explanation<Delivery
   if (cancel_reason !== null) {
     return say(
       "cancelling",
-      `Attempt ${
-        attempts + 1
-      } is under way; whatever it meets, it is the last, unless it delivers: ` +
+      `Attempt ${attempts + 1} is under way; it is the last unless it delivers: ` +
         cancel_reason,
     );
   }
@@ -86,7 +84,7 @@ function explainPending(facts: DeliveryFacts, now: number): Explanation<Delivery
   return say("waiting", `Next attempt at ${moment(next_attempt_at, now)}${after}`);
 }
 
-/** What a delivery that is due waits for. */
+/** The reason why a delivery that is due still waits. */
 function turn({ concurrency, rate_limit, next_send_at }: DeliveryFacts, now: number): string {
   if (rate_limit !== null && next_send_at !== null && next_send_at > now) {
     const next = moment(next_send_at, now);
@@ -110,13 +108,13 @@ function answer({ last_status }: DeliveryFacts): string {
 
 function because(facts: DeliveryFacts, words: string): string {
   const { last_outcome, last_status, last_cause } = facts;
-  // One that was delivered goes on because somebody asked for it again.
+  // After a delivery only a person starts another attempt.
   if (last_outcome === null || last_outcome === "delivered") return "";
   const more = last_cause ?? (last_status === null ? null : `status ${last_status}`);
   return `${words} ${last_outcome}${more === null ? "" : ` (${more})`}`;
 }
 
-/** A length of time in words, rounded to its two greatest units at most: `4 min`, `1 h 5 min`. */
+/** A length of time in at most two units: `4 min`, `1 h 5 min`. */
 export function inWords(wait_ms: number): string {
   const seconds = Math.ceil(Math.max(0, wait_ms) / 1000);
   if (seconds < 60) return `${seconds} s`;
@@ -126,7 +124,7 @@ export function inWords(wait_ms: number): string {
   return minutes % 60 === 0 ? `${hours} h` : `${hours} h ${minutes % 60} min`;
 }
 
-/** What of an endpoint says why an event was not owed to it. Times in milliseconds since 1970. */
+/** The facts that explain why an endpoint was not owed an event. Times in milliseconds since 1970. */
 export interface EndpointFacts {
   readonly match: Match;
   readonly events: readonly string[];
@@ -150,12 +148,12 @@ export type UnowedState =
   | "other_business"
   | "changed_later";
 
-/** Why there is no delivery of the event to the endpoint. */
+/** Explains why an event has no delivery to an endpoint. */
 export function explainUnowed(
   event: EventFacts,
   endpoint: EndpointFacts,
 ): Explanation<UnowedState> {
-  if (event.test) return say("test_of_another", "It is a test event for another endpoint");
+  if (event.test) return say("test_of_another", "Test event for another endpoint");
   if (endpoint.created_at > event.received_at) {
     const at = new Date(endpoint.created_at).toISOString();
     return say("made_later", `The endpoint was made later, at ${at}`);
@@ -176,6 +174,6 @@ export function explainUnowed(
   const at = new Date(endpoint.updated_at).toISOString();
   return say(
     "changed_later",
-    `The endpoint selects it as it is now (changed at ${at}), and did not when the event came in`,
+    `The endpoint selects it as it is now (changed at ${at}), but did not when the event arrived`,
   );
 }

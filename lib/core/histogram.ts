@@ -1,7 +1,7 @@
 /**
- * Durations are counted in buckets of a quarter octave from 0.25 ms on: bucket n holds what is above
- * 0.25 · 2^((n-1)/4) and at most 0.25 · 2^(n/4) milliseconds, bucket 0 all below, the last one all above.
- * A percentile read from them is off by at most 9 %. (`rollUp` of the store counts in the same way.)
+ * Durations in buckets of a quarter octave from 0.25 ms on: bucket n counts those above
+ * 0.25 · 2^((n-1)/4) and at most 0.25 · 2^(n/4) milliseconds, bucket 0 all shorter ones, the last bucket
+ * all longer ones. A percentile is off by at most 9 %. `rollUp` of the store counts in the same way.
  */
 
 const FIRST_MS = 0.25;
@@ -16,14 +16,14 @@ export function bucketOf(duration_ms: number): number {
   return Math.min(LAST_BUCKET, Math.ceil(Math.log2(duration_ms / FIRST_MS) * PER_OCTAVE));
 }
 
-/** The duration in milliseconds that stands for a bucket: its geometric middle. */
+/** The duration that represents a bucket, in milliseconds: its geometric middle. */
 function durationOf(bucket: number): number {
   return FIRST_MS * 2 ** ((bucket - 0.5) / PER_OCTAVE);
 }
 
 /**
- * The duration in milliseconds below which a share of those counted lie, or null where none was
- * counted. `counts` maps buckets to how many.
+ * The duration in milliseconds that a share of the counted ones do not exceed, or null without any.
+ * `counts` maps buckets to numbers of durations.
  */
 export function percentile(counts: ReadonlyMap<number, number>, share: number): number | null {
   const total = [...counts.values()].reduce((sum, count) => sum + count, 0);

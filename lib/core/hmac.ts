@@ -1,17 +1,17 @@
 /**
- * HMAC-SHA-256 (RFC 2104, FIPS 180-4) under a key that stays: the two blocks that depend on the key
- * alone are hashed once, not for each message. For bodies of a kilobyte this is several times as fast
- * as `createHmac`, whose calls out of JavaScript cost more than the hashing; two signatures per
- * request make it worth owning. The tests hold it against node:crypto, which long messages are left
- * to: there its hashing is the faster one.
+ * HMAC-SHA-256 (RFC 2104, FIPS 180-4) under a lasting key: the two blocks that depend on the key alone
+ * are hashed once, not for each message. For bodies of a kilobyte this is several times as fast as
+ * `createHmac`, whose calls out of JavaScript cost more than the hashing; two signatures per request
+ * make it worth owning. Long messages go to node:crypto, whose hashing is faster there; the tests
+ * compare the two.
  */
 
 import { Buffer } from "node:buffer";
 import { createHmac } from "node:crypto";
 
-/** Signs messages that come in up to two parts, as if they were one. */
+/** Signs messages of one or two parts. */
 export interface KeyedHmac {
-  /** The 32 bytes of the code. The array is used again by the next call: read it at once. */
+  /** The 32 bytes of the code. Read them at once: the next call overwrites the array. */
   digest(first: Uint8Array, second?: Uint8Array): Buffer;
 }
 
@@ -71,7 +71,7 @@ export function makeHmac(key: Uint8Array): KeyedHmac {
   };
 }
 
-// Hashes both parts, the padding and the length into `state`, which has `before` bytes behind it.
+// Hashes both parts, the padding and the length into `state`, which has hashed `before` bytes already.
 function finish(first: Uint8Array, second: Uint8Array, before: number): void {
   let at = 0;
   for (; at + BLOCK <= first.length; at += BLOCK) compress(state, first, at);
@@ -110,9 +110,9 @@ function writeWord(to: Uint8Array, at: number, word: number): void {
   to[at + 3] = word;
 }
 
-// One block of SHA-256. Eight rounds are written out, each with its variables in the places that the
-// round before would have moved them to: that is a third faster than moving them. The casts to number
-// are for the compiler's sake: every index is in range.
+// One block of SHA-256. Eight rounds are written out, each with its variables where the round before
+// would have moved them: that is a third faster than moving them. The casts to number satisfy the
+// compiler: every index is in range.
 function compress(h: Int32Array, bytes: Uint8Array, at: number): void {
   for (let i = 0; i < 16; i++, at += 4) {
     W[i] = (bytes[at] as number) << 24 | (bytes[at + 1] as number) << 16 |

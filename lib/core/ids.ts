@@ -1,10 +1,10 @@
 /**
- * Identifiers. Inside, an event and a delivery are UUIDs (version 7, RFC 9562), so that
- * they sort by time and index well; outside they are `evt_…`, `dlv_…`, `att_…` in Crockford base32.
+ * Identifiers. Internally, events and deliveries have UUIDs (version 7, RFC 9562), which sort by time
+ * and index well; outside they are `evt_…`, `dlv_…`, `att_…` in Crockford base32.
  *
  * An event's last 32 bits are zero, and a delivery is its event with the endpoint's number in those
- * bits. So one event has at most one delivery per endpoint (the primary key says so), and the
- * deliveries of an event are a range of the key: no index on the event is needed.
+ * bits. So the primary key limits an event to one delivery per endpoint, and the deliveries of an event
+ * are a range of that key: they need no index on the event.
  */
 
 const ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz";
@@ -12,15 +12,15 @@ const EVENT_CHARS = 20; // 100 bits, of which 96 are the identifier
 const FULL_CHARS = 26; // 130 bits, of which 128 are
 const [DASH, ZERO, LOWER_A] = [45, 48, 97]; // character codes
 
-/** Makes event UUIDs. Holds the sequence that keeps two of one millisecond apart. */
+/** Makes event UUIDs. Holds the sequence that distinguishes those of one millisecond. */
 export interface EventIds {
   /** A new event UUID, in its canonical text form. */
   next(now_ms: number): string;
 }
 
 /**
- * An event id source. `random` answers 32 random bits. The 42 bits behind the clock are 26 random
- * ones and a 16-bit sequence: 65,536 in one millisecond of one process before chance is needed.
+ * A source of event UUIDs. `random` returns 32 random bits. The 42 bits after the clock are 26 random
+ * ones and a 16-bit sequence: 65,536 ids in one millisecond of one process never collide.
  */
 export function makeEventIds(random: () => number): EventIds {
   let sequence = random() & 0xffff;
@@ -36,7 +36,7 @@ export function makeEventIds(random: () => number): EventIds {
   };
 }
 
-/** The delivery of `event` (a UUID) to the endpoint with that internal number. */
+/** UUID of the delivery of `event` (a UUID) to the endpoint with this internal number. */
 export function deliveryUuid(event: string, endpoint_no: number): string {
   return event.slice(0, 28) + hex(endpoint_no, 8);
 }
@@ -51,42 +51,42 @@ export function deliveryId(uuid: string): string {
   return "dlv_" + encode(uuid, FULL_CHARS);
 }
 
-/** `att_…` of a delivery's attempt of that number: no two are alike, and nothing need be stored. */
+/** `att_…` of a delivery's attempt with this number: unique, so it need not be stored. */
 export function attemptId(delivery_uuid: string, number: number): string {
   return "att_" + encode(delivery_uuid, FULL_CHARS) +
     ALPHABET.charAt((number >>> 10) & 31) + ALPHABET.charAt((number >>> 5) & 31) +
     ALPHABET.charAt(number & 31);
 }
 
-/** The UUID of an `evt_…`, or undefined where it is not one. */
+/** The UUID of an `evt_…`, or undefined for any other text. */
 export function parseEventId(id: string): string | undefined {
   const digits = decode(id, "evt_", EVENT_CHARS, 24);
   return digits === undefined ? undefined : uuid(digits + "00000000");
 }
 
-/** The UUID of a `dlv_…`, or undefined where it is not one. */
+/** The UUID of a `dlv_…`, or undefined for any other text. */
 export function parseDeliveryId(id: string): string | undefined {
   const digits = decode(id, "dlv_", FULL_CHARS, 32);
   return digits === undefined ? undefined : uuid(digits);
 }
 
-/** `rpl_…` of a replay's UUID, made as an event's is. */
+/** `rpl_…` of a replay's UUID, which is made like an event's. */
 export function replayId(uuid: string): string {
   return "rpl_" + encode(uuid.slice(0, 28), EVENT_CHARS);
 }
 
-/** The UUID of a `rpl_…`, or undefined where it is not one. */
+/** The UUID of a `rpl_…`, or undefined for any other text. */
 export function parseReplayId(id: string): string | undefined {
   const digits = decode(id, "rpl_", EVENT_CHARS, 24);
   return digits === undefined ? undefined : uuid(digits + "00000000");
 }
 
-/** `ep_…` of an endpoint that the admin API makes. `random` has 20 bytes, of which 100 bits count. */
+/** `ep_…` of an endpoint made by the admin API. `random` has 20 bytes, of which 100 bits count. */
 export function endpointId(random: Uint8Array): string {
   return "ep_" + Array.from(random.subarray(0, 20), (byte) => ALPHABET.charAt(byte & 31)).join("");
 }
 
-/** Smallest event UUID of a moment: the bound for paging and purging by time. */
+/** Smallest event UUID of a time: the bound for paging and purging by time. */
 export function firstUuidAt(now_ms: number): string {
   return uuid(hex(Math.max(0, Math.floor(now_ms)), 12) + "0".repeat(20));
 }
@@ -100,8 +100,8 @@ function hex(value: number, width: number): string {
   return value.toString(16).padStart(width, "0");
 }
 
-// Digit by digit and without BigInt, and one string instead of as many as there are digits: this runs
-// for several headers of every attempt.
+// Digit by digit without BigInt, and one string instead of one per digit: this runs for several headers
+// of every attempt.
 function encode(uuid: string, chars: number): string {
   const codes = new Array<number>(chars);
   let bits = 0;
@@ -135,6 +135,6 @@ function decode(id: string, prefix: string, chars: number, width: number): strin
     }
     digits += hex(bits, 5);
   }
-  // What is cut off is padding; anything else there is a different id that must not pass as this one.
+  // The rest is padding; anything else there is a different id that must not pass as this one.
   return /^0*$/.test(digits.slice(width)) ? digits.slice(0, width) : undefined;
 }

@@ -1,4 +1,4 @@
-/** What of an endpoint says which events it is owed. */
+/** The part of an endpoint that selects its events. */
 export interface Selection {
   /** Exact names, `booking.*`, or `*`. */
   readonly events: readonly string[];
@@ -6,12 +6,12 @@ export interface Selection {
   readonly businesses: readonly string[] | null;
 }
 
-/** Why an endpoint is owed an event or not, in the words that the event's page shows. */
+/** Why an endpoint is owed an event or not, as the event's page shows it. */
 export type Match = "matched" | "type not selected" | "other business";
 
 /**
- * Whether one of the patterns selects an event type: `booking.created` that one, `booking.*` every
- * type that begins with `booking.`, `*` all.
+ * Whether one of the patterns selects an event type: `booking.created` selects that type, `booking.*`
+ * all that begin with `booking.`, `*` all.
  */
 export function matchesType(patterns: readonly string[], type: string): boolean {
   return patterns.some((pattern) =>
@@ -21,7 +21,7 @@ export function matchesType(patterns: readonly string[], type: string): boolean 
   );
 }
 
-/** Whether an endpoint is owed an event of that type and business (null: of none), and why not. */
+/** Whether an endpoint is owed an event of this type and business (null: of none), and why not. */
 export function explainMatch(endpoint: Selection, type: string, business: string | null): Match {
   if (!matchesType(endpoint.events, type)) return "type not selected";
   return isOfBusiness(endpoint, business) ? "matched" : "other business";
@@ -34,9 +34,8 @@ export type Matcher<E extends Selection> = (
 ) => readonly E[];
 
 /**
- * A matcher over these very endpoints, answering them in their order. Remembers which endpoints
- * select a type: make a new one when they change. Only known types may be asked for, so that what
- * it remembers stays bounded.
+ * A matcher for these endpoints, which keeps their order. It remembers the endpoints of each type: make
+ * a new one when they change. Call it with known types only, or its memory grows without bound.
  */
 export function makeMatcher<E extends Selection>(endpoints: readonly E[]): Matcher<E> {
   const byType = new Map<string, { readonly all: readonly E[]; readonly picky: boolean }>();

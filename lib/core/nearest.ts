@@ -1,15 +1,15 @@
-/** The one of `names` that was probably meant by `given`, or undefined where none is near. */
+/** The one of `names` that `given` probably means, or undefined if none is near. */
 export function nearest(given: string, names: readonly string[]): string | undefined {
   const most = (name: string) => Math.max(1, name.length / 3);
   return names
-    // No distance is below the difference in length, and what is long costs much.
+    // No distance is below the difference in length, and long names are expensive.
     .filter((name) => Math.abs(name.length - given.length) <= most(name))
     .map((name) => ({ name, distance: distance(given.toLowerCase(), name.toLowerCase()) }))
     .filter((found) => found.distance <= most(found.name))
     .toSorted((a, b) => a.distance - b.distance)[0]?.name;
 }
 
-// Levenshtein's, with one row.
+// The Levenshtein distance, with one row.
 function distance(a: string, b: string): number {
   let row = Array.from({ length: b.length + 1 }, (_, index) => index);
   for (const [i, char] of [...a].entries()) {

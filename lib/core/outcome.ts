@@ -15,33 +15,33 @@ export const REASONS = [
 
 export type Reason = typeof REASONS[number];
 
-/** What an attempt met: data, never thrown. */
+/** The outcome of an attempt: data, never thrown. */
 export interface Outcome {
   readonly outcome: "delivered" | Reason;
-  /** HTTP status, or null where no answer came. */
+  /** HTTP status, or null without an answer. */
   readonly status: number | null;
-  /** The raw cause in words, `ECONNREFUSED 127.0.0.1:9`; null where the status says it all. */
+  /** The raw cause, such as `ECONNREFUSED 127.0.0.1:9`; null if the status says it all. */
   readonly cause: string | null;
   /** From the start of the attempt to its end, in milliseconds. */
   readonly duration_ms: number;
-  /** What a `Retry-After` asked for, in milliseconds, or null. */
+  /** The wait that a `Retry-After` asked for, in milliseconds, or null. */
   readonly retry_after_ms: number | null;
-  /** The address and port that were spoken to, or null. */
+  /** Address and port of the receiver, or null without a connection. */
   readonly address: string | null;
   readonly response: ResponseRecord | null;
 }
 
-/** What is kept of an answer. */
+/** The stored part of an answer. */
 export interface ResponseRecord {
-  /** Status line and header fields as they came, at most 8 KiB, lines split by \r\n. */
+  /** Status line and header fields as they came, at most 8 KiB, lines separated by \r\n. */
   readonly head: string;
   /** At most 64 KiB. */
   readonly body: Uint8Array;
-  /** Whether there was more than `body` holds. */
+  /** Whether the answer had more than `body`. */
   readonly truncated: boolean;
 }
 
-/** The outcome that a status line stands for. Statuses from 600 count as 5xx (RFC 9110, 15). */
+/** The outcome of a status. Statuses from 600 count as 5xx (RFC 9110, 15). */
 export function outcomeOfStatus(status: number): "delivered" | Reason {
   if (status >= 200 && status < 300) return "delivered";
   if (status >= 300 && status < 400) return "redirect";
@@ -55,12 +55,12 @@ const HTTP_DATES = [
   /^[A-Za-z]{6,9}, \d{2}-[A-Za-z]{3}-\d{2} \d{2}:\d{2}:\d{2} GMT$/,
   /^[A-Za-z]{3} [A-Za-z]{3} [ \d]\d \d{2}:\d{2}:\d{2} \d{4}$/,
 ];
-/** Longer waits are no different: a century, in seconds. */
+/** Longest wait that is told apart: a century, in seconds. */
 const MAX_RETRY_AFTER_S = 3_200_000_000;
 
 /**
  * The wait that a `Retry-After` field asks for (RFC 9110, 10.2.3: seconds or an HTTP date), in
- * milliseconds, or null where it is absent, malformed or in the past.
+ * milliseconds, or null if it is absent, malformed or in the past.
  */
 export function parseRetryAfter(value: string | undefined, now_ms: number): number | null {
   const text = value?.trim() ?? "";

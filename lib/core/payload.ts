@@ -130,7 +130,7 @@ function readEvent(
     return undefined;
   }
   if (isDeeperThan(MAX_DEPTH, payload)) {
-    mistake("", `Is nested too deeply: at most ${MAX_DEPTH} objects and arrays in one another`);
+    mistake("", `Is nested too deeply: at most ${MAX_DEPTH} levels of objects and arrays`);
     return undefined;
   }
   const type = readType(value.event, types, mistake);
@@ -237,5 +237,5 @@ function invalid(mistakes: readonly Mistake[]): AppError {
 }
 
 function tooMany(what: string): AppError {
-  return new AppError("too_large", `${what} is too large; post at most ${MAX_EVENTS} at a time`);
+  return new AppError("too_large", `${what} is too large; post at most ${MAX_EVENTS} at once`);
 }

@@ -1,4 +1,4 @@
-/** What the headers of one request are made of. */
+/** The facts in the headers of one request. */
 export interface RequestFacts {
   readonly type: string;
   /** `evt_…` and `dlv_…`. */
@@ -14,8 +14,8 @@ export interface RequestFacts {
 }
 
 /**
- * The header lines that differ from one request to the next (contract, section 5), in their order. As
- * text, since it is made for each attempt.
+ * The header lines that differ between requests (contract, section 5), in their order. As text, because
+ * every attempt makes them.
  */
 export function requestLines(facts: RequestFacts): string {
   const { type, event_id, delivery_id, attempt, test, timestamp_s, signature } = facts;

@@ -1,23 +1,23 @@
 import type { Outcome } from "./outcome.ts";
 
-/** How often an interrupted attempt is sent again without counting (contract, section 6). */
+/** Most interrupted attempts that do not count (contract, section 6). */
 export const MAX_INTERRUPTIONS = 5;
 
-/** The longest wait that a `Retry-After` can ask for: 24 hours, in milliseconds. */
+/** Longest wait for a `Retry-After`, in milliseconds. */
 const MAX_RETRY_AFTER_MS = 24 * 3_600_000;
 
-/** Share of a wait that jitter may add. It never takes away: an attempt is never early. */
+/** Largest share of a wait that jitter adds. An attempt is never early. */
 const JITTER = 0.1;
 
-/** Where a delivery stands before the attempt that is being decided about. */
+/** Attempts of a delivery before the one to decide about. */
 export interface Progress {
-  /** Attempts that count against the policy in this round, without the present one. */
+  /** Attempts of this round that count against the policy. */
   readonly counted: number;
   /** Interrupted attempts of this round that did not count. */
   readonly interruptions: number;
 }
 
-/** What becomes of a delivery after an attempt. A wait, not a date: the database's clock adds it. */
+/** The future of a delivery after an attempt. A wait, not a date: the database adds it to its clock. */
 export type Decision =
   | { readonly verdict: "delivered" | "failed"; readonly counts: boolean }
   | { readonly verdict: "retry"; readonly counts: boolean; readonly wait_ms: number };
@@ -26,12 +26,12 @@ export type Decision =
  * Decides what follows an attempt.
  *
  * `policy` is the wait in milliseconds before each attempt; its length is the number of attempts.
- * `random` answers a number in [0, 1).
+ * `random` returns a number in [0, 1).
  *
  * A success delivers and a 410 fails at once. An interrupted attempt is sent again without counting,
  * at most `MAX_INTERRUPTIONS` times, so that a delivery that kills its sender cannot do so for ever.
- * Everything else counts and waits for its place in the policy, with up to 10 % of jitter, longer
- * where the receiver said so in a `Retry-After` on 429 or 503.
+ * Any other attempt counts. The next one waits as the policy says, with up to 10 % of jitter, or longer
+ * if the receiver asked for it in a `Retry-After` on 429 or 503.
  */
 export function decide(
   outcome: Pick<Outcome, "outcome" | "status" | "retry_after_ms">,

@@ -2,9 +2,9 @@ import { AppError } from "./errors.ts";
 
 /** When a secret signs, in milliseconds since 1970. */
 export interface Timed {
-  /** From when on it signs `X-BookMe-Signature`. */
+  /** Start of signing `X-BookMe-Signature`. */
   readonly activates_at: number;
-  /** From when on it signs nothing; null: a later rotation will say so. */
+  /** End of all signing; null until a later rotation sets it. */
   readonly expires_at: number | null;
 }
 
@@ -13,16 +13,16 @@ export interface TimedSecret extends Timed {
   readonly secret: string;
 }
 
-/** Secrets that sign at the same time: each makes every request's headers longer. */
+/** Most secrets that sign at the same time: each makes every request's headers longer. */
 const MAX_LIVE_SECRETS = 5;
 
 /**
- * Which of an endpoint's secrets sign at `now`: the first one `X-BookMe-Signature`, all of them
- * `webhook-signature`. The first is the last to have become active; one whose time has not come
- * signs behind it, so that a receiver can change over before or after (contract, section 5).
+ * The secrets of an endpoint that sign at `now`: the first one signs `X-BookMe-Signature`, all of them
+ * `webhook-signature`. The first is the one that became active last. A secret that is not active yet
+ * signs after it, so that a receiver can switch before or after the rotation (contract, section 5).
  */
 export function signingAt<T extends Timed>(secrets: readonly T[], now: number): readonly T[] {
-  // Nearly always, and on the way of every attempt. The newest never expires.
+  // Nearly always, and for every attempt. The newest secret never expires.
   if (secrets.length < 2) return secrets;
   const live = secrets.filter((secret) => isLive(secret, now));
   const active = live.filter((secret) => secret.activates_at <= now);
@@ -50,9 +50,9 @@ export function firstExpiry(secrets: readonly Timed[]): number | null {
 }
 
 /**
- * The secrets after a rotation to `secret`: it is active from `activates_at` on, and those before it
- * expire `overlap_ms` later. A secret that was to become active and has not is dropped: this one takes
- * its place. Throws an `AppError` where too many would sign at once.
+ * The secrets after a rotation to `secret`, which is active from `activates_at` on; those before it
+ * expire `overlap_ms` later. It replaces a secret that is not active yet. Throws an `AppError` if too
+ * many would sign at once.
  */
 export function rotate(
   secrets: readonly TimedSecret[],
@@ -62,13 +62,13 @@ export function rotate(
   now: number,
 ): readonly TimedSecret[] {
   if (secrets.some((old) => old.secret === secret)) {
-    throw new AppError("invalid", "This is the endpoint's secret already; give another or none");
+    throw new AppError("invalid", "Already the endpoint's secret; pass another one or none");
   }
   const ends_at = activates_at + overlap_ms;
   const active = liveAt(secrets, now).filter((old) => old.activates_at <= now);
   const [in_force] = signingAt(active, now);
   const before = active
-    // Of the one in force, only the rotation that is dropped can have said when it ends.
+    // Only a replaced rotation can have set the end of the current secret.
     .map((old) => ({
       ...old,
       expires_at: old === in_force ? ends_at : Math.min(old.expires_at ?? Infinity, ends_at),

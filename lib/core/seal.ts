@@ -3,15 +3,15 @@ import { createCipheriv, createDecipheriv, createHash } from "node:crypto";
 import { AppError } from "./errors.ts";
 import type { TimedSecret } from "./rotation.ts";
 
-/** A key that seals what must not be read in the database. */
+/** A key that seals secrets in the database. */
 export interface SealKey {
-  /** The beginning of the key's SHA-256: tells keys apart and nothing about them. */
+  /** The beginning of the key's SHA-256: identifies the key and reveals nothing about it. */
   readonly id: string;
   /** 32 bytes. */
   readonly bytes: Uint8Array;
 }
 
-/** What is sealed of an endpoint: its signing secrets and the values of its own headers. */
+/** The sealed part of an endpoint: its signing secrets and the values of its own headers. */
 export interface SealedContent {
   readonly secrets: readonly TimedSecret[];
   readonly headers: Readonly<Record<string, string>>;
@@ -26,8 +26,8 @@ const TAG_BYTES = 16;
 const HEAD_BYTES = 1 + KEY_ID_BYTES + NONCE_BYTES;
 
 /**
- * A key from its text: 32 bytes in base64 or in hexadecimal digits. Throws an `AppError` that does not
- * show it.
+ * The key of a text: 32 bytes in base64 or in hexadecimal digits. Throws an `AppError` that does not
+ * contain it.
  */
 export function parseSealKey(text: string): SealKey {
   const bytes = /^[0-9a-fA-F]{64}$/.test(text)
@@ -46,9 +46,9 @@ export function parseSealKey(text: string): SealKey {
 }
 
 /**
- * Seals what belongs to an endpoint: AES-256-GCM with the endpoint's id as associated data, so that no
- * row can be opened in another's place. The result is a format byte, the key's id, the nonce, the
- * ciphertext and the tag. `nonce` has `NONCE_BYTES` random bytes, never used before.
+ * Seals an endpoint's content with AES-256-GCM. The endpoint's id is associated data, so that no row
+ * opens in the place of another. The result is a format byte, the key's id, the nonce, the ciphertext
+ * and the tag. `nonce` has `NONCE_BYTES` random bytes, never used before.
  */
 export function seal(
   content: SealedContent,
@@ -63,14 +63,14 @@ export function seal(
   return new Uint8Array(Buffer.concat([head, sealed, cipher.getAuthTag()]));
 }
 
-/** Whether it was sealed under this very key. */
+/** Whether these bytes were sealed under this key. */
 export function isSealedUnder(sealed: Uint8Array, key: SealKey): boolean {
   return keyIdOf(sealed) === key.id;
 }
 
 /**
- * Opens what `seal` made, under whichever of the keys it was. Throws an `AppError` in words fit for the
- * API where no key fits or the bytes are not what was sealed for this endpoint.
+ * Opens bytes that `seal` made under one of these keys. Throws an `AppError`, fit for the API, if none of
+ * them fits, or if the bytes are damaged or were sealed for another endpoint.
  */
 export function unseal(
   sealed: Uint8Array,
@@ -100,7 +100,7 @@ export function unseal(
   } catch {
     throw new AppError(
       "conflict",
-      "The sealed secrets are damaged or belong to another endpoint; set the endpoint up anew",
+      "The sealed secrets are damaged or belong to another endpoint; set up the endpoint again",
     );
   }
 }

@@ -1,16 +1,16 @@
 import { Buffer } from "node:buffer";
 
-/** What is shown in the place of a secret. */
+/** Stand-in for a secret in output. */
 export const REDACTED = "[redacted]";
 const INSPECT_NODE = Symbol.for("nodejs.util.inspect.custom");
 const INSPECT_DENO = Symbol.for("Deno.customInspect");
 
-/** Shortest secret that signs, in characters (contract, section 5). */
+/** Shortest signing secret, in characters (contract, section 5). */
 const MIN_SECRET_LENGTH = 24;
 
 /**
- * A value that cannot be printed by accident: string conversion, JSON, `console` and template
- * literals all give `[redacted]`. Only `reveal()` hands it out, so every use can be found.
+ * A value that cannot be printed by accident: string conversion, JSON, `console` and template literals
+ * give `[redacted]`. Only `reveal()` returns it, so that every use can be found.
  */
 export class Secret {
   readonly #value: string;
@@ -19,7 +19,7 @@ export class Secret {
     this.#value = value;
   }
 
-  /** The value itself. Call it where it is used, never to store the answer. */
+  /** The value itself. Call it for immediate use, never to store the result. */
   reveal(): string {
     return this.#value;
   }
@@ -42,8 +42,8 @@ export class Secret {
 }
 
 /**
- * The bytes that a `whsec_` secret stands for, or undefined where the string is not of that form
- * (Standard Webhooks: `whsec_` + base64 of 24 to 64 bytes).
+ * The bytes of a `whsec_` secret (Standard Webhooks: `whsec_` + base64 of 24 to 64 bytes), or undefined
+ * for any other string.
  */
 export function decodeWhsec(secret: string): Uint8Array | undefined {
   if (!secret.startsWith("whsec_")) return undefined;
@@ -65,7 +65,7 @@ export function secretMistake(secret: string, strict = false): string | undefine
         "make one with `bookme-webhooks secret`";
     }
   } else if (hasControlCharacter(secret)) {
-    return "A secret must not contain control characters (a newline at the end of a file is dropped)";
+    return "A secret must not contain control characters (one newline at the end of a file is dropped)";
   } else if ([...secret].length < MIN_SECRET_LENGTH) {
     return `A secret has at least ${MIN_SECRET_LENGTH} characters; make one with \`bookme-webhooks secret\``;
   }

@@ -3,13 +3,13 @@ import { createHmac, timingSafeEqual } from "node:crypto";
 import { makeHmac } from "./hmac.ts";
 import { decodeWhsec } from "./secret.ts";
 
-/** Signs bodies under one secret, in both of the forms that receivers check. */
+/** Signs bodies under one secret, in both forms that receivers check. */
 export interface Signer {
   /** Value of `X-BookMe-Signature`: `sha256=` + hex HMAC keyed with the secret's own UTF-8 bytes. */
   bookme(body: Uint8Array): string;
   /**
    * One `v1,…` entry of `webhook-signature` (Standard Webhooks): base64 HMAC over
-   * `id.timestamp.body`, keyed with the decoded bytes of a `whsec_` secret, else with the string's.
+   * `id.timestamp.body`, keyed with the decoded bytes of a `whsec_` secret, or the bytes of any other.
    */
   standard(id: string, timestamp_s: number, body: Uint8Array): string;
 }
@@ -26,21 +26,21 @@ export function makeSigner(secret: string): Signer {
   };
 }
 
-/** Whether two texts are equal, in a time that tells nothing about where they differ. */
+/** Whether two texts are equal, in a time that does not depend on where they differ. */
 export function equalInConstantTime(a: string, b: string): boolean {
-  // Digests have one length whatever the input, which timingSafeEqual needs.
+  // timingSafeEqual needs inputs of one length, which digests are.
   const digest = (text: string) => createHmac("sha256", "compare").update(text).digest();
   return timingSafeEqual(digest(a), digest(b));
 }
 
-/** Whether `header` is the `X-BookMe-Signature` of the exact bytes by one of the signers. */
+/** Whether `header` is the `X-BookMe-Signature` of these bytes by one of the signers. */
 export function verifyBookme(
   body: Uint8Array,
   header: string | undefined,
   signers: readonly Pick<Signer, "bookme">[],
 ): boolean {
   if (header === undefined) return false;
-  // Every signer is tried, even after a match: the time must not reveal which one fits.
+  // Try every signer, even after a match: the time must not reveal which one fits.
   return signers.map((signer) => equalInConstantTime(signer.bookme(body), header.trim()))
     .includes(true);
 }

@@ -1,20 +1,20 @@
 import { percentile } from "./histogram.ts";
 
-/** Attempts with one outcome and about one duration. */
+/** A number of attempts with one outcome and similar durations. */
 export interface Counted {
   readonly outcome: string;
-  /** Of `bucketOf`. */
+  /** As `bucketOf` returns it. */
   readonly bucket: number;
   readonly attempts: number;
 }
 
-/** What attempts came to. */
+/** A summary of attempts. */
 export interface Summary {
   readonly attempts: number;
   readonly delivered: number;
-  /** By what they met, without those that delivered. */
+  /** Attempts that did not deliver, by outcome. */
   readonly failed: Readonly<Record<string, number>>;
-  /** Null without any. */
+  /** Null without attempts. */
   readonly success_rate: number | null;
   readonly duration_ms: {
     readonly p50: number | null;

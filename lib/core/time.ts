@@ -9,10 +9,10 @@ export function isDateTime(text: string): boolean {
   return text.length <= MAX_LENGTH && DATE_TIME.test(text) && dayExists(text);
 }
 
-/** Whether the calendar has the day of a text that begins with it: `2026-02-30` it has not. */
+/** Whether the day that a text begins with exists: `2026-02-30` does not. */
 export function dayExists(text: string): boolean {
   const [, year, month, day] = /^(\d{4})-(\d\d)-(\d\d)/.exec(text) ?? [];
-  // To Date years before 100 mean 19xx; the calendar repeats every 400 years.
+  // Date reads years before 100 as 19xx; the calendar repeats every 400 years.
   const date = new Date(Date.UTC(2000 + Number(year) % 400, Number(month) - 1, Number(day)));
   return date.getUTCMonth() + 1 === Number(month) && date.getUTCDate() === Number(day);
 }

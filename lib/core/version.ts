@@ -3,7 +3,7 @@ import project from "../../deno.json" with { type: "json" };
 /** This program's version (semver). */
 export const VERSION: string = project.version;
 
-/** The `User-Agent` of requests to endpoints. */
+/** `User-Agent` of requests to endpoints. */
 export const USER_AGENT = `BookMe-Webhooks/${VERSION}`;
 
 /**

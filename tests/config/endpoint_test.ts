@@ -82,7 +82,7 @@ const ENDPOINTS: readonly Case[] = [
     yaml: endpoint({ events: "[booking.create]" }),
     at: "5:14",
     path: "endpoints[0].events[0]",
-    says: /No event type matches "booking\.create"; there are booking\.created, /,
+    says: /No event type matches "booking\.create"; known types are booking\.created, /,
   },
   {
     yaml: endpoint({ events: '["bookings.*"]' }),
@@ -106,7 +106,7 @@ const ENDPOINTS: readonly Case[] = [
     yaml: endpoint({ events: "[booking.created, booking.created]" }),
     at: "5:31",
     path: "endpoints[0].events[1]",
-    says: /is there twice/,
+    says: /is listed twice/,
   },
   {
     yaml: endpointWith("businesses: []"),
@@ -124,7 +124,7 @@ const ENDPOINTS: readonly Case[] = [
     yaml: endpointWith("businesses: [a, b, a]"),
     at: "6:24",
     path: "endpoints[0].businesses[2]",
-    says: /"a" is there twice/,
+    says: /"a" is listed twice/,
   },
   {
     yaml: endpointWith("rate_limit: 50"),
@@ -219,7 +219,7 @@ const HEADERS: readonly Case[] = [
     yaml: endpointWith("headers: { X-A: a, x-a: b }"),
     at: "6:29",
     path: "endpoints[0].headers.x-a",
-    says: /The same header as "X-A"/,
+    says: /Same header as "X-A"/,
   },
   {
     yaml: endpointWith("headers: { X-A: env:NOT_SET }"),

@@ -2,8 +2,8 @@ import { type Case, endpointWith, expectMistakes } from "../support/config.ts";
 
 const GENERAL: readonly Case[] = [
   { yaml: "enviroment: x\n", at: "1:1", path: "enviroment", says: /did you mean environment\?/ },
-  { yaml: "a: 1\n", at: "1:1", path: "a", says: /Unknown key; there are environment, server/ },
-  { yaml: "server: { port: 1 }\n", at: "1:11", path: "server.port", says: /there are listen/ },
+  { yaml: "a: 1\n", at: "1:1", path: "a", says: /Unknown key; known keys are environment, server/ },
+  { yaml: "server: { port: 1 }\n", at: "1:11", path: "server.port", says: /known keys are listen/ },
   {
     yaml: endpointWith("timout: 1s"),
     at: "6:5",

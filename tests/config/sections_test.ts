@@ -82,7 +82,7 @@ const SERVER: readonly Case[] = [
     yaml: "server: { trusted_proxies: [10.0.0.1/8] }\n",
     at: "1:29",
     path: "server.trusted_proxies[0]",
-    says: /bits set behind its prefix; write 10\.0\.0\.0\/8/,
+    says: /bits set after its prefix; write 10\.0\.0\.0\/8/,
   },
   {
     yaml: "ip_ranges:\n  development: [10.0.0.0/8, nonsense]\n",

@@ -89,7 +89,12 @@ const ATTACKS: Readonly<Record<string, Attack>> = {
     column: 3,
     says: /^Not a valid key/,
   },
-  "constructor": { file: "server: { constructor: 1 }\n", line: 1, column: 11, says: /^Not a valid key/ },
+  "constructor": {
+    file: "server: { constructor: 1 }\n",
+    line: 1,
+    column: 11,
+    says: /^Not a valid key/,
+  },
   "merge key": { file: "<<: { a: 1 }\n", line: 1, column: 1, says: /^Unknown key/ },
   "two documents": { file: "a: 1\n---\nb: 2\n", line: 2, column: 1, says: /^Second document/ },
   "many documents": { file: "---\n".repeat(100_000), line: 2, column: 1, says: /^Second/ },

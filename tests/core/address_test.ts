@@ -44,7 +44,7 @@ Deno.test("parseCidr() names what is wrong, and the network that was meant", () 
     ["10.0.0.0/8.0", /outside/],
     ["fd00::/129", /outside 0 to 128/],
     ["::ffff:10.0.0.0/8", /outside/],
-    ["10.0.0.1/8", /bits set behind its prefix; write 10\.0\.0\.0\/8/],
+    ["10.0.0.1/8", /bits set after its prefix; write 10\.0\.0\.0\/8/],
     ["192.168.1.7/31", /write 192\.168\.1\.6\/31/],
     ["fd00::1/8", /write fd00::\/8/],
   ];

@@ -97,7 +97,7 @@ Deno.test("explainDelivery() prefers what holds a delivery up over when it is du
   };
   assert.equal(
     explain(all),
-    "cancelling: Attempt 3 is under way; whatever it meets, it is the last, unless it delivers: " +
+    "cancelling: Attempt 3 is under way; it is the last unless it delivers: " +
       "Cancelled by ops",
   );
   assert.equal(explain({ ...all, cancel_reason: null }), "sending: Attempt 3 is under way");
@@ -139,7 +139,7 @@ Deno.test("explainUnowed() says why an endpoint was not owed an event", () => {
   };
   assert.equal(
     unowed({ test: true }, {}),
-    "test_of_another: It is a test event for another endpoint",
+    "test_of_another: Test event for another endpoint",
   );
   assert.equal(
     unowed({}, { created_at: NOW + 1, match: "type not selected" }),
@@ -161,6 +161,6 @@ Deno.test("explainUnowed() says why an endpoint was not owed an event", () => {
   assert.equal(
     unowed({}, {}),
     "changed_later: The endpoint selects it as it is now (changed at 2026-11-24T11:00:00.000Z), " +
-      "and did not when the event came in",
+      "but did not when the event arrived",
   );
 });

@@ -35,7 +35,7 @@ const ATTACKS: Readonly<Record<string, [file: string | Uint8Array, says: RegExp]
   "infinity": ["alerts: { failure_rate: .inf }\n", /:1:\d+: /],
   "NaN": ["alerts: { failure_rate: .nan }\n", /:1:\d+: /],
   "a merge key": [`<<: { environment: production }\n`, /:1:1: /],
-  "host bits in a network": ["ip_ranges: { development: [10.0.0.1/8] }\n", /bits set behind/],
+  "host bits in a network": ["ip_ranges: { development: [10.0.0.1/8] }\n", /bits set after/],
   "everybody as a network by mistake": [
     "ip_ranges: { development: [10.0.0.0] }\n",
     /lacks a prefix/,
