@@ -56,25 +56,26 @@ export function decodeWhsec(secret: string): Uint8Array | undefined {
 
 /**
  * The mistake in a signing secret with its remedy, or undefined. `strict`: it must also be hard to
- * guess. Never shows the secret.
+ * guess. Never contains the secret.
  */
 export function secretMistake(secret: string, strict = false): string | undefined {
-  if (secret.startsWith("whsec_")) {
-    if (decodeWhsec(secret) === undefined) {
-      return "A whsec_ secret is whsec_ followed by the base64 of 24 to 64 bytes; " +
-        "make one with `bookme-webhooks secret`";
-    }
-  } else if (hasControlCharacter(secret)) {
-    return "A secret must not contain control characters (one newline at the end of a file is dropped)";
-  } else if ([...secret].length < MIN_SECRET_LENGTH) {
-    return `A secret has at least ${MIN_SECRET_LENGTH} characters; make one with \`bookme-webhooks secret\``;
-  }
-  return strict ? weaknessOf(secret) : undefined;
+  return formMistake(secret) ?? (strict ? weaknessOf(secret) : undefined);
 }
 
-function hasControlCharacter(text: string): boolean {
+function formMistake(secret: string): string | undefined {
+  const remedy = "make one with `bookme-webhooks secret`";
+  if (secret.startsWith("whsec_")) {
+    return decodeWhsec(secret) === undefined
+      ? `A whsec_ secret is whsec_ followed by the base64 of 24 to 64 bytes; ${remedy}`
+      : undefined;
+  }
   // deno-lint-ignore no-control-regex
-  return /[\x00-\x1f\x7f]/.test(text);
+  if (/[\x00-\x1f\x7f]/.test(secret)) {
+    return "A secret must not contain control characters (a file may end with one newline)";
+  }
+  return [...secret].length < MIN_SECRET_LENGTH
+    ? `A secret has at least ${MIN_SECRET_LENGTH} characters; ${remedy}`
+    : undefined;
 }
 
 /** Why a secret is easy to guess in spite of its length, with the remedy, or undefined. */
