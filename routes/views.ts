@@ -10,10 +10,11 @@ import { formatRate } from "../lib/core/units.ts";
 import { decodeUtf8 } from "../lib/core/utf8.ts";
 import { USER_AGENT } from "../lib/core/version.ts";
 import type { Endpoint } from "../lib/delivery/fleet.ts";
-import type { AuditRow } from "../lib/store/audit.ts";
-import type { EndpointRow } from "../lib/store/endpoints.ts";
-import type { ReplayRow } from "../lib/store/replays.ts";
-import type { AttemptRow, DeliveryRow, EventRow, EventSummary } from "../lib/store/reports.ts";
+import type { StoredEndpoint } from "../lib/store/endpoints.ts";
+import type { AuditRow } from "../lib/store/reports/audit.ts";
+import type { AttemptRow, DeliveryRow } from "../lib/store/reports/deliveries.ts";
+import type { EventRow, EventSummary } from "../lib/store/reports/events.ts";
+import type { ReplayRow } from "../lib/store/reports/replays.ts";
 import type * as schemas from "./api/schemas.ts";
 
 type Shown<Name extends keyof typeof schemas.COMPONENTS> = v.InferOutput<
@@ -36,7 +37,7 @@ function iso(at: Date | null): string | null {
 }
 
 /** An endpoint as the API shows it: no secret, no header value. */
-export function viewEndpoint(row: EndpointRow, ctx: ViewContext): Shown<"Endpoint"> {
+export function viewEndpoint(row: StoredEndpoint, ctx: ViewContext): Shown<"Endpoint"> {
   const { settings } = row;
   const { delivery } = ctx.config();
   const known = row.retired_at === null ? ctx.endpoint(row.no) : undefined;

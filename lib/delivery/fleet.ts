@@ -5,7 +5,7 @@ import type { Timed } from "../core/rotation.ts";
 import type { SealKey } from "../core/seal.ts";
 import { makeSigner, type Signer } from "../core/signature.ts";
 import {
-  type FileEndpoint,
+  type EndpointFields,
   openSealed,
   type StoredEndpoint,
   type StoredFleet,
@@ -51,7 +51,7 @@ export interface Fleet {
 }
 
 /** What the database stores of an endpoint of the file. */
-export function toStored(endpoint: EndpointConfig): FileEndpoint {
+export function toStored(endpoint: EndpointConfig): EndpointFields {
   return {
     id: endpoint.id,
     url: endpoint.url,

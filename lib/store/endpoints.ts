@@ -4,21 +4,21 @@ import { type SealedContent, type SealKey, unseal } from "../core/seal.ts";
 import { literal, texts } from "./arrays.ts";
 import { type Actor, ANNOUNCED, type Change, logged } from "./changes.ts";
 
-/** What of an endpoint is stored beside its address and selection. */
+/** Settings of an endpoint besides its address and selection. */
 export interface Settings {
-  /** Null, here and in `retry_ms`: what the configuration's `delivery` says. */
+  /** Null, here and in `retry_ms`: the value of the configuration's `delivery`. */
   readonly timeout_ms: number | null;
   readonly retry_ms: readonly number[] | null;
   readonly concurrency: number | null;
   readonly rate_limit_per_s: number | null;
   readonly unsigned: boolean;
   readonly description: string | null;
-  /** Names of its further request headers: values may be credentials. */
+  /** Names of its own request headers: values may be credentials. */
   readonly headers: readonly string[];
 }
 
-/** An endpoint of the file's, as it is stored: no secret, no header value. */
-export interface FileEndpoint {
+/** The fields of an endpoint that its maker chooses: no secret, no header value. */
+export interface EndpointFields {
   readonly id: string;
   readonly url: string;
   readonly events: readonly string[];
@@ -26,18 +26,26 @@ export interface FileEndpoint {
   readonly settings: Settings;
 }
 
-/** An endpoint as the engine reads it. */
-export interface StoredEndpoint extends FileEndpoint {
+/** An endpoint as stored. */
+export interface StoredEndpoint extends EndpointFields {
   readonly no: number;
   readonly source: "file" | "api";
   readonly version: number;
-  readonly paused_at: string | null;
+  readonly paused_at: Date | null;
   readonly pause_reason: string | null;
-  /** In hexadecimal digits: what `seal` made. Null for those of the file. */
+  readonly retired_at: Date | null;
+  readonly created_at: Date;
+  readonly updated_at: Date;
+  /** Made by `seal`, in hexadecimal digits. Null for the endpoints of the file. */
   readonly sealed: string | null;
 }
 
-/** What is sealed of an endpoint made through the API. Throws an `AppError` where no key opens it. */
+/** The columns of a `StoredEndpoint`, of the table `endpoints` or a CTE of its rows. */
+export const ENDPOINT_COLUMNS = `no, id, source, url, array_to_json(events) as events,
+  array_to_json(businesses) as businesses, settings, encode(sealed, 'hex') as sealed, version,
+  paused_at, pause_reason, retired_at, created_at, updated_at`;
+
+/** The sealed content of an endpoint made through the API. Throws an `AppError` if no key opens it. */
 export function openSealed(
   endpoint: Pick<StoredEndpoint, "id" | "sealed">,
   keys: readonly SealKey[],
@@ -54,20 +62,16 @@ export interface StoredFleet {
 
 /** Reads the endpoints in force, in the order of their ids. */
 export async function loadFleet(sql: Sql): Promise<StoredFleet> {
-  const [row] = await sql<{ revision: string; endpoints: StoredEndpoint[] }[]>`
-    select revision, coalesce((
-      select json_agg(json_build_object(
-        'no', no, 'id', id, 'source', source, 'url', url, 'events', events,
-        'businesses', businesses, 'settings', settings, 'version', version,
-        'paused_at', paused_at, 'pause_reason', pause_reason,
-        'sealed', encode(sealed, 'hex')) order by id)
-      from endpoints where retired_at is null), '[]') as endpoints
-    from fleet`;
-  if (row === undefined) throw new Error("The table fleet is empty");
-  return row;
+  const rows = await sql<(StoredEndpoint & { revision: string })[]>`
+    select revision, ${sql.unsafe(ENDPOINT_COLUMNS)}
+    from fleet left join endpoints on retired_at is null order by id`;
+  const [first] = rows;
+  if (first === undefined) throw new Error("The table fleet is empty");
+  // Without any endpoint, the revision comes with a row of nulls.
+  return { revision: first.revision, endpoints: rows.filter(({ no }) => no !== null) };
 }
 
-/** What `syncFile` did, by endpoint id. */
+/** Ids of the endpoints that `syncFile` wrote. */
 export interface SyncResult {
   readonly changed: readonly string[];
   readonly retired: readonly string[];
@@ -77,11 +81,11 @@ const SHOWN = `'url', url, 'events', events, 'businesses', businesses, 'settings
 
 /**
  * Makes the stored endpoints of the file equal to those given, in one statement: adds, changes
- * (a new version each), brings back, and retires what is not there any more. Leaves pauses alone.
+ * (a new version each), brings back, and retires those no longer given. Leaves pauses alone.
  */
 export async function syncFile(
   sql: Sql,
-  endpoints: readonly FileEndpoint[],
+  endpoints: readonly EndpointFields[],
   actor: Actor = { name: "the configuration file", address: null },
 ): Promise<SyncResult> {
   const rows = await sql<{ id: string; what: "changed" | "retired" }[]>`
@@ -130,123 +134,69 @@ export async function syncFile(
   return { changed: ids("changed"), retired: ids("retired") };
 }
 
-// What an old rate limit had put off, a new one does not know of.
+// A new rate limit starts over: the old one may have put the next attempt far off.
 function nextSendAt(settings: string): string {
   return `case
     when e.settings -> 'rate_limit_per_s' is distinct from ${settings} -> 'rate_limit_per_s'
     then '-infinity' else e.next_send_at end`;
 }
 
-/** An endpoint with all that is shown of it. */
-export interface EndpointRow extends Omit<StoredEndpoint, "paused_at"> {
-  readonly paused_at: Date | null;
-  readonly retired_at: Date | null;
-  readonly created_at: Date;
-  readonly updated_at: Date;
-}
-
-const ROW = `no, id, source, url, array_to_json(events) as events,
-  array_to_json(businesses) as businesses, settings, encode(sealed, 'hex') as sealed, version,
-  paused_at, pause_reason, retired_at, created_at, updated_at`;
-
-/** One endpoint, a retired one too, or undefined. */
-export async function getEndpoint(sql: Sql, id: string): Promise<EndpointRow | undefined> {
-  const [row] = await sql<EndpointRow[]>`
-    select ${sql.unsafe(ROW)} from endpoints where id = ${id}`;
-  return row;
-}
-
-/** What a list of endpoints may be narrowed to. */
-export interface EndpointFilter {
-  readonly retired: boolean;
-  readonly source?: "file" | "api" | undefined;
-  /** Where the last page ended: an endpoint's id. */
-  readonly before?: string | undefined;
-  readonly limit: number;
-}
-
-/** Endpoints, the last made first. */
-export async function listEndpoints(sql: Sql, filter: EndpointFilter): Promise<EndpointRow[]> {
-  const { retired, source, before, limit } = filter;
-  return await sql<EndpointRow[]>`
-    select ${sql.unsafe(ROW)} from endpoints
-    where (retired_at is not null) = ${retired}
-      ${source === undefined ? sql`` : sql`and source = ${source}`}
-      ${
-    before === undefined ? sql`` : sql`and no < (select no from endpoints where id = ${before})`
-  }
-    order by no desc limit ${limit}`;
-}
-
-/** The endpoints that matter to an event of that time: retired ones only where they retired later. */
-export async function endpointsSince(sql: Sql, at: Date): Promise<EndpointRow[]> {
-  return await sql<EndpointRow[]>`
-    select ${sql.unsafe(ROW)} from endpoints
-    where retired_at is null or retired_at > ${at.toISOString()}::text::timestamptz
-    order by no`;
-}
-
-/** What of an endpoint made through the API can be written. */
-export interface EndpointFields {
-  readonly url: string;
-  readonly events: readonly string[];
-  readonly businesses: readonly string[] | null;
-  readonly settings: Settings;
-  /** What `seal` made of its secrets and header values. */
-  readonly sealed: Uint8Array;
-  /** When the first replaced secret expires, in milliseconds since 1970; undefined: as it was. */
-  readonly secret_expires_at: number | null | undefined;
+/** What `seal` made of an endpoint's secrets and header values. */
+export interface Sealed {
+  readonly bytes: Uint8Array;
+  /** When its first replaced secret expires, in milliseconds since 1970, or null. */
+  readonly secret_expires_at: number | null;
 }
 
 /** Adds an endpoint made through the API. */
 export async function createEndpoint(
   sql: Sql,
-  id: string,
   fields: EndpointFields,
+  sealed: Sealed,
   change: Change,
-): Promise<EndpointRow> {
-  const [row] = await sql<EndpointRow[]>`
+): Promise<StoredEndpoint> {
+  const [row] = await sql<StoredEndpoint[]>`
     with changed as (
       insert into endpoints (id, source, url, events, businesses, settings, sealed)
-      values (${id}, 'api', ${fields.url}, ${arrayOf(sql, fields.events)},
+      values (${fields.id}, 'api', ${fields.url}, ${arrayOf(sql, fields.events)},
         ${arrayOf(sql, fields.businesses)}, ${JSON.stringify(fields.settings)}::text::jsonb,
-        decode(${hexOf(fields.sealed)}, 'hex'))
+        decode(${hexOf(sealed.bytes)}, 'hex'))
       returning *
     ), versions as (
       insert into endpoint_versions (endpoint_no, version, url, headers)
       select no, version, url, settings -> 'headers' from changed
     ), ${logged(sql, change)}, ${sql.unsafe(ANNOUNCED)}
-    select ${sql.unsafe(ROW)} from changed left join told on true`;
+    select ${sql.unsafe(ENDPOINT_COLUMNS)} from changed left join told on true`;
   if (row === undefined) throw new Error("The endpoint was not stored");
   return row;
 }
 
 /**
- * Writes an endpoint made through the API as its next version. Undefined where it is not what was read
- * any more: has another version, is sealed anew or retired. Read it again then.
+ * Writes an endpoint made through the API as its next version; `sealed` undefined leaves that as it is.
+ * Answers undefined if it is no longer as it was read: another version, resealed or retired. Read it
+ * again then.
  */
 export async function updateEndpoint(
   sql: Sql,
-  read: Pick<EndpointRow, "no" | "version" | "sealed">,
+  read: Pick<StoredEndpoint, "no" | "version" | "sealed">,
   fields: EndpointFields,
+  sealed: Sealed | undefined,
   change: Change,
-): Promise<EndpointRow | undefined> {
-  const { secret_expires_at } = fields;
-  const [row] = await sql<EndpointRow[]>`
+): Promise<StoredEndpoint | undefined> {
+  const [row] = await sql<StoredEndpoint[]>`
     with given as materialized (
       select ${JSON.stringify(fields.settings)}::text::jsonb as settings
     ), changed as (
       update endpoints e set url = ${fields.url}, events = ${arrayOf(sql, fields.events)},
         businesses = ${arrayOf(sql, fields.businesses)}, settings = given.settings,
         next_send_at = ${sql.unsafe(nextSendAt("given.settings"))},
-        sealed = decode(${hexOf(fields.sealed)}, 'hex'), version = version + 1, updated_at = now(),
-        secret_expires_at = ${
-    secret_expires_at === undefined
-      ? sql`secret_expires_at`
-      : sql`${timeOf(secret_expires_at)}::text::timestamptz`
+        version = version + 1, updated_at = now()
+        ${
+    sealed === undefined ? sql`` : sql`, sealed = decode(${hexOf(sealed.bytes)}, 'hex'),
+        secret_expires_at = ${timeOf(sealed.secret_expires_at)}::text::timestamptz`
   }
       from given
-      -- Sealing anew makes no version, and must not be undone by what was read before.
+      -- Resealing makes no version, and must not be undone by bytes read before it.
       where no = ${read.no} and version = ${read.version}
         and sealed = decode(${read.sealed}, 'hex') and source = 'api' and retired_at is null
       returning e.*
@@ -254,12 +204,12 @@ export async function updateEndpoint(
       insert into endpoint_versions (endpoint_no, version, url, headers)
       select no, version, url, settings -> 'headers' from changed
     ), ${logged(sql, change)}, ${sql.unsafe(ANNOUNCED)}
-    select ${sql.unsafe(ROW)} from changed left join told on true`;
+    select ${sql.unsafe(ENDPOINT_COLUMNS)} from changed left join told on true`;
   return row;
 }
 
 /**
- * Pauses an endpoint, whoever made it; with `again`, a paused one takes the new reason. Undefined where
+ * Pauses an endpoint, whoever made it; `again` gives a paused one the new reason. Answers undefined if
  * it is paused already (for that reason) or retired.
  */
 export async function pauseEndpoint(
@@ -268,8 +218,8 @@ export async function pauseEndpoint(
   reason: string,
   again: boolean,
   change: Change,
-): Promise<EndpointRow | undefined> {
-  const [row] = await sql<EndpointRow[]>`
+): Promise<StoredEndpoint | undefined> {
+  const [row] = await sql<StoredEndpoint[]>`
     with changed as (
       update endpoints
       set paused_at = coalesce(paused_at, now()), pause_reason = ${reason}, updated_at = now()
@@ -277,43 +227,43 @@ export async function pauseEndpoint(
         and (paused_at is null or (${again} and pause_reason <> ${reason}))
       returning *
     ), ${logged(sql, change)}, ${sql.unsafe(ANNOUNCED)}
-    select ${sql.unsafe(ROW)} from changed left join told on true`;
+    select ${sql.unsafe(ENDPOINT_COLUMNS)} from changed left join told on true`;
   return row;
 }
 
-/** Ends an endpoint's pause. Undefined where it has none or is retired. */
+/** Ends an endpoint's pause. Answers undefined if it has none or is retired. */
 export async function resumeEndpoint(
   sql: Sql,
   id: string,
   change: Change,
-): Promise<EndpointRow | undefined> {
-  const [row] = await sql<EndpointRow[]>`
+): Promise<StoredEndpoint | undefined> {
+  const [row] = await sql<StoredEndpoint[]>`
     with changed as (
       update endpoints set paused_at = null, pause_reason = null, updated_at = now()
       where id = ${id} and paused_at is not null and retired_at is null
       returning *
     ), ${logged(sql, change)}, ${sql.unsafe(ANNOUNCED)}
-    select ${sql.unsafe(ROW)} from changed left join told on true`;
+    select ${sql.unsafe(ENDPOINT_COLUMNS)} from changed left join told on true`;
   return row;
 }
 
 /**
- * Retires an endpoint made through the API and forgets its secrets. The sweep cancels what it is owed.
- * Undefined where it is retired already.
+ * Retires an endpoint made through the API and forgets its secrets. The sweep cancels its deliveries.
+ * Answers undefined if it is retired already.
  */
 export async function retireEndpoint(
   sql: Sql,
   id: string,
   change: Change,
-): Promise<EndpointRow | undefined> {
-  const [row] = await sql<EndpointRow[]>`
+): Promise<StoredEndpoint | undefined> {
+  const [row] = await sql<StoredEndpoint[]>`
     with changed as (
       update endpoints set retired_at = now(), updated_at = now(), sealed = null,
         secret_expires_at = null
       where id = ${id} and source = 'api' and retired_at is null
       returning *
     ), ${logged(sql, change)}, ${sql.unsafe(ANNOUNCED)}
-    select ${sql.unsafe(ROW)} from changed left join told on true`;
+    select ${sql.unsafe(ENDPOINT_COLUMNS)} from changed left join told on true`;
   return row;
 }
 
@@ -339,7 +289,7 @@ export async function listExpiredSecrets(sql: Sql, limit: number): Promise<Seale
     where sealed is not null and secret_expires_at <= now() order by no limit ${limit}`;
 }
 
-/** A row's sealed bytes that are to take the place of others. */
+/** New sealed bytes for a row. */
 export interface Resealed extends SealedRow {
   readonly next: Uint8Array;
   /** When its first replaced secret expires, in milliseconds since 1970, or null. */
@@ -347,8 +297,8 @@ export interface Resealed extends SealedRow {
 }
 
 /**
- * Puts sealed bytes in the place of those they were made from, each only where nobody has changed
- * them meanwhile. One audit entry for all. Answers how many rows were written.
+ * Replaces sealed bytes by those made from them, each only if unchanged since. One audit entry for all.
+ * Answers the number of rows written.
  */
 export async function reseal(
   sql: Sql,

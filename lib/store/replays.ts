@@ -2,10 +2,10 @@ import type { Sql } from "postgres";
 import { texts } from "./arrays.ts";
 import { type Change, type Fragment, logged, RENEW_CHOSEN } from "./changes.ts";
 
-/** A status that a replay can be for: pending deliveries need none. */
+/** Statuses that a replay selects: pending deliveries need none. */
 export type EndedStatus = "delivered" | "failed" | "cancelled";
 
-/** Which deliveries a replay is for. */
+/** Selects the deliveries of a replay. */
 export interface ReplaySelection {
   readonly statuses: readonly EndedStatus[];
   readonly endpoint_no: number | null;
@@ -18,85 +18,30 @@ export interface ReplaySelection {
   readonly last_uuid: string;
 }
 
-/** A replay that is to be made. */
+/** A replay to be stored. */
 export interface NewReplay extends ReplaySelection {
   readonly uuid: string;
   readonly rate_per_s: number | null;
   readonly matched: Matched;
 }
 
-/** How many deliveries a selection has; at least so many where not exact. */
+/** Number of deliveries in a selection; the least number if not exact. */
 export interface Matched {
   readonly count: number;
   readonly exact: boolean;
 }
 
-export interface ReplayRow {
-  readonly uuid: string;
-  readonly created_at: Date;
-  readonly created_by: string;
-  /** Endpoint id, or null for all. */
-  readonly endpoint: string | null;
-  readonly statuses: readonly EndedStatus[];
-  readonly type: string | null;
-  readonly since: Date;
-  readonly until: Date;
-  readonly rate_per_s: number | null;
-  readonly matched: number;
-  readonly matched_exact: boolean;
-  /** A bigint, as text. */
-  readonly replayed: string;
-  readonly state: "running" | "done" | "cancelled";
-  readonly ended_at: Date | null;
-}
-
-/** Deliveries that are counted exactly. */
-export const MAX_COUNTED = 100_000;
-/** Deliveries that are looked at for that: it must end within seconds. */
-const MAX_COUNT_DEPTH = 200_000;
-
-/** Counts what a selection has now: exactly up to `MAX_COUNTED`, unless what it wants is rare. */
-export async function countReplay(sql: Sql, selection: ReplaySelection): Promise<Matched> {
-  const { endpoint_no, type, since, until, position, last_uuid } = selection;
-  const [row] = await sql<{ count: number; seen: number }[]>`
-    with seen as materialized (
-      select d.event_id, d.created_at, d.endpoint_no from ended_deliveries d
-      where d.id > ${position}::uuid and d.id <= ${last_uuid}::uuid
-        and ${statusIs(sql, selection.statuses)}
-        ${endpoint_no === null ? sql`` : sql`and d.endpoint_no = ${endpoint_no}`}
-      limit ${MAX_COUNT_DEPTH}
-    )
-    select (select count(*) from seen)::int as seen, (select count(*) from (
-      select from seen s join endpoints n on n.no = s.endpoint_no
-      where s.created_at >= ${since}::text::timestamptz
-        and s.created_at < ${until}::text::timestamptz and n.retired_at is null
-        ${
-    type === null ? sql`` : sql`and (select e.type from events e where e.id = s.event_id) = ${type}`
-  }
-      limit ${MAX_COUNTED + 1}
-    ) found)::int as count`;
-  const { count = 0, seen = 0 } = row ?? {};
-  return {
-    count: Math.min(count, MAX_COUNTED),
-    exact: count <= MAX_COUNTED && seen < MAX_COUNT_DEPTH,
-  };
-}
-
-// Written out, not as a parameter: the indexes of what failed are partial.
-function statusIs(sql: Sql, statuses: readonly EndedStatus[]): Fragment {
+/** Condition on the status of ended deliveries `d`. Written out: the indexes of failed ones are partial. */
+export function statusIs(sql: Sql, statuses: readonly EndedStatus[]): Fragment {
   if (statuses.length === 1 && statuses[0] === "failed") return sql`d.status = 'failed'`;
   const all = sql`d.status = any(string_to_array(${texts(statuses)}, chr(30)))`;
   return statuses.includes("delivered") ? all : sql`d.status <> 'delivered' and ${all}`;
 }
 
 /** Starts a replay; any daemon carries it out. */
-export async function createReplay(
-  sql: Sql,
-  replay: NewReplay,
-  change: Change,
-): Promise<ReplayRow | undefined> {
+export async function createReplay(sql: Sql, replay: NewReplay, change: Change): Promise<void> {
   const { matched } = replay;
-  const rows = await sql`
+  await sql`
     with changed as (
       insert into replays (id, created_by, endpoint_no, statuses, type, since, until, rate_per_s,
         position, last_id, matched, matched_exact)
@@ -108,34 +53,9 @@ export async function createReplay(
       returning id
     ), ${logged(sql, change)}
     select 1 from changed`;
-  return rows.length === 0 ? undefined : await getReplay(sql, replay.uuid);
 }
 
-const ROW = `r.id as uuid, r.created_at, r.created_by,
-  (select n.id from endpoints n where n.no = r.endpoint_no) as endpoint,
-  array_to_json(r.statuses) as statuses, r.type, r.since, r.until, r.rate_per_s, r.matched,
-  r.matched_exact, r.replayed, r.state, r.ended_at`;
-
-/** One replay, or undefined. */
-export async function getReplay(sql: Sql, uuid: string): Promise<ReplayRow | undefined> {
-  const [row] = await sql<ReplayRow[]>`
-    select ${sql.unsafe(ROW)} from replays r where r.id = ${uuid}::uuid`;
-  return row;
-}
-
-/** Replays, the last one first. */
-export async function listReplays(
-  sql: Sql,
-  filter: { readonly before?: string | undefined; readonly limit: number },
-): Promise<ReplayRow[]> {
-  const { before, limit } = filter;
-  return await sql<ReplayRow[]>`
-    select ${sql.unsafe(ROW)} from replays r
-    ${before === undefined ? sql`` : sql`where r.id < ${before}::uuid`}
-    order by r.id desc limit ${limit}`;
-}
-
-/** Ends a replay where it is; what it has begun goes on. False where it has ended. */
+/** Ends a replay where it is; deliveries it renewed continue. False if it has ended. */
 export async function cancelReplay(sql: Sql, uuid: string, change: Change): Promise<boolean> {
   const rows = await sql`
     with changed as (
@@ -147,16 +67,16 @@ export async function cancelReplay(sql: Sql, uuid: string, change: Change): Prom
   return rows.length > 0;
 }
 
-/** A replay that goes on now or soon. */
+/** A replay under way. */
 export interface RunningReplay {
   readonly uuid: string;
   readonly endpoint_no: number | null;
   readonly statuses: readonly EndedStatus[];
-  /** Until its next batch; 0 where that is due. */
+  /** Until its next batch; 0 if that is due. */
   readonly wait_ms: number;
 }
 
-/** The replays under way, the one that is due first first. */
+/** The replays under way, in the order in which they are due. */
 export async function runningReplays(sql: Sql): Promise<RunningReplay[]> {
   return await sql<RunningReplay[]>`
     select id as uuid, endpoint_no, array_to_json(statuses) as statuses,
@@ -164,24 +84,24 @@ export async function runningReplays(sql: Sql): Promise<RunningReplay[]> {
     from replays where state = 'running' order by next_batch_at limit 100`;
 }
 
-/** What a batch of a replay did. */
+/** Result of one batch of a replay. */
 export interface ReplayStep {
   readonly replayed: number;
   readonly state: "running" | "done";
-  /** Numbers of the endpoints that have something due now. */
+  /** Numbers of the endpoints with deliveries due now. */
   readonly endpoint_nos: readonly number[];
 }
 
 /** Most deliveries of one batch. */
 const MAX_BATCH = 500;
-/** Deliveries that one batch looks at: with a picky selection a batch may be small. */
+/** Deliveries that one batch reads: if few of them match, the batch is small. */
 const DEPTH = 5_000;
-/** How many batches a second a rate is made of. */
+/** Batches per second that make up a rate. */
 const BATCHES_PER_S = 4;
 
 /**
- * Carries out the next batch of a replay, in one statement: its deliveries are pending again, and it
- * stands behind them. Undefined where another daemon is at it, or it is not due or has ended.
+ * Runs the next batch of a replay, in one statement: its deliveries are pending again, and its position
+ * is after them. Undefined if another daemon is running it, or it is not due or has ended.
  */
 export async function stepReplay(
   sql: Sql,
@@ -208,7 +128,7 @@ export async function stepReplay(
         and (select n.retired_at from endpoints n where n.no = s.endpoint_no) is null
       order by s.id limit (select room from replay)
     ), chosen as materialized (
-      -- The events' rows are held, so that none is purged under a delivery that comes back.
+      -- Locks the events, so that none is purged under a delivery that comes back.
       select w.id from wanted w join events e on e.id = w.event_id for key share of e
     ), ${sql.unsafe(RENEW_CHOSEN)}, progress as materialized (
       select (select count(*) from owed) as done,

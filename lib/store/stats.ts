@@ -7,18 +7,20 @@ import { LAST_BUCKET } from "../core/histogram.ts";
  */
 const SETTLED_MS = 35_000;
 
-// As `bucketOf` of lib/core/histogram.ts. The two are held together by a test.
-const BUCKET = `case when a.ended_at - a.started_at <= interval '0.25 ms' then 0
+/** Bucket of an attempt `a`, as `bucketOf` of lib/core/histogram.ts: a test holds the two together. */
+export const BUCKET = `case when a.ended_at - a.started_at <= interval '0.25 ms' then 0
   else least(${LAST_BUCKET}, ceil(ln(extract(epoch from a.ended_at - a.started_at)::float8 * 4000)
     / ln(2::float8) * 4)) end::int`;
 
 /** Time that one statement counts at most: what piled up is counted in steps. */
 const STEP_MS = 60_000;
 
-// The watermark, unless it lies in the future: then the database's clock was set back, and it is where it
-// would be had it never been ahead. What was recorded before with times from there on is counted a second
-// time; what was recorded after, and more than `SETTLED_MS` before `rollUp` saw it, is missed.
-const WATERMARK = `case when watermark > now() then now() - interval '${SETTLED_MS} ms'
+/**
+ * The watermark, unless it lies in the future: then the database's clock was set back, and it is where
+ * it would be had it never been ahead. Attempts recorded before with times from there on are counted a
+ * second time; those recorded after, and more than `SETTLED_MS` before `rollUp` saw it, are missed.
+ */
+export const WATERMARK = `case when watermark > now() then now() - interval '${SETTLED_MS} ms'
   else watermark end`;
 
 /** What `rollUp` did. */
@@ -87,95 +89,4 @@ export async function purgeStats(sql: Sql, limit: number): Promise<number> {
         and starts_at < now() - ${HOURS_KEPT_MS}::bigint * interval '1 ms' limit ${limit})))
     returning 1`;
   return rows.length;
-}
-
-/** Attempts of one endpoint with one outcome and about one duration. */
-export interface Counted {
-  readonly endpoint_no: number;
-  readonly outcome: string;
-  readonly bucket: number;
-  readonly attempts: number;
-}
-
-/** The attempts of a window, counted. */
-export interface WindowStats {
-  readonly since: Date;
-  readonly until: Date;
-  readonly counts: readonly Counted[];
-}
-
-/** Windows up to this long are made of minutes, longer ones of hours. */
-export const MINUTES_UP_TO_MS = 6 * 3_600_000;
-
-/**
- * Counts the attempts recorded since `window_ms` ago (from the beginning of that minute, or, for windows
- * of more than six hours, of that hour): what has settled from the counts, the rest from the attempts.
- */
-export async function attemptStats(
-  sql: Sql,
-  window_ms: number,
-  endpoint_no: number | undefined,
-): Promise<WindowStats> {
-  const span = window_ms <= MINUTES_UP_TO_MS ? "minute" : "hour";
-  const only = (alias: string) =>
-    endpoint_no === undefined ? sql`` : sql`and ${sql.unsafe(alias)}.endpoint_no = ${endpoint_no}`;
-  const [row] = await sql<{ since: Date; until: Date; counts: Counted[] }[]>`
-    with bounds as materialized (
-      select ${sql.unsafe(WATERMARK)} as watermark, now() as until,
-        date_trunc(${span}::text, now() - ${window_ms}::bigint * interval '1 ms', 'UTC') as since
-      from attempt_stats_mark
-    ), parts as (
-      select s.endpoint_no, s.outcome, s.bucket::int, s.attempts from bounds b
-      join attempt_stats s on s.span = ${span} and s.starts_at >= b.since ${only("s")}
-      union all
-      select a.endpoint_no, a.outcome, ${sql.unsafe(BUCKET)}, count(*)
-      from bounds b
-      join attempts a on a.recorded_at >= greatest(b.watermark, b.since)
-        and a.recorded_at <= b.until ${only("a")}
-      group by 1, 2, 3
-    ), counts as (
-      select endpoint_no, outcome, bucket, sum(attempts)::float8 as attempts from parts
-      group by 1, 2, 3
-    )
-    select since, until, (select coalesce(json_agg(counts), '[]') from counts) as counts from bounds`;
-  if (row === undefined) throw new Error("The table attempt_stats_mark is empty");
-  return row;
-}
-
-/** What an endpoint is owed and has not got. */
-export interface Owed {
-  readonly endpoint_no: number;
-  readonly endpoint: string;
-  /** Up to `MAX_PENDING_COUNTED`. */
-  readonly pending: number;
-  /** Of those, what is due and not being sent. */
-  readonly overdue: number;
-  readonly sending: number;
-  /** Age of the oldest of those, in milliseconds, or null. */
-  readonly oldest_ms: number | null;
-}
-
-/** Pending deliveries of one endpoint that are counted. */
-export const MAX_PENDING_COUNTED = 10_000;
-
-/** What each endpoint in force is owed, the first due being counted first. */
-export async function pendingStats(
-  sql: Sql,
-  endpoint_no: number | undefined,
-): Promise<Owed[]> {
-  return await sql<Owed[]>`
-    select n.no as endpoint_no, n.id as endpoint, h.* from endpoints n
-    cross join lateral (
-      select count(*)::int as pending,
-        (count(*) filter (where leased_until is null and due_at <= now()))::int as overdue,
-        (count(*) filter (where leased_until is not null))::int as sending,
-        (extract(epoch from now() - min(created_at)) * 1000)::float8 as oldest_ms
-      from (
-        select p.created_at, p.due_at, p.leased_until from pending_deliveries p
-        where p.endpoint_no = n.no order by p.due_at limit ${MAX_PENDING_COUNTED}
-      ) head
-    ) h
-    where n.retired_at is null
-      ${endpoint_no === undefined ? sql`` : sql`and n.no = ${endpoint_no}`}
-    order by n.id`;
 }

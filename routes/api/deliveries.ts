@@ -3,15 +3,15 @@ import { AppError } from "../../lib/core/errors.ts";
 import { deliveryId, firstUuidAt, parseDeliveryId } from "../../lib/core/ids.ts";
 import { REASONS } from "../../lib/core/outcome.ts";
 import { cancel, retryNow } from "../../lib/store/deliveries.ts";
-import { getEndpoint } from "../../lib/store/endpoints.ts";
 import {
   attemptsOf,
   type DeliveryRow,
   getDelivery,
-  getEvent,
   listDeliveries,
-  type Period,
-} from "../../lib/store/reports.ts";
+} from "../../lib/store/reports/deliveries.ts";
+import { getEndpoint } from "../../lib/store/reports/endpoints.ts";
+import { getEvent } from "../../lib/store/reports/events.ts";
+import type { Period } from "../../lib/store/reports/page.ts";
 import type { RouteContext } from "../context.ts";
 import { viewAttempt, viewDelivery } from "../views.ts";
 import * as example from "./examples.ts";
@@ -46,7 +46,7 @@ export const deliveryOperations = [
     example: { response: { data: [example.delivery], next_cursor: example.DELIVERY_ID } },
     async handle(ctx, { query }) {
       const { cursor, since, until, ...filter } = query;
-      const { rows, next } = await listDeliveries(ctx.db.admin, {
+      const { rows, next } = await listDeliveries(ctx.db.admin, "everything", {
         ...filter,
         period: periodOf(since, until),
         before: cursor === undefined ? undefined : parseDeliveryId(cursor),
@@ -72,9 +72,9 @@ export const deliveryOperations = [
     },
     async handle(ctx, { id }) {
       const delivery = await find(ctx, id);
-      const event = await getEvent(ctx.db.admin, delivery.event_uuid);
+      const event = await getEvent(ctx.db.admin, "everything", delivery.event_uuid);
       if (event === undefined) throw notFound();
-      const attempts = await attemptsOf(ctx.db.admin, delivery.uuid);
+      const attempts = await attemptsOf(ctx.db.admin, "everything", delivery.uuid);
       return {
         ...viewDelivery(delivery, ctx),
         attempts: attempts.map((attempt) => viewAttempt(attempt, delivery, event)),
@@ -146,7 +146,7 @@ function notFound(): AppError {
 
 async function find(ctx: RouteContext, id: string): Promise<DeliveryRow> {
   const uuid = parseDeliveryId(id);
-  const row = uuid === undefined ? undefined : await getDelivery(ctx.db.admin, uuid);
+  const row = uuid === undefined ? undefined : await getDelivery(ctx.db.admin, "everything", uuid);
   if (row === undefined) throw notFound();
   return row;
 }
@@ -159,7 +159,7 @@ async function refuseRetry(ctx: RouteContext, row: DeliveryRow): Promise<void> {
       "The delivery is being sent right now; look again when that attempt has ended",
     );
   }
-  const endpoint = await getEndpoint(ctx.db.admin, row.endpoint);
+  const endpoint = await getEndpoint(ctx.db.admin, "everything", row.endpoint);
   if (endpoint?.retired_at != null) {
     throw new AppError(
       "conflict",

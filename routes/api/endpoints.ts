@@ -22,17 +22,16 @@ import { cancelRetired } from "../../lib/store/deliveries.ts";
 import {
   createEndpoint,
   type EndpointFields,
-  type EndpointRow,
-  getEndpoint,
-  listEndpoints,
   openSealed,
   pauseEndpoint,
   resumeEndpoint,
   retireEndpoint,
-  type Settings,
+  type Sealed,
+  type StoredEndpoint,
   updateEndpoint,
 } from "../../lib/store/endpoints.ts";
-import { type AttemptRow, attemptsOf, getDelivery } from "../../lib/store/reports.ts";
+import { type AttemptRow, attemptsOf, getDelivery } from "../../lib/store/reports/deliveries.ts";
+import { getEndpoint, listEndpoints } from "../../lib/store/reports/endpoints.ts";
 import type { RouteContext } from "../context.ts";
 import { viewAttempt, viewDelivery, viewEndpoint } from "../views.ts";
 import * as example from "./examples.ts";
@@ -65,16 +64,14 @@ export const endpointOperations = [
     async handle(ctx, { query }) {
       const { cursor, limit, retired, source } = query;
       // Endpoints are never removed, so a cursor of ours is there.
-      if (cursor !== undefined && await getEndpoint(ctx.db.admin, cursor) === undefined) {
+      if (
+        cursor !== undefined && await getEndpoint(ctx.db.admin, "everything", cursor) === undefined
+      ) {
         throw s.invalidAt("/cursor", s.CURSOR_RULE);
       }
-      const filter = { source, retired, before: cursor, limit: limit + 1 };
-      const rows = await listEndpoints(ctx.db.admin, filter);
-      const page = rows.slice(0, limit);
-      return {
-        data: page.map((row) => viewEndpoint(row, ctx)),
-        next_cursor: rows.length > limit ? page.at(-1)?.id ?? null : null,
-      };
+      const filter = { source, retired, before: cursor, limit };
+      const { rows, next } = await listEndpoints(ctx.db.admin, "everything", filter);
+      return { data: rows.map((row) => viewEndpoint(row, ctx)), next_cursor: next };
     },
   }),
   operation({
@@ -102,10 +99,9 @@ export const endpointOperations = [
       const secret = body.unsigned === true ? null : body.secret ?? makeSecret(randomBytes(32));
       const secrets = secret === null ? [] : [{ secret, activates_at: 0, expires_at: null }];
       const headers = knownHeaders(body.headers ?? {}, {});
-      const fields = fieldsOf(id, merge(NEW, body), { secrets, headers }, key);
-      const after = audited(fields);
-      const change = { actor, action: "endpoint.created", object: id, after };
-      const row = await createEndpoint(ctx.db.admin, id, fields, change);
+      const { fields, sealed } = sealedWith(merge({ ...NEW, id }, body), { secrets, headers }, key);
+      const change = { actor, action: "endpoint.created", object: id, after: audited(fields) };
+      const row = await createEndpoint(ctx.db.admin, fields, sealed, change);
       await ctx.endpoints_changed();
       return { ...viewEndpoint(row, ctx), secret };
     },
@@ -266,8 +262,8 @@ export const endpointOperations = [
       const row = await change(ctx, { id, actor, body: {} }, "endpoint.rotated", (row) => {
         const content = openSealed(row, ctx.seal_keys);
         const secrets = rotate(content.secrets, secret, activates_at, overlap_ms, now);
-        const draft = { ...draftOf(row), unsigned: false };
-        return fieldsOf(row.id, draft, { ...content, secrets }, sealingKey(ctx));
+        const fields = { ...row, settings: { ...row.settings, unsigned: false } };
+        return sealedWith(fields, { ...content, secrets }, sealingKey(ctx));
       }, { activates_at: new Date(activates_at).toISOString(), overlap_ms });
       return { ...viewEndpoint(row, ctx), secret };
     },
@@ -308,7 +304,7 @@ export const endpointOperations = [
       const uuid = deliveryUuid(accepted.uuid, row.no);
       const wait_ms = (ctx.endpoint(row.no)?.timeout_ms ?? 30_000) + 5_000;
       const attempt = await firstAttempt(ctx, uuid, wait_ms, isGone);
-      const delivery = await getDelivery(ctx.db.admin, uuid);
+      const delivery = await getDelivery(ctx.db.admin, "everything", uuid);
       if (delivery === undefined) throw notFound("delivery");
       return {
         event_id: eventId(accepted.uuid),
@@ -329,20 +325,20 @@ function retired(id: string): AppError {
   return new AppError("conflict", `The endpoint ${id} is retired; make a new one`);
 }
 
-async function find(ctx: RouteContext, id: string): Promise<EndpointRow> {
+async function find(ctx: RouteContext, id: string): Promise<StoredEndpoint> {
   // What PostgreSQL cannot even be asked for is no endpoint either.
-  const row = is(s.text(255), id) ? await getEndpoint(ctx.db.admin, id) : undefined;
+  const row = is(s.text(255), id) ? await getEndpoint(ctx.db.admin, "everything", id) : undefined;
   if (row === undefined) throw notFound("endpoint");
   return row;
 }
 
-async function findInForce(ctx: RouteContext, id: string): Promise<EndpointRow> {
+async function findInForce(ctx: RouteContext, id: string): Promise<StoredEndpoint> {
   const row = await find(ctx, id);
   if (row.retired_at !== null) throw retired(id);
   return row;
 }
 
-function refuseFile(row: EndpointRow, remedy: string): void {
+function refuseFile(row: StoredEndpoint, remedy: string): void {
   if (row.source !== "file") return;
   throw new AppError(
     "conflict",
@@ -351,7 +347,7 @@ function refuseFile(row: EndpointRow, remedy: string): void {
   );
 }
 
-function refuseUnready(ctx: RouteContext, row: EndpointRow): void {
+function refuseUnready(ctx: RouteContext, row: StoredEndpoint): void {
   if (row.paused_at !== null) {
     throw new AppError("conflict", `The endpoint ${row.id} is paused; resume it first`);
   }
@@ -378,92 +374,83 @@ type Input = v.InferOutput<typeof s.EndpointInput>;
 type Patch = v.InferOutput<typeof s.EndpointPatch>;
 type Given = { readonly [Member in keyof Input]?: Input[Member] | undefined };
 
-/** An endpoint's fields without what is sealed. */
-interface Draft extends Omit<Settings, "headers"> {
-  readonly url: string;
-  readonly events: readonly string[];
-  readonly businesses: readonly string[] | null;
+/** The fields of an endpoint, and its sealed content if that changes. */
+interface Written {
+  readonly fields: EndpointFields;
+  readonly sealed?: Sealed;
 }
 
-const NEW: Draft = {
+const NEW: Omit<EndpointFields, "id"> = {
   url: "",
   events: [],
   businesses: null,
-  timeout_ms: null,
-  retry_ms: null,
-  concurrency: null,
-  rate_limit_per_s: null,
-  unsigned: false,
-  description: null,
+  settings: {
+    timeout_ms: null,
+    retry_ms: null,
+    concurrency: null,
+    rate_limit_per_s: null,
+    unsigned: false,
+    description: null,
+    headers: [],
+  },
 };
 
-function draftOf(row: EndpointRow): Draft {
-  const { headers: _, ...settings } = row.settings;
-  return { ...settings, url: row.url, events: row.events, businesses: row.businesses };
-}
-
-function merge(draft: Draft, input: Given): Draft {
+function merge(fields: EndpointFields, input: Given): EndpointFields {
   const { rate_limit } = input;
+  const { settings } = fields;
   const given = <T>(value: T | undefined, before: T): T => value === undefined ? before : value;
   return {
-    url: given(input.url, draft.url),
-    events: given(input.events, draft.events),
-    businesses: given(input.businesses, draft.businesses),
-    timeout_ms: given(input.timeout_ms, draft.timeout_ms),
-    retry_ms: given(input.retry_ms, draft.retry_ms),
-    concurrency: given(input.concurrency, draft.concurrency),
-    rate_limit_per_s: rate_limit == null
-      ? given(rate_limit, draft.rate_limit_per_s)
-      : parseRate(rate_limit),
-    unsigned: given(input.unsigned, draft.unsigned),
-    description: given(input.description, draft.description),
+    id: fields.id,
+    url: given(input.url, fields.url),
+    events: given(input.events, fields.events),
+    businesses: given(input.businesses, fields.businesses),
+    settings: {
+      timeout_ms: given(input.timeout_ms, settings.timeout_ms),
+      retry_ms: given(input.retry_ms, settings.retry_ms),
+      concurrency: given(input.concurrency, settings.concurrency),
+      rate_limit_per_s: rate_limit == null
+        ? given(rate_limit, settings.rate_limit_per_s)
+        : parseRate(rate_limit),
+      unsigned: given(input.unsigned, settings.unsigned),
+      description: given(input.description, settings.description),
+      headers: settings.headers,
+    },
   };
 }
 
-function fieldsOf(
-  id: string,
-  { url, events, businesses, ...settings }: Draft,
-  content: SealedContent,
-  key: SealKey,
-): EndpointFields {
+function sealedWith(fields: EndpointFields, content: SealedContent, key: SealKey) {
   return {
-    url,
-    events,
-    businesses,
-    settings: { ...settings, headers: Object.keys(content.headers) },
-    sealed: seal(content, id, key, randomBytes(NONCE_BYTES)),
-    secret_expires_at: firstExpiry(content.secrets),
+    fields: {
+      ...fields,
+      settings: { ...fields.settings, headers: Object.keys(content.headers) },
+    },
+    sealed: {
+      bytes: seal(content, fields.id, key, randomBytes(NONCE_BYTES)),
+      secret_expires_at: firstExpiry(content.secrets),
+    },
   };
 }
 
 /** What the audit log keeps of an endpoint. */
-function audited({ url, events, businesses, settings }: EndpointFields | EndpointRow) {
+function audited({ url, events, businesses, settings }: EndpointFields) {
   return { url, events, businesses, settings };
 }
 
-function patched(ctx: RouteContext, row: EndpointRow, patch: Patch): EndpointFields {
-  const draft = merge(draftOf(row), patch);
+function patched(ctx: RouteContext, row: StoredEndpoint, patch: Patch): Written {
+  const fields = merge(row, patch);
   if (patch.unsigned === false && row.settings.unsigned) {
     throw s.invalidAt(
       "/unsigned",
       "The endpoint has no secret; rotate makes one and signs with it",
     );
   }
-  if (patch.headers === undefined && draft.unsigned === row.settings.unsigned) {
-    const { url, events, businesses, ...settings } = draft;
-    return {
-      url,
-      events,
-      businesses,
-      settings: { ...settings, headers: row.settings.headers },
-      // As they are, also where no key opens them.
-      sealed: Buffer.from(row.sealed ?? "", "hex"),
-      secret_expires_at: undefined,
-    };
+  // Left as it is, even if no key opens it.
+  if (patch.headers === undefined && fields.settings.unsigned === row.settings.unsigned) {
+    return { fields };
   }
   const content = openSealed(row, ctx.seal_keys);
-  return fieldsOf(row.id, draft, {
-    secrets: draft.unsigned ? [] : content.secrets,
+  return sealedWith(fields, {
+    secrets: fields.settings.unsigned ? [] : content.secrets,
     headers: knownHeaders(patch.headers ?? content.headers, content.headers),
   }, sealingKey(ctx));
 }
@@ -499,9 +486,9 @@ async function change(
     "id" | "actor" | "body"
   >,
   action: string,
-  next: (row: EndpointRow) => EndpointFields,
+  next: (row: StoredEndpoint) => Written,
   after?: unknown,
-): Promise<EndpointRow> {
+): Promise<StoredEndpoint> {
   for (let tries = 0; tries < MAX_TRIES; tries++) {
     const row = await findInForce(ctx, id);
     refuseFile(row, "change it there");
@@ -511,8 +498,8 @@ async function change(
         `The endpoint ${id} has version ${row.version} by now, not ${body.version}; read it again`,
       );
     }
-    const fields = next(row);
-    const changed = await updateEndpoint(ctx.db.admin, row, fields, {
+    const { fields, sealed } = next(row);
+    const changed = await updateEndpoint(ctx.db.admin, row, fields, sealed, {
       actor,
       action,
       object: id,
@@ -619,7 +606,7 @@ async function firstAttempt(
 ): Promise<AttemptRow | undefined> {
   const end = performance.now() + wait_ms;
   for (let pause_ms = 5;; pause_ms = Math.min(pause_ms * 1.5, 250)) {
-    const [attempt] = await attemptsOf(ctx.db.admin, uuid);
+    const [attempt] = await attemptsOf(ctx.db.admin, "everything", uuid);
     if (attempt !== undefined || isGone() || performance.now() > end) return attempt;
     await new Promise((resolve) => setTimeout(resolve, pause_ms));
   }

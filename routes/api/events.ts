@@ -5,14 +5,10 @@ import type { EventType } from "../../lib/core/event_types.ts";
 import { explainUnowed } from "../../lib/core/explain.ts";
 import { eventId, parseEventId } from "../../lib/core/ids.ts";
 import { explainMatch } from "../../lib/core/matching.ts";
-import { type EndpointRow, endpointsSince } from "../../lib/store/endpoints.ts";
-import {
-  deliveriesOf,
-  type DeliveryRow,
-  type EventRow,
-  getEvent,
-  listEvents,
-} from "../../lib/store/reports.ts";
+import type { StoredEndpoint } from "../../lib/store/endpoints.ts";
+import { deliveriesOf, type DeliveryRow } from "../../lib/store/reports/deliveries.ts";
+import { endpointsSince } from "../../lib/store/reports/endpoints.ts";
+import { type EventRow, getEvent, listEvents } from "../../lib/store/reports/events.ts";
 import type { RouteContext } from "../context.ts";
 import { explain, viewDelivery, viewEvent } from "../views.ts";
 import { periodOf } from "./deliveries.ts";
@@ -51,7 +47,7 @@ export const eventOperations = [
     async handle(ctx, { query }) {
       const { cursor, since, until, q, ...filter } = query;
       const uuid = q === undefined ? undefined : parseEventId(q);
-      const { rows, next } = await listEvents(ctx.db.admin, {
+      const { rows, next } = await listEvents(ctx.db.admin, "everything", {
         ...filter,
         uuid,
         text: uuid === undefined ? q : undefined,
@@ -97,12 +93,14 @@ export const eventOperations = [
     },
     async handle(ctx, { id }) {
       const uuid = parseEventId(id);
-      const event = uuid === undefined ? undefined : await getEvent(ctx.db.admin, uuid);
+      const event = uuid === undefined
+        ? undefined
+        : await getEvent(ctx.db.admin, "everything", uuid);
       if (event === undefined) {
         throw new AppError("not_found", "There is no such event; it may have been purged");
       }
-      const deliveries = await deliveriesOf(ctx.db.admin, event.uuid);
-      const endpoints = await endpointsSince(ctx.db.admin, event.received_at);
+      const deliveries = await deliveriesOf(ctx.db.admin, "everything", event.uuid);
+      const endpoints = await endpointsSince(ctx.db.admin, "everything", event.received_at);
       return {
         ...viewEvent(event),
         payload: event.payload,
@@ -150,7 +148,7 @@ function verdicts(
   ctx: RouteContext,
   event: EventRow,
   deliveries: readonly DeliveryRow[],
-  endpoints: readonly EndpointRow[],
+  endpoints: readonly StoredEndpoint[],
 ) {
   const owed = deliveries.map((delivery) => ({
     no: delivery.endpoint_no,

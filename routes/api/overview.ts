@@ -1,15 +1,15 @@
 import { optional, strictObject } from "valibot";
 import { redactConfig } from "../../lib/config/snapshot.ts";
 import { summarise } from "../../lib/core/summary.ts";
-import { listAudit } from "../../lib/store/audit.ts";
-import { getEndpoint } from "../../lib/store/endpoints.ts";
+import { listAudit } from "../../lib/store/reports/audit.ts";
+import { getEndpoint } from "../../lib/store/reports/endpoints.ts";
 import {
   attemptStats,
   type Counted,
   MAX_PENDING_COUNTED,
   type Owed,
   pendingStats,
-} from "../../lib/store/stats.ts";
+} from "../../lib/store/reports/stats.ts";
 import { viewAudit } from "../views.ts";
 import * as example from "./examples.ts";
 import { operation } from "./operation.ts";
@@ -70,13 +70,15 @@ export const overviewOperations = [
     async handle(ctx, { query }) {
       const { admin } = ctx.db;
       const { endpoint } = query;
-      const row = endpoint === undefined ? undefined : await getEndpoint(admin, endpoint);
+      const row = endpoint === undefined
+        ? undefined
+        : await getEndpoint(admin, "everything", endpoint);
       if (endpoint !== undefined && row === undefined) {
         throw s.invalidAt("/endpoint", "There is no such endpoint");
       }
       const [{ since, until, counts }, owed] = await Promise.all([
-        attemptStats(admin, query.window, row?.no),
-        pendingStats(admin, row?.no),
+        attemptStats(admin, "everything", query.window, row?.no),
+        pendingStats(admin, "everything", row?.no),
       ]);
       return {
         since: since.toISOString(),
@@ -138,12 +140,9 @@ export const overviewOperations = [
       },
     },
     async handle(ctx, { query: { cursor, limit, ...filter } }) {
-      const rows = await listAudit(ctx.db.admin, { ...filter, before: cursor, limit: limit + 1 });
-      const page = rows.slice(0, limit);
-      return {
-        data: page.map(viewAudit),
-        next_cursor: rows.length > limit ? page.at(-1)?.id ?? null : null,
-      };
+      const page = { ...filter, before: cursor, limit };
+      const { rows, next } = await listAudit(ctx.db.admin, "everything", page);
+      return { data: rows.map(viewAudit), next_cursor: next };
     },
   }),
 ];

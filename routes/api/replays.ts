@@ -4,16 +4,14 @@ import { AppError, type Mistake } from "../../lib/core/errors.ts";
 import { EVENT_NAME } from "../../lib/core/event_types.ts";
 import { parseReplayId, replayId } from "../../lib/core/ids.ts";
 import { parseRate } from "../../lib/core/units.ts";
-import { getEndpoint } from "../../lib/store/endpoints.ts";
+import { cancelReplay, createReplay, type ReplaySelection } from "../../lib/store/replays.ts";
+import { getEndpoint } from "../../lib/store/reports/endpoints.ts";
 import {
-  cancelReplay,
   countReplay,
-  createReplay,
   getReplay,
   listReplays,
   type ReplayRow,
-  type ReplaySelection,
-} from "../../lib/store/replays.ts";
+} from "../../lib/store/reports/replays.ts";
 import type { RouteContext } from "../context.ts";
 import { viewReplay } from "../views.ts";
 import { periodOf } from "./deliveries.ts";
@@ -55,13 +53,13 @@ export const replayOperations = [
     },
     async handle(ctx, { body, actor }) {
       const selection = await selectionOf(ctx, body);
-      const matched = await countReplay(ctx.db.admin, selection);
+      const matched = await countReplay(ctx.db.admin, "everything", selection);
       if (body.dry_run) {
         return new Answered({ matched: matched.count, matched_exact: matched.exact });
       }
       const uuid = ctx.newUuid();
       const { endpoint, status, type, since, until, rate } = body;
-      const row = await createReplay(ctx.db.admin, {
+      await createReplay(ctx.db.admin, {
         ...selection,
         uuid,
         rate_per_s: rate === undefined ? null : parseRate(rate),
@@ -72,9 +70,8 @@ export const replayOperations = [
         object: replayId(uuid),
         after: { endpoint, status, type, since, until, rate, matched: matched.count },
       });
-      if (row === undefined) throw notFound();
       ctx.replays_changed();
-      return viewReplay(row);
+      return viewReplay(await find(ctx, replayId(uuid)));
     },
   }),
   operation({
@@ -90,13 +87,8 @@ export const replayOperations = [
     example: { response: { data: [example.replay], next_cursor: null } },
     async handle(ctx, { query: { cursor, limit } }) {
       const before = cursor === undefined ? undefined : parseReplayId(cursor);
-      const rows = await listReplays(ctx.db.admin, { before, limit: limit + 1 });
-      const page = rows.slice(0, limit);
-      const last = rows.length > limit ? page.at(-1) : undefined;
-      return {
-        data: page.map(viewReplay),
-        next_cursor: last === undefined ? null : replayId(last.uuid),
-      };
+      const { rows, next } = await listReplays(ctx.db.admin, "everything", { before, limit });
+      return { data: rows.map(viewReplay), next_cursor: next === null ? null : replayId(next) };
     },
   }),
   operation({
@@ -146,7 +138,7 @@ function notFound(): AppError {
 
 async function find(ctx: RouteContext, id: string): Promise<ReplayRow> {
   const uuid = parseReplayId(id);
-  const row = uuid === undefined ? undefined : await getReplay(ctx.db.admin, uuid);
+  const row = uuid === undefined ? undefined : await getReplay(ctx.db.admin, "everything", uuid);
   if (row === undefined) throw notFound();
   return row;
 }
@@ -167,7 +159,7 @@ async function mistakesOf(
     mistakes.push({ pointer: "/type", message: "Must be the name of one event type" });
   }
   if (endpoint !== undefined) {
-    const row = await getEndpoint(ctx.db.admin, endpoint);
+    const row = await getEndpoint(ctx.db.admin, "everything", endpoint);
     const message = row === undefined
       ? "There is no such endpoint"
       : row.retired_at === null
@@ -187,7 +179,9 @@ async function selectionOf(
   { endpoint, status, type, since, until: given }: Input,
 ): Promise<ReplaySelection> {
   const until = endOf(ctx, given);
-  const row = endpoint === undefined ? undefined : await getEndpoint(ctx.db.admin, endpoint);
+  const row = endpoint === undefined
+    ? undefined
+    : await getEndpoint(ctx.db.admin, "everything", endpoint);
   const { first_uuid = "", last_uuid = "" } = periodOf(since, until);
   return {
     statuses: status,

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { bucketOf } from "../../../lib/core/histogram.ts";
-import { attemptStats, purgeStats, rollUp } from "../../../lib/store/stats.ts";
+import { attemptStats } from "../../../lib/store/reports/stats.ts";
+import { purgeStats, rollUp } from "../../../lib/store/stats.ts";
 import type { Database } from "../../../lib/store/database.ts";
 import { checkedApi } from "../../support/checked.ts";
 import { booking, endpoint, startDaemon } from "../../support/daemon.ts";
@@ -78,7 +79,7 @@ onServer("rollUp() counts each attempt once, in the buckets of bucketOf()", asyn
   const db = await database.open();
   try {
     const sum = async (window_ms: number) => {
-      const { counts } = await attemptStats(db.admin, window_ms, undefined);
+      const { counts } = await attemptStats(db.admin, "everything", window_ms, undefined);
       return counts.reduce((total, { attempts }) => total + attempts, 0);
     };
     assert.equal(await sum(6 * 3_600_000), 104, "raw");
@@ -86,7 +87,7 @@ onServer("rollUp() counts each attempt once, in the buckets of bucketOf()", asyn
     assert.equal(midway, true, "in steps");
     assert.equal(await sum(6 * 3_600_000), 104, "partly rolled up");
     await rollUpAll(db);
-    const raw = await attemptStats(db.admin, 6 * 3_600_000, undefined);
+    const raw = await attemptStats(db.admin, "everything", 6 * 3_600_000, undefined);
     assert.equal(raw.counts.reduce((total, { attempts }) => total + attempts, 0), 104, "rolled up");
     for (const { bucket } of raw.counts) {
       assert.ok([...Array(12).keys()].some((n) => bucketOf(2 ** n) === bucket), `${bucket}`);
@@ -143,7 +144,7 @@ Deno.test("rollUp() and attemptStats() go on when the database's clock was set b
       select gen_random_uuid(), 1, 1, 1, now(), now(), 'delivered', now()
       from generate_series(1, ${count})`;
   const shown = async () => {
-    const { counts } = await attemptStats(db.admin, 3_600_000, undefined);
+    const { counts } = await attemptStats(db.admin, "everything", 3_600_000, undefined);
     return counts.reduce((total, { attempts }) => total + attempts, 0);
   };
   try {

@@ -1,0 +1,211 @@
+import type { Sql } from "postgres";
+import type { Outcome } from "../../core/outcome.ts";
+import type { Scope } from "../../core/scope.ts";
+import type { Fragment } from "../changes.ts";
+import { deliveryInScope, numberInScope } from "../scope.ts";
+import { all, DEPTH, type Page, pageOf, type Paging, type Period, withinPeriod } from "./page.ts";
+
+/** Narrows a list of deliveries. */
+export interface DeliveryFilter extends Paging {
+  readonly status?: "pending" | "delivered" | "failed" | "cancelled" | undefined;
+  /** Endpoint id. */
+  readonly endpoint?: string | undefined;
+  readonly type?: string | undefined;
+  /** The outcome of the last attempt. */
+  readonly reason?: string | undefined;
+  readonly period: Period;
+}
+
+/** A delivery as the lists show it. Times are the database's. */
+export interface DeliveryRow {
+  readonly uuid: string;
+  readonly event_uuid: string;
+  readonly endpoint_no: number;
+  readonly endpoint: string;
+  readonly type: string;
+  readonly test: boolean;
+  readonly status: "pending" | "delivered" | "failed" | "cancelled";
+  readonly reason: string | null;
+  readonly attempts: number;
+  readonly created_at: Date;
+  readonly ended_at: Date | null;
+  /** When the next attempt is due; null for a delivery that ended or is being sent. */
+  readonly next_attempt_at: Date | null;
+  readonly sending: boolean;
+  readonly last_outcome: Outcome["outcome"] | null;
+  readonly last_status: number | null;
+  readonly last_attempt_at: Date | null;
+  /** Cause of the last attempt's failure, in words; null too if that attempt was purged. */
+  readonly last_cause: string | null;
+  readonly paused: boolean;
+  readonly pause_reason: string | null;
+  /** When the endpoint's rate limit lets its next attempt begin; null if none has begun yet. */
+  readonly next_send_at: Date | null;
+}
+
+/** Deliveries, newest first. */
+export async function listDeliveries(
+  sql: Sql,
+  scope: Scope,
+  filter: DeliveryFilter,
+): Promise<Page<DeliveryRow>> {
+  const floor = await deliveryFloor(sql, scope, filter);
+  const which = floor === undefined ? sql`true` : sql`d.id >= ${floor}::uuid`;
+  const rows = await select(sql, scope, { ...filter, limit: filter.limit + 1 }, which);
+  return pageOf(rows, filter.limit, (row) => row.uuid, floor);
+}
+
+/** The UUID down to which a page of deliveries looks, unless indexes find all it looks for. */
+async function deliveryFloor(
+  sql: Sql,
+  scope: Scope,
+  filter: DeliveryFilter,
+): Promise<string | undefined> {
+  const { type, reason } = filter;
+  if (type === undefined && reason === undefined && scope === "everything") return undefined;
+  const { pending, ended } = halves(
+    sql,
+    { ...filter, type: undefined },
+    sql`true ${numberInScope(sql, scope, "d.endpoint_no")}`,
+  );
+  const [row] = await sql<{ floor: string }[]>`
+    select floor from (
+      (select d.id as floor from pending_deliveries d where ${pending}
+        order by d.id desc offset ${DEPTH} limit 1)
+      union all
+      (select d.id from ended_deliveries d where ${ended}
+        order by d.id desc offset ${DEPTH} limit 1)
+    ) f order by floor desc limit 1`;
+  return row?.floor;
+}
+
+/** One delivery, or undefined. */
+export async function getDelivery(
+  sql: Sql,
+  scope: Scope,
+  uuid: string,
+): Promise<DeliveryRow | undefined> {
+  const [row] = await select(sql, scope, { limit: 1, period: {} }, sql`d.id = ${uuid}::uuid`);
+  return row;
+}
+
+/** The deliveries of one event. */
+export async function deliveriesOf(
+  sql: Sql,
+  scope: Scope,
+  event_uuid: string,
+): Promise<DeliveryRow[]> {
+  return await select(
+    sql,
+    scope,
+    { limit: 10_000, period: {} },
+    sql`d.id between ${event_uuid}::uuid and last_of(${event_uuid}::uuid)`,
+  );
+}
+
+// Each half is found and cut off by its own index; the outer sort has at most twice the limit.
+async function select(
+  sql: Sql,
+  scope: Scope,
+  filter: DeliveryFilter,
+  which: Fragment,
+): Promise<DeliveryRow[]> {
+  const { limit } = filter;
+  const inScope = sql`${which} ${deliveryInScope(sql, scope)}`;
+  const { pending, ended } = halves(sql, filter, inScope);
+  return await sql<DeliveryRow[]>`
+    select d.*, n.id as endpoint, e.type, e.test, n.paused_at is not null as paused,
+      n.pause_reason, nullif(n.next_send_at, '-infinity') as next_send_at, (
+        select a.cause from attempts a where a.delivery_id = d.uuid and a.number = d.attempts
+      ) as last_cause
+    from (
+      (select d.id as uuid, d.event_id as event_uuid, d.endpoint_no, 'pending' as status,
+         d.cancel_reason as reason, d.attempts::int, d.created_at, null::timestamptz as ended_at,
+         case when d.leased_until is null then d.due_at end as next_attempt_at,
+         d.leased_until is not null as sending, d.last_outcome, d.last_status::int,
+         d.last_attempt_at
+       from pending_deliveries d where ${pending} order by d.id desc limit ${limit})
+      union all
+      (select d.id, d.event_id, d.endpoint_no, d.status, d.reason, d.attempts, d.created_at,
+         d.ended_at, null, false, d.last_outcome, d.last_status, d.last_attempt_at
+       from ended_deliveries d where ${ended} order by d.id desc limit ${limit})
+    ) d
+    join endpoints n on n.no = d.endpoint_no
+    join events e on e.id = d.event_uuid
+    order by d.uuid desc limit ${limit}`;
+}
+
+/** The conditions of a filter on pending and on ended deliveries. */
+function halves(
+  sql: Sql,
+  filter: DeliveryFilter,
+  which: Fragment,
+): { pending: Fragment; ended: Fragment } {
+  const { status, reason } = filter;
+  const conditions = conditionsOf(sql, filter, which);
+  // Written out, not as parameters: the indexes of failed deliveries are partial.
+  const happy = reason === undefined && (status === undefined || status === "delivered");
+  const ended = all(sql, [
+    conditions,
+    ...(status === undefined
+      ? []
+      : [status === "failed" ? sql`d.status = 'failed'` : sql`d.status = ${status}`]),
+    ...(happy ? [] : [sql`d.status <> 'delivered'`]),
+  ]);
+  return {
+    pending: status === undefined || status === "pending" ? conditions : sql`false`,
+    ended: status === "pending" ? sql`false` : ended,
+  };
+}
+
+function conditionsOf(sql: Sql, filter: DeliveryFilter, which: Fragment): Fragment {
+  const { endpoint, type, reason, before } = filter;
+  const conditions = [which, ...withinPeriod(sql, filter.period, "d.id", "d.created_at")];
+  if (endpoint !== undefined) {
+    conditions.push(sql`d.endpoint_no = (select no from endpoints where id = ${endpoint})`);
+  }
+  if (type !== undefined) {
+    conditions.push(
+      sql`exists (select from events x where x.id = d.event_id and x.type = ${type})`,
+    );
+  }
+  if (reason !== undefined) conditions.push(sql`d.last_outcome = ${reason}`);
+  if (before !== undefined) conditions.push(sql`d.id < ${before}::uuid`);
+  return all(sql, conditions);
+}
+
+/** An attempt with its request and its response. */
+export interface AttemptRow {
+  readonly number: number;
+  readonly started_at: Date;
+  readonly ended_at: Date;
+  readonly duration_ms: number;
+  readonly outcome: Outcome["outcome"];
+  readonly status: number | null;
+  readonly cause: string | null;
+  readonly address: string | null;
+  readonly url: string;
+  /** Names of the endpoint's own request headers. */
+  readonly header_names: readonly string[];
+  readonly request_timestamp: string | null;
+  readonly request_signature: string | null;
+  readonly request_webhook_signature: string | null;
+  readonly response_head: string | null;
+  readonly response_body: Uint8Array | null;
+  readonly response_truncated: boolean;
+}
+
+/** The attempts of a delivery, first to last. */
+export async function attemptsOf(sql: Sql, scope: Scope, uuid: string): Promise<AttemptRow[]> {
+  return await sql<AttemptRow[]>`
+    select a.number, a.started_at, a.ended_at,
+      (extract(epoch from a.ended_at - a.started_at) * 1000)::float8 as duration_ms,
+      a.outcome, a.status, a.cause, a.address, v.url, v.headers as header_names,
+      a.request_timestamp, a.request_signature, a.request_webhook_signature,
+      a.response_head, a.response_body, a.response_truncated
+    from attempts a
+    join endpoint_versions v
+      on v.endpoint_no = a.endpoint_no and v.version = a.endpoint_version
+    where a.delivery_id = ${uuid}::uuid ${numberInScope(sql, scope, "a.endpoint_no")}
+    order by a.number`;
+}

@@ -1,0 +1,99 @@
+import type { Sql } from "postgres";
+import type { Scope } from "../../core/scope.ts";
+import { endpointInScope, numberInScope } from "../scope.ts";
+import { BUCKET, WATERMARK } from "../stats.ts";
+
+/** Attempts of one endpoint with one outcome and about one duration. */
+export interface Counted {
+  readonly endpoint_no: number;
+  readonly outcome: string;
+  readonly bucket: number;
+  readonly attempts: number;
+}
+
+/** The attempts of a window, counted. */
+export interface WindowStats {
+  readonly since: Date;
+  readonly until: Date;
+  readonly counts: readonly Counted[];
+}
+
+/** Windows up to this long are made of minutes, longer ones of hours. */
+export const MINUTES_UP_TO_MS = 6 * 3_600_000;
+
+/**
+ * Counts the attempts recorded since `window_ms` ago (from the beginning of that minute, or, for windows
+ * of more than six hours, of that hour): settled ones from their counts, the rest one by one.
+ */
+export async function attemptStats(
+  sql: Sql,
+  scope: Scope,
+  window_ms: number,
+  endpoint_no: number | undefined,
+): Promise<WindowStats> {
+  const span = window_ms <= MINUTES_UP_TO_MS ? "minute" : "hour";
+  const only = (column: string) =>
+    endpoint_no === undefined
+      ? numberInScope(sql, scope, column)
+      : sql`and ${sql.unsafe(column)} = ${endpoint_no} ${numberInScope(sql, scope, column)}`;
+  const [row] = await sql<{ since: Date; until: Date; counts: Counted[] }[]>`
+    with bounds as materialized (
+      select ${sql.unsafe(WATERMARK)} as watermark, now() as until,
+        date_trunc(${span}::text, now() - ${window_ms}::bigint * interval '1 ms', 'UTC') as since
+      from attempt_stats_mark
+    ), parts as (
+      select s.endpoint_no, s.outcome, s.bucket::int, s.attempts from bounds b
+      join attempt_stats s on s.span = ${span} and s.starts_at >= b.since ${only("s.endpoint_no")}
+      union all
+      select a.endpoint_no, a.outcome, ${sql.unsafe(BUCKET)}, count(*)
+      from bounds b
+      join attempts a on a.recorded_at >= greatest(b.watermark, b.since)
+        and a.recorded_at <= b.until ${only("a.endpoint_no")}
+      group by 1, 2, 3
+    ), counts as (
+      select endpoint_no, outcome, bucket, sum(attempts)::float8 as attempts from parts
+      group by 1, 2, 3
+    )
+    select since, until, (select coalesce(json_agg(counts), '[]') from counts) as counts from bounds`;
+  if (row === undefined) throw new Error("The table attempt_stats_mark is empty");
+  return row;
+}
+
+/** Pending deliveries of an endpoint, counted. */
+export interface Owed {
+  readonly endpoint_no: number;
+  readonly endpoint: string;
+  /** Up to `MAX_PENDING_COUNTED`. */
+  readonly pending: number;
+  /** Of those, the ones that are due and not being sent. */
+  readonly overdue: number;
+  readonly sending: number;
+  /** Age of the oldest of those, in milliseconds, or null. */
+  readonly oldest_ms: number | null;
+}
+
+/** Most pending deliveries of one endpoint that are counted. */
+export const MAX_PENDING_COUNTED = 10_000;
+
+/** Counts the pending deliveries of each endpoint in force, the first due first. */
+export async function pendingStats(
+  sql: Sql,
+  scope: Scope,
+  endpoint_no: number | undefined,
+): Promise<Owed[]> {
+  return await sql<Owed[]>`
+    select n.no as endpoint_no, n.id as endpoint, h.* from endpoints n
+    cross join lateral (
+      select count(*)::int as pending,
+        (count(*) filter (where leased_until is null and due_at <= now()))::int as overdue,
+        (count(*) filter (where leased_until is not null))::int as sending,
+        (extract(epoch from now() - min(created_at)) * 1000)::float8 as oldest_ms
+      from (
+        select p.created_at, p.due_at, p.leased_until from pending_deliveries p
+        where p.endpoint_no = n.no order by p.due_at limit ${MAX_PENDING_COUNTED}
+      ) head
+    ) h
+    where n.retired_at is null ${endpointInScope(sql, scope)}
+      ${endpoint_no === undefined ? sql`` : sql`and n.no = ${endpoint_no}`}
+    order by n.id`;
+}

@@ -1,0 +1,32 @@
+import type { Sql } from "postgres";
+import type { Scope } from "../core/scope.ts";
+import type { Fragment } from "./changes.ts";
+
+/*
+ * Conditions that keep a read within a scope, each `and …` for the end of a `where`. They add nothing
+ * to a statement that may read everything: its plan stays as it was tuned.
+ */
+
+/** Keeps the endpoints `n` that belong to the scope: those a business made for itself alone. */
+export function endpointInScope(sql: Sql, scope: Scope): Fragment {
+  return scope === "everything"
+    ? sql``
+    : sql`and n.source = 'api' and n.businesses = array[${scope.business}::text]`;
+}
+
+/** Keeps the rows whose `column`, an endpoint's number, is that of an endpoint within the scope. */
+export function numberInScope(sql: Sql, scope: Scope, column: string): Fragment {
+  return scope === "everything" ? sql`` : sql`and ${sql.unsafe(column)} in (
+    select n.no from endpoints n where true ${endpointInScope(sql, scope)})`;
+}
+
+/** Keeps the events `e` of the scope's business. */
+export function eventInScope(sql: Sql, scope: Scope): Fragment {
+  return scope === "everything" ? sql`` : sql`and e.business = ${scope.business}`;
+}
+
+/** Keeps the deliveries `d` of the business's events to its own endpoints. */
+export function deliveryInScope(sql: Sql, scope: Scope): Fragment {
+  return scope === "everything" ? sql`` : sql`${numberInScope(sql, scope, "d.endpoint_no")}
+    and exists (select from events e where e.id = d.event_id ${eventInScope(sql, scope)})`;
+}
