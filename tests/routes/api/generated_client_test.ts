@@ -6,13 +6,13 @@ import { startReceiver, statuses } from "../../support/receiver.ts";
 
 // Packages of their own, which the program's own lock file knows nothing of: one of them wants
 // TypeScript, and valibot would take it along into the executable.
-const PACKAGES = new URL("support/client/", import.meta.url);
+const PACKAGES = new URL("../../support/client/", import.meta.url);
 const GENERATOR = "npm:openapi-typescript@7.13.0";
 
 /** What a user of the API would write. Its arguments are the daemon, a token and an endpoint's URL. */
 const PROGRAM = `
 import createClient from "openapi-fetch";
-import type { components, paths } from "../../api.ts";
+import type { components, paths } from "./api.ts";
 
 const [baseUrl = "", token = "", url = ""] = Deno.args;
 const client = createClient<paths>({ baseUrl, headers: { authorization: "Bearer " + token } });
@@ -87,7 +87,7 @@ const WRONG: readonly (readonly [mistake: string, line: string])[] = [
 ];
 
 const WRONG_HEAD = `import createClient from "openapi-fetch";
-import type { paths } from "../../api.ts";
+import type { paths } from "./api.ts";
 const client = createClient<paths>({ baseUrl: "http://127.0.0.1" });
 `;
 
