@@ -1,4 +1,5 @@
 import { getRequestListener } from "@hono/node-server";
+import type { Reloaded } from "./admin/shown.ts";
 import { cidrContains } from "./core/address.ts";
 import { AppError, messageOf } from "./core/errors.ts";
 import { makeEventIds } from "./core/ids.ts";
@@ -20,7 +21,7 @@ import { makeInForce } from "./in_force.ts";
 import { makeCounters } from "./observe/counters.ts";
 import type { Log } from "./observe/log.ts";
 import { makeSignals } from "./observe/signals.ts";
-import { makeReloader, type Reloaded } from "./reload.ts";
+import { makeReloader } from "./reload.ts";
 import { makeStop } from "./shutdown.ts";
 import { type Database, openDatabase } from "./store/database.ts";
 import type { Actor } from "./store/changes.ts";

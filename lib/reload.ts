@@ -1,3 +1,4 @@
+import type { Reloaded } from "./admin/shown.ts";
 import type { Config } from "./config/config.ts";
 import { ConfigError, formatMistake } from "./config/error.ts";
 import { loadConfig } from "./config/load.ts";
@@ -8,13 +9,6 @@ import { toStored } from "./delivery/fleet.ts";
 import { writeAudit } from "./store/audit.ts";
 import type { Actor } from "./store/changes.ts";
 import { syncFile } from "./store/endpoints.ts";
-
-/** What reading the configuration file again changed, in words. */
-export interface Reloaded {
-  readonly changed: string[];
-  /** Of these, what takes effect at the next start only. */
-  readonly at_next_start: string[];
-}
 
 /** Reads the configuration file again. */
 export interface Reloader {

@@ -1,5 +1,5 @@
 import { inWords } from "../core/explain.ts";
-import type { Delivery } from "./daemon_api/client.ts";
+import type { Delivery } from "../admin/shown.ts";
 import { type Io, type Palette, paletteOf, printable } from "./terminal.ts";
 
 /** A cell: a text from anywhere, and how it is painted. */

@@ -121,6 +121,31 @@ export function diagnoseStandard(
   return age_s < -TOLERANCE_S ? finding(["too_new"]) : finding([]);
 }
 
+/** A request as its receiver got it. */
+export interface Received {
+  readonly body: Uint8Array;
+  /** Value of `X-BookMe-Signature`. */
+  readonly signature?: string | undefined;
+  /** The headers of Standard Webhooks. */
+  readonly standard?: StandardHeaders | undefined;
+}
+
+/** The finding on each signature of a request, by header. `now_s` is the time in seconds. */
+export function diagnose(
+  { body, signature, standard }: Received,
+  keys: Keys,
+  now_s: number,
+): readonly (readonly [header: string, finding: Finding])[] {
+  const findings: [string, Finding][] = [];
+  if (signature !== undefined) {
+    findings.push(["X-BookMe-Signature", diagnoseBookme(body, signature, keys)]);
+  }
+  if (standard !== undefined) {
+    findings.push(["webhook-signature", diagnoseStandard(body, standard, keys, now_s)]);
+  }
+  return findings;
+}
+
 function finding(mistakes: readonly SignatureMistake[], detail = ""): Finding {
   const texts = mistakes.map((mistake) => MISTAKES[mistake]);
   const text = texts.length === 0 ? "Valid" : texts.join(". And: ") + detail;

@@ -69,6 +69,18 @@ export function invalid(message: string): AppError {
   return new AppError("invalid", message);
 }
 
+/** Refuses a request for the mistake at one place of it. */
+export function invalidAt(pointer: string, message: string): AppError {
+  return new AppError("invalid", INVALID, { errors: [{ pointer, message }] });
+}
+
+/** Throws an `AppError` that names the mistakes, if there are any. */
+export function refuseMistakes(errors: readonly Mistake[], message = INVALID): void {
+  if (errors.length > 0) throw new AppError("invalid", message, { errors });
+}
+
+const INVALID = "The request is not valid";
+
 /** The message of anything thrown, for logs. */
 export function messageOf(error: unknown): string {
   if (error instanceof Error) return error.message !== "" ? error.message : error.name;

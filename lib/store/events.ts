@@ -3,7 +3,7 @@ import { firstUuidAt } from "../core/ids.ts";
 import type { Database } from "./database.ts";
 import { literal, texts } from "./arrays.ts";
 
-/** An event as it is stored. */
+/** An event to be stored. */
 export interface NewEvent {
   /** Made by `makeEventIds`. */
   readonly uuid: string;
@@ -12,13 +12,13 @@ export interface NewEvent {
   readonly subject: string | null;
   readonly confirmation: string | null;
   readonly test: boolean;
-  /** What makes a repetition known, and the SHA-256 (hex) of what was posted under it; both or none. */
+  /** Identifies repetitions, with the SHA-256 (hex) of the bytes posted under it; both or none. */
   readonly key: string | null;
   readonly digest: string | null;
   readonly payload: string;
 }
 
-/** A delivery that a new event is owed as. */
+/** A delivery of a new event. */
 export interface NewDelivery {
   readonly uuid: string;
   readonly event_uuid: string;
@@ -29,7 +29,7 @@ export interface NewDelivery {
   readonly leased: boolean;
 }
 
-/** What became of a batch: stored whole, or not at all. */
+/** Result of a batch: stored whole, or not at all. */
 export type Stored =
   | "stored"
   /** The endpoints have changed since the batch was matched: match again. */
@@ -37,13 +37,13 @@ export type Stored =
   /** At least one key is known already, or was just being stored: look them up. */
   | "repeated";
 
-/** PostgreSQL's unique_violation; and deadlock_detected, which two batches with the same keys end in. */
+/** PostgreSQL's unique_violation, and deadlock_detected: two batches with the same keys may deadlock. */
 const SAME_KEYS = ["23505", "40P01"];
 
 /**
  * Stores events and their deliveries in one statement, and so in one transaction, durable when it
- * answers. All or none: with a stale revision or a known key nothing is stored. Other processes are
- * told which endpoints have something due that is not leased here.
+ * answers. All or none: with a stale revision or a known key nothing is stored. Notifies other processes
+ * of endpoints with deliveries due that are not leased here.
  */
 export async function storeEvents(
   db: Database,
@@ -98,12 +98,12 @@ function wakeUp(endpoint_nos: readonly number[]): string {
   return endpoint_nos.length > 500 ? "all" : endpoint_nos.join(",");
 }
 
-/** An event that was stored under a key before. */
+/** An event stored earlier under a key. */
 export interface KnownEvent {
   readonly uuid: string;
   readonly key: string;
   readonly digest: string;
-  /** How many deliveries it was owed as. */
+  /** The number of its deliveries. */
   readonly deliveries: number;
 }
 
@@ -118,17 +118,17 @@ export async function findByKeys(sql: Sql, keys: readonly string[]): Promise<Kno
     where e.key = any(string_to_array(${texts(keys)}, chr(30), ''))`;
 }
 
-/** What a piece of a purge did. */
+/** Result of one step of a purge. */
 export interface Purged {
   readonly purged: number;
-  /** Where the next piece begins; null where this one was the last. */
+  /** Where the next step begins; null after the last. */
   readonly position: string | null;
 }
 
 /**
- * Looks at `limit` events behind `position`, or from the first on. Removes those that are older than
- * `age_ms` and owed to nobody any more, with their ended deliveries and attempts. UUIDs are in the order
- * of time, but for the clocks of several daemons: where none of so many is old, none behind them is.
+ * Reads `limit` events after `position`, or from the first on. Removes those that are older than `age_ms`
+ * and have no pending delivery, with their ended deliveries and attempts. UUIDs are in the order of time,
+ * but for the clocks of several daemons: if none of `limit` events is old, none after them is.
  */
 export async function purgeEvents(
   sql: Sql,
@@ -146,7 +146,7 @@ export async function purgeEvents(
           select from pending_deliveries p where p.id between l.id and last_of(l.id))))
       for update skip locked
     ), purged as materialized (
-      -- Locked, and looked at again: a delivery may have come back until then.
+      -- Locked, and checked again: a delivery may have come back until then.
       select id from old where not is_pending(id)
     ), forgotten as (
       delete from attempts a using purged e where a.delivery_id between e.id and last_of(e.id)
@@ -163,7 +163,7 @@ export async function purgeEvents(
 }
 
 /**
- * Looks at `limit` attempts recorded after `position`, or from the first on. Removes those that were
+ * Reads `limit` attempts recorded after `position`, or from the first on. Removes those that were
  * recorded longer than `age_ms` ago and whose delivery ended.
  */
 export async function purgeAttempts(
@@ -177,7 +177,7 @@ export async function purgeAttempts(
       select ctid as place, delivery_id, recorded_at from attempts
       where recorded_at > ${position ?? "-infinity"}::text::timestamptz
         and recorded_at < now() - ${age_ms}::bigint * interval '1 ms'
-      -- The attempts of one statement, a few hundred at most, have one time: they are not torn apart.
+      -- The attempts of one statement, a few hundred at most, share one time and stay together.
       order by recorded_at fetch first (${limit}) rows with ties
     ), gone as (
       delete from attempts where ctid = any(array(

@@ -1,34 +1,27 @@
 import { optional, strictObject } from "valibot";
-import { toJsonSchema } from "@valibot/to-json-schema";
-import { AppError } from "../../lib/core/errors.ts";
-import type { EventType } from "../../lib/core/event_types.ts";
-import { explainUnowed } from "../../lib/core/explain.ts";
-import { eventId, parseEventId } from "../../lib/core/ids.ts";
-import { explainMatch } from "../../lib/core/matching.ts";
-import type { StoredEndpoint } from "../../lib/store/endpoints.ts";
-import { deliveriesOf, type DeliveryRow } from "../../lib/store/reports/deliveries.ts";
-import { endpointsSince } from "../../lib/store/reports/endpoints.ts";
-import { type EventRow, getEvent, listEvents } from "../../lib/store/reports/events.ts";
-import type { RouteContext } from "../context.ts";
-import { explain, viewDelivery, viewEvent } from "../views.ts";
-import { periodOf } from "./deliveries.ts";
+import { listEventTypes } from "../../lib/admin/event_types.ts";
+import * as admin from "../../lib/admin/events.ts";
+import * as field from "../../lib/admin/fields.ts";
+import { CURSOR_RULE } from "../../lib/admin/lists.ts";
+import * as shown from "../../lib/admin/shown.ts";
+import { parseEventId } from "../../lib/core/ids.ts";
 import * as example from "./examples.ts";
 import { operation } from "./operation.ts";
-import * as s from "./schemas.ts";
+import * as query from "./queries.ts";
 
 const tag = "Events";
 
 const ListQuery = strictObject({
-  type: optional(s.text(255)),
-  business: optional(s.text(255)),
-  since: optional(s.moment),
-  until: optional(s.moment),
-  q: optional(s.text(255)),
-  cursor: optional(s.parsed(parseEventId, s.CURSOR_RULE)),
-  limit: s.limit,
+  type: optional(field.text(255)),
+  business: optional(field.text(255)),
+  since: optional(field.moment),
+  until: optional(field.moment),
+  q: optional(field.text(255)),
+  cursor: optional(query.parsed(parseEventId, CURSOR_RULE)),
+  limit: query.limit,
 });
 
-const TypesQuery = strictObject({ cursor: optional(s.text(255)), limit: s.limit });
+const TypesQuery = strictObject({ cursor: optional(field.text(255)), limit: query.limit });
 
 export const eventOperations = [
   operation({
@@ -41,21 +34,10 @@ export const eventOperations = [
       "business or service.",
     query: ListQuery,
     status: 200,
-    response: s.page(s.EventSummary),
+    response: shown.page(shown.EventSummary),
     refuses: [],
     example: { response: { data: [example.event], next_cursor: null } },
-    async handle(ctx, { query }) {
-      const { cursor, since, until, q, ...filter } = query;
-      const uuid = q === undefined ? undefined : parseEventId(q);
-      const { rows, next } = await listEvents(ctx.db.admin, "everything", {
-        ...filter,
-        uuid,
-        text: uuid === undefined ? q : undefined,
-        period: periodOf(since, until),
-        before: cursor === undefined ? undefined : parseEventId(cursor),
-      });
-      return { data: rows.map(viewEvent), next_cursor: next === null ? null : eventId(next) };
-    },
+    handle: (ctx, { by, query }) => admin.listEvents(ctx, by, query),
   }),
   operation({
     id: "getEvent",
@@ -64,7 +46,7 @@ export const eventOperations = [
     tag,
     summary: "Shows an event, and for each endpoint why it was or was not owed it",
     status: 200,
-    response: s.EventDetail,
+    response: shown.EventDetail,
     refuses: ["not_found"],
     example: {
       id: example.EVENT_ID,
@@ -91,23 +73,7 @@ export const eventOperations = [
         ],
       },
     },
-    async handle(ctx, { id }) {
-      const uuid = parseEventId(id);
-      const event = uuid === undefined
-        ? undefined
-        : await getEvent(ctx.db.admin, "everything", uuid);
-      if (event === undefined) {
-        throw new AppError("not_found", "There is no such event; it may have been purged");
-      }
-      const deliveries = await deliveriesOf(ctx.db.admin, "everything", event.uuid);
-      const endpoints = await endpointsSince(ctx.db.admin, "everything", event.received_at);
-      return {
-        ...viewEvent(event),
-        payload: event.payload,
-        deliveries: deliveries.map((delivery) => viewDelivery(delivery, ctx)),
-        endpoints: verdicts(ctx, event, deliveries, endpoints),
-      };
-    },
+    handle: (ctx, { by, id }) => admin.getEvent(ctx, by, id),
   }),
   operation({
     id: "listEventTypes",
@@ -117,7 +83,7 @@ export const eventOperations = [
     summary: "Lists the event types, each with the JSON Schema of its data and a sample",
     query: TypesQuery,
     status: 200,
-    response: s.page(s.EventTypeInfo),
+    response: shown.page(shown.EventType),
     refuses: [],
     example: {
       response: {
@@ -130,64 +96,6 @@ export const eventOperations = [
         next_cursor: null,
       },
     },
-    handle(ctx, { query: { cursor, limit } }) {
-      const types = ctx.event_types();
-      const own = new Map(ctx.config().event_types.map((type) => [type.name, type.schema]));
-      const from = cursor === undefined ? 0 : types.names.indexOf(cursor) + 1;
-      if (cursor !== undefined && from === 0) throw s.invalidAt("/cursor", s.CURSOR_RULE);
-      const page = types.names.slice(from, from + limit);
-      const data = page.map((name) => types.get(name)).filter((type) => type !== undefined)
-        .map((type) => viewType(type, own.get(type.name)));
-      const more = from + limit < types.names.length;
-      return Promise.resolve({ data, next_cursor: more ? page.at(-1) ?? null : null });
-    },
+    handle: (ctx, { query }) => listEventTypes(ctx, query),
   }),
 ];
-
-function verdicts(
-  ctx: RouteContext,
-  event: EventRow,
-  deliveries: readonly DeliveryRow[],
-  endpoints: readonly StoredEndpoint[],
-) {
-  const owed = deliveries.map((delivery) => ({
-    no: delivery.endpoint_no,
-    endpoint_id: delivery.endpoint,
-    owed: true,
-    ...explain(delivery, ctx),
-    delivery_id: viewDelivery(delivery, ctx).id,
-  }));
-  const known = new Set(owed.map(({ no }) => no));
-  const others = endpoints.filter(({ no }) => !known.has(no)).map((endpoint) => ({
-    no: endpoint.no,
-    endpoint_id: endpoint.id,
-    owed: false,
-    ...explainUnowed({ ...event, received_at: event.received_at.getTime() }, {
-      match: explainMatch(endpoint, event.type, event.business),
-      events: endpoint.events,
-      businesses: endpoint.businesses,
-      created_at: endpoint.created_at.getTime(),
-      updated_at: endpoint.updated_at.getTime(),
-    }),
-    delivery_id: null,
-  }));
-  return [...owed, ...others].toSorted((a, b) => a.no - b.no).map(({ no: _, ...verdict }) =>
-    verdict
-  );
-}
-
-function viewType(type: EventType, own: Readonly<Record<string, unknown>> | undefined) {
-  const { name, description, schema, sample } = type;
-  return {
-    name,
-    description,
-    schema: own ?? {
-      ...toJsonSchema(schema, {
-        target: "draft-2020-12",
-        typeMode: "output",
-        errorMode: "ignore",
-      }),
-    },
-    sample: JSON.parse(sample) as Record<string, unknown>,
-  };
-}

@@ -1,11 +1,6 @@
-import type * as v from "valibot";
-import type * as schemas from "./schemas.ts";
+import type * as shown from "../../lib/admin/shown.ts";
 
-/** Examples of the OpenAPI document. The tests hold each against its schema. */
-
-type Example<Name extends keyof typeof schemas.COMPONENTS> = v.InferOutput<
-  typeof schemas.COMPONENTS[Name]
->;
+/** Examples of the OpenAPI document. The tests check each against its schema. */
 
 const MADE_AT = "2026-11-24T09:00:00.000Z";
 export const ENDPOINT_ID = "ep_4k9x2m7q0c5t8w1z3v6b";
@@ -13,7 +8,7 @@ export const EVENT_ID = "evt_06yn3v1m8r5k0000b2c4";
 export const DELIVERY_ID = "dlv_06yn3v1m8r5k0000b2c4000003";
 export const REPLAY_ID = "rpl_06yn4b7c2d5f0000e1g3";
 
-export const endpoint: Example<"Endpoint"> = {
+export const endpoint: shown.Endpoint = {
   id: ENDPOINT_ID,
   source: "api",
   url: "https://crm.example.com/webhooks/bookme",
@@ -39,7 +34,7 @@ export const endpoint: Example<"Endpoint"> = {
   retired_at: null,
 };
 
-export const delivery: Example<"Delivery"> = {
+export const delivery: shown.Delivery = {
   id: DELIVERY_ID,
   event_id: EVENT_ID,
   event_type: "booking.created",
@@ -60,7 +55,7 @@ export const delivery: Example<"Delivery"> = {
   ended_at: null,
 };
 
-export const attempt: Example<"Attempt"> = {
+export const attempt: shown.Attempt = {
   id: "att_06yn3v1m8r5k0000b2c4000003001",
   number: 1,
   outcome: "http_5xx",
@@ -85,7 +80,7 @@ export const attempt: Example<"Attempt"> = {
   },
 };
 
-export const event: Example<"EventSummary"> = {
+export const event: shown.EventSummary = {
   id: EVENT_ID,
   type: "booking.created",
   business: "bus_123",
@@ -95,7 +90,7 @@ export const event: Example<"EventSummary"> = {
   received_at: "2026-11-24T09:59:00.000Z",
 };
 
-export const replay: Example<"Replay"> = {
+export const replay: shown.Replay = {
   id: REPLAY_ID,
   state: "running",
   matched: 1200,

@@ -1,14 +1,53 @@
 import { type ConversionConfig, toJsonSchema } from "@valibot/to-json-schema";
-import type * as v from "valibot";
+import * as v from "valibot";
+import { described } from "../../lib/admin/fields.ts";
+import * as inputs from "../../lib/admin/inputs.ts";
+import * as shown from "../../lib/admin/shown.ts";
 import { type ErrorCode, HTTP_STATUS } from "../../lib/core/errors.ts";
 import { VERSION } from "../../lib/core/version.ts";
 import type { AnyOperation } from "./operation.ts";
-import { COMPONENTS, Problem, WRITTEN_OUT } from "./schemas.ts";
 
 /** JSON of an OpenAPI document or of a JSON Schema. */
 export type Json = { [member: string]: unknown };
 
-/** What any operation can refuse. */
+const Problem = v.object({
+  type: v.string(),
+  title: v.string(),
+  status: v.pipe(v.number(), v.integer(), v.minValue(0)),
+  code: described(v.string(), "Stable: decide by this one"),
+  detail: v.string(),
+  errors: v.optional(
+    described(
+      v.array(v.object({ pointer: v.string(), message: v.string() })),
+      "Each mistake, with a JSON pointer (or the name of a parameter) to its place",
+    ),
+  ),
+});
+
+/** The schemas that have a name in the OpenAPI document. */
+const COMPONENTS = {
+  Endpoint: shown.Endpoint,
+  EndpointInput: inputs.EndpointInput,
+  EndpointPatch: inputs.EndpointPatch,
+  EndpointMade: shown.EndpointMade,
+  Delivery: shown.Delivery,
+  DeliveryDetail: shown.DeliveryDetail,
+  Attempt: shown.Attempt,
+  TestResult: shown.TestResult,
+  EventSummary: shown.EventSummary,
+  EventDetail: shown.EventDetail,
+  EndpointVerdict: shown.EndpointVerdict,
+  EventType: shown.EventType,
+  ReplayInput: inputs.ReplayInput,
+  Replay: shown.Replay,
+  ReplayCount: shown.ReplayCount,
+  Stats: shown.Stats,
+  Reloaded: shown.Reloaded,
+  AuditEntry: shown.AuditEntry,
+  Problem,
+} as const;
+
+/** Codes that any operation can refuse with. */
 const ALWAYS: readonly ErrorCode[] = [
   "unauthorized",
   "forbidden",
@@ -32,7 +71,7 @@ const REFUSALS: Readonly<Record<ErrorCode, string>> = {
   unavailable: "The database is away; try again",
 };
 
-/** The OpenAPI 3.1 document of these operations, made of the schemas that they validate by. */
+/** The OpenAPI 3.1 document of these operations, made of the schemas that validate them. */
 export function openApiDocument(operations: readonly AnyOperation[]): Json {
   const paths: Record<string, Json> = {};
   for (const operation of operations) {
@@ -125,7 +164,7 @@ function queryParameters({ query }: AnyOperation): Json[] {
   }));
 }
 
-// A parameter's default is text until it is read.
+// The default of a parameter is text before it is parsed.
 function withDefault(schema: Json): Json {
   const { type, default: text } = schema;
   return typeof text === "string" && type !== "string"
@@ -164,12 +203,12 @@ function inner(schema: v.GenericSchema, mode: "input" | "output", self?: string)
   const config: ConversionConfig = {
     target: "draft-2020-12",
     typeMode: mode,
-    // Transformations and checks in code have no JSON Schema; what they ask for is in the descriptions.
+    // Transformations and checks in code have no JSON Schema; descriptions say what they ask for.
     errorMode: "ignore",
     definitions: Object.fromEntries(
       Object.entries(COMPONENTS).filter(([name]) => name !== self),
     ) as Record<string, v.GenericSchema>,
-    overrideSchema: ({ valibotSchema }) => WRITTEN_OUT.get(valibotSchema),
+    overrideSchema: ({ valibotSchema }) => inputs.WRITTEN_OUT.get(valibotSchema),
     overrideRef: ({ referenceId }) => `#/components/schemas/${referenceId}`,
   };
   const { $schema: _, $defs: __, ...json } = toJsonSchema(schema, config);

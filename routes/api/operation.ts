@@ -2,34 +2,41 @@ import type { IncomingMessage } from "node:http";
 import { Buffer } from "node:buffer";
 import type { Context } from "hono";
 import * as v from "valibot";
-import { AppError, type ErrorCode, jsonPointer, type Mistake } from "../../lib/core/errors.ts";
+import type { Asker } from "../../lib/admin/context.ts";
+import {
+  AppError,
+  type ErrorCode,
+  invalidAt,
+  jsonPointer,
+  type Mistake,
+  refuseMistakes,
+} from "../../lib/core/errors.ts";
 import { isObject, kindOf } from "../../lib/core/json.ts";
 import { parseJson } from "../../lib/core/json_text.ts";
 import { readUtf8 } from "../../lib/core/utf8.ts";
-import type { Actor } from "../../lib/store/changes.ts";
 import type { Env, RouteContext } from "../context.ts";
 
 type Schema = v.GenericSchema;
 
-/** What a handler is given: everything validated. */
+/** A validated request. */
 export interface Asked<Query, Body> {
-  /** What stands for `{id}` in the path. */
+  /** The `{id}` of the path. */
   readonly id: string;
   readonly query: Query;
   readonly body: Body;
-  readonly actor: Actor;
-  /** Whether the one who asked has hung up. */
+  readonly by: Asker;
+  /** Whether the client has hung up. */
   readonly isGone: () => boolean;
 }
 
-/** A response that has another status than the operation's own. */
+/** A second response of an operation, with another status. */
 export interface Variant<R extends Schema> {
   readonly status: 200;
   readonly response: R;
   readonly example: v.InferOutput<R>;
 }
 
-/** One operation of the API: what it takes and answers, and what does it. */
+/** One operation of the API: its request, its response, and its handler. */
 export interface Operation<Q extends Schema, B extends Schema, R extends Schema> {
   /** Name of the operation, as generated clients call it. */
   readonly id: string;
@@ -45,18 +52,19 @@ export interface Operation<Q extends Schema, B extends Schema, R extends Schema>
   /** Whether the body may be left out. */
   readonly body_optional?: boolean;
   /**
-   * What is wrong with the body beyond its schema. Asked about the members that are sound where others
-   * are not, so that all mistakes are told at once.
+   * Mistakes in the body beyond its schema, which the handler refuses too. Asked about the sound members
+   * of a body with others that are not, so that one answer names all mistakes.
    */
   rules?(
     ctx: RouteContext,
+    by: Asker,
     body: Partial<v.InferOutput<B>>,
   ): readonly Mistake[] | Promise<readonly Mistake[]>;
   readonly status: 200 | 201;
   readonly response: R;
   /** A second way to answer, chosen by the handler. */
   readonly variant?: Variant<Schema>;
-  /** What it refuses, beside what every operation does. */
+  /** Codes that it refuses with, besides those of every operation. */
   readonly refuses: readonly ErrorCode[];
   readonly example: {
     readonly id?: string;
@@ -66,7 +74,7 @@ export interface Operation<Q extends Schema, B extends Schema, R extends Schema>
   handle(
     ctx: RouteContext,
     asked: Asked<v.InferOutput<Q>, v.InferOutput<B>>,
-  ): Promise<v.InferOutput<R> | Answered>;
+  ): v.InferOutput<R> | Answered | Promise<v.InferOutput<R> | Answered>;
 }
 
 /** An answer by the operation's variant. */
@@ -74,10 +82,10 @@ export class Answered {
   constructor(readonly value: unknown) {}
 }
 
-/** An operation whatever its types. */
+/** An operation of any types. */
 export type AnyOperation = Operation<Schema, Schema, Schema>;
 
-/** Takes an operation's types from its schemas, and forgets them. */
+/** Checks an operation's types by its schemas, and forgets them. */
 export function operation<
   Q extends Schema = typeof NOTHING,
   B extends Schema = typeof NOTHING,
@@ -91,15 +99,18 @@ export const NOTHING = v.strictObject({});
 
 const MAX_BODY_BYTES = 1024 * 1024;
 
-/** Does what was asked for, and answers. */
+/** Validates a request, has the operation handle it, and answers. */
 export async function perform(
   ctx: RouteContext,
   operation: AnyOperation,
   c: Context<Env>,
 ): Promise<Response> {
   const query = validQuery(operation.query ?? NOTHING, c.req.queries());
+  const actor = { name: c.get("token").name, address: c.get("address") };
+  const by: Asker = { actor, scope: "everything" };
   const body = operation.method === "get" ? {} : await validBody(
     ctx,
+    by,
     operation,
     await readJson(c, operation.body === undefined || operation.body_optional === true),
   );
@@ -107,7 +118,7 @@ export async function perform(
     id: c.req.param("id") ?? "",
     query,
     body,
-    actor: { name: c.get("token").name, address: c.get("address") },
+    by,
     isGone: () => c.env.outgoing.destroyed,
   });
   return answer instanceof Answered
@@ -115,43 +126,38 @@ export async function perform(
     : c.json(answer as never, operation.status);
 }
 
-// Each parameter once; what is unknown is refused, because a misspelt filter would show everything.
+// Each parameter once; unknown ones are refused, because a misspelt filter would show everything.
 function validQuery(schema: Schema, queries: Record<string, string[]>): unknown {
   const detail = "The query is not valid";
-  refuse(
-    detail,
+  refuseMistakes(
     Object.entries(queries).filter(([, values]) => values.length > 1)
       .map(([name]) => ({ pointer: jsonPointer([name]), message: "Is given more than once" })),
+    detail,
   );
   const flat = Object.entries(queries).map(([name, [value]]) => [name, value]);
   const { output, mistakes } = validate(schema, Object.fromEntries(flat), "parameter");
-  refuse(detail, mistakes);
+  refuseMistakes(mistakes, detail);
   return output;
 }
 
 async function validBody(
   ctx: RouteContext,
+  by: Asker,
   { body: schema = NOTHING, rules }: AnyOperation,
   body: unknown,
 ): Promise<unknown> {
-  const detail = "The request is not valid";
   // To valibot an array is an object too.
-  if (!isObject(body)) {
-    const message = `Must be an object, not ${kindOf(body)}`;
-    throw new AppError("invalid", detail, { errors: [{ pointer: "", message }] });
-  }
+  if (!isObject(body)) throw invalidAt("", `Must be an object, not ${kindOf(body)}`);
   const { output, mistakes } = validate(schema, body, "member");
-  refuse(detail, [...mistakes, ...await rules?.(ctx, output) ?? []]);
+  if (mistakes.length > 0) {
+    refuseMistakes([...mistakes, ...await rules?.(ctx, by, output) ?? []]);
+  }
   return output;
-}
-
-function refuse(detail: string, errors: readonly Mistake[]): void {
-  if (errors.length > 0) throw new AppError("invalid", detail, { errors });
 }
 
 const MAX_MISTAKES = 100;
 
-/** What the schema makes of an object, or of its sound members, and what is wrong with the others. */
+/** An object, or its sound members, as the schema reads it, and the mistakes in the others. */
 function validate(
   schema: Schema,
   input: Readonly<Record<string, unknown>>,
@@ -160,7 +166,7 @@ function validate(
   const result = v.safeParse(schema, input);
   if (result.success) return { output: result.output as object, mistakes: [] };
   const { entries = {} } = schema as { readonly entries?: Readonly<Record<string, Schema>> };
-  // Of what is unknown, valibot names the first only.
+  // Of several unknown members, valibot names only the first.
   const unknown = Object.keys(input).filter((key) => !Object.hasOwn(entries, key))
     .map((key) => ({ pointer: jsonPointer([key]), message: noSuch(what, key) }));
   const mistakes = new Map<string, Mistake>();
@@ -212,7 +218,7 @@ async function readBody(incoming: IncomingMessage): Promise<Uint8Array> {
   const chunks: Uint8Array[] = [];
   let length = 0;
   try {
-    // Not destroyed where it is left: then the connection would stay open, unread, for minutes.
+    // Not destroyed on leaving: the connection would stay open, unread, for minutes.
     for await (const chunk of incoming.iterator({ destroyOnReturn: false })) {
       length += chunk.length;
       if (length > MAX_BODY_BYTES) throw tooLarge();

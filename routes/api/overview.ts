@@ -1,36 +1,28 @@
 import { optional, strictObject } from "valibot";
-import { redactConfig } from "../../lib/config/snapshot.ts";
-import { summarise } from "../../lib/core/summary.ts";
-import { listAudit } from "../../lib/store/reports/audit.ts";
-import { getEndpoint } from "../../lib/store/reports/endpoints.ts";
-import {
-  attemptStats,
-  type Counted,
-  MAX_PENDING_COUNTED,
-  type Owed,
-  pendingStats,
-} from "../../lib/store/reports/stats.ts";
-import { viewAudit } from "../views.ts";
+import { listAudit, parseEntry } from "../../lib/admin/audit.ts";
+import { getConfig, reloadConfig } from "../../lib/admin/configuration.ts";
+import * as field from "../../lib/admin/fields.ts";
+import { CURSOR_RULE } from "../../lib/admin/lists.ts";
+import * as shown from "../../lib/admin/shown.ts";
+import { getStats } from "../../lib/admin/statistics.ts";
 import * as example from "./examples.ts";
 import { operation } from "./operation.ts";
-import * as s from "./schemas.ts";
+import * as query from "./queries.ts";
 
 const tag = "Operation";
 const DAY_MS = 86_400_000;
 
 const StatsQuery = strictObject({
-  window: optional(s.duration(60_000, 30 * DAY_MS), "1h"),
-  endpoint: optional(s.text(255)),
+  window: optional(field.duration(60_000, 30 * DAY_MS), "1h"),
+  endpoint: optional(field.text(255)),
 });
 
-const parseNumber = (text: string) => /^\d{1,18}$/.test(text) ? text : undefined;
-
 const AuditQuery = strictObject({
-  actor: optional(s.text(255)),
-  action: optional(s.text(255)),
-  object: optional(s.text(255)),
-  cursor: optional(s.parsed(parseNumber, s.CURSOR_RULE)),
-  limit: s.limit,
+  actor: optional(field.text(255)),
+  action: optional(field.text(255)),
+  object: optional(field.text(255)),
+  cursor: optional(query.parsed(parseEntry, CURSOR_RULE)),
+  limit: query.limit,
 });
 
 const STATS_EXAMPLE = {
@@ -57,7 +49,7 @@ export const overviewOperations = [
       "Attempts count at the time they were recorded.",
     query: StatsQuery,
     status: 200,
-    response: s.Stats,
+    response: shown.Stats,
     refuses: [],
     example: {
       response: {
@@ -67,26 +59,8 @@ export const overviewOperations = [
         endpoints: [{ endpoint_id: example.ENDPOINT_ID, ...STATS_EXAMPLE }],
       },
     },
-    async handle(ctx, { query }) {
-      const { admin } = ctx.db;
-      const { endpoint } = query;
-      const row = endpoint === undefined
-        ? undefined
-        : await getEndpoint(admin, "everything", endpoint);
-      if (endpoint !== undefined && row === undefined) {
-        throw s.invalidAt("/endpoint", "There is no such endpoint");
-      }
-      const [{ since, until, counts }, owed] = await Promise.all([
-        attemptStats(admin, "everything", query.window, row?.no),
-        pendingStats(admin, "everything", row?.no),
-      ]);
-      return {
-        since: since.toISOString(),
-        until: until.toISOString(),
-        totals: statsOf(counts, owed),
-        endpoints: perEndpoint(counts, owed),
-      };
-    },
+    handle: (ctx, { by, query: { window, endpoint } }) =>
+      getStats(ctx, by, { window_ms: window, endpoint }),
   }),
   operation({
     id: "getConfig",
@@ -95,10 +69,10 @@ export const overviewOperations = [
     tag,
     summary: "Shows the configuration in force, without its secrets",
     status: 200,
-    response: s.ConfigShown,
+    response: shown.ConfigShown,
     refuses: [],
     example: { response: { environment: "development", endpoints: [] } },
-    handle: (ctx) => Promise.resolve(redactConfig(ctx.config())),
+    handle: (ctx, { by }) => getConfig(ctx, by),
   }),
   operation({
     id: "reloadConfig",
@@ -109,10 +83,10 @@ export const overviewOperations = [
     description: "A valid one takes effect without losing a delivery; one with mistakes changes " +
       "nothing and is refused with each of them, in line and column.",
     status: 200,
-    response: s.Reloaded,
+    response: shown.Reloaded,
     refuses: [],
     example: { response: { changed: ["endpoint crm added"], at_next_start: [] } },
-    handle: (ctx, { actor }) => ctx.reload(actor),
+    handle: (ctx, { by }) => reloadConfig(ctx, by),
   }),
   operation({
     id: "listAudit",
@@ -122,7 +96,7 @@ export const overviewOperations = [
     summary: "Lists changes, the last one first: who, from where, what, before and after",
     query: AuditQuery,
     status: 200,
-    response: s.page(s.AuditEntry),
+    response: shown.page(shown.AuditEntry),
     refuses: [],
     example: {
       response: {
@@ -139,33 +113,6 @@ export const overviewOperations = [
         next_cursor: null,
       },
     },
-    async handle(ctx, { query: { cursor, limit, ...filter } }) {
-      const page = { ...filter, before: cursor, limit };
-      const { rows, next } = await listAudit(ctx.db.admin, "everything", page);
-      return { data: rows.map(viewAudit), next_cursor: next };
-    },
+    handle: (ctx, { by, query }) => listAudit(ctx, by, query),
   }),
 ];
-
-function perEndpoint(counts: readonly Counted[], owed: readonly Owed[]) {
-  const byEndpoint = Map.groupBy(counts, (counted) => counted.endpoint_no);
-  return owed.map((one) => ({
-    endpoint_id: one.endpoint,
-    ...statsOf(byEndpoint.get(one.endpoint_no) ?? [], [one]),
-  }));
-}
-
-function statsOf(counts: readonly Counted[], owed: readonly Owed[]) {
-  const sum = (of: (one: Owed) => number) => owed.reduce((total, one) => total + of(one), 0);
-  const ages = owed.map((one) => one.oldest_ms).filter((age) => age !== null);
-  const summary = summarise(counts);
-  return {
-    ...summary,
-    failed: { ...summary.failed },
-    pending: sum((one) => one.pending),
-    pending_exact: owed.every((one) => one.pending < MAX_PENDING_COUNTED),
-    sending: sum((one) => one.sending),
-    overdue: sum((one) => one.overdue),
-    oldest_pending_ms: ages.length === 0 ? null : Math.max(...ages),
-  };
-}

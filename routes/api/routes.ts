@@ -39,7 +39,7 @@ export function apiRoutes(ctx: RouteContext): Hono<Env> {
   return app;
 }
 
-/** What is answered is nobody's page and nobody else's to keep. */
+/** Keeps answers out of caches, and out of pages and frames. */
 const closed: MiddlewareHandler<Env> = async (c, next) => {
   c.env.outgoing.setHeader("Cache-Control", "no-store");
   c.env.outgoing.setHeader("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'");

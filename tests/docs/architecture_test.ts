@@ -51,6 +51,7 @@ function partOf(path: string): string | undefined {
   if (path === "deno.json") return undefined; // the version
   if (path === "main.ts") return "main";
   const [first, second = "", third] = path.split("/");
+  if (first === "routes" && second === "api") return "api";
   if (first !== "lib") return first;
   // daemon.ts and the files next to it put the parts together; of these, in_force.ts is known to all.
   if (second === "in_force.ts") return "in_force";
@@ -75,14 +76,17 @@ const ARROWS: Readonly<Record<string, Readonly<Record<string, "all" | "types">>>
     config: "all",
     core: "all",
   },
+  // The API reaches the store, the configuration and the engine through lib/admin only.
+  api: { routes: "all", admin: "all", core: "all" },
   routes: {
+    api: "all",
     in_force: "types",
-    observe: "all",
-    admin: "all",
+    observe: "types",
+    admin: "types",
     delivery: "types",
     store: "all",
     http: "types",
-    config: "all",
+    config: "types",
     core: "all",
   },
   daemon: {
@@ -99,9 +103,11 @@ const ARROWS: Readonly<Record<string, Readonly<Record<string, "all" | "types">>>
   },
   cli: {
     daemon: "all",
-    routes: "all",
+    api: "types",
+    routes: "types",
     observe: "all",
     maintenance: "all",
+    admin: "types",
     delivery: "all",
     store: "all",
     http: "all",

@@ -1,5 +1,6 @@
 import { AppError } from "../../core/errors.ts";
-import { API_OPTIONS, type Delivery, openApi, pathPart } from "../daemon_api/client.ts";
+import type { Delivery } from "../../admin/shown.ts";
+import { API_OPTIONS, openApi, pathPart } from "../daemon_api/client.ts";
 import { type Command, command } from "../command.ts";
 import { paletteOf, printable } from "../terminal.ts";
 

@@ -1,5 +1,6 @@
 import { REASONS } from "../../core/outcome.ts";
-import { API_OPTIONS, type Delivery, openApi } from "../daemon_api/client.ts";
+import type { Delivery } from "../../admin/shown.ts";
+import { API_OPTIONS, openApi } from "../daemon_api/client.ts";
 import { command, integer, moment } from "../command.ts";
 import { statusCell, table, when } from "../table.ts";
 import { type Io, paletteOf } from "../terminal.ts";

@@ -1,11 +1,6 @@
 import { Buffer } from "node:buffer";
-import {
-  API_OPTIONS,
-  type Attempt,
-  type DeliveryDetail,
-  openApi,
-  pathPart,
-} from "../daemon_api/client.ts";
+import type { Attempt, DeliveryDetail } from "../../admin/shown.ts";
+import { API_OPTIONS, openApi, pathPart } from "../daemon_api/client.ts";
 import { command, integer, UsageError } from "../command.ts";
 import { curlLines } from "./curl.ts";
 import { type Cell, facts, statusCell, table, when, whenExactly } from "../table.ts";

@@ -1,16 +1,7 @@
 import { inWords } from "../../core/explain.ts";
 import { formatDuration } from "../../core/units.ts";
-import {
-  type Api,
-  API_OPTIONS,
-  type Delivery,
-  type Endpoint,
-  type EndpointStats,
-  openApi,
-  type Page,
-  pathPart,
-  type Stats,
-} from "../daemon_api/client.ts";
+import type { Delivery, Endpoint, EndpointStats, Page, Stats } from "../../admin/shown.ts";
+import { type Api, API_OPTIONS, openApi, pathPart } from "../daemon_api/client.ts";
 import { command } from "../command.ts";
 import { type Cell, facts, table, when, whenExactly } from "../table.ts";
 import { type Io, type Palette, paletteOf } from "../terminal.ts";

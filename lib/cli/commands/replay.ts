@@ -1,14 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { parseRate } from "../../core/units.ts";
-import {
-  type Api,
-  API_OPTIONS,
-  openApi,
-  pathPart,
-  type Replay,
-  type ReplayCount,
-  type Stats,
-} from "../daemon_api/client.ts";
+import type { Replay, ReplayCount, Stats } from "../../admin/shown.ts";
+import { type Api, API_OPTIONS, openApi, pathPart } from "../daemon_api/client.ts";
 import { command, moment, readOption, UsageError } from "../command.ts";
 import { type Io, makeProgress, onStop, paletteOf, printable } from "../terminal.ts";
 

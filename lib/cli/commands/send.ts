@@ -1,13 +1,7 @@
 import { readText } from "../../config/references.ts";
 import { isObject } from "../../core/json.ts";
-import {
-  type Api,
-  API_OPTIONS,
-  type Endpoint,
-  openApi,
-  pathPart,
-  type TestResult,
-} from "../daemon_api/client.ts";
+import type { Endpoint, TestResult } from "../../admin/shown.ts";
+import { type Api, API_OPTIONS, openApi, pathPart } from "../daemon_api/client.ts";
 import { command, readOption, UsageError } from "../command.ts";
 import { showResponse, took } from "./delivery.ts";
 import { type Io, paletteOf, printable } from "../terminal.ts";

@@ -1,6 +1,6 @@
 import { readBytes } from "../../config/references.ts";
 import { secretMistake } from "../../core/secret.ts";
-import { diagnoseBookme, diagnoseStandard, type Finding } from "../../core/diagnose.ts";
+import { diagnose, type Finding } from "../../core/diagnose.ts";
 import {
   command,
   readOption,
@@ -72,16 +72,12 @@ newline, sha256= missing, the previous secret, a key decoded or not. Exit code 0
       ? await io.stdin()
       : readOption("--body", () => readBytes(path, MAX_BODY_BYTES));
     const keys = { secret, previous };
-    const findings: [string, Finding][] = [];
-    if (signature !== undefined) {
-      findings.push(["X-BookMe-Signature", diagnoseBookme(body, headerValue(signature), keys)]);
-    }
-    if (parts > 0) {
-      findings.push([
-        "webhook-signature",
-        diagnoseStandard(body, headers, keys, Date.now() / 1000),
-      ]);
-    }
+    const received = {
+      body,
+      signature: headerValue(signature),
+      standard: parts > 0 ? headers : undefined,
+    };
+    const findings = diagnose(received, keys, Date.now() / 1000);
     for (const [name, finding] of findings) tell(io, name, finding);
     const all_valid = findings.every(([, finding]) => finding.valid);
     const mistake = secretMistake(secret);

@@ -1,29 +1,11 @@
-import type * as v from "valibot";
+import type { Page } from "../../admin/shown.ts";
 import { readAccess } from "../../config/access.ts";
 import { hostPort, ownAddressOf } from "../../core/address.ts";
 import { AppError } from "../../core/errors.ts";
 import { isObject } from "../../core/json.ts";
-import type * as schemas from "../../../routes/api/schemas.ts";
 import { CONFIG, readSecret, SECRET_VALUE, UsageError, type Values } from "../command.ts";
 import { type Answer, send } from "./request.ts";
 import type { Io } from "../terminal.ts";
-
-/** What the API answers: its schemas are the source of these types. */
-export type Endpoint = v.InferOutput<typeof schemas.Endpoint>;
-export type Delivery = v.InferOutput<typeof schemas.Delivery>;
-export type DeliveryDetail = v.InferOutput<typeof schemas.DeliveryDetail>;
-export type Attempt = v.InferOutput<typeof schemas.Attempt>;
-export type TestResult = v.InferOutput<typeof schemas.TestResult>;
-export type Replay = v.InferOutput<typeof schemas.Replay>;
-export type ReplayCount = v.InferOutput<typeof schemas.ReplayCount>;
-export type Stats = v.InferOutput<typeof schemas.Stats>;
-export type EndpointStats = Stats["endpoints"][number];
-
-/** A list's answer, all pages of it that were asked for. */
-export interface Page<Row> {
-  readonly data: readonly Row[];
-  readonly next_cursor: string | null;
-}
 
 /** Options of every command that talks to the daemon. */
 export const API_OPTIONS = {

@@ -6,13 +6,8 @@ import { cidrContains } from "../../core/address.ts";
 import { AppError, messageOf } from "../../core/errors.ts";
 import { isObject } from "../../core/json.ts";
 import { VERSION } from "../../core/version.ts";
-import {
-  type Api,
-  API_OPTIONS,
-  type ApiValues,
-  type Endpoint,
-  openApi,
-} from "../daemon_api/client.ts";
+import type { Endpoint } from "../../admin/shown.ts";
+import { type Api, API_OPTIONS, type ApiValues, openApi } from "../daemon_api/client.ts";
 import { command } from "../command.ts";
 import { examine, type Examined, type Verdict } from "./endpoints.ts";
 import { send } from "../daemon_api/request.ts";

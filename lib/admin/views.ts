@@ -1,34 +1,23 @@
 import { Buffer } from "node:buffer";
-import type * as v from "valibot";
-import type { Config } from "../lib/config/config.ts";
-import { explainDelivery } from "../lib/core/explain.ts";
-import { attemptId, deliveryId, eventId, replayId } from "../lib/core/ids.ts";
-import { requestLines } from "../lib/core/request_headers.ts";
-import { liveAt } from "../lib/core/rotation.ts";
-import { REDACTED } from "../lib/core/secret.ts";
-import { formatRate } from "../lib/core/units.ts";
-import { decodeUtf8 } from "../lib/core/utf8.ts";
-import { USER_AGENT } from "../lib/core/version.ts";
-import type { Endpoint } from "../lib/delivery/fleet.ts";
-import type { StoredEndpoint } from "../lib/store/endpoints.ts";
-import type { AuditRow } from "../lib/store/reports/audit.ts";
-import type { AttemptRow, DeliveryRow } from "../lib/store/reports/deliveries.ts";
-import type { EventRow, EventSummary } from "../lib/store/reports/events.ts";
-import type { ReplayRow } from "../lib/store/reports/replays.ts";
-import type * as schemas from "./api/schemas.ts";
+import { explainDelivery } from "../core/explain.ts";
+import { attemptId, deliveryId, eventId, replayId } from "../core/ids.ts";
+import { requestLines } from "../core/request_headers.ts";
+import { liveAt } from "../core/rotation.ts";
+import { REDACTED } from "../core/secret.ts";
+import { formatRate } from "../core/units.ts";
+import { decodeUtf8 } from "../core/utf8.ts";
+import { USER_AGENT } from "../core/version.ts";
+import type { Endpoint } from "../delivery/fleet.ts";
+import type { StoredEndpoint } from "../store/endpoints.ts";
+import type { AuditRow } from "../store/reports/audit.ts";
+import type { AttemptRow, DeliveryRow } from "../store/reports/deliveries.ts";
+import type { EventRow, EventSummary } from "../store/reports/events.ts";
+import type { ReplayRow } from "../store/reports/replays.ts";
+import type { AdminContext } from "./context.ts";
+import type * as shown from "./shown.ts";
 
-type Shown<Name extends keyof typeof schemas.COMPONENTS> = v.InferOutput<
-  typeof schemas.COMPONENTS[Name]
->;
-
-/** What the views need of the daemon. */
-export interface ViewContext {
-  /** The database's time, in milliseconds since 1970. */
-  readonly now: () => number;
-  readonly config: () => Pick<Config, "delivery">;
-  /** The endpoint as this process sends to it; undefined for a retired one. */
-  readonly endpoint: (no: number) => Endpoint | undefined;
-}
+/** The daemon, as far as views read it. */
+type ViewContext = Pick<AdminContext, "now" | "config" | "endpoint">;
 
 function iso(at: Date): string;
 function iso(at: Date | null): string | null;
@@ -36,8 +25,8 @@ function iso(at: Date | null): string | null {
   return at === null ? null : at.toISOString();
 }
 
-/** An endpoint as the API shows it: no secret, no header value. */
-export function viewEndpoint(row: StoredEndpoint, ctx: ViewContext): Shown<"Endpoint"> {
+/** An endpoint as shown: no secret, no header value. */
+export function viewEndpoint(row: StoredEndpoint, ctx: ViewContext): shown.Endpoint {
   const { settings } = row;
   const { delivery } = ctx.config();
   const known = row.retired_at === null ? ctx.endpoint(row.no) : undefined;
@@ -73,7 +62,7 @@ export function viewEndpoint(row: StoredEndpoint, ctx: ViewContext): Shown<"Endp
   };
 }
 
-function viewRotation({ signers }: Endpoint, now: number): Shown<"Endpoint">["rotation"] {
+function viewRotation({ signers }: Endpoint, now: number): shown.Endpoint["rotation"] {
   const live = liveAt(signers, now);
   const newest = live.find((signer) => signer.expires_at === null);
   const ends_at = Math.max(...live.map((signer) => signer.expires_at ?? 0));
@@ -84,8 +73,8 @@ function viewRotation({ signers }: Endpoint, now: number): Shown<"Endpoint">["ro
   };
 }
 
-/** A delivery as the API shows it. */
-export function viewDelivery(row: DeliveryRow, ctx: ViewContext): Shown<"Delivery"> {
+/** A delivery as shown. */
+export function viewDelivery(row: DeliveryRow, ctx: ViewContext): shown.Delivery {
   return {
     id: deliveryId(row.uuid),
     event_id: eventId(row.event_uuid),
@@ -127,12 +116,12 @@ export function explain(row: DeliveryRow, ctx: ViewContext) {
   }, ctx.now());
 }
 
-/** An attempt of a delivery, with its request as it was sent and what came back. */
+/** An attempt as shown, with its request as it was sent and the response. */
 export function viewAttempt(
   row: AttemptRow,
   delivery: Pick<DeliveryRow, "uuid" | "event_uuid" | "type" | "test">,
   event: Pick<EventRow, "payload">,
-): Shown<"Attempt"> {
+): shown.Attempt {
   return {
     id: attemptId(delivery.uuid, row.number),
     number: row.number,
@@ -185,7 +174,7 @@ function fieldsOf(lines: readonly string[]): [name: string, value: string][] {
   });
 }
 
-function viewResponse(row: AttemptRow): NonNullable<Shown<"Attempt">["response"]> {
+function viewResponse(row: AttemptRow): NonNullable<shown.Attempt["response"]> {
   const [, ...lines] = (row.response_head ?? "").split("\r\n");
   return {
     status: row.status,
@@ -199,7 +188,7 @@ function viewBody(
   bytes: Uint8Array,
   truncated: boolean,
 ): { body: string; body_encoding: "utf-8" | "base64" } {
-  // Where it was cut, a character may have been cut in two: its first part is left out.
+  // The cut may have split a character: its first part is left out.
   const body = decodeUtf8(bytes, { cut: truncated });
   return body === undefined
     ? { body: Buffer.from(bytes).toString("base64"), body_encoding: "base64" }
@@ -207,7 +196,7 @@ function viewBody(
 }
 
 /** An event as the lists show it. */
-export function viewEvent(row: EventSummary): Shown<"EventSummary"> {
+export function viewEvent(row: EventSummary): shown.EventSummary {
   return {
     id: eventId(row.uuid),
     type: row.type,
@@ -219,7 +208,8 @@ export function viewEvent(row: EventSummary): Shown<"EventSummary"> {
   };
 }
 
-export function viewReplay(row: ReplayRow): Shown<"Replay"> {
+/** A replay as shown. */
+export function viewReplay(row: ReplayRow): shown.Replay {
   return {
     id: replayId(row.uuid),
     state: row.state,
@@ -238,6 +228,7 @@ export function viewReplay(row: ReplayRow): Shown<"Replay"> {
   };
 }
 
-export function viewAudit(row: AuditRow): Shown<"AuditEntry"> {
+/** An entry of the audit log as shown. */
+export function viewAudit(row: AuditRow): shown.AuditEntry {
   return { ...row, at: iso(row.at) };
 }

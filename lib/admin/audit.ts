@@ -1,0 +1,28 @@
+import * as read from "../store/reports/audit.ts";
+import type { AdminContext, Asker } from "./context.ts";
+import { type Paged, readCursor, viewPage } from "./lists.ts";
+import type * as shown from "./shown.ts";
+import { viewAudit } from "./views.ts";
+
+/** Narrows a list of changes. */
+export interface AuditQuery extends Paged {
+  readonly actor?: string | undefined;
+  readonly action?: string | undefined;
+  /** Id of what was changed. */
+  readonly object?: string | undefined;
+}
+
+/** Changes, the last one first. */
+export async function listAudit(
+  ctx: AdminContext,
+  { scope }: Asker,
+  { cursor, ...filter }: AuditQuery,
+): Promise<shown.Page<shown.AuditEntry>> {
+  const before = readCursor(cursor, parseEntry);
+  return viewPage(await read.listAudit(ctx.db.admin, scope, { ...filter, before }), viewAudit);
+}
+
+/** The number of an audit entry: the text itself, or undefined if it is none. */
+export function parseEntry(text: string): string | undefined {
+  return /^\d{1,18}$/.test(text) ? text : undefined;
+}

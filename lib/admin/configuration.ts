@@ -1,0 +1,16 @@
+import { redactConfig } from "../config/snapshot.ts";
+import type { AdminContext, Asker } from "./context.ts";
+import { requireEverything } from "./lookup.ts";
+import type * as shown from "./shown.ts";
+
+/** The configuration in force, without its secrets. */
+export function getConfig(ctx: AdminContext, by: Asker): shown.ConfigShown {
+  requireEverything(by);
+  return redactConfig(ctx.config());
+}
+
+/** Puts the configuration file as it is now in force. Throws an `AppError` with its mistakes. */
+export async function reloadConfig(ctx: AdminContext, by: Asker): Promise<shown.Reloaded> {
+  requireEverything(by);
+  return await ctx.reload(by.actor);
+}

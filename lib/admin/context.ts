@@ -1,0 +1,43 @@
+import type { Config } from "../config/config.ts";
+import type { AddressRules } from "../core/address.ts";
+import type { EventTypes } from "../core/event_types.ts";
+import type { Scope } from "../core/scope.ts";
+import type { SealKey } from "../core/seal.ts";
+import type { Endpoint } from "../delivery/fleet.ts";
+import type { Accepted, Offer } from "../delivery/intake.ts";
+import type { Actor } from "../store/changes.ts";
+import type { Database } from "../store/database.ts";
+import type { Reloaded } from "./shown.ts";
+
+/** Who asks, and whose data they may see and change. */
+export interface Asker {
+  readonly actor: Actor;
+  readonly scope: Scope;
+}
+
+/** The daemon, as far as administration reaches it. */
+export interface AdminContext {
+  readonly db: Database;
+  readonly config: () => Config;
+  readonly event_types: () => EventTypes;
+  /** Where endpoints may live. */
+  readonly rules: () => AddressRules;
+  /** Keys that seal the secrets of endpoints: the first one seals, all of them open. */
+  readonly seal_keys: readonly SealKey[];
+  /** The database's time, in milliseconds since 1970. */
+  readonly now: () => number;
+  /** A new UUID by the database's time. */
+  readonly newUuid: () => string;
+  /** Stores events with their deliveries. */
+  readonly accept: (offers: readonly Offer[]) => Promise<Accepted[]>;
+  /** The endpoint as this process sends to it; undefined for a retired one. */
+  readonly endpoint: (no: number) => Endpoint | undefined;
+  /** Announces that these endpoints have deliveries due. */
+  readonly wake: (endpoint_nos: readonly number[]) => void;
+  /** Announces changed endpoints; resolves when this process uses them. */
+  readonly endpoints_changed: () => Promise<void>;
+  /** Announces a new replay. */
+  readonly replays_changed: () => void;
+  /** Reads the configuration file again. Throws an `AppError` with its mistakes. */
+  readonly reload: (actor: Actor) => Promise<Reloaded>;
+}

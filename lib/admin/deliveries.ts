@@ -1,0 +1,114 @@
+import { AppError } from "../core/errors.ts";
+import { deliveryId, parseDeliveryId } from "../core/ids.ts";
+import type { Reason } from "../core/outcome.ts";
+import { cancel, retryNow } from "../store/deliveries.ts";
+import * as read from "../store/reports/deliveries.ts";
+import { getEndpoint } from "../store/reports/endpoints.ts";
+import { getEvent } from "../store/reports/events.ts";
+import type { AdminContext, Asker } from "./context.ts";
+import { type Paged, periodOf, readCursor, viewPage, type Within } from "./lists.ts";
+import { findDelivery, notFound } from "./lookup.ts";
+import type * as shown from "./shown.ts";
+import { viewAttempt, viewDelivery } from "./views.ts";
+
+/** Narrows a list of deliveries. */
+export interface DeliveryQuery extends Paged, Within {
+  readonly status?: shown.Delivery["status"] | undefined;
+  /** Endpoint id. */
+  readonly endpoint?: string | undefined;
+  readonly type?: string | undefined;
+  /** Why the last attempt failed. */
+  readonly reason?: Reason | undefined;
+}
+
+/** Deliveries, newest first. */
+export async function listDeliveries(
+  ctx: AdminContext,
+  { scope }: Asker,
+  { cursor, since, until, ...filter }: DeliveryQuery,
+): Promise<shown.Page<shown.Delivery>> {
+  const page = await read.listDeliveries(ctx.db.admin, scope, {
+    ...filter,
+    period: periodOf({ since, until }),
+    before: readCursor(cursor, parseDeliveryId),
+  });
+  return viewPage(page, (row) => viewDelivery(row, ctx), deliveryId);
+}
+
+/** A delivery with its attempts. */
+export async function getDelivery(
+  ctx: AdminContext,
+  by: Asker,
+  id: string,
+): Promise<shown.DeliveryDetail> {
+  const delivery = await findDelivery(ctx, by, id);
+  const event = await getEvent(ctx.db.admin, by.scope, delivery.event_uuid);
+  if (event === undefined) throw notFound("delivery; it may have been purged");
+  const attempts = await read.attemptsOf(ctx.db.admin, by.scope, delivery.uuid);
+  return {
+    ...viewDelivery(delivery, ctx),
+    attempts: attempts.map((attempt) => viewAttempt(attempt, delivery, event)),
+  };
+}
+
+/** Makes a delivery due now; one that ended gets a new round of attempts. */
+export async function retryDelivery(
+  ctx: AdminContext,
+  by: Asker,
+  id: string,
+): Promise<shown.Delivery> {
+  const before = await findDelivery(ctx, by, id);
+  await refuseRetry(ctx, by, before);
+  const endpoint_no = await retryNow(ctx.db.admin, before.uuid, {
+    actor: by.actor,
+    action: "delivery.retried",
+    object: deliveryId(before.uuid),
+    before: { status: before.status },
+  });
+  if (endpoint_no !== undefined) ctx.wake([endpoint_no]);
+  return viewDelivery(await findDelivery(ctx, by, id), ctx);
+}
+
+async function refuseRetry(
+  ctx: AdminContext,
+  { scope }: Asker,
+  row: read.DeliveryRow,
+): Promise<void> {
+  if (row.status === "pending") {
+    if (!row.sending) return;
+    throw new AppError(
+      "conflict",
+      "The delivery is being sent right now; look again when that attempt has ended",
+    );
+  }
+  const endpoint = await getEndpoint(ctx.db.admin, scope, row.endpoint);
+  if (endpoint?.retired_at != null) {
+    throw new AppError(
+      "conflict",
+      `Its endpoint ${row.endpoint} is retired; nothing is sent to it`,
+    );
+  }
+}
+
+/** Cancels a pending delivery; one that is being sent ends with that attempt. */
+export async function cancelDelivery(
+  ctx: AdminContext,
+  by: Asker,
+  id: string,
+): Promise<shown.Delivery> {
+  const before = await findDelivery(ctx, by, id);
+  refuseCancel(before);
+  await cancel(ctx.db.admin, before.uuid, `Cancelled by ${by.actor.name}`, {
+    actor: by.actor,
+    action: "delivery.cancelled",
+    object: deliveryId(before.uuid),
+  });
+  const after = await findDelivery(ctx, by, id);
+  refuseCancel(after);
+  return viewDelivery(after, ctx);
+}
+
+function refuseCancel(row: read.DeliveryRow): void {
+  if (row.status !== "delivered" && row.status !== "failed") return;
+  throw new AppError("conflict", `The delivery has ended already: it is ${row.status}`);
+}

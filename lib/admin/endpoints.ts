@@ -1,0 +1,242 @@
+import { randomBytes } from "node:crypto";
+import { AppError, invalidAt, refuseMistakes } from "../core/errors.ts";
+import { endpointId } from "../core/ids.ts";
+import { rotate } from "../core/rotation.ts";
+import { makeSecret } from "../core/secret.ts";
+import { cancelRetired } from "../store/deliveries.ts";
+import * as store from "../store/endpoints.ts";
+import * as read from "../store/reports/endpoints.ts";
+import type { AdminContext, Asker } from "./context.ts";
+import {
+  endpointMistakes,
+  newEndpoint,
+  patchedEndpoint,
+  rotatedEndpoint,
+  secretMistakes,
+  type Written,
+} from "./endpoint_fields.ts";
+import type { EndpointInput, EndpointPatch, PauseInput, RotateInput } from "./inputs.ts";
+import { CURSOR_RULE, type Paged, viewPage } from "./lists.ts";
+import { findEndpoint, findEndpointInForce } from "./lookup.ts";
+import type * as shown from "./shown.ts";
+import { viewEndpoint } from "./views.ts";
+
+/** Narrows a list of endpoints. */
+export interface EndpointQuery extends Paged {
+  readonly source?: shown.Endpoint["source"] | undefined;
+  readonly retired: boolean;
+}
+
+/** Endpoints, the last made first: those in force, or the retired ones. */
+export async function listEndpoints(
+  ctx: AdminContext,
+  { scope }: Asker,
+  { cursor, ...filter }: EndpointQuery,
+): Promise<shown.Page<shown.Endpoint>> {
+  const sql = ctx.db.admin;
+  // Endpoints are never removed, so a cursor from a page names one.
+  if (cursor !== undefined && await read.getEndpoint(sql, scope, cursor) === undefined) {
+    throw invalidAt("/cursor", CURSOR_RULE);
+  }
+  const page = await read.listEndpoints(sql, scope, { ...filter, before: cursor });
+  return viewPage(page, (row) => viewEndpoint(row, ctx));
+}
+
+/** An endpoint, retired ones included. */
+export async function getEndpoint(
+  ctx: AdminContext,
+  by: Asker,
+  id: string,
+): Promise<shown.Endpoint> {
+  return viewEndpoint(await findEndpoint(ctx, by, id), ctx);
+}
+
+/** Makes an endpoint. Its secret is shown this once. */
+export async function createEndpoint(
+  ctx: AdminContext,
+  by: Asker,
+  input: EndpointInput,
+): Promise<shown.EndpointMade> {
+  refuseMistakes(endpointMistakes(ctx, by, input));
+  const id = endpointId(randomBytes(20));
+  const secret = input.unsigned === true ? null : input.secret ?? makeSecret(randomBytes(32));
+  const { fields, sealed } = newEndpoint(ctx, by.scope, id, input, secret);
+  const row = await store.createEndpoint(ctx.db.admin, fields, sealed, {
+    actor: by.actor,
+    action: "endpoint.created",
+    object: id,
+    after: audited(fields),
+  });
+  await ctx.endpoints_changed();
+  return { ...viewEndpoint(row, ctx), secret };
+}
+
+/** Changes an endpoint made through the API. */
+export async function changeEndpoint(
+  ctx: AdminContext,
+  by: Asker,
+  id: string,
+  patch: EndpointPatch,
+): Promise<shown.Endpoint> {
+  refuseMistakes(endpointMistakes(ctx, by, patch));
+  const row = await rewrite(ctx, by, id, (row) => {
+    if (patch.version !== undefined && patch.version !== row.version) {
+      throw new AppError(
+        "conflict",
+        `The endpoint ${id} has version ${row.version} by now, not ${patch.version}; read it again`,
+      );
+    }
+    const written = patchedEndpoint(ctx, row, patch);
+    const logged = { before: audited(row), after: audited(written.fields) };
+    return { ...written, action: "endpoint.updated", logged };
+  });
+  return viewEndpoint(row, ctx);
+}
+
+/** Gives an endpoint a new secret, which is shown this once. */
+export async function rotateSecret(
+  ctx: AdminContext,
+  by: Asker,
+  id: string,
+  input: RotateInput,
+): Promise<shown.EndpointMade> {
+  refuseMistakes(secretMistakes(ctx, input));
+  const { activates_at, now } = activation(ctx, input.activate);
+  const secret = input.secret ?? makeSecret(randomBytes(32));
+  const overlap_ms = input.overlap;
+  const after = { activates_at: new Date(activates_at).toISOString(), overlap_ms };
+  const row = await rewrite(ctx, by, id, (row) => ({
+    ...rotatedEndpoint(
+      ctx,
+      row,
+      (secrets) => rotate(secrets, secret, activates_at, overlap_ms, now),
+    ),
+    action: "endpoint.rotated",
+    logged: { after },
+  }));
+  return { ...viewEndpoint(row, ctx), secret };
+}
+
+const MAX_ACTIVATION_MS = 30 * 86_400_000;
+/** How far a caller's clock may lag behind the database's. */
+const CLOCK_SLACK_MS = 60_000;
+
+function activation(ctx: AdminContext, activate: string): { activates_at: number; now: number } {
+  const now = Math.floor(ctx.now());
+  if (activate === "now") return { activates_at: now, now };
+  const activates_at = Date.parse(activate);
+  if (activates_at < now - CLOCK_SLACK_MS || activates_at > now + MAX_ACTIVATION_MS) {
+    throw invalidAt("/activate", "Must not lie in the past, nor more than 30 days ahead");
+  }
+  return { activates_at: Math.max(activates_at, now), now };
+}
+
+/** Pauses an endpoint: its deliveries wait. */
+export async function pauseEndpoint(
+  ctx: AdminContext,
+  by: Asker,
+  id: string,
+  input: PauseInput,
+): Promise<shown.Endpoint> {
+  const row = await findEndpointInForce(ctx, by, id);
+  const reason = input.reason ?? `Paused by ${by.actor.name}`;
+  const again = input.reason !== undefined;
+  const paused = await store.pauseEndpoint(ctx.db.admin, id, reason, again, {
+    actor: by.actor,
+    action: "endpoint.paused",
+    object: id,
+    before: row.pause_reason === null ? undefined : { reason: row.pause_reason },
+    after: { reason },
+  });
+  await ctx.endpoints_changed();
+  return viewEndpoint(paused ?? await findEndpoint(ctx, by, id), ctx);
+}
+
+/** Ends an endpoint's pause: its waiting deliveries are due. */
+export async function resumeEndpoint(
+  ctx: AdminContext,
+  by: Asker,
+  id: string,
+): Promise<shown.Endpoint> {
+  const row = await findEndpointInForce(ctx, by, id);
+  const resumed = await store.resumeEndpoint(ctx.db.admin, id, {
+    actor: by.actor,
+    action: "endpoint.resumed",
+    object: id,
+    before: { reason: row.pause_reason },
+  });
+  await ctx.endpoints_changed();
+  return viewEndpoint(resumed ?? await findEndpoint(ctx, by, id), ctx);
+}
+
+/** Retires an endpoint made through the API: cancels its deliveries, forgets its secrets. */
+export async function retireEndpoint(
+  ctx: AdminContext,
+  by: Asker,
+  id: string,
+): Promise<shown.Endpoint> {
+  const before = await findEndpointInForce(ctx, by, id);
+  refuseFile(before, "take it out of the file");
+  const retired = await store.retireEndpoint(ctx.db.admin, id, {
+    actor: by.actor,
+    action: "endpoint.retired",
+    object: id,
+    before: audited(before),
+  });
+  const row = retired ?? await findEndpoint(ctx, by, id);
+  await ctx.endpoints_changed();
+  await cancelPending(ctx);
+  return viewEndpoint(row, ctx);
+}
+
+const CANCEL_BATCH = 1_000;
+const MAX_CANCEL_BATCHES = 20;
+
+// As many as fit in a request; the sweep cancels the rest.
+async function cancelPending(ctx: AdminContext): Promise<void> {
+  for (let i = 0; i < MAX_CANCEL_BATCHES; i++) {
+    if (await cancelRetired(ctx.db.admin, CANCEL_BATCH) < CANCEL_BATCH) return;
+  }
+}
+
+function refuseFile(row: store.StoredEndpoint, remedy: string): void {
+  if (row.source !== "file") return;
+  throw new AppError(
+    "conflict",
+    `The endpoint ${row.id} belongs to the configuration file; ${remedy}, and reload it (SIGHUP ` +
+      "or POST /api/reload)",
+  );
+}
+
+const MAX_TRIES = 5;
+
+/** A rewritten endpoint, and what the audit log says of it. */
+interface Rewritten extends Written {
+  readonly action: string;
+  readonly logged: { readonly before?: unknown; readonly after: unknown };
+}
+
+/** Reads an endpoint and writes what `next` makes of it, again if it has changed in between. */
+async function rewrite(
+  ctx: AdminContext,
+  by: Asker,
+  id: string,
+  next: (row: store.StoredEndpoint) => Rewritten,
+): Promise<store.StoredEndpoint> {
+  for (let tries = 0; tries < MAX_TRIES; tries++) {
+    const row = await findEndpointInForce(ctx, by, id);
+    refuseFile(row, "change it there");
+    const { fields, sealed, action, logged } = next(row);
+    const change = { actor: by.actor, action, object: id, ...logged };
+    const changed = await store.updateEndpoint(ctx.db.admin, row, fields, sealed, change);
+    if (changed === undefined) continue;
+    await ctx.endpoints_changed();
+    return changed;
+  }
+  throw new AppError("conflict", `The endpoint ${id} keeps changing; try again`);
+}
+
+/** The part of an endpoint that the audit log keeps. */
+function audited({ url, events, businesses, settings }: store.EndpointFields) {
+  return { url, events, businesses, settings };
+}

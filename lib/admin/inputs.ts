@@ -1,0 +1,142 @@
+import * as v from "valibot";
+import { MAX_URL_LENGTH } from "../core/address.ts";
+import { LIMITS } from "../core/endpoint_rules.ts";
+import { isObject } from "../core/json.ts";
+import {
+  bool,
+  described,
+  duration,
+  integer,
+  list,
+  moment,
+  must,
+  oneOf,
+  rate,
+  text,
+} from "./fields.ts";
+
+/** Requests of an administrator: the bodies of the API's, and the fields of forms. */
+
+const DAY_MS = 86_400_000;
+const maybe = v.nullable;
+
+// --- endpoints ---------------------------------------------------------------------------------------
+
+const TIMEOUT_MS = integer(LIMITS.timeout_ms.min, LIMITS.timeout_ms.max);
+const RETRY_MS = list(
+  integer(LIMITS.retry_ms.min, LIMITS.retry_ms.max),
+  1,
+  LIMITS.retry_ms.entries,
+);
+const CONCURRENCY = integer(LIMITS.concurrency.min, LIMITS.concurrency.max);
+const URL_TEXT = v.pipe(
+  v.string(must("a string")),
+  v.maxLength(MAX_URL_LENGTH, `Must have at most ${MAX_URL_LENGTH} characters`),
+);
+const EVENTS = list(text(255), 1, LIMITS.patterns);
+const BUSINESSES = list(text(255), 1, LIMITS.businesses);
+// Not a record: valibot would accept an array as an empty one. Values are checked with their names.
+const HEADERS = v.custom<Record<string, string>>(isObject, must("an object"));
+
+/** JSON Schemas of the schemas that valibot can only check in code. */
+export const WRITTEN_OUT: ReadonlyMap<unknown, Record<string, unknown>> = new Map([
+  [HEADERS, { type: "object", additionalProperties: { type: "string" } }],
+]);
+
+/** Settings of an endpoint; null means the same as leaving one out. */
+const SETTABLE = {
+  description: v.optional(maybe(text(LIMITS.description))),
+  businesses: v.optional(
+    described(maybe(BUSINESSES), "Only events of these businesses; null for all"),
+  ),
+  headers: v.optional(
+    described(HEADERS, "Further request headers. Kept sealed; never shown again"),
+  ),
+  timeout_ms: v.optional(described(maybe(TIMEOUT_MS), "Null: what delivery.timeout says")),
+  retry_ms: v.optional(
+    described(maybe(RETRY_MS), "The wait before each attempt. Null: what delivery.retry says"),
+  ),
+  concurrency: v.optional(
+    described(maybe(CONCURRENCY), "Attempts under way at once, in all daemons"),
+  ),
+  rate_limit: v.optional(
+    described(maybe(rate), "Attempts begun, in all daemons: 50/s, 300/m, 1000/h"),
+  ),
+};
+
+/** A new endpoint. */
+export const EndpointInput = v.strictObject({
+  url: URL_TEXT,
+  events: described(EVENTS, "Exact names, `booking.*`, or `*`"),
+  secret: v.optional(described(v.string(must("a string")), "Left out, a strong one is made")),
+  unsigned: v.optional(described(bool, "Deliveries that nobody can verify")),
+  ...SETTABLE,
+}, must("an object"));
+export type EndpointInput = v.InferOutput<typeof EndpointInput>;
+
+/** Changes to an endpoint; absent members stay as they are. */
+export const EndpointPatch = v.strictObject({
+  version: v.optional(
+    described(integer(1, 2_147_483_647), "The version that was read: another one is a conflict"),
+  ),
+  url: v.optional(URL_TEXT),
+  events: v.optional(EVENTS),
+  unsigned: v.optional(
+    described(bool, "True forgets the secrets; for a secret again, rotate"),
+  ),
+  ...SETTABLE,
+}, must("an object"));
+export type EndpointPatch = v.InferOutput<typeof EndpointPatch>;
+
+/** The pause of an endpoint. */
+export const PauseInput = v.strictObject({ reason: v.optional(text(500)) }, must("an object"));
+export type PauseInput = v.InferOutput<typeof PauseInput>;
+
+/** A new secret for an endpoint. */
+export const RotateInput = v.strictObject({
+  secret: v.optional(described(v.string(must("a string")), "Left out, a strong one is made")),
+  activate: v.optional(
+    v.pipe(
+      v.union([v.literal("now"), moment], 'Must be "now" or a time like 2026-11-24T10:00:00Z'),
+      v.description("From when on the new secret signs X-BookMe-Signature"),
+    ),
+    "now",
+  ),
+  overlap: v.optional(
+    v.pipe(
+      duration(0, 30 * DAY_MS),
+      v.description("How long after that the old one stays in webhook-signature"),
+    ),
+    "24h",
+  ),
+}, must("an object"));
+export type RotateInput = v.InferOutput<typeof RotateInput>;
+
+/** A test event. */
+export const TestInput = v.strictObject({
+  event: described(text(255), "An event type"),
+  data: v.optional(described(v.unknown(), "The event's data; left out, the type's sample")),
+}, must("an object"));
+export type TestInput = v.InferOutput<typeof TestInput>;
+
+// --- replays -----------------------------------------------------------------------------------------
+
+const ENDED = ["delivered", "failed", "cancelled"] as const;
+
+/** Selects ended deliveries to be sent again. */
+export const ReplayInput = v.strictObject({
+  endpoint: v.optional(described(text(255), "Only deliveries to this endpoint")),
+  status: v.optional(
+    v.pipe(
+      list(oneOf(ENDED), 1, 3),
+      v.check((all) => new Set(all).size === all.length, "Has an entry twice"),
+    ),
+    ["failed"],
+  ),
+  type: v.optional(described(text(255), "Only events of this type")),
+  since: described(moment, "Deliveries created at or after"),
+  until: v.optional(described(moment, "Deliveries created before; left out, before now")),
+  rate: v.optional(described(rate, "Deliveries in a time: 50/s. Left out, as fast as can be")),
+  dry_run: v.optional(described(bool, "Only count"), false),
+}, must("an object"));
+export type ReplayInput = v.InferOutput<typeof ReplayInput>;

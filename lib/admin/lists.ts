@@ -1,0 +1,55 @@
+import { invalidAt } from "../core/errors.ts";
+import { firstUuidAt } from "../core/ids.ts";
+import type { Page, Period } from "../store/reports/page.ts";
+import type * as shown from "./shown.ts";
+
+/** Which page of a list. */
+export interface Paged {
+  /** `next_cursor` of the page before. */
+  readonly cursor?: string | undefined;
+  readonly limit: number;
+}
+
+/** Times that narrow a list, ISO 8601. */
+export interface Within {
+  /** At or after. */
+  readonly since?: string | undefined;
+  /** Before. */
+  readonly until?: string | undefined;
+}
+
+/** The message for a cursor that no page gave. */
+export const CURSOR_RULE = "Must be the next_cursor of the page before";
+
+/** The key that a cursor stands for. Throws an `AppError` if `parse` makes nothing of it. */
+export function readCursor(
+  cursor: string | undefined,
+  parse: (text: string) => string | undefined,
+): string | undefined {
+  if (cursor === undefined) return undefined;
+  const key = parse(cursor);
+  if (key === undefined) throw invalidAt("/cursor", CURSOR_RULE);
+  return key;
+}
+
+/** A page as shown: each row by `view`, its next key by `cursorOf`. */
+export function viewPage<Row, Shown>(
+  { rows, next }: Page<Row>,
+  view: (row: Row) => Shown,
+  cursorOf: (key: string) => string = (key) => key,
+): shown.Page<Shown> {
+  return { data: rows.map((row) => view(row)), next_cursor: next === null ? null : cursorOf(next) };
+}
+
+/** How far a UUID's time may be from the database's: the clock of a daemon that has just started. */
+const SLACK_MS = 3_600_000;
+
+/** A period with its bounds on UUIDs. */
+export function periodOf({ since, until }: Within): Period {
+  return {
+    since,
+    until,
+    first_uuid: since === undefined ? undefined : firstUuidAt(Date.parse(since) - SLACK_MS),
+    last_uuid: until === undefined ? undefined : firstUuidAt(Date.parse(until) + SLACK_MS),
+  };
+}

@@ -1,0 +1,72 @@
+import { is } from "valibot";
+import { AppError } from "../core/errors.ts";
+import { parseDeliveryId, parseReplayId } from "../core/ids.ts";
+import type { StoredEndpoint } from "../store/endpoints.ts";
+import { type DeliveryRow, getDelivery } from "../store/reports/deliveries.ts";
+import { getEndpoint } from "../store/reports/endpoints.ts";
+import { getReplay, type ReplayRow } from "../store/reports/replays.ts";
+import type { AdminContext, Asker } from "./context.ts";
+import { text } from "./fields.ts";
+
+/** Refuses an id that names nothing, or nothing within the scope. */
+export function notFound(what: string): AppError {
+  return new AppError("not_found", `There is no such ${what}`);
+}
+
+/** Refuses to change an endpoint that is retired. */
+export function retired(id: string): AppError {
+  return new AppError("conflict", `The endpoint ${id} is retired; make a new one`);
+}
+
+/** Refuses a business what concerns the whole installation. */
+export function requireEverything({ scope }: Asker): void {
+  if (scope === "everything") return;
+  throw new AppError("forbidden", "Only for an administrator of the whole installation");
+}
+
+/** The endpoint of that id, retired ones included. */
+export async function findEndpoint(
+  ctx: AdminContext,
+  { scope }: Asker,
+  id: string,
+): Promise<StoredEndpoint> {
+  // PostgreSQL refuses other text even as a parameter.
+  const row = is(text(255), id) ? await getEndpoint(ctx.db.admin, scope, id) : undefined;
+  if (row === undefined) throw notFound("endpoint");
+  return row;
+}
+
+/** The endpoint of that id. Throws an `AppError` if it is retired. */
+export async function findEndpointInForce(
+  ctx: AdminContext,
+  by: Asker,
+  id: string,
+): Promise<StoredEndpoint> {
+  const row = await findEndpoint(ctx, by, id);
+  if (row.retired_at !== null) throw retired(id);
+  return row;
+}
+
+/** The delivery of that `dlv_…`. */
+export async function findDelivery(
+  ctx: AdminContext,
+  { scope }: Asker,
+  id: string,
+): Promise<DeliveryRow> {
+  const uuid = parseDeliveryId(id);
+  const row = uuid === undefined ? undefined : await getDelivery(ctx.db.admin, scope, uuid);
+  if (row === undefined) throw notFound("delivery; it may have been purged");
+  return row;
+}
+
+/** The replay of that `rpl_…`. */
+export async function findReplay(
+  ctx: AdminContext,
+  { scope }: Asker,
+  id: string,
+): Promise<ReplayRow> {
+  const uuid = parseReplayId(id);
+  const row = uuid === undefined ? undefined : await getReplay(ctx.db.admin, scope, uuid);
+  if (row === undefined) throw notFound("replay");
+  return row;
+}

@@ -1,0 +1,135 @@
+import { AppError, type Mistake, refuseMistakes } from "../core/errors.ts";
+import { EVENT_NAME } from "../core/event_types.ts";
+import { parseReplayId, replayId } from "../core/ids.ts";
+import { parseRate } from "../core/units.ts";
+import * as store from "../store/replays.ts";
+import { getEndpoint } from "../store/reports/endpoints.ts";
+import * as read from "../store/reports/replays.ts";
+import type { AdminContext, Asker } from "./context.ts";
+import type { ReplayInput } from "./inputs.ts";
+import { type Paged, periodOf, readCursor, viewPage } from "./lists.ts";
+import { findReplay } from "./lookup.ts";
+import type * as shown from "./shown.ts";
+import { viewReplay } from "./views.ts";
+
+/** Counts the deliveries that a replay would renew. */
+export async function countReplay(
+  ctx: AdminContext,
+  by: Asker,
+  input: ReplayInput,
+): Promise<shown.ReplayCount> {
+  const { matched } = await select(ctx, by, input);
+  return { matched: matched.count, matched_exact: matched.exact };
+}
+
+/** Starts a replay: any daemon carries it out. */
+export async function createReplay(
+  ctx: AdminContext,
+  by: Asker,
+  input: ReplayInput,
+): Promise<shown.Replay> {
+  const { selection, matched } = await select(ctx, by, input);
+  const uuid = ctx.newUuid();
+  const id = replayId(uuid);
+  const { endpoint, status, type, since, until, rate } = input;
+  await store.createReplay(ctx.db.admin, {
+    ...selection,
+    uuid,
+    rate_per_s: rate === undefined ? null : parseRate(rate),
+    matched,
+  }, {
+    actor: by.actor,
+    action: "replay.created",
+    object: id,
+    after: { endpoint, status, type, since, until, rate, matched: matched.count },
+  });
+  ctx.replays_changed();
+  return viewReplay(await findReplay(ctx, by, id));
+}
+
+/** Replays, newest first. */
+export async function listReplays(
+  ctx: AdminContext,
+  { scope }: Asker,
+  { cursor, limit }: Paged,
+): Promise<shown.Page<shown.Replay>> {
+  const before = readCursor(cursor, parseReplayId);
+  return viewPage(
+    await read.listReplays(ctx.db.admin, scope, { before, limit }),
+    viewReplay,
+    replayId,
+  );
+}
+
+/** A replay and how far it is. */
+export async function getReplay(ctx: AdminContext, by: Asker, id: string): Promise<shown.Replay> {
+  return viewReplay(await findReplay(ctx, by, id));
+}
+
+/** Ends a replay where it is; deliveries it renewed stay pending. */
+export async function cancelReplay(
+  ctx: AdminContext,
+  by: Asker,
+  id: string,
+): Promise<shown.Replay> {
+  const { uuid } = await findReplay(ctx, by, id);
+  const change = { actor: by.actor, action: "replay.cancelled", object: replayId(uuid) };
+  await store.cancelReplay(ctx.db.admin, uuid, change);
+  const row = await findReplay(ctx, by, id);
+  if (row.state === "cancelled") return viewReplay(row);
+  throw new AppError("conflict", "The replay is done; cancel its deliveries one by one");
+}
+
+/** Mistakes in a replay that its schema cannot know. */
+export async function replayMistakes(
+  ctx: AdminContext,
+  { scope }: Asker,
+  { endpoint, type, since, until }: Partial<ReplayInput>,
+): Promise<Mistake[]> {
+  const mistakes: Mistake[] = [];
+  if (since !== undefined && since >= endOf(ctx, until)) {
+    const message = "Must lie before until, which is now if left out";
+    mistakes.push({ pointer: "/since", message });
+  }
+  // A type that no longer exists has its history.
+  if (type !== undefined && !EVENT_NAME.test(type)) {
+    mistakes.push({ pointer: "/type", message: "Must be the name of one event type" });
+  }
+  if (endpoint !== undefined) {
+    const row = await getEndpoint(ctx.db.admin, scope, endpoint);
+    const message = row === undefined
+      ? "There is no such endpoint"
+      : row.retired_at === null
+      ? undefined
+      : "The endpoint is retired";
+    if (message !== undefined) mistakes.push({ pointer: "/endpoint", message });
+  } else if (scope !== "everything") {
+    // A replay is stored without its scope.
+    mistakes.push({ pointer: "/endpoint", message: "Is missing" });
+  }
+  return mistakes;
+}
+
+function endOf(ctx: AdminContext, until: string | undefined): string {
+  return until ?? new Date(ctx.now()).toISOString();
+}
+
+async function select(ctx: AdminContext, by: Asker, input: ReplayInput) {
+  refuseMistakes(await replayMistakes(ctx, by, input));
+  const { endpoint, status, type, since } = input;
+  const until = endOf(ctx, input.until);
+  const row = endpoint === undefined
+    ? undefined
+    : await getEndpoint(ctx.db.admin, by.scope, endpoint);
+  const { first_uuid = "", last_uuid = "" } = periodOf({ since, until });
+  const selection: store.ReplaySelection = {
+    statuses: status,
+    endpoint_no: row?.no ?? null,
+    type: type ?? null,
+    since,
+    until,
+    position: first_uuid,
+    last_uuid,
+  };
+  return { selection, matched: await read.countReplay(ctx.db.admin, by.scope, selection) };
+}

@@ -1,0 +1,304 @@
+import * as v from "valibot";
+import { REASONS } from "../core/outcome.ts";
+import { described } from "./fields.ts";
+
+/**
+ * The shapes that the API answers with, pages render and the command line prints. The OpenAPI document
+ * is made of these schemas.
+ */
+
+const time = v.pipe(v.string(), v.isoTimestamp());
+const maybe = v.nullable;
+const string = v.string();
+const number = v.number();
+const count = v.pipe(v.number(), v.integer(), v.minValue(0));
+
+/** A page of a list. */
+export function page<const S extends v.GenericSchema>(item: S) {
+  return v.object({
+    data: v.array(item),
+    next_cursor: v.pipe(
+      v.nullable(v.string()),
+      v.description(
+        "`cursor` of the next page, null after the last. A page may be shorter than `limit`, even " +
+          "empty: the last one is the one whose next_cursor is null",
+      ),
+    ),
+  });
+}
+/** A page of a list, by the type of its entries. */
+export interface Page<Row> {
+  data: Row[];
+  next_cursor: string | null;
+}
+
+// --- endpoints ---------------------------------------------------------------------------------------
+
+/** An endpoint, without its secrets. */
+export const Endpoint = v.object({
+  id: string,
+  source: v.pipe(
+    v.picklist(["file", "api"]),
+    v.description("Those of the configuration file belong to it: here they can only be paused"),
+  ),
+  url: string,
+  description: maybe(string),
+  events: v.array(string),
+  businesses: maybe(v.array(string)),
+  unsigned: v.boolean(),
+  headers: described(
+    v.record(v.string(), v.string()),
+    "Names of its own request headers; values are credentials and shown as [redacted]",
+  ),
+  timeout_ms: number,
+  retry_ms: v.array(number),
+  inherited: described(
+    v.array(v.picklist(["timeout_ms", "retry_ms"])),
+    "Which of the above follow the configuration's delivery",
+  ),
+  concurrency: maybe(count),
+  rate_limit: maybe(string),
+  version: count,
+  paused: v.boolean(),
+  paused_at: maybe(time),
+  pause_reason: maybe(string),
+  sendable: described(v.boolean(), "Whether this daemon has the endpoint's secrets"),
+  unsendable_reason: maybe(string),
+  rotation: described(
+    maybe(v.object({ activates_at: time, overlap_ends_at: time })),
+    "Of a rotation under way: when the new secret signs, and when the old ones stop",
+  ),
+  created_at: time,
+  updated_at: time,
+  retired_at: maybe(time),
+});
+export type Endpoint = v.InferOutput<typeof Endpoint>;
+
+/** An endpoint with its new secret. */
+export const EndpointMade = v.object({
+  ...Endpoint.entries,
+  secret: described(maybe(string), "Shown this once; null for an unsigned endpoint"),
+});
+export type EndpointMade = v.InferOutput<typeof EndpointMade>;
+
+// --- deliveries --------------------------------------------------------------------------------------
+
+/** The statuses of a delivery. */
+export const STATUSES = ["pending", "delivered", "failed", "cancelled"] as const;
+const OUTCOMES = ["delivered", ...REASONS] as const;
+
+/** A delivery of an event to an endpoint. */
+export const Delivery = v.object({
+  id: string,
+  event_id: string,
+  event_type: string,
+  endpoint_id: string,
+  status: v.picklist(STATUSES),
+  reason: described(maybe(v.picklist(REASONS)), "What the last attempt met, where it failed"),
+  cancel_reason: maybe(string),
+  cancelling: described(
+    v.boolean(),
+    "Being sent, and cancelled unless that attempt delivers",
+  ),
+  explanation: described(string, "Why it is where it is, in words"),
+  test: v.boolean(),
+  sending: v.boolean(),
+  attempt_count: count,
+  created_at: time,
+  next_attempt_at: maybe(time),
+  last_attempt_at: maybe(time),
+  last_status: maybe(count),
+  ended_at: maybe(time),
+});
+export type Delivery = v.InferOutput<typeof Delivery>;
+
+/** An attempt, its request and its response. */
+export const Attempt = v.object({
+  id: string,
+  number: count,
+  outcome: v.picklist(OUTCOMES),
+  status: maybe(count),
+  cause: described(maybe(string), "The raw cause, where no status says it all"),
+  address: described(maybe(string), "Address and port that were spoken to"),
+  started_at: time,
+  ended_at: time,
+  duration_ms: number,
+  request: described(
+    maybe(v.object({
+      method: v.literal("POST"),
+      url: string,
+      headers: v.record(v.string(), v.string()),
+      body: described(string, "The event's exact bytes, as text"),
+    })),
+    "Null where nothing was sent that was heard of again",
+  ),
+  response: maybe(v.object({
+    status: maybe(count),
+    headers: described(
+      v.array(v.strictTuple([v.string(), v.string()])),
+      "Pairs of name and value, as they came",
+    ),
+    body: string,
+    body_encoding: v.picklist(["utf-8", "base64"]),
+    truncated: v.boolean(),
+  })),
+});
+export type Attempt = v.InferOutput<typeof Attempt>;
+
+/** A delivery with its attempts. */
+export const DeliveryDetail = v.object({
+  ...Delivery.entries,
+  attempts: v.array(Attempt),
+});
+export type DeliveryDetail = v.InferOutput<typeof DeliveryDetail>;
+
+/** The outcome of a test event. */
+export const TestResult = v.object({
+  event_id: string,
+  delivery: Delivery,
+  attempt: described(maybe(Attempt), "Null where none was made in time; the delivery says why"),
+});
+export type TestResult = v.InferOutput<typeof TestResult>;
+
+// --- events ------------------------------------------------------------------------------------------
+
+/** An event without its payload. */
+export const EventSummary = v.object({
+  id: string,
+  type: string,
+  business: maybe(string),
+  subject: described(maybe(string), "Id of the appointment, business or service"),
+  confirmation_number: maybe(string),
+  test: v.boolean(),
+  received_at: time,
+});
+export type EventSummary = v.InferOutput<typeof EventSummary>;
+
+/** Why an endpoint was or was not owed an event. */
+export const EndpointVerdict = v.object({
+  endpoint_id: string,
+  owed: v.boolean(),
+  state: v.picklist([
+    "delivered",
+    "failed",
+    "cancelled",
+    "sending",
+    "cancelling",
+    "paused",
+    "unsendable",
+    "due",
+    "waiting",
+    "test_of_another",
+    "made_later",
+    "type_not_selected",
+    "other_business",
+    "changed_later",
+  ]),
+  explanation: string,
+  delivery_id: maybe(string),
+});
+export type EndpointVerdict = v.InferOutput<typeof EndpointVerdict>;
+
+/** An event with its payload and deliveries. */
+export const EventDetail = v.object({
+  ...EventSummary.entries,
+  payload: described(string, "The exact bytes that were posted, as text"),
+  deliveries: v.array(Delivery),
+  endpoints: described(
+    v.array(EndpointVerdict),
+    "For each endpoint why it was or was not owed the event",
+  ),
+});
+export type EventDetail = v.InferOutput<typeof EventDetail>;
+
+/** A type of event. */
+export const EventType = v.object({
+  name: string,
+  description: string,
+  schema: described(v.record(v.string(), v.unknown()), "JSON Schema (2020-12) of `data`"),
+  sample: described(v.record(v.string(), v.unknown()), "A whole event"),
+});
+export type EventType = v.InferOutput<typeof EventType>;
+
+// --- replays -----------------------------------------------------------------------------------------
+
+const MATCHED = described(count, "How many deliveries there were when it was asked for");
+const MATCHED_EXACT = described(v.boolean(), "False: at least so many");
+
+/** The number of deliveries that a replay would renew. */
+export const ReplayCount = v.object({ matched: MATCHED, matched_exact: MATCHED_EXACT });
+export type ReplayCount = v.InferOutput<typeof ReplayCount>;
+
+/** A replay and how far it is. */
+export const Replay = v.object({
+  id: string,
+  state: v.picklist(["running", "done", "cancelled"]),
+  matched: MATCHED,
+  matched_exact: MATCHED_EXACT,
+  replayed: described(count, "Deliveries that are pending again, or were"),
+  endpoint: maybe(string),
+  status: v.array(v.picklist(["delivered", "failed", "cancelled"])),
+  type: maybe(string),
+  since: time,
+  until: time,
+  rate_per_s: maybe(number),
+  created_at: time,
+  created_by: described(string, "Name of an admin token"),
+  ended_at: maybe(time),
+});
+export type Replay = v.InferOutput<typeof Replay>;
+
+// --- statistics and the rest -------------------------------------------------------------------------
+
+const STATS = {
+  attempts: count,
+  delivered: count,
+  failed: described(
+    v.record(v.string(), count),
+    "Attempts by what they met, without those that delivered",
+  ),
+  success_rate: described(maybe(number), "Share of attempts that delivered; null without any"),
+  duration_ms: described(
+    v.object({ p50: maybe(number), p95: maybe(number), p99: maybe(number) }),
+    "Within 9 %",
+  ),
+  pending: described(count, "Deliveries, at most 10,000 of each endpoint being counted"),
+  pending_exact: described(v.boolean(), "False: at least so many"),
+  sending: count,
+  overdue: described(count, "Of those pending, what is due and not being sent"),
+  oldest_pending_ms: described(maybe(number), "Age of the oldest of those"),
+};
+
+/** Attempts of a window and pending deliveries, counted. */
+export const Stats = v.object({
+  since: time,
+  until: time,
+  totals: v.object(STATS),
+  endpoints: v.array(v.object({ endpoint_id: string, ...STATS })),
+});
+export type Stats = v.InferOutput<typeof Stats>;
+export type EndpointStats = Stats["endpoints"][number];
+
+/** The changes that a reload made. */
+export const Reloaded = v.object({
+  changed: described(v.array(string), "What changed, in words, without values"),
+  at_next_start: described(v.array(string), "Of these, what takes effect at the next start only"),
+});
+export type Reloaded = v.InferOutput<typeof Reloaded>;
+
+/** The configuration without its secrets. */
+export const ConfigShown = v.record(v.string(), v.unknown());
+export type ConfigShown = v.InferOutput<typeof ConfigShown>;
+
+/** An entry of the audit log. */
+export const AuditEntry = v.object({
+  id: string,
+  at: time,
+  actor: described(string, "Name of an admin token, or what in the program did it by itself"),
+  address: described(maybe(string), "Where from"),
+  action: string,
+  object: string,
+  before: v.unknown(),
+  after: v.unknown(),
+});
+export type AuditEntry = v.InferOutput<typeof AuditEntry>;

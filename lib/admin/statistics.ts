@@ -1,0 +1,67 @@
+import { invalidAt } from "../core/errors.ts";
+import { summarise } from "../core/summary.ts";
+import { getEndpoint } from "../store/reports/endpoints.ts";
+import {
+  attemptStats,
+  type Counted,
+  MAX_PENDING_COUNTED,
+  type Owed,
+  pendingStats,
+} from "../store/reports/stats.ts";
+import type { AdminContext, Asker } from "./context.ts";
+import type * as shown from "./shown.ts";
+
+/** The time before now that statistics cover, and the id of their only endpoint. */
+export interface StatsQuery {
+  readonly window_ms: number;
+  readonly endpoint?: string | undefined;
+}
+
+/** Counts the attempts of a window and the deliveries pending now. */
+export async function getStats(
+  ctx: AdminContext,
+  { scope }: Asker,
+  { window_ms, endpoint }: StatsQuery,
+): Promise<shown.Stats> {
+  const { admin } = ctx.db;
+  const row = endpoint === undefined ? undefined : await getEndpoint(admin, scope, endpoint);
+  if (endpoint !== undefined && row === undefined) {
+    throw invalidAt("/endpoint", "There is no such endpoint");
+  }
+  const [{ since, until, counts }, owed] = await Promise.all([
+    attemptStats(admin, scope, window_ms, row?.no),
+    pendingStats(admin, scope, row?.no),
+  ]);
+  return {
+    since: since.toISOString(),
+    until: until.toISOString(),
+    totals: statsOf(counts, owed),
+    endpoints: perEndpoint(counts, owed),
+  };
+}
+
+function perEndpoint(
+  counts: readonly Counted[],
+  owed: readonly Owed[],
+): shown.EndpointStats[] {
+  const byEndpoint = Map.groupBy(counts, (counted) => counted.endpoint_no);
+  return owed.map((one) => ({
+    endpoint_id: one.endpoint,
+    ...statsOf(byEndpoint.get(one.endpoint_no) ?? [], [one]),
+  }));
+}
+
+function statsOf(counts: readonly Counted[], owed: readonly Owed[]): shown.Stats["totals"] {
+  const sum = (of: (one: Owed) => number) => owed.reduce((total, one) => total + of(one), 0);
+  const ages = owed.map((one) => one.oldest_ms).filter((age) => age !== null);
+  const summary = summarise(counts);
+  return {
+    ...summary,
+    failed: { ...summary.failed },
+    pending: sum((one) => one.pending),
+    pending_exact: owed.every((one) => one.pending < MAX_PENDING_COUNTED),
+    sending: sum((one) => one.sending),
+    overdue: sum((one) => one.overdue),
+    oldest_pending_ms: ages.length === 0 ? null : Math.max(...ages),
+  };
+}
