@@ -1,9 +1,9 @@
 import { invalidAt } from "../core/errors.ts";
-import { summarise } from "../core/summary.ts";
+import { type Counted, summarise } from "../core/summary.ts";
 import { getEndpoint } from "../store/reports/endpoints.ts";
 import {
   attemptStats,
-  type Counted,
+  type EndpointCounted,
   MAX_PENDING_COUNTED,
   type Owed,
   pendingStats,
@@ -41,7 +41,7 @@ export async function getStats(
 }
 
 function perEndpoint(
-  counts: readonly Counted[],
+  counts: readonly EndpointCounted[],
   owed: readonly Owed[],
 ): shown.EndpointStats[] {
   const byEndpoint = Map.groupBy(counts, (counted) => counted.endpoint_no);

@@ -1,21 +1,19 @@
 import type { Sql } from "postgres";
 import type { Scope } from "../../core/scope.ts";
+import type { Counted } from "../../core/summary.ts";
 import { endpointInScope, numberInScope } from "../scope.ts";
 import { BUCKET, WATERMARK } from "../stats.ts";
 
 /** Attempts of one endpoint with one outcome and about one duration. */
-export interface Counted {
+export interface EndpointCounted extends Counted {
   readonly endpoint_no: number;
-  readonly outcome: string;
-  readonly bucket: number;
-  readonly attempts: number;
 }
 
 /** The attempts of a window, counted. */
 export interface WindowStats {
   readonly since: Date;
   readonly until: Date;
-  readonly counts: readonly Counted[];
+  readonly counts: readonly EndpointCounted[];
 }
 
 /** Windows up to this long are made of minutes, longer ones of hours. */
@@ -36,7 +34,7 @@ export async function attemptStats(
     endpoint_no === undefined
       ? numberInScope(sql, scope, column)
       : sql`and ${sql.unsafe(column)} = ${endpoint_no} ${numberInScope(sql, scope, column)}`;
-  const [row] = await sql<{ since: Date; until: Date; counts: Counted[] }[]>`
+  const [row] = await sql<{ since: Date; until: Date; counts: EndpointCounted[] }[]>`
     with bounds as materialized (
       select ${sql.unsafe(WATERMARK)} as watermark, now() as until,
         date_trunc(${span}::text, now() - ${window_ms}::bigint * interval '1 ms', 'UTC') as since

@@ -1,0 +1,328 @@
+import assert from "node:assert/strict";
+import { listAudit } from "../../lib/admin/audit.ts";
+import { getConfig, reloadConfig } from "../../lib/admin/configuration.ts";
+import type { AdminContext, Asker } from "../../lib/admin/context.ts";
+import * as deliveries from "../../lib/admin/deliveries.ts";
+import * as endpoints from "../../lib/admin/endpoints.ts";
+import * as events from "../../lib/admin/events.ts";
+import * as replays from "../../lib/admin/replays.ts";
+import { checkSignature } from "../../lib/admin/signature.ts";
+import { getStats } from "../../lib/admin/statistics.ts";
+import { testEndpoint } from "../../lib/admin/test_event.ts";
+import { AppError } from "../../lib/core/errors.ts";
+import { deliveryId, deliveryUuid, firstUuidAt, parseEventId } from "../../lib/core/ids.ts";
+import { attemptsOf } from "../../lib/store/reports/deliveries.ts";
+import { countReplay } from "../../lib/store/reports/replays.ts";
+import { attemptStats } from "../../lib/store/reports/stats.ts";
+import { administer, asker } from "../support/admin.ts";
+import { endpoint } from "../support/daemon.ts";
+import { onServer, type TestDatabase } from "../support/databases.ts";
+
+const ops = asker("ops", "everything");
+const ana = asker("ana", { business: "bus_a" });
+const bob = asker("bob", { business: "bus_b" });
+
+const URL = "https://example.com/hook";
+const SINCE = "2026-01-01T00:00:00.000Z";
+const replayOf = (endpoint?: string) => ({
+  endpoint,
+  status: ["cancelled" as const],
+  since: SINCE,
+  dry_run: false,
+});
+
+/** Rejects with that code; at that place of the request, if given. */
+async function refused(code: string, asked: Promise<unknown>, pointer?: string): Promise<void> {
+  const error = await asked.then(() => undefined, (error) => error);
+  assert.ok(error instanceof AppError, `expected ${code}, got ${error}`);
+  assert.equal(error.code, code);
+  if (pointer !== undefined) assert.equal(error.detail.errors?.[0]?.pointer, pointer);
+}
+
+interface House {
+  readonly ctx: AdminContext;
+  /** Ids of the endpoints of Ana, of Bob, and of the operator for all businesses and for these two. */
+  readonly a: string;
+  readonly b: string;
+  readonly all: string;
+  readonly both: string;
+  /** Events of each business, and of none. */
+  readonly event: { readonly a: string; readonly b: string; readonly none: string };
+  /** The number of an endpoint. */
+  no(endpoint: string): number;
+  /** The delivery of an event to an endpoint. */
+  delivery(event: string, endpoint: string): string;
+}
+
+/** Two businesses with an endpoint each, three more endpoints, and an event of each kind. */
+async function build(ctx: AdminContext): Promise<House> {
+  const make = async (by: Asker, businesses?: string[]) => {
+    const input = { url: URL, events: ["*"], ...(businesses === undefined ? {} : { businesses }) };
+    return (await endpoints.createEndpoint(ctx, by, input)).id;
+  };
+  const a = await make(ana);
+  const b = await make(bob, ["bus_b"]);
+  const all = await make(ops);
+  const both = await make(ops, ["bus_a", "bus_b"]);
+  const post = async (business: string | null, confirmation: string) => {
+    const event = {
+      payload: "{}",
+      type: "booking.created",
+      business,
+      subject: `of ${business}`,
+      confirmation,
+    };
+    const [accepted] = await ctx.accept([{ event, key: null }]);
+    return accepted?.id ?? "";
+  };
+  const event = {
+    a: await post("bus_a", "BKA"),
+    b: await post("bus_b", "BKB"),
+    none: await post(null, "BKN"),
+  };
+  const numbers = await ctx.db.admin<{ id: string; no: number }[]>`select id, no from endpoints`;
+  const no = (endpoint: string) => numbers.find(({ id }) => id === endpoint)?.no ?? 0;
+  const delivery = (event: string, endpoint: string) =>
+    deliveryId(deliveryUuid(parseEventId(event) ?? "", no(endpoint)));
+  return { ctx, a, b, all, both, event, no, delivery };
+}
+
+function onHouse(name: string, test: (house: House) => Promise<void>): void {
+  onServer(name, async (database: TestDatabase) => {
+    await using db = await database.open();
+    const file = endpoint("file", URL, { businesses: ["bus_a"] });
+    await test(
+      await build(await administer(db, { database: database.section, endpoints: [file] })),
+    );
+  });
+}
+
+const ids = ({ data }: { readonly data: readonly { readonly id: string }[] }) =>
+  data.map(({ id }) => id).toSorted();
+
+onHouse("a business sees and changes its own endpoints only", async ({ ctx, a, b, all, both }) => {
+  const list = async (by: Asker) =>
+    ids(await endpoints.listEndpoints(ctx, by, { retired: false, limit: 10 }));
+  assert.deepEqual(await list(ops), [a, b, all, both, "file"].toSorted());
+  assert.deepEqual(await list(ana), [a]);
+  assert.deepEqual(await list(bob), [b]);
+  assert.deepEqual((await endpoints.getEndpoint(ctx, ana, a)).businesses, ["bus_a"]);
+  for (const id of [b, all, both, "file"]) {
+    for (
+      const ask of [
+        () => endpoints.getEndpoint(ctx, ana, id),
+        () => endpoints.changeEndpoint(ctx, ana, id, { description: "Mine" }),
+        () => endpoints.pauseEndpoint(ctx, ana, id, {}),
+        () => endpoints.resumeEndpoint(ctx, ana, id),
+        () => endpoints.rotateSecret(ctx, ana, id, { activate: "now", overlap: 0 }),
+        () => endpoints.retireEndpoint(ctx, ana, id),
+        () => testEndpoint(ctx, ana, id, { event: "booking.created" }, () => true),
+        () => checkSignature(ctx, ana, id, { body: new Uint8Array(), signature: "sha256=0" }),
+      ]
+    ) await refused("not_found", ask());
+    await refused(
+      "invalid",
+      endpoints.listEndpoints(ctx, ana, { retired: false, limit: 10, cursor: id }),
+      "/cursor",
+    );
+  }
+  const untouched = await endpoints.listEndpoints(ctx, ops, { retired: false, limit: 10 });
+  assert.deepEqual(untouched.data.map(({ version, paused }) => [version, paused]), [
+    [1, false],
+    [1, false],
+    [1, false],
+    [1, false],
+    [1, false],
+  ]);
+});
+
+onHouse("a business's endpoints stay its own", async ({ ctx, a }) => {
+  for (const businesses of [["bus_b"], ["bus_a", "bus_b"], null]) {
+    const input = { url: URL, events: ["*"], businesses };
+    await refused("invalid", endpoints.createEndpoint(ctx, ana, input), "/businesses");
+    await refused("invalid", endpoints.changeEndpoint(ctx, ana, a, { businesses }), "/businesses");
+  }
+  const changed = await endpoints.changeEndpoint(ctx, ana, a, {
+    businesses: ["bus_a"],
+    description: "Mine",
+  });
+  assert.deepEqual([changed.businesses, changed.description], [["bus_a"], "Mine"]);
+  // Given to all by the operator, it is no longer Ana's.
+  await endpoints.changeEndpoint(ctx, ops, a, { businesses: null });
+  await refused("not_found", endpoints.getEndpoint(ctx, ana, a));
+});
+
+onHouse("a business sees its events, and of them its own deliveries", async (house) => {
+  const { ctx, a, b, event } = house;
+  const list = async (by: Asker, query: { q?: string; business?: string; type?: string }) =>
+    ids(await events.listEvents(ctx, by, { ...query, limit: 10 }));
+  assert.deepEqual(await list(ops, {}), [event.a, event.b, event.none].toSorted());
+  assert.deepEqual(await list(ana, {}), [event.a]);
+  assert.deepEqual(await list(ana, { business: "bus_b" }), []);
+  assert.deepEqual(await list(ana, { type: "booking.created" }), [event.a]);
+  for (const q of [event.a, "BKA", "of bus_a"]) assert.deepEqual(await list(ana, { q }), [event.a]);
+  for (const q of [event.b, "BKB", "of bus_b"]) assert.deepEqual(await list(ana, { q }), []);
+  await refused("not_found", events.getEvent(ctx, ana, event.b));
+  await refused("not_found", events.getEvent(ctx, ana, event.none));
+  const own = await events.getEvent(ctx, ana, event.a);
+  assert.deepEqual(own.deliveries.map(({ endpoint_id }) => endpoint_id), [a]);
+  assert.deepEqual(own.endpoints.map(({ endpoint_id }) => endpoint_id), [a]);
+  const whole = await events.getEvent(ctx, ops, event.a);
+  assert.equal(whole.deliveries.length, 4);
+  assert.equal(whole.endpoints.length, 5);
+  assert.ok(whole.endpoints.some(({ endpoint_id, owed }) => endpoint_id === b && !owed));
+});
+
+onHouse("a business sees and changes its own deliveries only", async (house) => {
+  const { ctx, a, b, all, both, event } = house;
+  const mine = house.delivery(event.a, a);
+  type Query = Partial<deliveries.DeliveryQuery>;
+  const list = async (by: Asker, query: Query = {}) =>
+    ids(await deliveries.listDeliveries(ctx, by, { limit: 20, ...query }));
+  assert.equal((await list(ops)).length, 8);
+  const status = "pending" as const;
+  for (const query of [{}, { endpoint: a }, { status }, { type: "booking.created" }]) {
+    assert.deepEqual(await list(ana, query), [mine]);
+  }
+  for (const endpoint of [b, all, both, "file"]) {
+    assert.deepEqual(await list(ana, { endpoint }), []);
+  }
+  const others = [[event.a, all], [event.a, both], [event.a, "file"], [event.b, b], [
+    event.none,
+    all,
+  ]];
+  for (const [event = "", endpoint = ""] of others) {
+    const id = house.delivery(event, endpoint);
+    assert.equal((await deliveries.getDelivery(ctx, ops, id)).status, "pending");
+    await refused("not_found", deliveries.getDelivery(ctx, ana, id));
+    await refused("not_found", deliveries.retryDelivery(ctx, ana, id));
+    await refused("not_found", deliveries.cancelDelivery(ctx, ana, id));
+    assert.equal((await deliveries.getDelivery(ctx, ops, id)).status, "pending");
+  }
+  const cancelled = await deliveries.cancelDelivery(ctx, ana, mine);
+  assert.equal(cancelled.cancel_reason, "Cancelled by ana");
+  assert.deepEqual(await list(ana), [mine]);
+  assert.deepEqual(await list(bob, { status: "cancelled" }), []);
+  assert.equal((await deliveries.retryDelivery(ctx, ana, mine)).status, "pending");
+});
+
+onHouse("a page of a business's deliveries continues where the last one ended", async (house) => {
+  const { ctx, event } = house;
+  const first = event.a;
+  for (const business of ["bus_b", "bus_a", "bus_b", "bus_a"]) {
+    const content = { payload: "{}", type: "booking.created", subject: null, confirmation: null };
+    await ctx.accept([{ event: { ...content, business }, key: null }]);
+  }
+  const seen: string[] = [];
+  let cursor: string | undefined;
+  do {
+    const page = await deliveries.listDeliveries(ctx, ana, { cursor, limit: 1 });
+    seen.push(...page.data.map(({ event_id }) => event_id));
+    cursor = page.next_cursor ?? undefined;
+  } while (cursor !== undefined);
+  assert.equal(seen.length, 3);
+  assert.equal(seen.at(-1), first);
+});
+
+onHouse("a business's test is its own event, whatever business its data names", async (house) => {
+  const { ctx, a } = house;
+  const data = { appointment: { id: "apt_1", business: { id: "bus_b" } } };
+  const input = { event: "booking.created", data };
+  const tested = await testEndpoint(ctx, ana, a, input, () => true);
+  assert.equal(tested.delivery.test, true);
+  assert.equal(tested.delivery.endpoint_id, a);
+  assert.equal((await events.getEvent(ctx, ana, tested.event_id)).business, "bus_a");
+  await refused("not_found", events.getEvent(ctx, bob, tested.event_id));
+});
+
+onHouse("a business replays the deliveries of its own endpoints", async (house) => {
+  const { ctx, a, b, event } = house;
+  for (const [event_id, endpoint] of [[event.a, a], [event.b, b], [event.a, house.all]] as const) {
+    await deliveries.cancelDelivery(ctx, ops, house.delivery(event_id, endpoint));
+  }
+  assert.equal((await replays.countReplay(ctx, ops, replayOf())).matched, 3);
+  assert.equal((await replays.countReplay(ctx, ana, replayOf(a))).matched, 1);
+  for (const endpoint of [undefined, b, house.all]) {
+    await refused("invalid", replays.countReplay(ctx, ana, replayOf(endpoint)), "/endpoint");
+    await refused("invalid", replays.createReplay(ctx, ana, replayOf(endpoint)), "/endpoint");
+  }
+  const mine = await replays.createReplay(ctx, ana, replayOf(a));
+  const whole = await replays.createReplay(ctx, ops, replayOf());
+  assert.deepEqual(ids(await replays.listReplays(ctx, ana, { limit: 10 })), [mine.id]);
+  assert.deepEqual(ids(await replays.listReplays(ctx, bob, { limit: 10 })), []);
+  assert.equal((await replays.listReplays(ctx, ops, { limit: 10 })).data.length, 2);
+  for (const [by, id] of [[bob, mine.id], [ana, whole.id]] as const) {
+    await refused("not_found", replays.getReplay(ctx, by, id));
+    await refused("not_found", replays.cancelReplay(ctx, by, id));
+  }
+  assert.equal((await replays.cancelReplay(ctx, ana, mine.id)).state, "cancelled");
+  assert.equal((await replays.getReplay(ctx, ops, whole.id)).state, "running");
+});
+
+onHouse("a business's statistics count its own endpoints", async ({ ctx, a, b, all }) => {
+  await ctx.db.admin`
+    insert into attempts (delivery_id, number, endpoint_no, endpoint_version, started_at, ended_at,
+      outcome)
+    select gen_random_uuid(), 1, no, 1, now(), now(),
+      case when id = ${a} then 'delivered' else 'timeout' end
+    from endpoints where id = any(string_to_array(${[a, b, all].join(" ")}, ' '))`;
+  const stats = (by: Asker, endpoint?: string) =>
+    getStats(ctx, by, { window_ms: 3_600_000, endpoint });
+  const whole = await stats(ops);
+  assert.deepEqual([whole.totals.attempts, whole.totals.pending], [3, 8]);
+  assert.equal(whole.endpoints.length, 5);
+  const own = await stats(ana);
+  assert.deepEqual([own.totals.attempts, own.totals.delivered, own.totals.pending], [1, 1, 1]);
+  assert.deepEqual(own.endpoints.map(({ endpoint_id }) => endpoint_id), [a]);
+  assert.deepEqual((await stats(bob)).totals.failed, { timeout: 1 });
+  assert.equal((await stats(ana, a)).totals.attempts, 1);
+  for (const id of [b, all, "file"]) await refused("invalid", stats(ana, id), "/endpoint");
+});
+
+onHouse("the read model keeps the scope where no function has looked before", async (house) => {
+  const { ctx: { db: { admin } }, b, event } = house;
+  const uuid = deliveryUuid(parseEventId(event.b) ?? "", house.no(b));
+  await admin`
+    insert into attempts (delivery_id, number, endpoint_no, endpoint_version, started_at, ended_at,
+      outcome)
+    values (${uuid}::uuid, 1, ${house.no(b)}, 1, now(), now(), 'timeout')`;
+  await deliveries.cancelDelivery(house.ctx, ops, house.delivery(event.b, b));
+  const selection = {
+    statuses: ["cancelled" as const],
+    endpoint_no: house.no(b),
+    type: null,
+    since: SINCE,
+    until: "2099-01-01T00:00:00Z",
+    position: firstUuidAt(0),
+    last_uuid: firstUuidAt(Date.parse("2099-01-01T00:00:00Z")),
+  };
+  for (const [by, found] of [[bob, 1], [ana, 0], [ops, 1]] as const) {
+    assert.equal((await attemptsOf(admin, by.scope, uuid)).length, found);
+    assert.equal((await countReplay(admin, by.scope, selection)).count, found);
+    const { counts } = await attemptStats(admin, by.scope, 3_600_000, house.no(b));
+    assert.equal(counts.length, found);
+  }
+});
+
+onHouse("a business sees the changes of its own endpoints", async ({ ctx, a, b }) => {
+  await endpoints.pauseEndpoint(ctx, ana, a, {});
+  await endpoints.pauseEndpoint(ctx, bob, b, {});
+  await endpoints.resumeEndpoint(ctx, ops, a);
+  const list = async (by: Asker, object?: string) =>
+    (await listAudit(ctx, by, { object, limit: 50 })).data;
+  const own = await list(ana);
+  assert.deepEqual(own.map(({ actor, action }) => `${actor} ${action}`), [
+    "ops endpoint.resumed",
+    "ana endpoint.paused",
+    "ana endpoint.created",
+  ]);
+  assert.ok(own.every(({ object }) => object === a));
+  assert.deepEqual(await list(ana, b), []);
+  assert.ok((await list(ops)).length > own.length);
+});
+
+onHouse("a business neither sees nor reloads the configuration", async ({ ctx }) => {
+  await refused("forbidden", Promise.resolve().then(() => getConfig(ctx, ana)));
+  await refused("forbidden", reloadConfig(ctx, ana));
+  assert.equal(getConfig(ctx, ops)["environment"], "development");
+});

@@ -1,0 +1,81 @@
+import type { AdminContext, Asker } from "../../lib/admin/context.ts";
+import { addressRules } from "../../lib/config/config.ts";
+import { loadConfig } from "../../lib/config/load.ts";
+import { AppError } from "../../lib/core/errors.ts";
+import { makeEventTypes } from "../../lib/core/event_types.ts";
+import { deliveryUuid, eventId, makeEventIds } from "../../lib/core/ids.ts";
+import type { Scope } from "../../lib/core/scope.ts";
+import { parseSealKey } from "../../lib/core/seal.ts";
+import { makeFleet, toStored } from "../../lib/delivery/fleet.ts";
+import { random32 } from "../../lib/delivery/context.ts";
+import type { Accepted, Offer } from "../../lib/delivery/intake.ts";
+import type { Database } from "../../lib/store/database.ts";
+import { loadFleet, syncFile } from "../../lib/store/endpoints.ts";
+import { storeEvents } from "../../lib/store/events.ts";
+import { ENCRYPTION_KEY } from "./checked.ts";
+import { type Sections, writeConfig } from "./daemon.ts";
+
+/** An administrator, or a business, by that name. */
+export function asker(name: string, scope: Scope): Asker {
+  return { actor: { name, address: null }, scope };
+}
+
+/** Administers a database without a daemon: what is accepted is stored, and nothing is sent. */
+export async function administer(db: Database, sections: Sections): Promise<AdminContext> {
+  const { path, remove } = writeConfig({ encryption_key: ENCRYPTION_KEY, ...sections });
+  const config = loadConfig(path, (name) => Deno.env.get(name));
+  remove();
+  await syncFile(db.admin, config.endpoints.map(toStored));
+  const keys = config.encryption_keys.map((key) => parseSealKey(key.reveal()));
+  const read = async () => makeFleet(await loadFleet(db.admin), config, keys);
+  let fleet = await read();
+  const ids = makeEventIds(() => random32(Math.random));
+  const newUuid = () => ids.next(Date.now());
+
+  async function accept(offers: readonly Offer[]): Promise<Accepted[]> {
+    const accepted = offers.map(({ event, test_endpoint_no }) => {
+      const uuid = newUuid();
+      const endpoints = test_endpoint_no === undefined
+        ? fleet.match(event.type, event.business)
+        : [...fleet.endpoints.values()].filter(({ no }) => no === test_endpoint_no);
+      const deliveries = endpoints.map(({ no }) => ({
+        uuid: deliveryUuid(uuid, no),
+        event_uuid: uuid,
+        endpoint_no: no,
+        wait_ms: 3_600_000,
+        leased: false,
+      }));
+      const test = test_endpoint_no !== undefined;
+      return { event: { ...event, uuid, test, key: null, digest: null }, deliveries };
+    });
+    await storeEvents(
+      db,
+      accepted.map(({ event }) => event),
+      accepted.flatMap(({ deliveries }) => deliveries),
+      fleet.revision,
+      60_000,
+    );
+    return accepted.map(({ event: { uuid }, deliveries }) => ({
+      id: eventId(uuid),
+      uuid,
+      deliveries: deliveries.length,
+      duplicate: false,
+    }));
+  }
+
+  return {
+    db,
+    config: () => config,
+    event_types: () => makeEventTypes(config.event_types),
+    rules: () => addressRules(config),
+    seal_keys: keys,
+    now: Date.now,
+    newUuid,
+    accept,
+    endpoint: (no) => fleet.endpoints.get(no),
+    wake: () => {},
+    endpoints_changed: async () => void (fleet = await read()),
+    replays_changed: () => {},
+    reload: () => Promise.reject(new AppError("unavailable", "No daemon runs")),
+  };
+}
