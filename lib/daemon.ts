@@ -14,8 +14,9 @@ import { toStored } from "./delivery/fleet.ts";
 import { type FleetLoader, makeFleetLoader } from "./delivery/fleet_loader.ts";
 import { type HttpClient, makeHttpClient } from "./http/client.ts";
 import { type Intake, makeIntake } from "./delivery/intake.ts";
+import { maintenanceJobs } from "./maintenance/jobs.ts";
 import { type Replayer, startReplayer } from "./maintenance/replayer.ts";
-import { startSweeper, type Sweeper } from "./maintenance/sweeper.ts";
+import { type Schedule, startSchedule } from "./maintenance/schedule.ts";
 import { type HttpServer, listen } from "./http/server.ts";
 import { makeInForce } from "./in_force.ts";
 import { makeCounters } from "./observe/counters.ts";
@@ -150,7 +151,7 @@ interface Engine {
   readonly dispatcher: Dispatcher;
   readonly fleet: FleetLoader;
   readonly intake: Intake;
-  readonly sweeper: Sweeper;
+  readonly maintenance: Schedule;
   readonly replayer: Replayer;
 }
 
@@ -166,7 +167,7 @@ async function startEngine(
     dispatcher,
     fleet,
     intake: makeIntake(ctx, dispatcher, fleet.reload),
-    sweeper: startSweeper(ctx, dispatcher, keys),
+    maintenance: startSchedule(ctx, maintenanceJobs(ctx.db, dispatcher, keys)),
     replayer: startReplayer(ctx, dispatcher.wake),
   };
 }

@@ -3,7 +3,7 @@ import type { Intake } from "./delivery/intake.ts";
 import type { HttpClient } from "./http/client.ts";
 import type { HttpServer } from "./http/server.ts";
 import type { Replayer } from "./maintenance/replayer.ts";
-import type { Sweeper } from "./maintenance/sweeper.ts";
+import type { Schedule } from "./maintenance/schedule.ts";
 import type { Log } from "./observe/log.ts";
 import { type Database, isSilence, within } from "./store/database.ts";
 
@@ -15,7 +15,7 @@ interface Parts {
   readonly log: Log;
   readonly dispatcher: Dispatcher;
   readonly intake: Intake;
-  readonly sweeper: Sweeper;
+  readonly maintenance: Schedule;
   readonly replayer: Replayer;
 }
 
@@ -44,14 +44,14 @@ export function makeStop(parts: Parts): {
 }
 
 async function stop(parts: Parts): Promise<void> {
-  const { http, client, db, log, dispatcher, intake, sweeper, replayer } = parts;
+  const { http, client, db, log, dispatcher, intake, maintenance, replayer } = parts;
   log.info("Stopping", { in_flight: dispatcher.in_flight });
   const grace_ms = dispatcher.fleet.max_timeout_ms + RECORD_GRACE_MS;
   dispatcher.quiesce();
   const finished = atMost(
     grace_ms,
     Promise.all([
-      sweeper.stop(),
+      maintenance.stop(),
       replayer.stop(),
       intake.settle().then(() => dispatcher.stop(grace_ms)),
     ]),

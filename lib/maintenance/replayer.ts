@@ -3,16 +3,19 @@ import { replayId } from "../core/ids.ts";
 import { type RunningReplay, runningReplays, stepReplay } from "../store/replays.ts";
 import type { Context } from "../delivery/context.ts";
 
-/** Carries out replays. Each daemon runs one; the database says whose turn it is. */
+/**
+ * Carries out replays. Each daemon runs one; the database decides which of them does the next batch.
+ * Not a job of the schedule: it is woken, and waits as long as the pace of a replay asks for.
+ */
 export interface Replayer {
-  /** There may be a new replay. */
+  /** Looks for replays at once. */
   wake(): void;
   stop(): Promise<void>;
 }
 
 const POLL_MS = 1_000;
 
-/** Starts carrying out replays, also those that an earlier process left. `wake` is told what is due. */
+/** Starts carrying out replays, those of an earlier process included. `due` gets endpoints to claim for. */
 export function startReplayer(
   ctx: Context,
   due: (endpoint_nos: readonly number[]) => void,
@@ -33,7 +36,7 @@ export function startReplayer(
     }
   }
 
-  // One batch of each replay that is due; the wait until the next one is.
+  // Does one batch of each replay that is due; returns the wait until the next is.
   async function round(): Promise<number> {
     let wait_ms = POLL_MS;
     for (const replay of await runningReplays(ctx.db.admin)) {

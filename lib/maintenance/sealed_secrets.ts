@@ -18,20 +18,22 @@ import {
   type Resealed,
   type SealedRow,
 } from "../store/endpoints.ts";
+import { BATCH, inBatches } from "./batches.ts";
+import type { Job } from "./schedule.ts";
 
-/** What `rekey` found. */
+/** The result of `rekey`. */
 export interface Rekeyed {
   /** Endpoints that are sealed under the first key now and were not before. */
   readonly resealed: number;
-  /** Ids of those that no key opens. */
+  /** Ids of endpoints that no key opens. */
   readonly unreadable: readonly string[];
 }
 
-const BATCH = 100;
+const REKEYED_AT_ONCE = 100;
 
 /**
- * Seals anew, under the first of the keys, every endpoint that is sealed under another one of them.
- * Daemons may run meanwhile, if they have both keys. Doing it again does nothing.
+ * Seals every endpoint that is sealed under another of the keys under the first one. Daemons that have
+ * both keys may run meanwhile. A second call does nothing.
  */
 export async function rekey(db: Database, keys: readonly SealKey[]): Promise<Rekeyed> {
   const [key] = keys;
@@ -41,7 +43,7 @@ export async function rekey(db: Database, keys: readonly SealKey[]): Promise<Rek
   const unreadable: string[] = [];
   let resealed = 0;
   for (let after = 0;;) {
-    const rows = await listSealed(db.admin, after, BATCH);
+    const rows = await listSealed(db.admin, after, REKEYED_AT_ONCE);
     const old = rows.filter((row) => !isSealedUnder(bytesOf(row), key));
     const next = resealAll(old, keys, key, (content) => content, unreadable);
     if (next.length > 0) {
@@ -53,11 +55,22 @@ export async function rekey(db: Database, keys: readonly SealKey[]): Promise<Rek
       });
     }
     after = rows.at(-1)?.no ?? after;
-    if (rows.length < BATCH) return { resealed, unreadable };
+    if (rows.length < REKEYED_AT_ONCE) return { resealed, unreadable };
   }
 }
 
-/** Drops secrets whose overlap has ended, `now` being the database's time. Answers how many endpoints. */
+/** Drops secrets whose overlap has ended. `keys` open what is sealed. */
+export function expiredSecrets(keys: readonly SealKey[]): Job {
+  return {
+    name: "secrets",
+    pattern: "15 * * * * *",
+    done: "Expired secrets dropped",
+    run: ({ db, clock }, stopping) =>
+      inBatches(stopping, () => dropExpiredSecrets(db, keys, clock.now(), BATCH)),
+  };
+}
+
+/** Drops up to `limit` expired secrets, `now` being the database's time. Returns how many endpoints. */
 export async function dropExpiredSecrets(
   db: Database,
   keys: readonly SealKey[],

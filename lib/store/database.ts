@@ -309,18 +309,3 @@ function forget(wait: Wait): void {
   clearInterval(looking);
   looking = undefined;
 }
-
-/** Tables whose rows change all the time, and those that only grow and are purged. */
-const TABLES = {
-  busy: ["pending_deliveries", "endpoints", "fleet", "attempt_stats_mark"],
-  growing: ["ended_deliveries", "attempts", "attempt_stats", "events"],
-};
-
-/**
- * Removes dead rows where nobody else does: the embedded database has no autovacuum. A server's does
- * it by the settings of the tables.
- */
-export async function tidy(db: Database, which: keyof typeof TABLES): Promise<void> {
-  if (db.kind === "server") return;
-  for (const table of TABLES[which]) await db.admin.unsafe(`vacuum (analyze) ${table}`).simple();
-}

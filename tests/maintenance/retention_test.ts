@@ -2,17 +2,16 @@ import assert from "node:assert/strict";
 import { makeSignals } from "../../lib/observe/signals.ts";
 import { loadConfig } from "../../lib/config/load.ts";
 import { makeClock } from "../../lib/delivery/context.ts";
-import { startSweeper } from "../../lib/maintenance/sweeper.ts";
+import { maintenanceJobs } from "../../lib/maintenance/jobs.ts";
+import { runJob } from "../../lib/maintenance/schedule.ts";
 import { makeLog } from "../../lib/observe/log.ts";
 import type { Database } from "../../lib/store/database.ts";
-import { booking, endpoint, startDaemon, writeConfig } from "../support/daemon.ts";
-import { onBoth, onServer, server } from "../support/databases.ts";
+import { writeConfig } from "../support/daemon.ts";
+import { onBoth, onServer } from "../support/databases.ts";
 import { connectTo } from "../support/postgres.ts";
-import { startReceiver, statuses } from "../support/receiver.ts";
-import { travelDatabase } from "../support/travel.ts";
-import { sleep, until } from "../support/wait.ts";
+import { until } from "../support/wait.ts";
 
-/** Sweeps `times`, as one daemon with that retention would. Answers what of it failed. */
+/** Runs every job `times` times, as a daemon with that retention would. Returns the errors logged. */
 async function sweep(
   db: Database,
   retention: Record<string, string>,
@@ -22,7 +21,7 @@ async function sweep(
   const { path, remove } = writeConfig({ database: { directory: "./unused" }, retention });
   const config = loadConfig(path, () => undefined);
   remove();
-  const sweeper = startSweeper({
+  const ctx = {
     config: () => config,
     db,
     log: makeLog((line) => {
@@ -32,9 +31,11 @@ async function sweep(
     signals: makeSignals(),
     clock: makeClock(),
     random: Math.random,
-  }, { interrupted: () => assert.fail("no lease has run out") });
-  for (let n = 0; n < times; n++) await sweeper.sweep();
-  await sweeper.stop();
+  };
+  const jobs = maintenanceJobs(db, { interrupted: () => assert.fail("no lease has run out") }, []);
+  for (let n = 0; n < times; n++) {
+    for (const job of jobs) await runJob(ctx, job, new AbortController().signal);
+  }
   return failed;
 }
 
@@ -76,20 +77,23 @@ async function countRows(db: Database) {
   return { ...row };
 }
 
-onBoth("sweep() purges what is older than its retention, in batches", async (database) => {
-  await using db = await database.open();
-  await store(db, { prefix: "0001", count: 2_500, days: 31, ended: true });
-  await store(db, { prefix: "0002", count: 10, days: 8, ended: true });
-  await store(db, { prefix: "0003", count: 10, days: 31, ended: false });
-  await store(db, { prefix: "0004", count: 10, days: 1, ended: true });
-  // Ended deliveries keep their event and lose their attempts first; what is pending keeps both.
-  assert.deepEqual(await sweep(db, { events: "30d", attempts: "7d" }), []);
-  assert.deepEqual(await countRows(db), { events: 30, pending: 10, ended: 20, attempts: 20 });
-  assert.deepEqual(await sweep(db, { events: "7d", attempts: "30d" }), []);
-  assert.deepEqual(await countRows(db), { events: 20, pending: 10, ended: 10, attempts: 20 });
-  assert.deepEqual(await sweep(db, { events: "7d", attempts: "7d" }), []);
-  assert.deepEqual(await countRows(db), { events: 20, pending: 10, ended: 10, attempts: 20 });
-});
+onBoth(
+  "oldEvents() and oldAttempts() purge what is older than its retention, in batches",
+  async (database) => {
+    await using db = await database.open();
+    await store(db, { prefix: "0001", count: 2_500, days: 31, ended: true });
+    await store(db, { prefix: "0002", count: 10, days: 8, ended: true });
+    await store(db, { prefix: "0003", count: 10, days: 31, ended: false });
+    await store(db, { prefix: "0004", count: 10, days: 1, ended: true });
+    // Ended deliveries keep their event and lose their attempts first; what is pending keeps both.
+    assert.deepEqual(await sweep(db, { events: "30d", attempts: "7d" }), []);
+    assert.deepEqual(await countRows(db), { events: 30, pending: 10, ended: 20, attempts: 20 });
+    assert.deepEqual(await sweep(db, { events: "7d", attempts: "30d" }), []);
+    assert.deepEqual(await countRows(db), { events: 20, pending: 10, ended: 10, attempts: 20 });
+    assert.deepEqual(await sweep(db, { events: "7d", attempts: "7d" }), []);
+    assert.deepEqual(await countRows(db), { events: 20, pending: 10, ended: 10, attempts: 20 });
+  },
+);
 
 /** Rows of a table that have been read so far, as the server counts when connections end. */
 async function rowsRead(url: string, table: string): Promise<number> {
@@ -106,7 +110,7 @@ async function rowsRead(url: string, table: string): Promise<number> {
   return row?.read ?? 0;
 }
 
-onServer("sweep() looks at each old row once, and at few young ones", async (database) => {
+onServer("a purge looks at each old row once, and at few young ones", async (database) => {
   const { url } = database.section as { url: string };
   const kinds = [
     { count: 5_000, days: 31, ended: false, century: "00" },
@@ -146,7 +150,7 @@ onServer("sweep() looks at each old row once, and at few young ones", async (dat
   assert.ok(Math.max(...again) < 5_000 + 1_100, `${again} with nothing to purge`);
 });
 
-onServer("sweep() comes past many pending events", async (database) => {
+onServer("a purge gets past many pending events", async (database) => {
   await using db = await database.open();
   for (let n = 0; n < 6; n++) {
     await store(db, { prefix: `000${n}`, count: 9_000, days: 31, ended: false });
@@ -162,7 +166,7 @@ onServer("sweep() comes past many pending events", async (database) => {
   });
 });
 
-onServer("sweep() goes on with what is left when a purge fails", async (database) => {
+onServer("jobs go on with what is left when a purge fails", async (database) => {
   await using db = await database.open();
   await store(db, { prefix: "0001", count: 10, days: 31, ended: true });
   await db.admin.unsafe(`
@@ -177,104 +181,4 @@ onServer("sweep() goes on with what is left when a purge fails", async (database
   await db.admin`drop trigger refuse on attempts`;
   assert.deepEqual(await sweep(db, { events: "30d", attempts: "7d" }), []);
   assert.deepEqual(await countRows(db), { events: 0, pending: 0, ended: 0, attempts: 0 });
-});
-
-onServer("the sweep cancels what a retired endpoint was owed", async (database) => {
-  await using receiver = await startReceiver(statuses(500));
-  const crm = endpoint("crm", `${receiver.url}/crm`);
-  const erp = endpoint("erp", `${receiver.url}/erp`);
-  const at = (endpoints: Record<string, unknown>[]) =>
-    startDaemon({
-      database: database.section,
-      delivery: { retry: ["0s", "1h"] },
-      endpoints,
-    });
-  let id: string;
-  let other: string;
-  let event: string;
-  {
-    await using daemon = await at([crm, erp]);
-    event = (await daemon.post(booking("apt_1"))).body.id;
-    id = await daemon.deliveryId(event, "crm");
-    other = await daemon.deliveryId(event, "erp");
-    await daemon.delivery(id, (delivery) => delivery.attempt_count === 1);
-  }
-  {
-    await using daemon = await at([erp]);
-    const cancelled = await daemon.delivery(id);
-    assert.equal(cancelled.status, "cancelled");
-    assert.equal(cancelled.cancel_reason, "The endpoint was retired");
-    assert.equal(cancelled.reason, "http_5xx", "what its last attempt met stays");
-    assert.equal(cancelled.attempts.length, 1, "its history stays");
-    assert.equal((await daemon.api(`deliveries/${other}`)).body.status, "pending");
-    const { body } = await daemon.post(booking("apt_2"));
-    assert.equal(body.deliveries, 1, "it is owed nothing any more");
-    assert.ok(daemon.log.some((l) => l.message.includes("retired") && l.endpoint === "crm"));
-  }
-  receiver.answer(statuses(200));
-  await using daemon = await at([crm, erp]);
-  const { body } = await daemon.post(booking("apt_3"));
-  assert.equal(body.deliveries, 2, "it is back");
-  const delivery = await daemon.delivery(await daemon.deliveryId(body.id, "crm"));
-  assert.equal(delivery.status, "delivered");
-  assert.equal((await daemon.api(`deliveries/${id}`)).body.status, "cancelled");
-});
-
-Deno.test("the sweep fails what has had all attempts of a policy that became shorter", async () => {
-  const database = await travelDatabase(server);
-  await using receiver = await startReceiver(statuses(500));
-  const at = (retry: string[]) =>
-    startDaemon({
-      database: { url: database.url },
-      endpoints: [endpoint("all", receiver.url, { retry })],
-    });
-  let id: string;
-  {
-    await using daemon = await at(["0s", "1m", "5m"]);
-    const { body } = await daemon.post(booking("apt_1"));
-    id = await daemon.deliveryId(body.id);
-    await daemon.delivery(id, (delivery) => delivery.attempt_count === 1);
-  }
-  {
-    await using daemon = await at(["0s"]);
-    await database.forward(2 * 60_000);
-    const delivery = await daemon.delivery(id);
-    assert.equal(delivery.status, "failed");
-    assert.equal(delivery.reason, "http_5xx");
-    assert.equal(delivery.attempt_count, 1);
-    assert.equal(receiver.requests.length, 1);
-  }
-  await database.drop();
-});
-
-Deno.test("an endpoint retired while it is being sent to ends with that attempt", async () => {
-  const database = await travelDatabase(server);
-  const gate = Promise.withResolvers<{ status: number }>();
-  await using receiver = await startReceiver(() => gate.promise);
-  const sections = { database: { url: database.url } };
-  const crm = endpoint("crm", receiver.url);
-  const first = await startDaemon({ ...sections, endpoints: [crm] });
-  const { body } = await first.post([booking("apt_1"), booking("apt_2")]);
-  const ids = await Promise.all(
-    body.map(({ id }: { id: string }) => first.deliveryId(id)),
-  ) as string[];
-  await receiver.received(2);
-  const second = await startDaemon({ ...sections, endpoints: [] });
-  await until("both are marked", async () => {
-    const { marked } = await database.row(
-      "select count(cancel_reason)::int as marked from pending_deliveries",
-    );
-    return marked === 2;
-  });
-  gate.resolve({ status: 500 });
-  for (const id of ids) {
-    const delivery = await second.delivery(id);
-    assert.equal(delivery.status, "cancelled");
-    assert.deepEqual(delivery.attempts.map((a: { status: number }) => a.status), [500]);
-  }
-  await sleep(100);
-  assert.equal(receiver.requests.length, 2);
-  await first.stop();
-  await second.stop();
-  await database.drop();
 });

@@ -1,0 +1,18 @@
+import { failExhausted } from "../store/deliveries.ts";
+import { BATCH, inBatches } from "./batches.ts";
+import type { Job } from "./schedule.ts";
+
+/** Due deliveries of each endpoint that are searched for exhausted ones. */
+const DEPTH = 1_000;
+
+/** Fails deliveries that have had all attempts of a policy that became shorter. */
+export const exhaustedDeliveries: Job = {
+  name: "exhausted deliveries",
+  pattern: "*/15 * * * * *",
+  done: "Exhausted deliveries failed",
+  run: ({ db, config }, stopping) =>
+    inBatches(
+      stopping,
+      () => failExhausted(db.admin, DEPTH, BATCH, config().delivery.retry_ms.length),
+    ),
+};

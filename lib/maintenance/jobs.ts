@@ -1,0 +1,33 @@
+import type { SealKey } from "../core/seal.ts";
+import type { Dispatcher } from "../delivery/dispatcher.ts";
+import type { Database } from "../store/database.ts";
+import { exhaustedDeliveries } from "./exhausted.ts";
+import { expiredLeases } from "./leases.ts";
+import { oldAttempts, oldEvents, oldStatistics } from "./retention.ts";
+import { retiredEndpoints } from "./retired.ts";
+import { rollups } from "./rollups.ts";
+import type { Job } from "./schedule.ts";
+import { expiredSecrets } from "./sealed_secrets.ts";
+import { deadRows } from "./vacuum.ts";
+
+/**
+ * Every job of a daemon. Their patterns differ in the second, so that few run at once. `seal_keys` open
+ * the secrets of endpoints made through the API.
+ */
+export function maintenanceJobs(
+  { kind }: Pick<Database, "kind">,
+  { interrupted }: Pick<Dispatcher, "interrupted">,
+  seal_keys: readonly SealKey[],
+): Job[] {
+  return [
+    expiredLeases(interrupted),
+    exhaustedDeliveries,
+    retiredEndpoints,
+    rollups,
+    expiredSecrets(seal_keys),
+    oldAttempts(),
+    oldEvents(),
+    oldStatistics,
+    ...(kind === "embedded" ? deadRows : []),
+  ];
+}

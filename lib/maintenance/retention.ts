@@ -1,0 +1,58 @@
+import { purgeAttempts, type Purged, purgeEvents } from "../store/events.ts";
+import { purgeStats } from "../store/stats.ts";
+import type { Context } from "../delivery/context.ts";
+import { BATCH, inBatches } from "./batches.ts";
+import type { Job } from "./schedule.ts";
+
+/** Most pieces of one run: a purge must keep up with thousands of events a second. */
+const MAX_PIECES = 1_000;
+
+/** Purges attempts older than `retention.attempts` whose deliveries have ended. */
+export function oldAttempts(): Job {
+  return {
+    name: "old attempts",
+    pattern: "0 */5 * * * *",
+    done: "Old attempts purged",
+    run: inPieces(({ db, config }, position) =>
+      purgeAttempts(db.admin, config().retention.attempts_ms, position, BATCH)
+    ),
+  };
+}
+
+/** Purges events older than `retention.events` without pending deliveries. */
+export function oldEvents(): Job {
+  return {
+    name: "old events",
+    pattern: "10 */5 * * * *",
+    done: "Old events purged",
+    run: inPieces(({ db, config }, position) =>
+      purgeEvents(db.admin, config().retention.events_ms, position, BATCH)
+    ),
+  };
+}
+
+/** Purges statistics that no window reaches any more. */
+export const oldStatistics: Job = {
+  name: "old statistics",
+  pattern: "20 */5 * * * *",
+  done: "Old statistics purged",
+  run: ({ db }, stopping) => inBatches(stopping, () => purgeStats(db.admin, BATCH)),
+};
+
+// Piece by piece from the oldest on, so that rows that must stay are read once per pass and not once per
+// piece. A run continues where the last one stopped, and from the start after reaching the end.
+function inPieces(
+  step: (ctx: Context, position: string | null) => Promise<Purged>,
+): Job["run"] {
+  let position: string | null = null;
+  return async (ctx, stopping) => {
+    let purged = 0;
+    for (let i = 0; i < MAX_PIECES && !stopping.aborted; i++) {
+      const piece = await step(ctx, position);
+      purged += piece.purged;
+      position = piece.position;
+      if (position === null) break;
+    }
+    return purged;
+  };
+}

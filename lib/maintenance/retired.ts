@@ -1,0 +1,11 @@
+import { cancelRetired } from "../store/deliveries.ts";
+import { BATCH, inBatches } from "./batches.ts";
+import type { Job } from "./schedule.ts";
+
+/** Cancels pending deliveries of retired endpoints. */
+export const retiredEndpoints: Job = {
+  name: "retired endpoints",
+  pattern: "*/5 * * * * *",
+  done: "Deliveries of retired endpoints cancelled",
+  run: ({ db }, stopping) => inBatches(stopping, () => cancelRetired(db.admin, BATCH)),
+};
