@@ -1,17 +1,18 @@
-/** Numbers that only grow, from the start of the process on; `/metrics` shows them. */
+/** Numbers that only grow from the start of the process; `/metrics` shows them. */
 export interface Counters {
-  /** Adds one to the counter `name`; `label` says which of its kinds. */
+  /** Adds one to the counter `name` under `label`. */
   count(name: CounterName, label: string): void;
   /** Every counter that is not zero. */
   read(): readonly { readonly name: CounterName; readonly label: string; readonly value: number }[];
 }
 
 /**
- * `ingest_refused`: posts that were refused, by the code of the answer. `http_refused`: requests of a
- * shape that is not taken, by its mistake. Labels are ours, never a client's: their number is bounded.
+ * `ingest_refused`: refused posts, by the code of the answer. `http_refused`: malformed requests, by
+ * their mistake. No label comes from a client, so their number is bounded.
  */
 export type CounterName = "ingest_refused" | "http_refused";
 
+/** Counters at zero. */
 export function makeCounters(): Counters {
   const values = new Map<CounterName, Map<string, number>>();
   return {

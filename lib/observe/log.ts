@@ -1,7 +1,7 @@
-/** What a line may carry. No secret and no payload: ids, counts and reasons only. */
+/** Fields of a line: ids, counts and reasons only, never a secret or a payload. */
 export type Fields = Readonly<Record<string, string | number | boolean | null | undefined>>;
 
-/** Structured log: one line for each call. */
+/** Structured log: one line per call. */
 export interface Log {
   info(message: string, fields?: Fields): void;
   warn(message: string, fields?: Fields): void;
@@ -9,8 +9,8 @@ export interface Log {
 }
 
 /**
- * A log that writes to `write`: one JSON object per line, or, for a terminal, text. `now` gives the
- * time in milliseconds. Never throws: a log that cannot be written must not stop a delivery.
+ * A log that passes each line to `write`: a JSON object, or text for a terminal. `now` gives milliseconds
+ * since 1970. Never throws: a log that cannot be written must not stop a delivery.
  */
 export function makeLog(
   write: (line: string) => void,
@@ -28,7 +28,7 @@ export function makeLog(
           }`,
       );
     } catch {
-      // A closed pipe or a full disk; there is nowhere to say so.
+      // A closed pipe or a full disk, and nowhere left to report it.
     }
   };
   return { info: line("info"), warn: line("warn"), error: line("error") };
@@ -37,13 +37,13 @@ export function makeLog(
 function inWords(fields: Fields): string {
   const words = Object.entries(fields)
     .filter(([, value]) => value !== undefined && value !== null)
-    // Causes hold what receivers sent: on a terminal, control characters would act.
+    // Causes may quote receivers, whose control characters would act on a terminal.
     // deno-lint-ignore no-control-regex
     .map(([name, value]) => `${name}=${String(value).replace(/[\x00-\x1f\x7f-\x9f]/g, "\ufffd")}`);
   return words.length === 0 ? "" : `  ${words.join(" ")}`;
 }
 
-/** The log of a command: text where standard error is a terminal, else JSON. */
+/** The log of a command, on standard error: text on a terminal, else JSON. */
 export function standardLog(): Log {
   const encoder = new TextEncoder();
   return makeLog((text) => {

@@ -1,10 +1,10 @@
 /**
- * What the program reports about itself: a few typed signals, each emitted at the one place where it
+ * The program's reports about itself: a few typed signals, each emitted at the one place where it
  * happens, never inside a transaction. Listeners run at once, in the order they subscribed; they must
  * be quick and not throw.
  */
 
-/** What each signal carries: ids, counts and reasons only, never a payload or a secret. */
+/** The value of each signal: ids, counts and reasons only, never a payload or a secret. */
 export interface SignalValues {
   /** An event was stored, or recognised as a duplicate of one. */
   readonly ingested: {
@@ -29,12 +29,16 @@ export interface SignalValues {
     /** Of the delivery, from 1. */
     readonly attempt: number;
   };
-  /** An attempt's result was recorded. `verdict` is what follows: `delivered`, `retry` or `failed`. */
+  /** An attempt's result was recorded. `verdict` is the decision: `delivered`, `retry` or `failed`. */
   readonly recorded: { readonly endpoint_no: number; readonly verdict: string };
   /** An attempt's result was not recorded: its lease belongs to another process by now. */
   readonly lease_lost: { readonly endpoint_no: number; readonly delivery: string };
   /** The stored endpoints changed, and this process uses them now. */
-  readonly endpoints_changed: { readonly revision: string; readonly endpoints: number };
+  readonly endpoints_changed: {
+    readonly revision: string;
+    /** Numbers of all endpoints now in use. */
+    readonly endpoint_nos: readonly number[];
+  };
   /** A maintenance job ran; `count` rows were changed. */
   readonly maintained: {
     readonly job: string;
