@@ -5,7 +5,8 @@ import type { HttpServer } from "./http/server.ts";
 import type { Replayer } from "./maintenance/replayer.ts";
 import type { Schedule } from "./maintenance/schedule.ts";
 import type { Log } from "./observe/log.ts";
-import { type Database, isSilence, within } from "./store/database.ts";
+import type { Database } from "./store/database.ts";
+import { isSilence, within } from "./store/deadline.ts";
 
 /** Everything that a daemon stops, in its order. */
 interface Parts {

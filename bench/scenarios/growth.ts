@@ -7,7 +7,7 @@ import { memoryOf, until } from "../harness/processes.ts";
 import { median } from "../harness/stats.ts";
 import { bookme, openServer } from "../contenders/bookme.ts";
 import type { Contender } from "../contenders/contender.ts";
-import { claim, type Room } from "../../lib/store/deliveries.ts";
+import { claim, type Room } from "../../lib/store/claims.ts";
 
 const ENDPOINTS = 50;
 const CLAIMS = 60;

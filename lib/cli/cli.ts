@@ -120,7 +120,7 @@ async function outsideFault(error: unknown): Promise<string | undefined> {
   if (kinds.some((kind) => error instanceof kind)) return messageOf(error);
   // EIO, ENOSPC, EDQUOT: what is written has no place.
   if (/\(os error (5|28|122)\)$/.test(messageOf(error))) return messageOf(error);
-  const { isOutage } = await import("../store/database.ts");
+  const { isOutage } = await import("../store/errors.ts");
   const isRefusal = (one: unknown) =>
     isOutage(one) || (one instanceof Error && one.name === "PostgresError");
   if (isRefusal(error)) return `The database cannot be used: ${messageOf(error)}`;

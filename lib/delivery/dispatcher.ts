@@ -3,7 +3,7 @@ import { type Bagged, makeBag } from "../core/bag.ts";
 import { messageOf } from "../core/errors.ts";
 import { decide, type Decision } from "../core/retry.ts";
 import type { Outcome } from "../core/outcome.ts";
-import { isSilence, within } from "../store/database.ts";
+import { isSilence, within } from "../store/deadline.ts";
 import {
   claim,
   type Claimed,
@@ -12,7 +12,7 @@ import {
   RATE_HORIZON_MS,
   release,
   type Room,
-} from "../store/deliveries.ts";
+} from "../store/claims.ts";
 import { type Context, leaseOf } from "./context.ts";
 import type { Fleet } from "./fleet.ts";
 import type { HttpClient } from "../http/client.ts";

@@ -3,8 +3,9 @@ import { AppError, messageOf } from "../core/errors.ts";
 import { KEY_PLACE } from "../core/identifier.ts";
 import { deliveryUuid, eventId, makeEventIds } from "../core/ids.ts";
 import type { ParsedEvent } from "../core/payload.ts";
-import { isSilence, STATEMENT_TIMEOUT_MS, within } from "../store/database.ts";
-import type { Claimed } from "../store/deliveries.ts";
+import { isSilence, within } from "../store/deadline.ts";
+import { STATEMENT_TIMEOUT_MS } from "../store/connect.ts";
+import type { Claimed } from "../store/claims.ts";
 import {
   findByKeys,
   type KnownEvent,

@@ -1,4 +1,4 @@
-import type { Room } from "../store/deliveries.ts";
+import type { Room } from "../store/claims.ts";
 import type { Endpoint, Fleet } from "./fleet.ts";
 
 /** What one endpoint has under way and may have, and what is known to be due for it. */

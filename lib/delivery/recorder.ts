@@ -1,7 +1,8 @@
 import { deliveryId } from "../core/ids.ts";
 import { messageOf } from "../core/errors.ts";
-import { isRefusal, isSilence, within } from "../store/database.ts";
-import { record, type Result } from "../store/deliveries.ts";
+import { isRefusal } from "../store/errors.ts";
+import { isSilence, within } from "../store/deadline.ts";
+import { record, type Result } from "../store/results.ts";
 import type { Context } from "./context.ts";
 
 /** A result that waits to be recorded. */

@@ -3,7 +3,8 @@ import { type Outcome, outcomeOfStatus, parseRetryAfter } from "../core/outcome.
 import { requestLines } from "../core/request_headers.ts";
 import { signingAt } from "../core/rotation.ts";
 import { borrowUtf8 } from "../core/utf8.ts";
-import type { Claimed, SentRecord } from "../store/deliveries.ts";
+import type { Claimed } from "../store/claims.ts";
+import type { SentRecord } from "../store/results.ts";
 import type { Endpoint } from "./fleet.ts";
 import type { Exchange } from "../http/client.ts";
 

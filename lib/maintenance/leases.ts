@@ -1,5 +1,6 @@
 import { MIN_LEASE_MS } from "../delivery/context.ts";
-import { findExpired, type Lease } from "../store/deliveries.ts";
+import { findExpired } from "../store/deliveries.ts";
+import type { Lease } from "../store/claims.ts";
 import { BATCH } from "./batches.ts";
 import type { Job } from "./schedule.ts";
 

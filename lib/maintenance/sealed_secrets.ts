@@ -38,7 +38,7 @@ const REKEYED_AT_ONCE = 100;
 export async function rekey(db: Database, keys: readonly SealKey[]): Promise<Rekeyed> {
   const [key] = keys;
   if (key === undefined) {
-    throw new AppError("conflict", "There is no key; set encryption_key in the configuration");
+    throw new AppError("conflict", "No encryption key; set encryption_key in the configuration");
   }
   const unreadable: string[] = [];
   let resealed = 0;

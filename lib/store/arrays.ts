@@ -1,24 +1,24 @@
 /**
- * Whole columns as one parameter each: the statements of the engine take hundreds of rows at once.
+ * Whole columns as one parameter each: a statement of the engine writes hundreds of rows.
  *
- * Numbers, booleans and UUIDs go as array literals. Texts are joined by U+001E (record separator)
- * for `string_to_array(…, chr(30), '')`, which needs no escaping and so costs a third: JSON text
- * cannot hold that character, and what else is sent is cleaned here. An empty text becomes null.
+ * Numbers, booleans and UUIDs become array literals. Texts are joined by U+001E (record separator) for
+ * `string_to_array(…, chr(30), '')`, which needs no escaping and so costs a third. JSON text cannot hold
+ * that character; `foreignTexts` replaces it in anything else. An empty text becomes null.
  */
 
 const SEPARATOR = "\x1e";
 
-/** Literal of an array of numbers, booleans, plain texts such as UUIDs, or null. */
+/** Literal of an array of numbers, booleans, plain texts such as UUIDs, and nulls. */
 export function literal(values: readonly (number | boolean | string | null)[]): string {
   return `{${JSON.stringify(values).slice(1, -1)}}`;
 }
 
-/** Texts without control characters, or null. */
+/** Texts without control characters, and nulls. */
 export function texts(values: readonly (string | null)[]): string {
   return values.join(SEPARATOR);
 }
 
-/** Texts of unknown origin: what a PostgreSQL text or the separator forbids becomes U+FFFD. */
+/** Texts of unknown origin: NUL, which PostgreSQL refuses, and the separator become U+FFFD. */
 export function foreignTexts(values: readonly (string | null)[]): string {
   // deno-lint-ignore no-control-regex
   return values.map((value) => value?.replace(/[\x00\x1e]/g, "\ufffd")).join(SEPARATOR);

@@ -1,28 +1,28 @@
 import type { PendingQuery, Row, Sql } from "postgres";
 
-/** Who does something: the name of an admin token, or what in the program does it by itself. */
+/** The author of a change: the name of an admin token, or of a part of the program. */
 export interface Actor {
   readonly name: string;
-  /** Where from; null where it comes from the program itself. */
+  /** The client's address; null for the program itself. */
   readonly address: string | null;
 }
 
-/** A change as the audit log keeps it. Never a secret in it. */
+/** A change as the audit log keeps it, without secrets. */
 export interface Change {
   readonly actor: Actor;
   /** `endpoint.created` */
   readonly action: string;
-  /** Id of what was changed. */
+  /** Id of the changed object. */
   readonly object: string;
   readonly before?: unknown;
   readonly after?: unknown;
 }
 
-/** The part of a statement between `with` and `select`. */
+/** Part of a statement, with its parameters. */
 export type Fragment = PendingQuery<Row[]>;
 
 /**
- * The CTE `logged`: writes the change to the audit log, in the statement that makes it, where the CTE
+ * The CTE `logged`: writes the change to the audit log, in the statement that makes it, if the CTE
  * `changed` has a row.
  */
 export function logged(sql: Sql, change: Change): Fragment {
@@ -40,28 +40,36 @@ function json(value: unknown): string | null {
 }
 
 /**
- * The CTEs `revised` and `told`: where `changed` has a row, the endpoints have a new revision and every
- * daemon is told. `told` must be joined by the statement, or it does nothing.
+ * The channel on which daemons wake each other. A payload is `fleet` (the endpoints changed), `all`
+ * (every endpoint may have something due), or numbers of endpoints with something due.
  */
-export const ANNOUNCED = `
-  revised as (
-    update fleet set revision = revision + 1 where exists (select from changed)
-  ), told as materialized (
-    select pg_notify('bookme_webhooks', 'fleet') where exists (select from changed)
-  )`;
+export const CHANNEL = "bookme_webhooks";
+
+/** A notification holds 8,000 bytes: more endpoints than this are announced as `all`. */
+export const MAX_ANNOUNCED = 500;
 
 /**
- * The CTEs `back` and `owed`: the ended deliveries in the CTE `chosen` are pending again, due now, for a
- * new round of attempts. Their tokens and attempts go on counting.
+ * The CTEs `revised` and `announced`: if the CTE `rows` has a row, the endpoints get a new revision and
+ * every daemon hears of it. The statement must join `announced`, or nothing is sent.
  */
-export const RENEW_CHOSEN = `
-  back as (
-    delete from ended_deliveries where id = any(array(select id from chosen)) returning *
-  ), owed as (
-    insert into pending_deliveries (id, event_id, endpoint_no, created_at, due_at, token, attempts,
-      last_outcome, last_status, last_attempt_at)
-    select id, event_id, endpoint_no, created_at, now(), token, attempts, last_outcome, last_status,
-      last_attempt_at
-    from back
-    returning id, endpoint_no
+export function announceFleet(rows = "changed"): string {
+  return `
+  revised as (
+    update fleet set revision = revision + 1 where exists (select from ${rows})
+  ), announced as materialized (
+    select pg_notify('${CHANNEL}', 'fleet') where exists (select from ${rows})
   )`;
+}
+
+/**
+ * The CTE `announced`: every daemon hears which endpoints in the CTE `rows` have something due. The
+ * statement must join it, or nothing is sent.
+ */
+export function announceDue(rows: string): string {
+  return `
+  announced as materialized (
+    select pg_notify('${CHANNEL}', case when count(*) > ${MAX_ANNOUNCED} then 'all'
+      else string_agg(endpoint_no::text, ',') end)
+    from (select distinct endpoint_no from ${rows}) o having count(*) > 0
+  )`;
+}

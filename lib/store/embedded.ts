@@ -4,24 +4,24 @@ import { Duplex } from "node:stream";
 import type { PGlite } from "@electric-sql/pglite";
 import { AppError, messageOf } from "../core/errors.ts";
 
-/** PostgreSQL inside this process, on one directory that no other process may open. */
+/** PostgreSQL inside this process, on a directory that no other process may open. */
 export interface Embedded {
-  /** A socket that speaks the PostgreSQL protocol; there is one session, so one at a time. */
+  /** A socket that speaks the PostgreSQL protocol; one at a time, because there is one session. */
   connect(): Duplex;
   close(): Promise<void>;
 }
 
-/** Whether there is an embedded database in the directory. */
+/** Whether the directory holds an embedded database. */
 export function hasEmbedded(directory: string): boolean {
   return exists(`${directory}/${CLUSTER}`);
 }
 
-/** PostgreSQL settings by name. */
-export type Settings = Readonly<Record<string, string>>;
+/** PostgreSQL settings of a session, by name. */
+export type Settings = Readonly<Record<string, string | number>>;
 
 /**
- * Opens (or makes) the embedded database in `directory`, with these settings. Throws an `AppError` where another process
- * holds the directory, naming its PID.
+ * Opens the embedded database in `directory` with these settings, and makes it if there is none. Throws
+ * an `AppError` with the PID of another process that holds the directory.
  */
 export async function openEmbedded(directory: string, settings: Settings): Promise<Embedded> {
   const lock = lockDirectory(directory);
@@ -40,8 +40,8 @@ export async function openEmbedded(directory: string, settings: Settings): Promi
   }
 }
 
-// PGlite corrupts a directory that two processes open, silently: the lock is ours to hold. The file
-// stays behind, because removing it would let a third process lock a new one of the same name.
+// PGlite does not lock its directory, and two processes on one corrupt it silently. The lock file is
+// never removed: a third process could then lock a new one of the same name.
 function lockDirectory(directory: string): Deno.FsFile {
   makeDirectory(directory);
   const path = `${directory}/lock`;
@@ -73,8 +73,8 @@ function makeDirectory(directory: string): void {
   }
 }
 
-// Unlocked by name: a child that is being started at this moment has a copy of the descriptor until its
-// exec, and with it the lock.
+// Unlocked explicitly: closing is not enough, because a child that is just being started has a copy of
+// the descriptor, and with it the lock, until its exec.
 function unlock(lock: Deno.FsFile): void {
   lock.unlockSync();
   lock.close();
@@ -84,17 +84,17 @@ const CLUSTER = "postgres";
 const UNFINISHED = "postgres.new";
 
 async function openCluster(directory: string, settings: Settings): Promise<PGlite> {
-  // Imported here, because a daemon on a PostgreSQL server must not pay for it.
+  // Imported here, because a daemon on a server must not pay for it.
   const { PGlite } = await import("@electric-sql/pglite");
   const cluster = `${directory}/${CLUSTER}`;
   if (!exists(cluster)) {
-    // Made aside and renamed: a crash in the middle leaves nothing that looks like a database.
+    // Made under another name first: a crash on the way leaves nothing that looks like a database.
     const aside = `${directory}/${UNFINISHED}`;
     if (exists(aside)) Deno.removeSync(aside, { recursive: true });
     const fresh = await PGlite.create({ dataDir: aside });
     await fresh.close();
-    // What initdb wrote is not flushed yet: without this a power cut soon after the first start would
-    // leave a directory that does not open, with what was acknowledged meanwhile.
+    // initdb's files are not flushed yet. Without this, a power cut soon after the first start would
+    // leave a directory that does not open, and with it acknowledged events.
     await flushTree(aside);
     Deno.renameSync(aside, cluster);
     await flush(directory);
@@ -104,7 +104,7 @@ async function openCluster(directory: string, settings: Settings): Promise<PGlit
 
 async function flushTree(path: string): Promise<void> {
   const entries = [...Deno.readDirSync(path)];
-  // A directory at a time, its files together: the file system writes them in few commits.
+  // The files of a directory at once: the file system writes them in few commits.
   await Promise.all(
     entries.filter((entry) => entry.isFile).map((entry) => flush(`${path}/${entry.name}`)),
   );
@@ -127,8 +127,8 @@ function exists(path: string): boolean {
   }
 }
 
-// PGlite runs without fsync; a power cut would then cost acknowledged events. Its file system has no
-// fsync operation, so it gets one here.
+// PGlite runs without fsync, so a power cut would lose acknowledged events. Its file system has no fsync
+// operation; this one adds it.
 async function durableFs(cluster: string) {
   const { NodeFS } = await import("@electric-sql/pglite/nodefs");
   type Init = InstanceType<typeof NodeFS>["init"];
@@ -185,7 +185,7 @@ function sessionSocket(db: PGlite): Duplex {
   const socket = new Duplex({
     read() {},
     write(chunk: Buffer, _encoding, done) {
-      // Not at once: postgres.js forgets what it is asked to write while it is writing.
+      // Deferred, because postgres.js drops writes that it is asked for during a write.
       queueMicrotask(() => {
         const bytes = new Uint8Array(chunk.buffer, chunk.byteOffset, chunk.length);
         db.execProtocolRawStream(bytes, {

@@ -2,7 +2,7 @@ import { Buffer } from "node:buffer";
 import type { Sql } from "postgres";
 import { type SealedContent, type SealKey, unseal } from "../core/seal.ts";
 import { literal, texts } from "./arrays.ts";
-import { type Actor, ANNOUNCED, type Change, logged } from "./changes.ts";
+import { type Actor, announceFleet, type Change, logged } from "./changes.ts";
 
 /** Settings of an endpoint besides its address and selection. */
 export interface Settings {
@@ -128,8 +128,8 @@ export async function syncFile(
              when b.id is null then 'endpoint.created' else 'endpoint.updated' end,
         c.id, b.shown, c.after
       from changed c left join before b on b.id = c.id order by c.id
-    ), ${sql.unsafe(ANNOUNCED)}
-    select changed.id, changed.what from changed left join told on true`;
+    ), ${sql.unsafe(announceFleet())}
+    select changed.id, changed.what from changed left join announced on true`;
   const ids = (what: string) => rows.filter((row) => row.what === what).map((row) => row.id);
   return { changed: ids("changed"), retired: ids("retired") };
 }
@@ -165,8 +165,8 @@ export async function createEndpoint(
     ), versions as (
       insert into endpoint_versions (endpoint_no, version, url, headers)
       select no, version, url, settings -> 'headers' from changed
-    ), ${logged(sql, change)}, ${sql.unsafe(ANNOUNCED)}
-    select ${sql.unsafe(ENDPOINT_COLUMNS)} from changed left join told on true`;
+    ), ${logged(sql, change)}, ${sql.unsafe(announceFleet())}
+    select ${sql.unsafe(ENDPOINT_COLUMNS)} from changed left join announced on true`;
   if (row === undefined) throw new Error("The endpoint was not stored");
   return row;
 }
@@ -203,8 +203,8 @@ export async function updateEndpoint(
     ), versions as (
       insert into endpoint_versions (endpoint_no, version, url, headers)
       select no, version, url, settings -> 'headers' from changed
-    ), ${logged(sql, change)}, ${sql.unsafe(ANNOUNCED)}
-    select ${sql.unsafe(ENDPOINT_COLUMNS)} from changed left join told on true`;
+    ), ${logged(sql, change)}, ${sql.unsafe(announceFleet())}
+    select ${sql.unsafe(ENDPOINT_COLUMNS)} from changed left join announced on true`;
   return row;
 }
 
@@ -226,8 +226,8 @@ export async function pauseEndpoint(
       where id = ${id} and retired_at is null
         and (paused_at is null or (${again} and pause_reason <> ${reason}))
       returning *
-    ), ${logged(sql, change)}, ${sql.unsafe(ANNOUNCED)}
-    select ${sql.unsafe(ENDPOINT_COLUMNS)} from changed left join told on true`;
+    ), ${logged(sql, change)}, ${sql.unsafe(announceFleet())}
+    select ${sql.unsafe(ENDPOINT_COLUMNS)} from changed left join announced on true`;
   return row;
 }
 
@@ -242,8 +242,8 @@ export async function resumeEndpoint(
       update endpoints set paused_at = null, pause_reason = null, updated_at = now()
       where id = ${id} and paused_at is not null and retired_at is null
       returning *
-    ), ${logged(sql, change)}, ${sql.unsafe(ANNOUNCED)}
-    select ${sql.unsafe(ENDPOINT_COLUMNS)} from changed left join told on true`;
+    ), ${logged(sql, change)}, ${sql.unsafe(announceFleet())}
+    select ${sql.unsafe(ENDPOINT_COLUMNS)} from changed left join announced on true`;
   return row;
 }
 
@@ -262,8 +262,8 @@ export async function retireEndpoint(
         secret_expires_at = null
       where id = ${id} and source = 'api' and retired_at is null
       returning *
-    ), ${logged(sql, change)}, ${sql.unsafe(ANNOUNCED)}
-    select ${sql.unsafe(ENDPOINT_COLUMNS)} from changed left join told on true`;
+    ), ${logged(sql, change)}, ${sql.unsafe(announceFleet())}
+    select ${sql.unsafe(ENDPOINT_COLUMNS)} from changed left join announced on true`;
   return row;
 }
 

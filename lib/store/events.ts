@@ -2,6 +2,7 @@ import type { Sql } from "postgres";
 import { firstUuidAt } from "../core/ids.ts";
 import type { Database } from "./database.ts";
 import { literal, texts } from "./arrays.ts";
+import { MAX_ANNOUNCED } from "./changes.ts";
 
 /** An event to be stored. */
 export interface NewEvent {
@@ -93,9 +94,8 @@ export async function storeEvents(
   }
 }
 
-// A notification holds 8,000 bytes; more endpoints than fit are "all of them".
 function wakeUp(endpoint_nos: readonly number[]): string {
-  return endpoint_nos.length > 500 ? "all" : endpoint_nos.join(",");
+  return endpoint_nos.length > MAX_ANNOUNCED ? "all" : endpoint_nos.join(",");
 }
 
 /** An event stored earlier under a key. */

@@ -1,66 +1,52 @@
-import postgres, { type Options, type Sql } from "postgres";
+import type { Sql } from "postgres";
+import { openPool, openSession } from "./connect.ts";
 import { hasEmbedded, openEmbedded } from "./embedded.ts";
 import { TRANSFER_VERSION } from "./migrations.ts";
 
-/** What a database says of itself. */
+/** A database's condition, as it reports it. */
 export interface DatabaseHealth {
   readonly version: string;
-  /** Of the schema; null where it has none yet. */
+  /** Null if it has no schema yet. */
   readonly schema_version: number | null;
-  /** Settings without which a power cut costs what was acknowledged: `on` or `off`, and the like. */
+  /** Settings without which a power cut loses acknowledged events: `on`, `off` and the like. */
   readonly fsync: string;
   readonly synchronous_commit: string;
   readonly full_page_writes: string;
-  /** Whether it is a copy that takes no writes. */
+  /** Whether it is a standby, which accepts no writes. */
   readonly is_replica: boolean;
-  /** Its clock less this machine's, in milliseconds; `round_trip_ms` is how exact that is. */
+  /** Its clock minus this machine's, in milliseconds, give or take half of `round_trip_ms`. */
   readonly ahead_ms: number;
   readonly round_trip_ms: number;
 }
 
-const CONNECT_TIMEOUT_S = 5;
+const APPLICATION = "bookme-webhooks doctor";
 
-/** Looks at a server's database, and changes nothing. Rejects where it does not answer. */
+/** Inspects a server's database without changing anything. Rejects if it does not answer. */
 export async function inspectServer(url: string): Promise<DatabaseHealth> {
-  const sql = postgres(url, {
-    max: 1,
-    fetch_types: false,
-    connect_timeout: CONNECT_TIMEOUT_S,
-    onnotice: () => {},
-    connection: { application_name: "bookme-webhooks doctor", statement_timeout: 10_000 },
-  } as Options<Record<string, never>>);
+  const pool = openPool(url, 1, { application_name: APPLICATION, statement_timeout: 10_000 });
   try {
-    return await inspect(sql);
+    return await inspect(pool.sql);
   } finally {
-    await sql.end({ timeout: 2 });
+    await pool.close();
   }
 }
 
 /**
- * Looks at an embedded database; undefined where there is none. Throws an `AppError` where another
+ * Inspects an embedded database; undefined if the directory holds none. Throws an `AppError` if another
  * process has it open.
  */
 export async function inspectEmbedded(directory: string): Promise<DatabaseHealth | undefined> {
   if (!hasEmbedded(directory)) return undefined;
-  const embedded = await openEmbedded(directory, {});
-  const sql = postgres({
-    max: 1,
-    fetch_types: false,
-    onnotice: () => {},
-    username: "postgres",
-    database: "postgres",
-    socket: () => embedded.connect(),
-  } as Options<Record<string, never>>);
+  const session = openSession(await openEmbedded(directory, {}));
   try {
-    return await inspect(sql);
+    return await inspect(session.sql);
   } finally {
-    await sql.end({ timeout: 5 });
-    await embedded.close();
+    await session.close();
   }
 }
 
 async function inspect(sql: Sql): Promise<DatabaseHealth> {
-  // The first statement opens the connection, which takes longer than the answer.
+  // The first statement also opens the connection, so it is not the one that is timed.
   const [has] = await sql<{ table: string | null }[]>`
     select to_regclass('migrations')::text as table`;
   const [schema] = has?.table == null ? [] : await sql<{ version: number }[]>`
@@ -75,10 +61,10 @@ async function inspect(sql: Sql): Promise<DatabaseHealth> {
       pg_is_in_recovery() as is_replica,
       (extract(epoch from clock_timestamp()) * 1000)::float8 as clock_ms`;
   const round_trip_ms = Date.now() - asked_ms;
-  if (row === undefined) throw new Error("The database does not answer for itself");
-  const { clock_ms, ...said } = row;
+  if (row === undefined) throw new Error("The database reports no settings");
+  const { clock_ms, ...settings } = row;
   return {
-    ...said,
+    ...settings,
     schema_version: schema?.version ?? null,
     ahead_ms: clock_ms - (asked_ms + round_trip_ms / 2),
     round_trip_ms,

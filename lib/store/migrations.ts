@@ -2,37 +2,37 @@ import type { Sql } from "postgres";
 import { AppError } from "../core/errors.ts";
 import init from "../../migrations/0001_init.sql" with { type: "text" };
 
-/** In order, forward only; the text of one that has been released is never edited. */
+/** In order, forward only; a released one is never edited. */
 const MIGRATIONS: readonly { readonly name: string; readonly sql: string }[] = [
   { name: "0001_init", sql: init },
 ];
 
-/** The schema that this program works on. */
+/** Version of the schema that this program works on. */
 export const SCHEMA_VERSION = MIGRATIONS.length;
 
 /**
- * Version of a row of `migrations` that says that the database is being transferred, or was: greater
- * than any schema's, so that every program refuses to work on it. Its name says from or to where.
+ * Version of the row of `migrations` that marks a database as being transferred, or transferred. It is
+ * greater than any schema's, so that every program refuses the database. Its name says from or to where.
  */
 export const TRANSFER_VERSION = 2_147_483_647;
 
-// Any number that nobody else is likely to lock: "bookme" in ASCII.
+// A number that no other program is likely to lock: "bookme" in ASCII.
 const LOCK = 0x626f6f6b6d65;
 const ALREADY_APPLIED = "BW001";
 
 /**
- * Brings the database to this program's schema and answers the names of what was applied. Any number
- * of processes may do it at once. Each migration is one batch with its own transaction and lock: a
- * crash leaves it applied or not, and postgres.js is never asked for a transaction (its own are not
- * safe when a connection drops). Throws an `AppError` where the schema is newer than the program, or
- * (unless it is the transfer that asks) where the database is being transferred or was.
+ * Brings the database to this program's schema and returns the names of the migrations it applied. Any
+ * number of processes may call it at once. Each migration is one batch with its own transaction and
+ * lock: a crash leaves it applied or not, and postgres.js is never asked for a transaction (its own are
+ * not safe when a connection drops). Throws an `AppError` if the schema is newer than the program, or
+ * the database is being transferred or was, unless `transferring` says that the transfer asks.
  */
 export async function migrate(
   sql: Sql,
   { transferring = false }: { readonly transferring?: boolean } = {},
 ): Promise<string[]> {
   await checkServer(sql);
-  // The lock: "if not exists" is not safe against a twin that creates it at the same moment.
+  // Under the lock, because "if not exists" fails if another process creates it at the same moment.
   await batch(
     sql,
     `create table if not exists migrations (
@@ -78,7 +78,7 @@ async function checkServer(sql: Sql): Promise<void> {
   const [row] = await sql<{ version: number; encoding: string }[]>`
     select current_setting('server_version_num')::int as version,
            current_setting('server_encoding') as encoding`;
-  if (row === undefined) throw new Error("The server does not tell its version");
+  if (row === undefined) throw new Error("The server reports no version");
   if (row.version < 150_000) {
     throw new AppError(
       "conflict",

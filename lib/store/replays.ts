@@ -1,6 +1,7 @@
 import type { Sql } from "postgres";
 import { texts } from "./arrays.ts";
-import { type Change, type Fragment, logged, RENEW_CHOSEN } from "./changes.ts";
+import { announceDue, type Change, type Fragment, logged } from "./changes.ts";
+import { RENEW_CHOSEN } from "./fragments.ts";
 
 /** Statuses that a replay selects: pending deliveries need none. */
 export type EndedStatus = "delivered" | "failed" | "cancelled";
@@ -146,13 +147,9 @@ export async function stepReplay(
         next_batch_at = now() + coalesce(p.taken / r.rate_per_s, 0) * interval '1 s'
       from progress p where r.id = (select id from replay)
       returning r.state
-    ), told as materialized (
-      select pg_notify('bookme_webhooks', case when count(*) > 500 then 'all'
-        else string_agg(endpoint_no::text, ',') end)
-      from (select distinct endpoint_no from owed) o having count(*) > 0
-    )
+    ), ${sql.unsafe(announceDue("owed"))}
     select p.done::int as replayed, m.state,
       (select coalesce(json_agg(distinct endpoint_no), '[]') from owed) as endpoint_nos
-    from moved m cross join progress p left join told on true`;
+    from moved m cross join progress p left join announced on true`;
   return row;
 }

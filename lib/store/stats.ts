@@ -2,8 +2,8 @@ import type { Sql } from "postgres";
 import { LAST_BUCKET } from "../core/histogram.ts";
 
 /**
- * How long ago an attempt must have been recorded to be counted: what has an older recorded_at is
- * committed or never will be, because statements end after 30 seconds.
+ * Age from which attempts are counted: one with an older recorded_at is committed by now or never will
+ * be, because statements end after 30 seconds.
  */
 const SETTLED_MS = 35_000;
 
@@ -12,18 +12,18 @@ export const BUCKET = `case when a.ended_at - a.started_at <= interval '0.25 ms'
   else least(${LAST_BUCKET}, ceil(ln(extract(epoch from a.ended_at - a.started_at)::float8 * 4000)
     / ln(2::float8) * 4)) end::int`;
 
-/** Time that one statement counts at most: what piled up is counted in steps. */
+/** Most time that one statement counts: a backlog is counted in steps. */
 const STEP_MS = 60_000;
 
 /**
- * The watermark, unless it lies in the future: then the database's clock was set back, and it is where
- * it would be had it never been ahead. Attempts recorded before with times from there on are counted a
- * second time; those recorded after, and more than `SETTLED_MS` before `rollUp` saw it, are missed.
+ * The watermark, unless it lies in the future because the database's clock was set back. Then it is where
+ * it would be had the clock never been ahead: attempts recorded before with later times are counted a
+ * second time, and attempts recorded after, more than `SETTLED_MS` before `rollUp` saw it, are missed.
  */
 export const WATERMARK = `case when watermark > now() then now() - interval '${SETTLED_MS} ms'
   else watermark end`;
 
-/** What `rollUp` did. */
+/** The result of `rollUp`. */
 export interface RolledUp {
   /** Groups of attempts that were counted. */
   readonly counted: number;
@@ -32,8 +32,8 @@ export interface RolledUp {
 }
 
 /**
- * Counts attempts that have settled since the last time, each once, and moves the watermark: one
- * statement. Undefined where there is nothing to do, or another daemon is at it.
+ * Counts attempts that have settled since the last time, each once, and moves the watermark, in one
+ * statement. Undefined if nothing has settled or another daemon is counting.
  */
 export async function rollUp(sql: Sql): Promise<RolledUp | undefined> {
   const [row] = await sql<RolledUp[]>`
@@ -78,7 +78,7 @@ export async function rollUp(sql: Sql): Promise<RolledUp | undefined> {
 const MINUTES_KEPT_MS = 2 * 86_400_000;
 const HOURS_KEPT_MS = 90 * 86_400_000;
 
-/** Removes up to `limit` counts that are too old: minutes after 2 days, hours after 90. */
+/** Removes up to `limit` old counts of each span: minutes after 2 days, hours after 90. */
 export async function purgeStats(sql: Sql, limit: number): Promise<number> {
   const rows = await sql`
     delete from attempt_stats where ctid = any(array(

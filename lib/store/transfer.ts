@@ -1,9 +1,10 @@
-import postgres, { type Options, type Sql } from "postgres";
+import type { Sql } from "postgres";
 import { AppError } from "../core/errors.ts";
+import { APPLICATION, openPool, openSession } from "./connect.ts";
 import { hasEmbedded, openEmbedded } from "./embedded.ts";
 import { migrate, TRANSFER_VERSION } from "./migrations.ts";
 
-/** How far a transfer is: rows of one table. */
+/** Progress of a transfer, in rows of one table. */
 export interface TransferProgress {
   readonly phase: "copying" | "verifying";
   readonly table: string;
@@ -11,8 +12,9 @@ export interface TransferProgress {
   readonly total: number;
 }
 
-/** What a transfer moved, or found moved already. */
+/** The result of a transfer. */
 export interface Transferred {
+  /** Rows that are in the target now, moved by this run or an earlier one. */
   readonly tables: readonly { readonly table: string; readonly rows: number }[];
   /** Whether an earlier run had begun it. */
   readonly resumed: boolean;
@@ -20,10 +22,10 @@ export interface Transferred {
 
 /**
  * Moves everything from the embedded database in `directory` into the one at `url`, which must be empty
- * or hold the beginning of this very transfer. From its start on neither can be used by a daemon, so that
- * what was copied stays what there is; when every table has the same rows and checksum on both sides,
- * the target can be used and the source never again. Throws an `AppError` where it cannot begin or the
- * two differ in the end. Stopped at any moment, it goes on when it is called again.
+ * or hold the beginning of this very transfer. From the start no daemon can use either, so that nothing
+ * changes after it was copied. Once every table has the same rows and checksum on both sides, the target
+ * can be used, and the source never again. Throws an `AppError` if the transfer cannot begin or the two
+ * differ in the end. A transfer stopped at any moment continues when it is called again.
  */
 export async function transfer(
   directory: string,
@@ -31,28 +33,32 @@ export async function transfer(
   report: (progress: TransferProgress) => void,
 ): Promise<Transferred> {
   await using stack = new AsyncDisposableStack();
-  const source = await openSource(directory);
-  stack.defer(() => source.close());
-  const target = openTarget(url);
-  stack.defer(() => target.end({ timeout: 2 }));
-  await migrate(source.sql, { transferring: true });
+  const { sql: source, ...from } = await openSource(directory);
+  stack.defer(() => from.close());
+  const { sql: target, ...to } = openPool(url, 1, {
+    application_name: `${APPLICATION} transfer`,
+    statement_timeout: 0,
+    ...FORMAT,
+  });
+  stack.defer(() => to.close());
+  await migrate(source, { transferring: true });
   await migrate(target, { transferring: true });
-  const tables = await tablesOf(source.sql);
-  const id = await begin(source.sql, target, tables, nameOf(url));
+  const tables = await tablesOf(source);
+  const { id, resumed } = await begin(source, target, tables, nameOf(url));
   const moved = [];
   for (const table of tables) {
-    moved.push({ table: table.name, rows: await copy(source.sql, target, table, report) });
+    moved.push({ table: table.name, rows: await copy(source, target, table, report) });
   }
-  for (const table of tables) await verify(source.sql, target, table, report);
-  await copySequences(source.sql, target, tables);
+  for (const table of tables) await verify(source, target, table, report);
+  await copySequences(source, target, tables);
   await target`analyze`;
-  // First the source, so that there is no moment at which both could be used.
-  await mark(source.sql, `transferred ${id.id} to ${nameOf(url)}`);
+  // The source first, so that at no moment both could be used.
+  await mark(source, `transferred ${id} to ${nameOf(url)}`);
   await unmark(target);
-  return { tables: moved, resumed: id.resumed };
+  return { tables: moved, resumed };
 }
 
-/** Gives a source back to the daemon. What is in the target must not be used then. */
+/** Gives a source back to the daemon. The target must not be used after this. */
 export async function abandonTransfer(directory: string): Promise<boolean> {
   const source = await openSource(directory);
   try {
@@ -62,72 +68,37 @@ export async function abandonTransfer(directory: string): Promise<boolean> {
   }
 }
 
-interface Source {
-  readonly sql: Sql;
-  close(): Promise<void>;
-}
-
-// Both sides must write times and bytes in the same way.
+// Both sides must write times and bytes in the same way, or equal rows have different checksums.
 const FORMAT = { TimeZone: "UTC", bytea_output: "hex", extra_float_digits: "1" };
 
-async function openSource(directory: string): Promise<Source> {
+async function openSource(directory: string) {
   if (!hasEmbedded(directory)) {
     throw new AppError("not_found", `There is no embedded database in ${directory}`);
   }
-  const embedded = await openEmbedded(directory, FORMAT);
-  const sql = postgres({
-    max: 1,
-    fetch_types: false,
-    idle_timeout: 0,
-    max_lifetime: null,
-    onnotice: () => {},
-    username: "postgres",
-    database: "postgres",
-    socket: () => embedded.connect(),
-  } as Options<Record<string, never>>);
-  return {
-    sql,
-    async close() {
-      await sql.end({ timeout: 5 });
-      await embedded.close();
-    },
-  };
+  return openSession(await openEmbedded(directory, FORMAT));
 }
 
-const APPLICATION = "bookme-webhooks transfer";
-
-function openTarget(url: string): Sql {
-  return postgres(url, {
-    max: 1,
-    fetch_types: false,
-    idle_timeout: 0,
-    connect_timeout: 5,
-    onnotice: () => {},
-    connection: { application_name: APPLICATION, statement_timeout: 0, jit: "off", ...FORMAT },
-  } as Options<Record<string, never>>);
-}
-
-/** A server's name, without what lets one in. */
+/** A server's host and database, without credentials. */
 function nameOf(url: string): string {
   const { host, pathname } = new URL(url);
   return host + pathname;
 }
 
-/** A table, and how to walk through it. */
+/** A table, and how to read it page by page. */
 interface Table {
   readonly name: string;
   /** Columns of its primary key. */
   readonly key: readonly string[];
-  /** Whether the key's order is the same on both sides: that of a text is not. */
+  /** Whether the key sorts alike on both sides; texts do not. */
   readonly is_ordered: boolean;
-  /** Columns that number themselves. */
+  /** Identity columns. */
   readonly identities: readonly string[];
   readonly columns: readonly string[];
-  /** Tables that its rows refer to. */
+  /** Other tables that its rows refer to. */
   readonly needs: readonly string[];
 }
 
-/** Every table but that of the migrations, each behind those that it refers to. */
+/** Every table except `migrations`, each after the tables it refers to. */
 async function tablesOf(sql: Sql): Promise<Table[]> {
   const found = await sql<(Omit<Table, "key"> & { key: string[] | null })[]>`
     select c.relname as name,
@@ -165,7 +136,7 @@ async function tablesOf(sql: Sql): Promise<Table[]> {
   return sorted;
 }
 
-/** Tables of one row, which is there from the start and is replaced. */
+/** Whether a table has exactly one row, which exists from the start and is replaced. */
 function isSingle(table: Table): boolean {
   return table.key.join() === "singleton";
 }
@@ -205,7 +176,7 @@ async function begin(
 async function refuseDaemons(target: Sql): Promise<void> {
   const [row] = await target<{ daemons: number }[]>`
     select count(distinct client_addr)::int as daemons from pg_stat_activity
-    where datname = current_database() and application_name = 'bookme-webhooks'
+    where datname = current_database() and application_name = ${APPLICATION}
       having count(*) > 0`;
   if (row === undefined) return;
   throw new AppError("conflict", "A daemon is using the target database; stop it first");
@@ -249,13 +220,13 @@ async function unmark(sql: Sql): Promise<boolean> {
 
 // --- rows ------------------------------------------------------------------------------------------
 
-/** Rows travel as JSON texts, which lose nothing of the types that there are. */
+/** Rows travel as JSON texts, which lose nothing of the types in this schema. */
 const MAX_BATCH_BYTES = 8 * 1024 * 1024;
 const MIN_BATCH_ROWS = 8;
 const MAX_BATCH_ROWS = 2_000;
 const MAX_PAGE_ROWS = 5_000;
 
-/** Copies what is not there yet, in the order of the key; answers how many rows the table has. */
+/** Copies missing rows in the order of the key; returns how many rows the table has. */
 async function copy(
   source: Sql,
   target: Sql,
@@ -298,7 +269,7 @@ interface Batch {
   /** A JSON array. */
   readonly lines: string;
   readonly rows: number;
-  /** Key of the last row, or null where there is no row any more. */
+  /** Key of the last row, or null after the end of the table. */
   readonly last: string | null;
 }
 
@@ -308,12 +279,12 @@ async function readBatch(
   position: string | null,
   limit: number,
 ): Promise<Batch> {
-  const { key_json, ascending, behind } = fragments(sql, table, position);
+  const { key_json, ascending, after } = fragments(sql, table, position);
   const [row] = await sql<Batch[]>`
     with page as materialized (
       select row_to_json(t)::text as line, ${key_json} as last,
         row_number() over (order by ${ascending}) as place
-      from ${sql(table.name)} t where ${behind} order by ${ascending} limit ${limit}
+      from ${sql(table.name)} t where ${after} order by ${ascending} limit ${limit}
     ), sized as (
       select *, sum(octet_length(line)) over (order by place) as bytes from page
     )
@@ -341,7 +312,7 @@ function fragments(sql: Sql, table: Table, position: string | null = null) {
     ascending: sql.unsafe(names.map((name) => `t.${name}`).join(", ")),
     descending: sql.unsafe(names.map((name) => `t.${name} desc`).join(", ")),
     others: sql.unsafe(others.map((name) => `"${name}" = excluded."${name}"`).join(", ")),
-    behind: position === null ? sql`true` : sql`
+    after: position === null ? sql`true` : sql`
       (${sql.unsafe(names.map((name) => `t.${name}`).join(", "))}) > (
         select ${sql.unsafe(names.join(", "))}
         from json_populate_record(null::${sql(table.name)}, ${position}::text::json))`,
@@ -357,9 +328,9 @@ async function verify(
   report: (progress: TransferProgress) => void,
 ): Promise<void> {
   const total = 2 * await count(source, table);
-  const tell = (rows: number) => report({ phase: "verifying", table: table.name, rows, total });
-  const before = await summarise(source, table, tell);
-  const after = await summarise(target, table, (rows) => tell(before.rows + rows));
+  const progress = (rows: number) => report({ phase: "verifying", table: table.name, rows, total });
+  const before = await summarise(source, table, progress);
+  const after = await summarise(target, table, (rows) => progress(before.rows + rows));
   if (before.rows === after.rows && before.sum === after.sum) return;
   throw new AppError(
     "conflict",
@@ -369,22 +340,22 @@ async function verify(
   );
 }
 
-/** Number and checksum of a table's rows, in whatever order they stand. */
+/** Number and checksum of a table's rows; the checksum does not depend on their order. */
 async function summarise(
   sql: Sql,
   table: Table,
-  tell: (rows: number) => void,
+  progress: (rows: number) => void,
 ): Promise<{ rows: number; sum: bigint }> {
   let position: string | null = null;
   let rows = 0;
   let sum = 0n;
   for (;;) {
-    const { key_json, ascending, behind } = fragments(sql, table, position);
+    const { key_json, ascending, after } = fragments(sql, table, position);
     const [page] = await sql<{ rows: number; sum: string; last: string | null }[]>`
       with page as materialized (
         select md5(row_to_json(t)::text) as digest, ${key_json} as last,
           row_number() over (order by ${ascending}) as place
-        from ${sql(table.name)} t where ${behind} order by ${ascending} limit ${MAX_PAGE_ROWS}
+        from ${sql(table.name)} t where ${after} order by ${ascending} limit ${MAX_PAGE_ROWS}
       )
       select count(*)::int as rows, (array_agg(last order by place desc))[1] as last,
         coalesce(sum(('x' || left(digest, 15))::bit(60)::bigint), 0)::text as sum
@@ -393,11 +364,11 @@ async function summarise(
     rows += page.rows;
     sum += BigInt(page.sum);
     position = page.last;
-    tell(rows);
+    progress(rows);
   }
 }
 
-/** The next numbers: greater than those of rows that were there and are not any more, too. */
+/** Copies the next numbers of identity columns, which must also exceed those of deleted rows. */
 async function copySequences(source: Sql, target: Sql, tables: readonly Table[]): Promise<void> {
   for (const { name, identities } of tables) {
     for (const column of identities) {

@@ -1,7 +1,7 @@
 import { AppError, messageOf } from "../../lib/core/errors.ts";
 import { makeProblem, problemOf } from "../../lib/core/problem.ts";
+import { isOutage } from "../../lib/store/errors.ts";
 import type { Log } from "../../lib/observe/log.ts";
-import { isOutage } from "../../lib/store/database.ts";
 
 /** The answer to anything thrown. Outages and bugs are logged and answered without detail. */
 export function toProblem(error: unknown, log: Log): Response {

@@ -7,7 +7,9 @@ import { connectTo } from "../support/postgres.ts";
 import { startReceiver, statuses } from "../support/receiver.ts";
 import { travelDatabase } from "../support/travel.ts";
 import { sleep, until } from "../support/wait.ts";
-import { claim, type Claimed, findExpired, record } from "../../lib/store/deliveries.ts";
+import { claim, type Claimed } from "../../lib/store/claims.ts";
+import { findExpired } from "../../lib/store/deliveries.ts";
+import { record } from "../../lib/store/results.ts";
 
 const DELIVERED: Outcome = {
   outcome: "delivered",

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { booking, endpoint, startDaemon } from "../support/daemon.ts";
-import { onBoth, server } from "../support/databases.ts";
+import { onServer, server } from "../support/databases.ts";
 import { startReceiver, statuses } from "../support/receiver.ts";
 import { travelDatabase } from "../support/travel.ts";
 import { sleep, until } from "../support/wait.ts";

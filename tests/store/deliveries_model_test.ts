@@ -11,16 +11,9 @@ import type { Outcome } from "../../lib/core/outcome.ts";
 import { decide, MAX_INTERRUPTIONS } from "../../lib/core/retry.ts";
 import type { Change } from "../../lib/store/changes.ts";
 import type { Database } from "../../lib/store/database.ts";
-import {
-  cancel,
-  claim,
-  type Claimed,
-  findExpired,
-  type Lease,
-  record,
-  release,
-  retryNow,
-} from "../../lib/store/deliveries.ts";
+import { cancel, findExpired, retryNow } from "../../lib/store/deliveries.ts";
+import { claim, type Claimed, type Lease, release } from "../../lib/store/claims.ts";
+import { record } from "../../lib/store/results.ts";
 import { loadFleet, syncFile } from "../../lib/store/endpoints.ts";
 import { storeEvents } from "../../lib/store/events.ts";
 import { serverDatabase } from "../support/databases.ts";

@@ -9,7 +9,7 @@ interface Patch {
 export const SABOTAGES: Readonly<Record<string, Patch>> = {
   // Completes a delivery by its id alone: a stale sender overwrites a newer attempt.
   token: {
-    file: "lib/store/deliveries.ts",
+    file: "lib/store/results.ts",
     from: '"p.token = r.token and p.leased_until is not null"',
     to: '"true"',
   },

@@ -1,0 +1,60 @@
+import { type Bagged, makeBag } from "../core/bag.ts";
+
+class SilentError extends Error {
+  readonly code = "TIMEOUT";
+}
+
+/** Whether an error is the rejection of `within`. */
+export function isSilence(error: unknown): boolean {
+  return error instanceof SilentError;
+}
+
+/** A caller that waits for an answer. */
+interface Wait extends Bagged {
+  readonly timeout_ms: number;
+  /** By `performance.now()`. */
+  readonly ends_at: number;
+  readonly reject: (error: Error) => void;
+}
+
+/** How late a wait may end. */
+const LOOK_MS = 100;
+const waits = makeBag<Wait>();
+let looking: ReturnType<typeof setInterval> | undefined;
+
+/**
+ * The answer of `work`, or a rejection with the code `TIMEOUT` after `timeout_ms`.
+ *
+ * All waits share one timer. With one each, the runtime's list of timers links them, answers and all,
+ * to later ones, and the garbage collector keeps every delivery alive until its next full collection.
+ */
+export function within<T>(work: PromiseLike<T>, timeout_ms: number): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const wait = { timeout_ms, ends_at: performance.now() + timeout_ms, reject, place: -1 };
+    waits.add(wait);
+    looking ??= setInterval(endWaits, LOOK_MS);
+    work.then((answer) => {
+      forget(wait);
+      resolve(answer);
+    }, (error) => {
+      forget(wait);
+      reject(error);
+    });
+  });
+}
+
+function endWaits(): void {
+  const now = performance.now();
+  for (const wait of waits) {
+    if (now < wait.ends_at) continue;
+    forget(wait);
+    wait.reject(new SilentError(`The database gave no answer within ${wait.timeout_ms} ms`));
+  }
+}
+
+function forget(wait: Wait): void {
+  waits.delete(wait);
+  if (waits.size > 0) return;
+  clearInterval(looking);
+  looking = undefined;
+}

@@ -1,0 +1,61 @@
+/** Parts of statements that move deliveries between `pending_deliveries` and `ended_deliveries`. */
+
+/** SQL expressions over the rows that end; the defaults suit rows of `pending_deliveries`. */
+interface Ending {
+  readonly status: string;
+  readonly reason?: string;
+  readonly ended_at?: string;
+  /** Outcome, HTTP status and time of the last attempt. */
+  readonly last?: string;
+}
+
+/** Inserts the deliveries in `rows`, a table expression, into the ended ones. */
+export function insertEnded(rows: string, ending: Ending): string {
+  const {
+    status,
+    reason = "null",
+    ended_at = "now()",
+    last = "last_outcome, last_status, last_attempt_at",
+  } = ending;
+  return `
+    insert into ended_deliveries (id, event_id, endpoint_no, created_at, token, attempts,
+      status, reason, ended_at, last_outcome, last_status, last_attempt_at)
+    select id, event_id, endpoint_no, created_at, token, attempts,
+      ${status}, ${reason}, ${ended_at}, ${last}
+    from ${rows}`;
+}
+
+/**
+ * The CTEs `marked`, `removed` and `ended`: the pending deliveries in the CTE `chosen` (id, leased,
+ * reason) end as cancelled. Leased ones are marked, and end with the attempt under way.
+ */
+export const CANCEL_CHOSEN = `
+  marked as (
+    update pending_deliveries p set cancel_reason = c.reason
+    from chosen c where p.id = c.id and c.leased
+  ), removed as (
+    delete from pending_deliveries where id = any(array(select id from chosen where not leased))
+    returning *
+  ), ended as (${
+  insertEnded("removed join (select id, reason from chosen) c using (id)", {
+    status: "'cancelled'",
+    reason: "reason",
+  })
+}
+  )`;
+
+/**
+ * The CTEs `back` and `owed`: the ended deliveries in the CTE `chosen` are pending again, due now, for a
+ * new round of attempts. Their tokens and attempts go on counting.
+ */
+export const RENEW_CHOSEN = `
+  back as (
+    delete from ended_deliveries where id = any(array(select id from chosen)) returning *
+  ), owed as (
+    insert into pending_deliveries (id, event_id, endpoint_no, created_at, due_at, token, attempts,
+      last_outcome, last_status, last_attempt_at)
+    select id, event_id, endpoint_no, created_at, now(), token, attempts, last_outcome, last_status,
+      last_attempt_at
+    from back
+    returning id, endpoint_no
+  )`;

@@ -1,0 +1,165 @@
+import { Buffer } from "node:buffer";
+import type { Sql } from "postgres";
+import type { Outcome } from "../core/outcome.ts";
+import type { Decision } from "../core/retry.ts";
+import { foreignTexts, literal, texts } from "./arrays.ts";
+import { announceFleet, type Fragment } from "./changes.ts";
+import type { Lease } from "./claims.ts";
+import { insertEnded } from "./fragments.ts";
+
+/** The part of a request that follows neither from its event nor from its endpoint. */
+export interface SentRecord {
+  readonly timestamp_s: number;
+  readonly signature: string;
+  readonly webhook_signature: string;
+}
+
+/** An attempt's result, ready to be recorded. */
+export interface Result {
+  readonly lease: Lease;
+  readonly endpoint_version: number;
+  readonly outcome: Outcome;
+  readonly decision: Decision;
+  readonly sent: SentRecord | null;
+  /** When the attempt ended, in milliseconds of any clock. */
+  readonly ended_at: number;
+}
+
+/** What recording did, by the UUIDs of deliveries. Those in neither list have ended. */
+export interface Recorded {
+  /** Their lease was lost, so nothing was written. */
+  readonly lost: readonly string[];
+  /** Scheduled for another attempt. */
+  readonly going_on: readonly string[];
+  /** Ids of endpoints that a 410 paused. */
+  readonly paused: readonly string[];
+}
+
+/**
+ * Records attempts and their decisions in one statement: each attempt is added and its delivery ended
+ * or rescheduled, or neither. Writes only under the token of the present lease. `now` is by the clock of
+ * `ended_at`; stored times are the database's, counted back from its own.
+ *
+ * A 410 pauses the endpoint in the same statement, with an entry in the audit log. A delivery that was
+ * cancelled meanwhile ends as cancelled instead of waiting for another attempt.
+ */
+export async function record(
+  sql: Sql,
+  results: readonly Result[],
+  now: number,
+): Promise<Recorded> {
+  // One row for all results, because most need no mention.
+  const [recorded] = await sql<Recorded[]>`
+    with ${resultRows(sql, results, now)}, ending as (
+      delete from pending_deliveries p using result r
+      where p.id = r.id and ${sql.unsafe(STILL_HELD)}
+        and r.verdict <> 'retry'
+      returning ${sql.unsafe(HELD)}, r.verdict as final
+    ), going_on as materialized (
+      -- Locked before the reason is read: another statement may be cancelling it.
+      select ${
+    sql.unsafe(HELD)
+  }, case when p.cancel_reason is not null then 'cancelled' end as final
+      from result r join pending_deliveries p on p.id = r.id
+      where ${sql.unsafe(STILL_HELD)} and r.verdict = 'retry'
+      for update of p
+    ), held as materialized (
+      select * from ending union all select * from going_on
+    ), removed as (
+      delete from pending_deliveries
+      where id = any(array(select id from going_on where final is not null))
+    ), ended as (${sql.unsafe(ENDED)}
+    ), kept as (
+      update pending_deliveries p
+      set due_at = h.ended_at + h.wait_ms * interval '1 ms', leased_until = null,
+        attempts = h.attempts, counted = h.counted, interruptions = h.interruptions,
+        last_outcome = h.outcome, last_status = h.status, last_attempt_at = h.ended_at
+      from going_on h where h.final is null and p.id = h.id
+    ), logged as (
+      insert into attempts (delivery_id, number, endpoint_no, endpoint_version, started_at,
+        ended_at, outcome, status, cause, address, request_timestamp, request_signature,
+        request_webhook_signature, response_head, response_body, response_truncated)
+      select id, attempts, endpoint_no, endpoint_version,
+        ended_at - duration_us * interval '1 us', ended_at, outcome, status, cause, address,
+        request_timestamp, request_signature, request_webhook_signature, response_head,
+        decode(response_body, 'hex'), response_truncated
+      from held
+    ), paused as (
+      update endpoints set paused_at = now(), pause_reason = 'The endpoint answered 410 Gone',
+        updated_at = now()
+      where no = any(array(select endpoint_no from held where outcome = 'gone'))
+        and paused_at is null
+      returning id, pause_reason
+    ), audited as (
+      insert into audit (actor, action, object, after)
+      select 'the dispatcher', 'endpoint.paused', id, jsonb_build_object('reason', pause_reason)
+      from paused
+    ), ${sql.unsafe(announceFleet("paused"))}
+    select
+      coalesce((select json_agg(id) from result where id not in (select id from held)), '[]') as lost,
+      coalesce((select json_agg(id) from held where final is null), '[]') as going_on,
+      coalesce((select json_agg(id) from paused), '[]') as paused
+    from (select) one left join announced on true`;
+  if (recorded === undefined) throw new Error("Recording came back empty");
+  return recorded;
+}
+
+// The CTE `result`: a row per result.
+function resultRows(sql: Sql, results: readonly Result[], now: number): Fragment {
+  const outcomes = results.map((r) => r.outcome);
+  return sql`
+    result as materialized (
+      select * from unnest(
+        ${literal(results.map((r) => r.lease.uuid))}::uuid[],
+        ${literal(results.map((r) => r.lease.token))}::int[],
+        ${literal(results.map((r) => r.endpoint_version))}::int[],
+        string_to_array(${texts(results.map((r) => r.decision.verdict))}, chr(30)),
+        ${literal(results.map((r) => r.decision.counts ? 1 : 0))}::int[],
+        ${literal(results.map((r) => waitOf(r.decision)))}::bigint[],
+        ${literal(outcomes.map((o) => Math.ceil(o.duration_ms * 1000)))}::bigint[],
+        ${literal(results.map((r) => Math.floor((now - r.ended_at) * 1000)))}::bigint[],
+        string_to_array(${texts(outcomes.map((o) => o.outcome))}, chr(30)),
+        ${literal(outcomes.map((o) => o.status))}::smallint[],
+        string_to_array(${foreignTexts(outcomes.map((o) => o.cause))}, chr(30), ''),
+        string_to_array(${texts(outcomes.map((o) => o.address))}, chr(30), ''),
+        ${literal(results.map((r) => r.sent?.timestamp_s ?? null))}::bigint[],
+        string_to_array(${texts(results.map((r) => r.sent?.signature ?? null))}, chr(30), ''),
+        string_to_array(${
+    texts(results.map((r) => r.sent?.webhook_signature ?? null))
+  }, chr(30), ''),
+        string_to_array(${foreignTexts(outcomes.map((o) => o.response?.head ?? null))},
+          chr(30), ''),
+        string_to_array(${texts(outcomes.map((o) => hexOf(o.response?.body)))}, chr(30), ''),
+        ${literal(outcomes.map((o) => o.response?.truncated ?? false))}::boolean[]
+      ) as r (id, token, endpoint_version, verdict, counts, wait_ms, duration_us, lag_us,
+        outcome, status, cause, address, request_timestamp, request_signature,
+        request_webhook_signature, response_head, response_body, response_truncated)
+    )`;
+}
+
+/** Whether delivery p is still under the lease of result r. */
+const STILL_HELD = "p.token = r.token and p.leased_until is not null";
+
+/** Columns that recording needs of a result r and its delivery p. */
+const HELD = `
+  r.*, p.event_id, p.endpoint_no, p.created_at, p.cancel_reason,
+  p.attempts + 1 as attempts, p.counted + r.counts as counted,
+  p.interruptions + 1 - r.counts as interruptions,
+  now() - r.lag_us * interval '1 us' as ended_at`;
+
+/** Ends the rows of `held` that have a final status. */
+const ENDED = insertEnded("held where final is not null", {
+  status: "final",
+  reason: "case final when 'cancelled' then cancel_reason end",
+  ended_at: "ended_at",
+  last: "outcome, status, ended_at",
+});
+
+function waitOf(decision: Decision): number {
+  return decision.verdict === "retry" ? Math.ceil(decision.wait_ms) : 0;
+}
+
+function hexOf(bytes: Uint8Array | undefined): string | null {
+  if (bytes === undefined || bytes.length === 0) return null;
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString("hex");
+}

@@ -1,0 +1,58 @@
+import assert from "node:assert/strict";
+import { isOutage, isRefusal } from "../../lib/store/errors.ts";
+import { isSilence, within } from "../../lib/store/deadline.ts";
+import { onServer } from "../support/databases.ts";
+
+const withCode = (code: unknown) => Object.assign(new Error("x"), { code });
+
+for (
+  const [code, name, is_outage, is_refusal] of [
+    ["08006", "connection failure", true, false],
+    ["53300", "too many connections", true, false],
+    ["57014", "statement timeout", true, false],
+    ["57P01", "shutdown", true, false],
+    ["40P01", "deadlock", true, false],
+    ["25006", "read-only", true, false],
+    ["55P03", "lock not available", true, false],
+    ["XX000", "internal error", true, false],
+    ["ECONNREFUSED", "no server", true, false],
+    ["EAI_AGAIN", "no name", true, false],
+    ["CONNECTION_CLOSED", "postgres.js: closed", true, false],
+    ["CONNECT_TIMEOUT", "postgres.js: no answer", true, false],
+    ["TIMEOUT", "within()", true, false],
+    ["22021", "bytes that are no UTF-8", false, true],
+    ["23505", "unique violation", false, true],
+    ["54000", "program limit", false, true],
+    ["42P01", "no such table", false, false],
+    ["28P01", "wrong password", false, false],
+    ["EMFILE", "no file descriptors", false, false],
+    [undefined, "no code", false, true],
+    [5, "a code that is no text", false, true],
+  ] as const
+) {
+  Deno.test(`isOutage() and isRefusal() of ${code} (${name})`, () => {
+    const error = withCode(code);
+    assert.deepEqual([isOutage(error), isRefusal(error)], [is_outage, is_refusal]);
+  });
+}
+
+Deno.test("isOutage() and isRefusal() accept anything that was thrown", () => {
+  for (const thrown of [undefined, null, "text", 5, {}]) {
+    assert.deepEqual([isOutage(thrown), isRefusal(thrown)], [false, true]);
+  }
+});
+
+onServer("isOutage() and isRefusal() know the errors of a real server", async (database) => {
+  await using db = await database.open();
+  const thrown = async (query: string) => {
+    const [error] = await Promise.allSettled([db.admin.unsafe(query).simple()]);
+    assert.equal(error?.status, "rejected");
+    return (error as PromiseRejectedResult).reason;
+  };
+  const refused = await thrown("insert into fleet values (true, 1)");
+  assert.deepEqual([isOutage(refused), isRefusal(refused)], [false, true]);
+  const killed = await thrown("select pg_terminate_backend(pg_backend_pid())");
+  assert.deepEqual([isOutage(killed), isRefusal(killed)], [true, false]);
+  const silent = await within(new Promise(() => {}), 1).catch((error) => error);
+  assert.deepEqual([isOutage(silent), isRefusal(silent), isSilence(silent)], [true, false, true]);
+});
