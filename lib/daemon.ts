@@ -1,27 +1,22 @@
 import { getRequestListener } from "@hono/node-server";
 import type { Reloaded } from "./admin/shown.ts";
 import { cidrContains } from "./core/address.ts";
-import { AppError, messageOf } from "./core/errors.ts";
+import { AppError } from "./core/errors.ts";
 import { makeEventIds } from "./core/ids.ts";
-import type { SealKey } from "./core/seal.ts";
 import type { Secret } from "./core/secret.ts";
 import { VERSION } from "./core/version.ts";
 import type { Config } from "./config/config.ts";
 import { adminTokens, sealKeys } from "./config/first_start.ts";
 import { type Context, makeClock, random32 } from "./delivery/context.ts";
-import { type Dispatcher, makeDispatcher } from "./delivery/dispatcher.ts";
 import { toStored } from "./delivery/fleet.ts";
-import { type FleetLoader, makeFleetLoader } from "./delivery/fleet_loader.ts";
-import { type HttpClient, makeHttpClient } from "./http/client.ts";
-import { type Intake, makeIntake } from "./delivery/intake.ts";
-import { maintenanceJobs } from "./maintenance/jobs.ts";
-import { type Replayer, startReplayer } from "./maintenance/replayer.ts";
-import { type Schedule, startSchedule } from "./maintenance/schedule.ts";
+import { makeHttpClient } from "./http/client.ts";
 import { type HttpServer, listen } from "./http/server.ts";
+import { type Engine, hear, startEngine } from "./engine.ts";
 import { makeInForce } from "./in_force.ts";
-import { makeCounters } from "./observe/counters.ts";
 import type { Log } from "./observe/log.ts";
+import { logSignals } from "./observe/log_signals.ts";
 import { makeSignals } from "./observe/signals.ts";
+import { readiness } from "./readiness.ts";
 import { makeReloader } from "./reload.ts";
 import { makeStop } from "./shutdown.ts";
 import { type Database, openDatabase } from "./store/database.ts";
@@ -50,8 +45,6 @@ export interface Daemon {
   /** Resolves once it has stopped. */
   readonly stopped: Promise<void>;
 }
-
-const PING_TIMEOUT_MS = 4_000;
 
 /**
  * Starts everything: database, endpoints of the file, engine, HTTP. Once it resolves, events are
@@ -85,8 +78,8 @@ async function startOn(
   logMade("Encryption key", made_key, log);
   await storeFile(db, config, log);
 
-  const counters = makeCounters();
-  const http = await listen(config.server.listen, counters, log);
+  const signals = makeSignals();
+  const http = await listen(config.server.listen, signals, log);
   stack.defer(() => http.close());
   checkSourceAddress(config, log);
   const { tokens, ...made_token } = adminTokens(config);
@@ -95,7 +88,7 @@ async function startOn(
     config: () => in_force.config,
     db,
     log,
-    signals: makeSignals(),
+    signals,
     clock: makeClock(),
     random: Math.random,
   };
@@ -106,6 +99,7 @@ async function startOn(
       : { source_address: config.delivery.source_address }),
   });
   stack.defer(() => client.close());
+  logSignals(signals, log, ctx.clock.now);
   const reloader = makeReloader(ctx, (next) => {
     in_force = makeInForce(next, adminTokens(next).tokens, http);
   });
@@ -116,11 +110,7 @@ async function startOn(
     ...ctx,
     ...engineForRoutes(ctx, engine),
     in_force: () => in_force,
-    event_types: () => in_force.event_types,
     now: ctx.clock.now,
-    counters,
-    tokens: () => in_force.tokens,
-    rules: () => in_force.rules,
     seal_keys: keys,
     reload,
   });
@@ -147,37 +137,6 @@ async function storeFile(db: Database, { endpoints }: Config, log: Log): Promise
   for (const id of retired) log.info("Endpoint retired: not in the file", { endpoint: id });
 }
 
-interface Engine {
-  readonly dispatcher: Dispatcher;
-  readonly fleet: FleetLoader;
-  readonly intake: Intake;
-  readonly maintenance: Schedule;
-  readonly replayer: Replayer;
-}
-
-async function startEngine(
-  ctx: Context,
-  client: HttpClient,
-  keys: readonly SealKey[],
-  settled: () => Promise<void>,
-): Promise<Engine> {
-  const fleet = makeFleetLoader(ctx, keys, settled, (next) => dispatcher.setFleet(next));
-  const dispatcher = makeDispatcher(ctx, client, await fleet.load(), fleet.tryReload);
-  return {
-    dispatcher,
-    fleet,
-    intake: makeIntake(ctx, dispatcher, fleet.reload),
-    maintenance: startSchedule(ctx, maintenanceJobs(ctx.db, dispatcher, keys)),
-    replayer: startReplayer(ctx, dispatcher.wake),
-  };
-}
-
-// What another process announced: numbers of endpoints with something due, `all`, or `fleet`.
-function hear({ dispatcher, fleet }: Engine, payload: string): void {
-  if (payload === "fleet") fleet.tryReload();
-  else dispatcher.wake(payload === "all" ? "all" : payload.split(",").map(Number));
-}
-
 // What the routes reach of the engine.
 function engineForRoutes(
   { db, clock, random }: Context,
@@ -199,15 +158,6 @@ function serve(http: HttpServer, log: Log, ctx: RouteContext): void {
   http.serve(getRequestListener(makeApp(ctx).fetch, {
     errorHandler: () => toProblem(new AppError("malformed", "Target and Host make no URL"), log),
   }));
-}
-
-async function readiness(db: Database, dispatcher: Dispatcher) {
-  const database = await db.ping(PING_TIMEOUT_MS).then(() => "ok", messageOf);
-  const engine = dispatcher.healthy ? "ok" : "The dispatcher has had no answer for 8 seconds";
-  return {
-    ready: database === "ok" && engine === "ok",
-    checks: { database, dispatcher: engine },
-  };
 }
 
 // Receivers that allow the networks of /ip-ranges only would refuse what comes from elsewhere.

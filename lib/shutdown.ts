@@ -1,23 +1,16 @@
-import type { Dispatcher } from "./delivery/dispatcher.ts";
-import type { Intake } from "./delivery/intake.ts";
+import type { Engine } from "./engine.ts";
 import type { HttpClient } from "./http/client.ts";
 import type { HttpServer } from "./http/server.ts";
-import type { Replayer } from "./maintenance/replayer.ts";
-import type { Schedule } from "./maintenance/schedule.ts";
 import type { Log } from "./observe/log.ts";
 import type { Database } from "./store/database.ts";
 import { isSilence, within } from "./store/deadline.ts";
 
-/** Everything that a daemon stops, in its order. */
-interface Parts {
+/** Everything that a daemon stops. */
+interface Parts extends Engine {
   readonly http: HttpServer;
   readonly client: HttpClient;
   readonly db: Database;
   readonly log: Log;
-  readonly dispatcher: Dispatcher;
-  readonly intake: Intake;
-  readonly maintenance: Schedule;
-  readonly replayer: Replayer;
 }
 
 /** Added to the longest timeout for recording, then for closing: five seconds together. */

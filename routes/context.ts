@@ -1,16 +1,13 @@
 import type { HttpBindings } from "@hono/node-server";
 import type { AdminContext } from "../lib/admin/context.ts";
 import type { AdminToken } from "../lib/config/config.ts";
-import type { InForce } from "../lib/in_force.ts";
-import type { Counters } from "../lib/observe/counters.ts";
 import type { Log } from "../lib/observe/log.ts";
+import type { Signals } from "../lib/observe/signals.ts";
 
 /** The daemon, as far as routes reach it. */
 export interface RouteContext extends AdminContext {
-  readonly in_force: () => InForce;
   readonly log: Log;
-  readonly counters: Counters;
-  readonly tokens: () => readonly AdminToken[];
+  readonly signals: Signals;
   /** Whether database and dispatcher work, and what each says. */
   readonly readiness: () => Promise<Readiness>;
 }

@@ -11,7 +11,7 @@ export function healthRoutes(ctx: RouteContext): Hono<Env> {
       return c.json({ status: ready ? "ok" : "unavailable", checks }, ready ? 200 : 503);
     })
     .get("/ip-ranges", (c) => {
-      const { environment, ip_ranges } = ctx.config();
+      const { environment, ip_ranges } = ctx.in_force().config;
       const texts = ip_ranges[environment].map((cidr) => cidr.text);
       return c.json({ environment, ip_ranges: texts });
     });

@@ -48,7 +48,7 @@ export function ingestRoutes(ctx: RouteContext, limits = ROOM): Hono<Env> {
       const status = answers.every((answer) => answer.duplicate) ? 200 : 202;
       return c.json(single ? answers[0] : answers, status);
     } catch (error) {
-      if (error instanceof AppError) ctx.counters.count("ingest_refused", error.code);
+      if (error instanceof AppError) ctx.signals.refused.emit({ by: "ingest", code: error.code });
       throw error;
     } finally {
       if (posted !== undefined) room.leave(posted.room_bytes);
@@ -94,7 +94,7 @@ async function readEvents(c: Context<Env>, ctx: RouteContext, room: Room): Promi
 }
 
 function checkAddress(c: Context<Env>, ctx: RouteContext): string {
-  const { environment, ip_ranges, server } = ctx.config();
+  const { environment, ip_ranges, server } = ctx.in_force().config;
   const address = clientAddress(c, server.trusted_proxies);
   const networks = [
     ...ip_ranges[environment],

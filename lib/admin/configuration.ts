@@ -6,7 +6,7 @@ import type * as shown from "./shown.ts";
 /** The configuration in force, without its secrets. */
 export function getConfig(ctx: AdminContext, by: Asker): shown.ConfigShown {
   requireEverything(by);
-  return redactConfig(ctx.config());
+  return redactConfig(ctx.in_force().config);
 }
 
 /** Puts the configuration file as it is now in force. Throws an `AppError` with its mistakes. */

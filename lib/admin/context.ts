@@ -1,10 +1,8 @@
-import type { Config } from "../config/config.ts";
-import type { AddressRules } from "../core/address.ts";
-import type { EventTypes } from "../core/event_types.ts";
 import type { Scope } from "../core/scope.ts";
 import type { SealKey } from "../core/seal.ts";
 import type { Endpoint } from "../delivery/fleet.ts";
 import type { Accepted, Offer } from "../delivery/intake.ts";
+import type { InForce } from "../in_force.ts";
 import type { Actor } from "../store/changes.ts";
 import type { Database } from "../store/database.ts";
 import type { Reloaded } from "./shown.ts";
@@ -18,10 +16,8 @@ export interface Asker {
 /** The daemon, as far as administration reaches it. */
 export interface AdminContext {
   readonly db: Database;
-  readonly config: () => Config;
-  readonly event_types: () => EventTypes;
-  /** Where endpoints may live. */
-  readonly rules: () => AddressRules;
+  /** What is in force right now: read it once per request, a reload replaces it. */
+  readonly in_force: () => InForce;
   /** Keys that seal the secrets of endpoints: the first one seals, all of them open. */
   readonly seal_keys: readonly SealKey[];
   /** The database's time, in milliseconds since 1970. */

@@ -172,10 +172,10 @@ export function endpointMistakes(ctx: AdminContext, { scope }: Asker, input: Giv
   const mistakes: Mistake[] = [];
   const add = (pointer: string, message: string) => void mistakes.push({ pointer, message });
   if (input.url !== undefined) {
-    const { mistake } = checkEndpointUrl(input.url, ctx.rules());
+    const { mistake } = checkEndpointUrl(input.url, ctx.in_force().rules);
     if (mistake !== undefined) add("/url", mistake);
   }
-  const { names } = ctx.event_types();
+  const { names } = ctx.in_force().event_types;
   for (const [index, pattern] of (input.events ?? []).entries()) {
     const mistake = patternMistake(pattern, names);
     if (mistake !== undefined) add(`/events/${index}`, mistake);
@@ -208,6 +208,6 @@ export function secretMistakes(
   { secret }: { readonly secret?: string | undefined },
 ): Mistake[] {
   if (secret === undefined) return [];
-  const message = secretMistake(secret, ctx.config().environment === "production");
+  const message = secretMistake(secret, ctx.in_force().config.environment === "production");
   return message === undefined ? [] : [{ pointer: "/secret", message }];
 }

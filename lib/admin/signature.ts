@@ -28,6 +28,7 @@ function secretsOf(ctx: AdminContext, row: StoredEndpoint): string[] {
     const { secrets } = openSealed(row, ctx.seal_keys);
     return signingAt(secrets, ctx.now()).map(({ secret }) => secret);
   }
-  const configured = ctx.config().endpoints.find(({ id }) => id === row.id)?.secret ?? null;
+  const configured = ctx.in_force().config.endpoints.find(({ id }) => id === row.id)?.secret ??
+    null;
   return configured === null ? [] : [configured.reveal()];
 }

@@ -53,7 +53,7 @@ function refuseUnready(ctx: AdminContext, row: StoredEndpoint): void {
 }
 
 function testEvent(ctx: AdminContext, { scope }: Asker, { event, data }: TestInput) {
-  const types = ctx.event_types();
+  const types = ctx.in_force().event_types;
   const type = types.get(event);
   if (type === undefined) {
     throw invalidAt("/event", `There is no such event type; there are ${types.names.join(", ")}`);

@@ -17,7 +17,7 @@ import type { AdminContext } from "./context.ts";
 import type * as shown from "./shown.ts";
 
 /** The daemon, as far as views read it. */
-type ViewContext = Pick<AdminContext, "now" | "config" | "endpoint">;
+type ViewContext = Pick<AdminContext, "now" | "in_force" | "endpoint">;
 
 function iso(at: Date): string;
 function iso(at: Date | null): string | null;
@@ -28,7 +28,7 @@ function iso(at: Date | null): string | null {
 /** An endpoint as shown: no secret, no header value. */
 export function viewEndpoint(row: StoredEndpoint, ctx: ViewContext): shown.Endpoint {
   const { settings } = row;
-  const { delivery } = ctx.config();
+  const { delivery } = ctx.in_force().config;
   const known = row.retired_at === null ? ctx.endpoint(row.no) : undefined;
   const inherited: ("timeout_ms" | "retry_ms")[] = [];
   if (settings.timeout_ms === null) inherited.push("timeout_ms");

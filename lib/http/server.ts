@@ -15,8 +15,8 @@ import { type AddressInfo, connect, type Socket } from "node:net";
 import { hostPort, ownAddressOf } from "../core/address.ts";
 import { AppError, messageOf } from "../core/errors.ts";
 import { makeProblem } from "../core/problem.ts";
-import type { Counters } from "../observe/counters.ts";
 import type { Log } from "../observe/log.ts";
+import type { Signals } from "../observe/signals.ts";
 
 /** Bounds on clients. */
 export interface HttpLimits {
@@ -73,12 +73,12 @@ export interface HttpServer {
  */
 export function listen(
   { host, port }: { readonly host: string; readonly port: number },
-  counters: Counters,
+  { refused }: Pick<Signals, "refused">,
   log: Pick<Log, "warn">,
   limits: HttpLimits = HTTP_LIMITS,
 ): Promise<HttpServer> {
   const server = createLimited(limits);
-  const serve = passRequests(server, counters, limits.fields);
+  const serve = passRequests(server, refused, limits.fields);
   return new Promise((resolve, reject) => {
     // Kept for good: without a listener, an error on reopening would end the process.
     server.on("error", (error) => {
@@ -126,7 +126,7 @@ function createLimited(limits: HttpLimits): Server {
 /** Refuses requests of a wrong shape. Others wait for the handler that is passed to the result. */
 function passRequests(
   server: Server,
-  counters: Counters,
+  refused: Signals["refused"],
   max_fields: number,
 ): (handler: RequestListener) => void {
   const served = Promise.withResolvers<RequestListener>();
@@ -141,7 +141,7 @@ function passRequests(
     last.set(incoming.socket, incoming);
     const mistake = shapeMistake(incoming, max_fields);
     if (mistake !== undefined) {
-      counters.count("http_refused", mistake.label);
+      refused.emit({ by: "http", code: mistake.label });
       refuse(outgoing, mistake);
     } else if (serving !== undefined) serving(incoming, outgoing);
     else void served.promise.then((handler) => handler(incoming, outgoing));

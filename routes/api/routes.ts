@@ -28,7 +28,7 @@ export function apiRoutes(ctx: RouteContext): Hono<Env> {
     app.on(operation.method.toUpperCase(), path, (c) => perform(ctx, operation, c));
   }
   app.use("/openapi.json", closed, async (c, next) => {
-    if (ctx.config().admin.public.includes("openapi")) await next();
+    if (ctx.in_force().config.admin.public.includes("openapi")) await next();
     else return await auth(c, next);
   });
   let document: string | undefined;

@@ -20,8 +20,8 @@ export function requireToken(ctx: RouteContext): MiddlewareHandler<Env> {
   const throttle = makeThrottle(WRONG_BURST, WRONG_REFILL_MS);
   return createMiddleware<Env>(async (c, next) => {
     const sent = /^Bearer +(\S+)$/i.exec(c.req.header("authorization") ?? "")?.[1];
-    const token = sent === undefined ? undefined : findToken(ctx.tokens(), sent);
-    const address = clientAddress(c, ctx.config().server.trusted_proxies) ?? null;
+    const token = sent === undefined ? undefined : findToken(ctx.in_force().tokens, sent);
+    const address = clientAddress(c, ctx.in_force().config.server.trusted_proxies) ?? null;
     if (token === undefined) {
       if (sent !== undefined) {
         const wait_s = throttle.take(address ?? "unknown");
@@ -63,7 +63,7 @@ export function findToken(tokens: readonly AdminToken[], sent: string): AdminTok
  */
 export function requireOwnHost(ctx: RouteContext): MiddlewareHandler<Env> {
   return createMiddleware<Env>(async (c, next) => {
-    if (!isOwnHost(c, ctx.config())) {
+    if (!isOwnHost(c, ctx.in_force().config)) {
       throw new AppError(
         "forbidden",
         "The Host header is not this machine's. The daemon listens on loopback: use http://localhost " +

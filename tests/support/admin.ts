@@ -1,8 +1,7 @@
 import type { AdminContext, Asker } from "../../lib/admin/context.ts";
-import { addressRules } from "../../lib/config/config.ts";
 import { loadConfig } from "../../lib/config/load.ts";
+import { makeInForce } from "../../lib/in_force.ts";
 import { AppError } from "../../lib/core/errors.ts";
-import { makeEventTypes } from "../../lib/core/event_types.ts";
 import { deliveryUuid, eventId, makeEventIds } from "../../lib/core/ids.ts";
 import type { Scope } from "../../lib/core/scope.ts";
 import { parseSealKey } from "../../lib/core/seal.ts";
@@ -26,6 +25,7 @@ export async function administer(db: Database, sections: Sections): Promise<Admi
   const config = loadConfig(path, (name) => Deno.env.get(name));
   remove();
   await syncFile(db.admin, config.endpoints.map(toStored));
+  const in_force = makeInForce(config, [], { address: "127.0.0.1", port: 0 });
   const keys = config.encryption_keys.map((key) => parseSealKey(key.reveal()));
   const read = async () => makeFleet(await loadFleet(db.admin), config, keys);
   let fleet = await read();
@@ -65,9 +65,7 @@ export async function administer(db: Database, sections: Sections): Promise<Admi
 
   return {
     db,
-    config: () => config,
-    event_types: () => makeEventTypes(config.event_types),
-    rules: () => addressRules(config),
+    in_force: () => in_force,
     seal_keys: keys,
     now: Date.now,
     newUuid,

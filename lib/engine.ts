@@ -1,0 +1,42 @@
+import type { SealKey } from "./core/seal.ts";
+import type { Context } from "./delivery/context.ts";
+import { type Dispatcher, makeDispatcher } from "./delivery/dispatcher.ts";
+import { type FleetLoader, makeFleetLoader } from "./delivery/fleet_loader.ts";
+import { type Intake, makeIntake } from "./delivery/intake.ts";
+import type { HttpClient } from "./http/client.ts";
+import { maintenanceJobs } from "./maintenance/jobs.ts";
+import { type Replayer, startReplayer } from "./maintenance/replayer.ts";
+import { type Schedule, startSchedule } from "./maintenance/schedule.ts";
+
+/** Everything that works on deliveries. */
+export interface Engine {
+  readonly dispatcher: Dispatcher;
+  readonly fleet: FleetLoader;
+  readonly intake: Intake;
+  readonly maintenance: Schedule;
+  readonly replayer: Replayer;
+}
+
+/** Starts claiming, sending and maintenance. `settled` is that of `makeFleetLoader`. */
+export async function startEngine(
+  ctx: Context,
+  client: HttpClient,
+  keys: readonly SealKey[],
+  settled: () => Promise<void>,
+): Promise<Engine> {
+  const fleet = makeFleetLoader(ctx, keys, settled, (next) => dispatcher.setFleet(next));
+  const dispatcher = makeDispatcher(ctx, client, await fleet.load(), fleet.tryReload);
+  return {
+    dispatcher,
+    fleet,
+    intake: makeIntake(ctx, dispatcher, fleet.reload),
+    maintenance: startSchedule(ctx, maintenanceJobs(ctx.db, dispatcher, keys)),
+    replayer: startReplayer(ctx, dispatcher.wake),
+  };
+}
+
+/** Acts on an announcement of another process: numbers of endpoints with something due, `all`, or `fleet`. */
+export function hear({ dispatcher, fleet }: Engine, payload: string): void {
+  if (payload === "fleet") fleet.tryReload();
+  else dispatcher.wake(payload === "all" ? "all" : payload.split(",").map(Number));
+}
