@@ -9,7 +9,7 @@ import { type Format, type Parsed, type ParsedEvent, parseIngest } from "../lib/
 import { verifyBookme } from "../lib/core/signature.ts";
 import { millisecondsOf } from "../lib/core/time.ts";
 import { decodeUtf8 } from "../lib/core/utf8.ts";
-import type { Offer } from "../lib/delivery/intake.ts";
+import type { Offer } from "../lib/delivery/batch.ts";
 import { clientAddress } from "./middleware/client.ts";
 import type { Env, RouteContext } from "./context.ts";
 import { makeRoom, type Room, type RoomLimits } from "./middleware/body_budget.ts";

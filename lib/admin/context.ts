@@ -1,7 +1,7 @@
 import type { Scope } from "../core/scope.ts";
 import type { SealKey } from "../core/seal.ts";
 import type { Endpoint } from "../delivery/fleet.ts";
-import type { Accepted, Offer } from "../delivery/intake.ts";
+import type { Accepted, Offer } from "../delivery/batch.ts";
 import type { InForce } from "../in_force.ts";
 import type { Actor } from "../store/changes.ts";
 import type { Database } from "../store/database.ts";

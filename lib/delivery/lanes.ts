@@ -1,60 +1,54 @@
 import type { Room } from "../store/claims.ts";
 import type { Endpoint, Fleet } from "./fleet.ts";
+import { DEFAULT_LIMIT, type LaneSlots, newLaneSlots, setLimit } from "./slots.ts";
 
-/** What one endpoint has under way and may have, and what is known to be due for it. */
-export interface Lane {
+/** One endpoint, with its slots and what is known to be due for it. */
+export interface Lane extends LaneSlots {
   endpoint: Endpoint;
-  /** Leased here: under way, or about to be. */
-  in_flight: number;
-  /** What of that counts against the concurrency that all lanes share. */
-  shared: number;
-  /** Whether its last attempt was answered, whatever the status. */
-  answered: boolean;
   /** Whether a timer looks for the next slots of its rate limit. */
   paced: boolean;
-  /** Attempts under way at once: between 1 and `capLimit`. */
-  cap: number;
   /** Whether something may be due that is not claimed yet. */
   due: boolean;
   /**
-   * When the last that was claimed was due, in microseconds since 1970: the next claim begins to look
-   * there. A long transaction elsewhere keeps the rows of deliveries that have ended in the index;
-   * without a floor each claim would wade through all of them.
+   * Due time of the delivery claimed last, in microseconds since 1970: the next claim looks from there
+   * on. A long transaction elsewhere keeps the rows of ended deliveries in the index, and without a
+   * floor each claim would read all of them.
    */
   floor_us: number;
   /** When it was last looked for from the very beginning, by `performance.now()`. */
   swept_at: number;
 }
 
-/** A lane for each endpoint, so that one that hangs keeps few slots and others never wait for it. */
+/**
+ * A lane for each endpoint, so that one that hangs keeps few slots and others never wait for it: which
+ * lanes exist, whose turn it is, and where to look for what is due. `slots.ts` counts what they have.
+ */
 export interface Lanes {
   /**
-   * Has lanes for these endpoints from now on. Something may be due for each. Others stay, closed, only
-   * while they have something under way.
+   * Has lanes for these endpoints from now on, with something due for each, as far as is known. Others
+   * stay, closed, only while they have a slot taken.
    */
   use(fleet: Fleet): void;
   get(endpoint_no: number): Lane | undefined;
   /** Something may be due for these endpoints. */
   wake(endpoint_nos: Iterable<number> | "all"): void;
   /**
-   * How much to claim for whom, together at most `free`, and at most `doubtful` of it for lanes whose
-   * last attempt was not answered: lanes take turns, and each is given what is worth looking for.
+   * How much to claim for which endpoint: at most `free` together, and of that at most `doubtful` for
+   * lanes whose last attempt was not answered. Lanes take turns, and each gets enough to be worth a look.
    */
   rooms(free: number, doubtful: number): Room[];
-  /** The endpoints that could be sent to and of which nothing due is known. */
+  /** The endpoints that could be sent to, but for which nothing is known to be due. */
   quiet(): Pick<Room, "endpoint_no" | "floor">[];
 }
 
 /** Fewer are claimed for a lane only where it has no room: looking costs more than taking. */
 const MIN_SHARE = 8;
-const FIRST_CAP = 8;
-const MAX_CAP = 32;
 /** How often a lane is looked through from the beginning. */
 const FLOOR_FOR_MS = 5_000;
 /** How late a row may be committed and be found at once. */
 const FLOOR_MARGIN_MS = 1_000;
 
-/** Lanes of which `now` tells the database's time, in milliseconds since 1970. */
+/** No lanes yet. `now` is the database's time, in milliseconds since 1970. */
 export function makeLanes(now: () => number): Lanes {
   const lanes = new Map<number, Lane>();
   let turn = 0; // which lane is served first
@@ -63,27 +57,23 @@ export function makeLanes(now: () => number): Lanes {
     for (const endpoint of endpoints.values()) {
       const lane = lanes.get(endpoint.no);
       if (lane === undefined) {
-        const cap = Math.min(FIRST_CAP, capLimit(endpoint));
         lanes.set(endpoint.no, {
+          ...newLaneSlots(limitOf(endpoint)),
           endpoint,
-          in_flight: 0,
-          shared: 0,
-          answered: false,
           paced: false,
-          cap,
           due: true,
           floor_us: 0,
           swept_at: -Infinity,
         });
       } else {
         lane.endpoint = endpoint;
-        lane.cap = Math.min(lane.cap, capLimit(endpoint));
+        setLimit(lane, limitOf(endpoint));
         lane.due = true;
       }
     }
     for (const [no, lane] of lanes) {
       if (endpoints.has(no)) continue;
-      // What is under way counts on, also where the endpoint is brought back meanwhile.
+      // Its slots stay counted, even if the endpoint is brought back meanwhile.
       if (lane.in_flight > 0) lane.endpoint = { ...lane.endpoint, sendable: false };
       else lanes.delete(no);
     }
@@ -128,8 +118,8 @@ export function makeLanes(now: () => number): Lanes {
     };
   }
 
-  // A row that is committed late was due just now, so of a backlog nothing before the floor can appear
-  // (but what is given back: for that, each lane is looked through from the beginning now and then).
+  // A row committed late was due just now, so nothing of a backlog can appear before the floor, except
+  // what is given back: for that, each lane is searched from the beginning now and then.
   function floorOf(lane: Lane): string {
     const asked_at = performance.now();
     if (asked_at - lane.swept_at >= FLOOR_FOR_MS) {
@@ -162,21 +152,6 @@ export function isOpen({ sendable, paused }: Endpoint): boolean {
   return sendable && !paused;
 }
 
-/** An attempt of the lane was answered in time: one more may be under way. */
-export function widen(lane: Lane): void {
-  lane.cap = Math.min(lane.cap + 1, capLimit(lane.endpoint));
-}
-
-/** An attempt of the lane hangs: half as many may be under way. */
-export function narrow(lane: Lane): void {
-  lane.cap = Math.max(1, Math.floor(lane.cap / 2));
-}
-
-/** The lane's hanging attempt was answered after all: what `narrow` did is taken back. */
-export function restore(lane: Lane): void {
-  lane.cap = Math.min(2 * lane.cap, capLimit(lane.endpoint));
-}
-
-function capLimit(endpoint: Endpoint): number {
-  return endpoint.concurrency ?? MAX_CAP;
+function limitOf({ concurrency }: Endpoint): number {
+  return concurrency ?? DEFAULT_LIMIT;
 }

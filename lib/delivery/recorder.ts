@@ -30,7 +30,7 @@ const MIN_PATIENCE_MS = 1_000;
 
 /** A recorder that tells of each result that it wrote whether its delivery goes on. */
 export function makeRecorder(
-  ctx: Pick<Context, "db" | "log">,
+  ctx: Pick<Context, "db" | "log" | "signals">,
   recorded: (result: Unrecorded, goes_on: boolean) => void,
 ): Recorder {
   const queue: Unrecorded[] = [];
@@ -103,9 +103,12 @@ export function makeRecorder(
         ctx.log.warn("Endpoint paused: it answered 410 Gone", { endpoint });
       }
       for (const result of results) {
-        const { uuid } = result.lease;
-        if (lost.has(uuid)) ctx.log.warn("Lease lost", { delivery: deliveryId(uuid) });
-        else recorded(result, going_on.has(uuid));
+        const { uuid, endpoint_no } = result.lease;
+        if (lost.has(uuid)) loseLease(result);
+        else {
+          ctx.signals.recorded.emit({ endpoint_no, verdict: result.decision.verdict });
+          recorded(result, going_on.has(uuid));
+        }
       }
     } catch (error) {
       if (!isRefusal(error)) throw error;
@@ -119,6 +122,12 @@ export function makeRecorder(
         cause: messageOf(error),
       });
     }
+  }
+
+  function loseLease({ lease: { uuid, endpoint_no } }: Unrecorded): void {
+    const delivery = deliveryId(uuid);
+    ctx.log.warn("Lease lost", { delivery });
+    ctx.signals.lease_lost.emit({ endpoint_no, delivery });
   }
 
   return {

@@ -1,5 +1,6 @@
 import type { Sql } from "postgres";
 import { literal } from "./arrays.ts";
+import type { NewEvent } from "./events.ts";
 import { CANCEL_CHOSEN } from "./fragments.ts";
 
 /** How many deliveries of an endpoint to claim, and under which limits. */
@@ -38,6 +39,30 @@ export interface Claimed extends Lease {
   readonly due: string;
   /** Wait before sending, because of a rate limit. */
   readonly wait_ms: number;
+}
+
+/** The claim of a delivery that `storeEvents` stores as leased: its first, before any attempt. */
+export function firstLease(
+  { uuid, event, endpoint_no }: {
+    readonly uuid: string;
+    readonly event: NewEvent;
+    readonly endpoint_no: number;
+  },
+): Claimed {
+  return {
+    uuid,
+    event_uuid: event.uuid,
+    endpoint_no,
+    type: event.type,
+    test: event.test,
+    payload: event.payload,
+    attempts: 0,
+    counted: 0,
+    interruptions: 0,
+    token: 1,
+    due: "0",
+    wait_ms: 0,
+  };
 }
 
 /** How far ahead the slots of a rate limit are assigned, in milliseconds. */

@@ -26,7 +26,7 @@ export interface NewDelivery {
   readonly endpoint_no: number;
   /** The wait before the first attempt, in milliseconds. */
   readonly wait_ms: number;
-  /** Whether it is stored as claimed by this process already, under the token 1. */
+  /** Whether it is stored as claimed by this process already: `firstLease` is that claim. */
   readonly leased: boolean;
 }
 

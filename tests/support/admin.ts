@@ -7,7 +7,7 @@ import type { Scope } from "../../lib/core/scope.ts";
 import { parseSealKey } from "../../lib/core/seal.ts";
 import { makeFleet, toStored } from "../../lib/delivery/fleet.ts";
 import { random32 } from "../../lib/delivery/context.ts";
-import type { Accepted, Offer } from "../../lib/delivery/intake.ts";
+import type { Accepted, Offer } from "../../lib/delivery/batch.ts";
 import type { Database } from "../../lib/store/database.ts";
 import { loadFleet, syncFile } from "../../lib/store/endpoints.ts";
 import { storeEvents } from "../../lib/store/events.ts";

@@ -16,8 +16,8 @@ export const SABOTAGES: Readonly<Record<string, Patch>> = {
   // Says 202 before the events are stored.
   "early-ack": {
     file: "lib/delivery/intake.ts",
-    from: "      const stored = await store(plan);",
-    to: "      answer(requests, plan);\n      const stored = await store(plan);",
+    from: "      stored = plan.events.length === 0",
+    to: "      answer(requests, plan);\n      stored = plan.events.length === 0",
   },
 };
 

@@ -1,0 +1,141 @@
+import { deliveryId, eventId } from "../core/ids.ts";
+import { type Outcome, outcomeOfStatus, parseRetryAfter } from "../core/outcome.ts";
+import { requestLines } from "../core/request_headers.ts";
+import { decide } from "../core/retry.ts";
+import { signingAt } from "../core/rotation.ts";
+import { borrowUtf8 } from "../core/utf8.ts";
+import type { Exchange, HttpClient } from "../http/client.ts";
+import type { Claimed, Lease } from "../store/claims.ts";
+import type { SentRecord } from "../store/results.ts";
+import type { Context } from "./context.ts";
+import type { Endpoint } from "./fleet.ts";
+import type { Unrecorded } from "./recorder.ts";
+
+/** A claimed delivery and its lease, in milliseconds of `performance.now()`. */
+export interface Leased {
+  readonly claimed: Claimed;
+  readonly leased_at: number;
+  readonly lease_ends_at: number;
+}
+
+/** What attempts need of their surroundings. Aborting `signal` ends them as `interrupted`. */
+export interface AttemptContext extends Pick<Context, "clock" | "random"> {
+  readonly client: Pick<HttpClient, "post">;
+  readonly signal: AbortSignal;
+}
+
+/** One attempt of a delivery: sign, send, outcome, decision. Never rejects. */
+export async function attempt(
+  { client, clock, random, signal }: AttemptContext,
+  { claimed, lease_ends_at }: Leased,
+  endpoint: Endpoint,
+): Promise<Unrecorded> {
+  const request = sign(claimed, endpoint, clock.now());
+  // Attempts begun in one turn are all signed before the first is sent: a receiver that gets many
+  // requests at once is woken once, and a wake costs more than a signature.
+  await null;
+  const exchange = await client.post(endpoint.target, {
+    headers: request.headers,
+    body: request.body,
+    timeout_ms: endpoint.timeout_ms,
+    signal,
+  });
+  const outcome = toOutcome(exchange, clock.now());
+  return {
+    lease: claimed,
+    endpoint_version: endpoint.version,
+    outcome,
+    decision: decide(outcome, claimed, endpoint.retry_ms, random),
+    sent: request.sent,
+    ended_at: performance.now(),
+    lease_ends_at,
+  };
+}
+
+/**
+ * The result of an attempt that never reported back, for recording until `lease_ends_at`. `endpoint` is
+ * undefined if it was retired meanwhile.
+ */
+export function interrupted(
+  lease: Lease,
+  endpoint: Endpoint | undefined,
+  random: () => number,
+  lease_ends_at: number,
+): Unrecorded {
+  const outcome: Outcome = {
+    outcome: "interrupted",
+    status: null,
+    cause: "The attempt never reported back",
+    duration_ms: 0,
+    retry_after_ms: null,
+    address: null,
+    response: null,
+  };
+  return {
+    lease,
+    endpoint_version: endpoint?.version ?? 1,
+    outcome,
+    decision: decide(outcome, lease, endpoint?.retry_ms ?? [0], random),
+    sent: null,
+    ended_at: performance.now(),
+    lease_ends_at,
+  };
+}
+
+/** A request, ready to be sent. */
+interface SignedRequest {
+  readonly headers: string;
+  readonly body: string;
+  readonly sent: SentRecord;
+}
+
+/** The request of a claimed delivery (contract, section 5). Pure; `now_ms` is since 1970. */
+export function sign(claimed: Claimed, endpoint: Endpoint, now_ms: number): SignedRequest {
+  const body = borrowUtf8(claimed.payload);
+  const event_id = eventId(claimed.event_uuid);
+  const timestamp_s = Math.floor(now_ms / 1000);
+  const signers = signingAt(endpoint.signers, now_ms);
+  const signature = signers[0]?.bookme(body) ?? "";
+  const webhook_signature = signers
+    .map((signer) => signer.standard(event_id, timestamp_s, body)).join(" ");
+  const lines = requestLines({
+    type: claimed.type,
+    event_id,
+    delivery_id: deliveryId(claimed.uuid),
+    attempt: claimed.attempts + 1,
+    test: claimed.test,
+    timestamp_s,
+    signature,
+    webhook_signature,
+  });
+  return {
+    headers: endpoint.headers + lines,
+    body: claimed.payload,
+    sent: { timestamp_s, signature, webhook_signature },
+  };
+}
+
+/** The outcome of an exchange. Pure; `now_ms` is since 1970. */
+export function toOutcome(exchange: Exchange, now_ms: number): Outcome {
+  const { duration_ms, address } = exchange;
+  if (!exchange.answered) {
+    return {
+      outcome: exchange.reason,
+      status: null,
+      cause: exchange.cause,
+      duration_ms,
+      retry_after_ms: null,
+      address,
+      response: null,
+    };
+  }
+  return {
+    outcome: outcomeOfStatus(exchange.status),
+    status: exchange.status,
+    cause: null,
+    duration_ms,
+    retry_after_ms: parseRetryAfter(exchange.retry_after, now_ms),
+    address,
+    response: { head: exchange.head, body: exchange.body, truncated: exchange.truncated },
+  };
+}

@@ -1,0 +1,185 @@
+import { createHash } from "node:crypto";
+import { AppError } from "../core/errors.ts";
+import { KEY_PLACE } from "../core/identifier.ts";
+import { deliveryUuid, eventId } from "../core/ids.ts";
+import type { ParsedEvent } from "../core/payload.ts";
+import type { KnownEvent, NewEvent } from "../store/events.ts";
+import type { Endpoint, Fleet } from "./fleet.ts";
+
+/** An event to be accepted. */
+export interface Offer {
+  readonly event: Pick<
+    ParsedEvent,
+    "payload" | "type" | "business" | "subject" | "confirmation"
+  >;
+  /** Identifies repetitions, or null. */
+  readonly key: string | null;
+  /** SHA-256 (hex) of what came under the key, if that is more than the payload. */
+  readonly digest?: string;
+  /** A test event: for this endpoint only, whatever it selects. */
+  readonly test_endpoint_no?: number;
+}
+
+/** The answer to one accepted event. */
+export interface Accepted {
+  readonly id: string;
+  readonly uuid: string;
+  readonly deliveries: number;
+  readonly duplicate: boolean;
+}
+
+/** Offers that are accepted together or not at all. */
+export interface Request {
+  readonly offers: readonly Offer[];
+  /** Of each offer with a key: the SHA-256 (hex) that its repetitions must have. */
+  readonly digests: readonly (string | null)[];
+  /** Length of the payloads. */
+  readonly chars: number;
+}
+
+/** A delivery of a new event. */
+export interface Owed {
+  readonly uuid: string;
+  readonly event: NewEvent;
+  readonly endpoint_no: number;
+  /** The wait before the first attempt, in milliseconds. */
+  readonly wait_ms: number;
+}
+
+/** A batch as rows to store, with the answer to each offer. */
+export interface Plan {
+  readonly events: NewEvent[];
+  readonly owed: Owed[];
+  readonly accepted: Map<Offer, Accepted>;
+  /** Of the endpoints that it was matched with. */
+  readonly revision: string;
+}
+
+const MAX_BATCH_EVENTS = 1_000;
+const MAX_BATCH_CHARS = 4_000_000;
+/** Most deliveries of one statement, unless a single request has more. */
+export const MAX_BATCH_DELIVERIES = 50_000;
+
+/** The request of these offers. Throws an `AppError` if one key comes twice with different bytes. */
+export function makeRequest(offers: readonly Offer[]): Request {
+  const digests = offers.map(({ key, digest, event }) =>
+    key === null ? null : digest ?? createHash("sha256").update(event.payload, "utf8").digest("hex")
+  );
+  const seen = new Map<string, string | null>();
+  offers.forEach(({ key }, index) => {
+    if (key === null) return;
+    const digest = digests[index] ?? null;
+    if (seen.has(key) && seen.get(key) !== digest) throw conflict(key, index);
+    seen.set(key, digest);
+  });
+  const chars = offers.reduce((sum, { event }) => sum + event.payload.length, 0);
+  return { offers, digests, chars };
+}
+
+/**
+ * Takes the first of the waiting requests out, as many as go into one batch; `fan_out` is the most
+ * deliveries of an event. A key is in one batch once: its second request waits for the next batch,
+ * which finds it stored.
+ */
+export function takeBatch<T extends Request>(waiting: T[], fan_out: number): T[] {
+  const keys = new Set<string>();
+  let count = 0;
+  let events = 0;
+  let chars = 0;
+  for (const { offers, chars: more } of waiting) {
+    if (events >= MAX_BATCH_EVENTS || chars >= MAX_BATCH_CHARS) break;
+    if (offers.some(({ key }) => key !== null && keys.has(key))) break;
+    if (events > 0 && (events + offers.length) * fan_out > MAX_BATCH_DELIVERIES) break;
+    count++;
+    events += offers.length;
+    chars += more;
+    for (const { key } of offers) if (key !== null) keys.add(key);
+  }
+  return waiting.splice(0, count);
+}
+
+/** Why a request is refused, given the events stored earlier under its keys; undefined if it is not. */
+export function conflictOf(
+  { offers, digests }: Request,
+  known: ReadonlyMap<string, KnownEvent>,
+): AppError | undefined {
+  for (const [index, { key }] of offers.entries()) {
+    const before = key === null ? undefined : known.get(key);
+    if (before !== undefined && before.digest !== digests[index]) {
+      return conflict(before.key, index);
+    }
+  }
+  return undefined;
+}
+
+/** Plans a batch: new events with what is owed of them, and the first answer for repetitions. */
+export function planBatch(
+  requests: readonly Request[],
+  known: ReadonlyMap<string, KnownEvent>,
+  fleet: Pick<Fleet, "endpoints" | "match" | "revision">,
+  newUuid: () => string,
+): Plan {
+  const plan: Plan = { events: [], owed: [], accepted: new Map(), revision: fleet.revision };
+  for (const { offers, digests } of requests) {
+    const firsts = new Map<string, Accepted>();
+    offers.forEach((offer, index) => {
+      const { key } = offer;
+      const first = key === null ? undefined : firstAnswer(key, known, firsts);
+      const accepted = first ?? addEvent(plan, offer, digests[index] ?? null, fleet, newUuid());
+      plan.accepted.set(offer, accepted);
+      if (key !== null && first === undefined) firsts.set(key, { ...accepted, duplicate: true });
+    });
+  }
+  return plan;
+}
+
+function firstAnswer(
+  key: string,
+  known: ReadonlyMap<string, KnownEvent>,
+  firsts: ReadonlyMap<string, Accepted>,
+): Accepted | undefined {
+  const before = known.get(key);
+  if (before === undefined) return firsts.get(key);
+  const { uuid, deliveries } = before;
+  return { id: eventId(uuid), uuid, deliveries, duplicate: true };
+}
+
+function addEvent(
+  plan: Plan,
+  { event, key, test_endpoint_no }: Offer,
+  digest: string | null,
+  fleet: Pick<Fleet, "endpoints" | "match">,
+  uuid: string,
+): Accepted {
+  const { type, business, subject, confirmation, payload } = event;
+  const test = test_endpoint_no !== undefined;
+  const stored = { uuid, type, business, subject, confirmation, test, key, digest, payload };
+  plan.events.push(stored);
+  const endpoints: readonly (Endpoint | undefined)[] = test
+    ? [fleet.endpoints.get(test_endpoint_no)]
+    : fleet.match(type, business);
+  let deliveries = 0;
+  for (const endpoint of endpoints) {
+    if (endpoint === undefined) continue;
+    deliveries++;
+    plan.owed.push({
+      uuid: deliveryUuid(uuid, endpoint.no),
+      event: stored,
+      endpoint_no: endpoint.no,
+      wait_ms: endpoint.retry_ms[0] ?? 0,
+    });
+  }
+  return { id: eventId(uuid), uuid, deliveries, duplicate: false };
+}
+
+function conflict(key: string, index: number): AppError {
+  const name = key.slice(key.indexOf(":") + 1).split(KEY_PLACE)[0];
+  const what = key.startsWith("id:") ? "id" : "Idempotency-Key";
+  return new AppError(
+    "conflict",
+    `The ${what} ${
+      JSON.stringify(name)
+    } was used before with other bytes (event ${index} of this ` +
+      "request); send the same bytes again, or a new event under a new one",
+  );
+}

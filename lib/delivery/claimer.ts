@@ -1,0 +1,159 @@
+import { within } from "../store/deadline.ts";
+import { claim, type Claimed, RATE_HORIZON_MS, type Room } from "../store/claims.ts";
+import { type Context, leaseOf } from "./context.ts";
+import type { Lane, Lanes } from "./lanes.ts";
+import { ANSWER_TIMEOUT_MS } from "./pulse.ts";
+import type { Sender } from "./sender.ts";
+import type { Slots } from "./slots.ts";
+import type { Timers } from "./timers.ts";
+
+/** Claims due deliveries for the sender, one claim at a time. */
+export interface Claimer {
+  /** Claims as long as something is due and has room, unless it is claiming or must not. */
+  pump(): void;
+  /** An attempt ended: its slot is free. */
+  freed(): void;
+  /** Whether nothing is claimed or begun any more. */
+  readonly stopping: boolean;
+  /** Claims nothing more, and takes out what waits for its turn of a rate limit. */
+  quiesce(): Claimed[];
+  /** Resolves when no claim is under way. */
+  settle(): Promise<void>;
+}
+
+/** What a claimer works on, and what it reports. */
+interface Parts {
+  readonly lanes: Lanes;
+  readonly slots: Slots;
+  readonly sender: Sender;
+  readonly timers: Timers;
+  /** The longest timeout of the endpoints in force, in milliseconds. */
+  readonly max_timeout_ms: () => number;
+  /** Whether nothing may be claimed now: results pile up, or the database is away. */
+  readonly blocked: () => boolean;
+  readonly answered: () => void;
+  readonly failed: (what: string, error: unknown) => void;
+  readonly release: (claimed: readonly Claimed[]) => void;
+  readonly go_on: () => void;
+}
+
+/** A claimer that has claimed nothing. */
+export function makeClaimer(ctx: Context, parts: Parts): Claimer {
+  const { lanes, slots, sender, timers, max_timeout_ms, blocked, release } = parts;
+  /** Claimed, and waiting for their slot of a rate limit. */
+  const held = new Set<Claimed>();
+  let claiming: Promise<void> | undefined;
+  let freed = 0; // slots since the last claim was sent
+  let stopping = false;
+
+  function pump(): void {
+    if (claiming !== undefined || stopping || blocked()) return;
+    claiming = claimAll().finally(() => claiming = undefined);
+  }
+
+  async function claimAll(): Promise<void> {
+    // Wakes of one turn of the event loop are one claim.
+    await Promise.resolve();
+    for (let rooms = plan(); rooms.length > 0 && !stopping; rooms = plan()) {
+      const asked = rooms.map((room) => lanes.get(room.endpoint_no));
+      // Before the claim, so that a wake during it is not lost.
+      for (const lane of asked) if (lane !== undefined) lane.due = false;
+      freed = 0;
+      try {
+        await claimOnce(rooms);
+      } catch (error) {
+        for (const lane of asked) if (lane !== undefined) lane.due = true;
+        parts.failed("Claiming failed, trying again", error);
+        return;
+      }
+    }
+  }
+
+  // How much to claim for whom. As many slots as became free since the last claim will become free while
+  // this one is made, so as many are claimed ahead (if nothing moves, none: another process may have
+  // room). While there is something to send, half of that is waited for.
+  function plan(): Room[] {
+    if (blocked()) return [];
+    const { concurrency } = ctx.config().delivery;
+    const ahead = Math.min(freed, Math.ceil(concurrency / 2));
+    const free = concurrency + ahead - slots.shared;
+    if (sender.waiting > 0 && free < ahead / 2) return [];
+    return lanes.rooms(free, slots.doubtfulRoom(concurrency));
+  }
+
+  async function claimOnce(rooms: readonly Room[]): Promise<void> {
+    const lease_ms = leaseOf(max_timeout_ms());
+    const leased_at = performance.now();
+    const claimed = await within(claim(ctx.db.engine, rooms, lease_ms), ANSWER_TIMEOUT_MS);
+    parts.answered();
+    const { signals: { claimed: signal } } = ctx;
+    if (signal.heard && claimed.length > 0) {
+      signal.emit({ count: claimed.length, duration_ms: performance.now() - leased_at });
+    }
+    for (const delivery of claimed) takeIn(delivery, leased_at, leased_at + lease_ms);
+    // With something under way the next claim goes first.
+    if (sender.in_flight === 0) sender.fill();
+    parts.go_on();
+    lookAgain(rooms, claimed);
+  }
+
+  function takeIn(claimed: Claimed, leased_at: number, lease_ends_at: number): void {
+    const lane = lanes.get(claimed.endpoint_no);
+    if (lane === undefined || stopping) return release([claimed]);
+    lane.floor_us = Number(claimed.due);
+    const leased = { claimed, leased_at, lease_ends_at };
+    if (claimed.wait_ms < 1) {
+      slots.take(lane);
+      return sender.add([leased]);
+    }
+    // It takes a share that others might use only when its turn comes, and goes first then.
+    slots.hold(lane);
+    held.add(claimed);
+    timers.later(claimed.wait_ms, () => {
+      held.delete(claimed);
+      slots.share(lane);
+      sender.add([leased], true);
+      sender.fill();
+    });
+  }
+
+  // A lane whose room was filled may have more due.
+  function lookAgain(rooms: readonly Room[], claimed: readonly Claimed[]): void {
+    const counts = new Map<number, number>();
+    for (const { endpoint_no } of claimed) {
+      counts.set(endpoint_no, (counts.get(endpoint_no) ?? 0) + 1);
+    }
+    for (const { endpoint_no, room, interval_us } of rooms) {
+      const lane = lanes.get(endpoint_no);
+      if (lane === undefined) continue;
+      const count = counts.get(endpoint_no) ?? 0;
+      if (count >= room) lane.due = true;
+      else if (interval_us !== null && count > 0) pace(lane);
+    }
+  }
+
+  // All slots of its rate limit are given out: more of them in half the time they reach ahead. If there
+  // were none, the poll is soon enough.
+  function pace(lane: Lane): void {
+    if (lane.paced) return;
+    lane.paced = true;
+    timers.later(RATE_HORIZON_MS / 2, () => {
+      lane.paced = false;
+      lane.due = true;
+      pump();
+    });
+  }
+
+  return {
+    pump,
+    freed: () => void freed++,
+    get stopping() {
+      return stopping;
+    },
+    quiesce() {
+      stopping = true;
+      return [...held];
+    },
+    settle: async () => await claiming,
+  };
+}
