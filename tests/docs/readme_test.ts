@@ -26,10 +26,16 @@ const read = (path: string) => Deno.readTextFileSync(join(ROOT, path));
 const README = read("README.md");
 const RECEIVERS = read("docs/receivers.md");
 const API = read("docs/api.md");
+const DELIVERY = read("docs/delivery.md");
+const ARCHITECTURE = read("docs/architecture.md");
 const PAGES = [
   "README.md",
   "CHANGELOG.md",
   "docs/api.md",
+  "docs/architecture.md",
+  "docs/comparison.md",
+  "docs/delivery.md",
+  "docs/reliability.md",
   "docs/receivers.md",
   "docs/operations.md",
   "docs/security.md",
@@ -230,12 +236,12 @@ const skipped = (has: boolean, what: string) => has ? "" : ` (skipped: there is 
 for (const { name, fence, file, probe, run, program } of LANGUAGES) {
   const present = await works(probe);
   Deno.test({
-    name: `README.md verifies signatures in ${name}${skipped(present, probe[0] ?? "")}`,
+    name: `docs/receivers.md verifies signatures in ${name}${skipped(present, probe[0] ?? "")}`,
     ignore: !present,
     async fn() {
       using directory = temporary();
       const path = join(directory.path, file);
-      Deno.writeTextFileSync(path, program(block(README, fence, "Verifying a signature")));
+      Deno.writeTextFileSync(path, program(block(RECEIVERS, fence, "Verifying a signature")));
       const all = cases();
       const hex = (text: string) => Buffer.from(text).toString("hex");
       const args = all.flatMap(({ body, header, secret }) => [
@@ -495,8 +501,8 @@ Deno.test("docs/api.md lists every route and every code", () => {
   }
 });
 
-Deno.test("README.md tells the schedule that is the default", () => {
-  const lines = README.split("\n").filter((line) => /^\| \d +\|/.test(line));
+Deno.test("docs/delivery.md has the default schedule", () => {
+  const lines = DELIVERY.split("\n").filter((line) => /^\| \d +\|/.test(line));
   const waits = lines.map((line) => {
     const [, count, unit] = /(\d+) (minute|hour)/.exec(line) ?? ["", "0", "s"];
     return `${count}${unit?.[0]}`;
@@ -504,12 +510,12 @@ Deno.test("README.md tells the schedule that is the default", () => {
   assert.deepEqual(waits, [...DEFAULTS.retry]);
 });
 
-Deno.test("README.md tells every failure reason", () => {
-  assert.deepEqual(firstCells(README, "reason"), REASONS.map((reason) => `\`${reason}\``));
+Deno.test("docs/delivery.md lists every failure reason", () => {
+  assert.deepEqual(firstCells(DELIVERY, "reason"), REASONS.map((reason) => `\`${reason}\``));
 });
 
-Deno.test("README.md says of every dependency why it is there", () => {
-  const named = firstCells(README, "package").map((cell) => cell.replaceAll("`", ""));
+Deno.test("docs/architecture.md says why each dependency is there", () => {
+  const named = firstCells(ARCHITECTURE, "package").map((cell) => cell.replaceAll("`", ""));
   const imported = Object.keys(project.imports).filter((name) => !name.endsWith("/"));
   assert.deepEqual(named.toSorted(), imported.toSorted());
 });
@@ -560,3 +566,17 @@ function anchors(page: string): string[] {
     heading.toLowerCase().replace(/[^\p{L}\p{N} _-]/gu, "").replaceAll(" ", "-")
   );
 }
+
+Deno.test("docs/architecture.md names functions and files that exist", () => {
+  const rows = ARCHITECTURE.split("\n").filter((line) => /^\| `[\w.]+` *\| `.+\.ts`/.test(line));
+  assert.equal(rows.length, 12);
+  for (const row of rows) {
+    const [, name = "", file = ""] = /^\| `([\w.]+)` *\| `(.+?)`/.exec(row) ?? [];
+    const called = name.split(".").at(-1) ?? "";
+    assert.match(read(file), new RegExp(`\\b${called}\\b`), row);
+  }
+});
+
+Deno.test("README.md fits on a few pages", () => {
+  assert.ok(README.split("\n").length < 250);
+});
