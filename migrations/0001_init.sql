@@ -176,7 +176,7 @@ create table replays (
   -- Deliveries are taken in the order of their ids, from position (not included) up to last_id.
   position uuid not null,
   last_id uuid not null,
-  -- How many there were when it was asked for; at least so many where not exact.
+  -- How many matched when it was created; a lower bound if not exact.
   matched integer not null,
   matched_exact boolean not null,
   replayed bigint not null default 0,
@@ -209,7 +209,7 @@ create function is_pending(event uuid) returns boolean language plpgsql volatile
       select from pending_deliveries p where p.id between event and last_of(event));
   end $$;
 
--- How many deliveries of an endpoint are leased. What is leased was the first due of those with attempts
+-- How many deliveries of an endpoint are leased. Leased ones were the first due of those with attempts
 -- left, so it is among the first of these. Volatile: it must see what others committed after the calling
 -- statement began, which holds the endpoint's row, so that nobody else leases meanwhile.
 create function leased_count(endpoint integer, max_attempts integer, depth integer) returns bigint

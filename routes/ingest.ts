@@ -56,7 +56,7 @@ export function ingestRoutes(ctx: RouteContext, limits = ROOM): Hono<Env> {
   });
 }
 
-/** What was posted, with the SHA-256 (hex) of the body where the request has an Idempotency-Key. */
+/** A parsed post, with the SHA-256 (hex) of its body if it has an Idempotency-Key. */
 interface Posted extends Parsed {
   readonly digest: string;
   /** The room that it takes until it is answered. */
@@ -195,7 +195,7 @@ async function readBody(
     const [only] = chunks;
     resolve(chunks.length === 1 && only !== undefined ? only : Buffer.concat(chunks));
   });
-  // A client that hung up or was cut off: nobody's fault here. What came as an error closes, too.
+  // A client hung up or was cut off: not our fault. The error closes the request, too.
   incoming.once("error", () => {});
   incoming.once("close", () => {
     if (!incoming.complete) refuse(cutOff());

@@ -16,7 +16,7 @@ export interface Asker {
 /** The daemon, as far as administration reaches it. */
 export interface AdminContext {
   readonly db: Database;
-  /** What is in force right now: read it once per request, a reload replaces it. */
+  /** The state in force: read it once per request, because a reload replaces it. */
   readonly in_force: () => InForce;
   /** Keys that seal the secrets of endpoints: the first one seals, all of them open. */
   readonly seal_keys: readonly SealKey[];

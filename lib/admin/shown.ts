@@ -223,7 +223,7 @@ export type EventType = v.InferOutput<typeof EventType>;
 // --- replays -----------------------------------------------------------------------------------------
 
 const MATCHED = described(count, "How many deliveries there were when it was asked for");
-const MATCHED_EXACT = described(v.boolean(), "False: at least so many");
+const MATCHED_EXACT = described(v.boolean(), "False: at least this many");
 
 /** The number of deliveries that a replay would renew. */
 export const ReplayCount = v.object({ matched: MATCHED, matched_exact: MATCHED_EXACT });
@@ -263,7 +263,7 @@ const STATS = {
     "Within 9 %",
   ),
   pending: described(count, "Deliveries, at most 10,000 of each endpoint being counted"),
-  pending_exact: described(v.boolean(), "False: at least so many"),
+  pending_exact: described(v.boolean(), "False: at least this many"),
   sending: count,
   overdue: described(count, "Of those pending, what is due and not being sent"),
   oldest_pending_ms: described(maybe(number), "Age of the oldest of those"),

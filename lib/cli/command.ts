@@ -144,6 +144,6 @@ export async function readPrevious(io: Io, references: readonly string[]): Promi
 
 function chomp(text: string, option: string): string {
   const secret = text.replace(/\r?\n$/, "");
-  if (secret === "") throw new UsageError(`${option}: there is nothing in it`);
+  if (secret === "") throw new UsageError(`${option}: it is empty`);
   return secret;
 }

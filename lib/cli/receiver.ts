@@ -7,36 +7,36 @@ import { hostPort } from "../core/address.ts";
 import { diagnoseBookme, diagnoseStandard, type Finding, type Keys } from "../core/diagnose.ts";
 import { AppError, messageOf } from "../core/errors.ts";
 
-/** What a receiver is to be like. */
+/** How a receiver behaves. */
 export interface ReceiverOptions {
-  /** An address or name without brackets; 127.0.0.1 unless said. */
+  /** An address or name without brackets (default: 127.0.0.1). */
   readonly host?: string;
-  /** 0, as unless said, takes a free one. */
+  /** 0, the default, picks a free one. */
   readonly port?: number;
-  /** The only path it takes; `/` unless said. */
+  /** The only path it serves (default: `/`). */
   readonly path?: string;
-  /** Verified with these; what does not fit is answered with 401. */
+  /** Requests that these do not verify are answered with 401. */
   readonly keys: Keys;
-  /** The answer to everything; 200 unless said. */
+  /** The status of every answer (default: 200). */
   readonly status?: number;
   /** Wait before each answer, in milliseconds. */
   readonly delay_ms?: number;
-  /** So many first requests of each event are answered with 503. */
+  /** Answer 503 to this many first requests of each event. */
   readonly fail_first?: number;
-  /** Called for each request, when its answer has been decided. */
+  /** Called for each request once its answer is decided. */
   readonly received?: (request: Received) => void;
 }
 
-/** A request that a receiver got. */
+/** A request as received. */
 export interface Received {
   readonly at_ms: number;
-  /** The `X-BookMe-…` headers as they came; null where one is missing. */
+  /** The `X-BookMe-…` headers as received; null if missing. */
   readonly type: string | null;
   readonly event_id: string | null;
   readonly delivery_id: string | null;
   readonly attempt: string | null;
   readonly test: boolean;
-  /** Exactly the bytes that came. */
+  /** The bytes as received. */
   readonly body: Uint8Array;
   /** Of `X-BookMe-Signature`. */
   readonly bookme: Finding;
@@ -44,7 +44,7 @@ export interface Received {
   readonly standard: Finding;
   /** Whether both signatures are right. */
   readonly verified: boolean;
-  /** Whether this event was answered with a 2xx before: then it has been dealt with. */
+  /** Whether this event was answered with a 2xx before. */
   readonly duplicate: boolean;
   readonly status: number;
 }
@@ -63,8 +63,8 @@ const MAX_BODY_BYTES = 64 * 1024 * 1024;
 const STOP_GRACE_MS = 1_000;
 
 /**
- * Starts a receiver as a developer would write one: verifies, tells repeated events apart, answers.
- * Throws an `AppError` where it cannot listen.
+ * Starts a receiver that verifies, recognises repeated events and answers. Throws an `AppError` if it
+ * cannot listen.
  */
 export async function startReceiver(options: ReceiverOptions): Promise<Receiver> {
   const { host = "127.0.0.1", port = 0, path = "/" } = options;
@@ -171,7 +171,7 @@ function refusalOf(
   if (request.url?.split("?")[0] !== path) {
     return { status: 404, text: `Events are received at ${path}` };
   }
-  return request.method === "POST" ? undefined : { status: 405, text: "Events come as POST" };
+  return request.method === "POST" ? undefined : { status: 405, text: "Post events here" };
 }
 
 function answer(response: ServerResponse, status: number, text: string): void {
@@ -195,7 +195,7 @@ interface KnownEvent {
   done: boolean;
 }
 
-/** What is remembered of events; of the oldest nothing, so that it stays bounded. */
+/** Remembers events, but not the oldest, so that it stays bounded. */
 function makeKnownEvents(): { of(id: string): KnownEvent } {
   const events = new Map<string, KnownEvent>();
   return {

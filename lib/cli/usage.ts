@@ -115,9 +115,9 @@ export function programHelp(commands: readonly Command[]): string {
     "",
     "Without a command it runs serve. Start here:",
     ...columns([
-      [`${PROGRAM} demo`, "Shows everything at work, and leaves nothing behind"],
-      [`${PROGRAM} check`, "Finds every mistake in config.yaml"],
-      [`${PROGRAM}`, "Runs the daemon with config.yaml"],
+      [`${PROGRAM} demo`, "Show everything at work; leave nothing behind"],
+      [`${PROGRAM} check`, "Report every mistake in config.yaml"],
+      [`${PROGRAM}`, "Run the daemon with config.yaml"],
     ]),
     "",
     `${PROGRAM} COMMAND --help explains a command; --version tells the version.`,
@@ -138,7 +138,7 @@ export function commandHelp(command: Command): string {
     ...columns(options.map(([name, option]) => {
       const short = option.short === undefined ? "    " : `-${option.short}, `;
       const value = option.type === "boolean" ? "" : ` ${option.value ?? "TEXT"}`;
-      const preset = option.default === undefined ? "" : ` (${option.default} unless said)`;
+      const preset = option.default === undefined ? "" : ` (default: ${option.default})`;
       return [`${short}--${name}${value}`, option.about + preset];
     })),
     "",

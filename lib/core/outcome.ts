@@ -55,7 +55,7 @@ const HTTP_DATES = [
   /^[A-Za-z]{6,9}, \d{2}-[A-Za-z]{3}-\d{2} \d{2}:\d{2}:\d{2} GMT$/,
   /^[A-Za-z]{3} [A-Za-z]{3} [ \d]\d \d{2}:\d{2}:\d{2} \d{4}$/,
 ];
-/** Longest wait that is told apart: a century, in seconds. */
+/** Longest wait, in seconds: a century; longer ones count as this. */
 const MAX_RETRY_AFTER_S = 3_200_000_000;
 
 /**

@@ -29,7 +29,7 @@ export type Decision =
  * `random` returns a number in [0, 1).
  *
  * A success delivers and a 410 fails at once. An interrupted attempt is sent again without counting,
- * at most `MAX_INTERRUPTIONS` times, so that a delivery that kills its sender cannot do so for ever.
+ * at most `MAX_INTERRUPTIONS` times, so that a delivery that kills its sender cannot do so forever.
  * Any other attempt counts. The next one waits as the policy says, with up to 10 % of jitter, or longer
  * if the receiver asked for it in a `Retry-After` on 429 or 503.
  */

@@ -42,7 +42,7 @@ export function makeHolds(ctx: Context, parts: Parts): (owed: readonly Owed[]) =
 
   function take(endpoint_no: number): boolean {
     const lane = lanes.get(endpoint_no);
-    // What was due before goes first.
+    // Earlier deliveries go first.
     if (lane === undefined || claimer.stopping || lane.due || !canSend(lane)) return false;
     // Limits hold over all processes, so the deliveries of such an endpoint are claimed.
     const { concurrency, rate_limit_per_s } = lane.endpoint;

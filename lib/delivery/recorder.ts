@@ -5,20 +5,20 @@ import { isSilence, within } from "../store/deadline.ts";
 import { record, type Result } from "../store/results.ts";
 import type { Context } from "./context.ts";
 
-/** A result that waits to be recorded. */
+/** A result to be recorded. */
 export type Unrecorded = Result & {
   /** When its lease runs out, by `performance.now()`: recording is tried until then. */
   readonly lease_ends_at: number;
 };
 
-/** Records results in groups: whatever came in while the last group was being written is the next. */
+/** Records results in groups: those that arrive while a group is being written are the next. */
 export interface Recorder {
   add(result: Unrecorded): void;
   /** Results not yet written. The dispatcher claims nothing more while they are too many. */
   readonly backlog: number;
   /**
-   * Resolves when nothing is left to write, or after `patience_ms` (a second at least). What fails after
-   * that is not tried again.
+   * Resolves when nothing is left to write, or after `patience_ms` (at least a second). Results that fail
+   * after that are not tried again.
    */
   flush(patience_ms: number): Promise<void>;
 }
@@ -28,7 +28,7 @@ const ANSWER_TIMEOUT_MS = 35_000;
 const MAX_BACKOFF_MS = 1_000;
 const MIN_PATIENCE_MS = 1_000;
 
-/** A recorder that tells of each result that it wrote whether its delivery goes on. */
+/** A recorder that reports each result once it is written, and whether its delivery goes on. */
 export function makeRecorder(
   ctx: Pick<Context, "db" | "log" | "signals">,
   recorded: (result: Unrecorded, goes_on: boolean) => void,
@@ -80,11 +80,11 @@ export function makeRecorder(
   function giveUp(): void {
     const left = [...writing, ...queue.splice(0)];
     writing = [];
-    left.forEach(stillLeased); // which says of each that it is not
+    left.forEach(stillLeased); // which logs each of them
     endPause();
   }
 
-  // What has outlived its lease is another's: the sweep counts it as interrupted.
+  // A result that has outlived its lease is lost: maintenance counts the attempt as interrupted.
   function stillLeased(result: Unrecorded): boolean {
     if (performance.now() < Math.min(result.lease_ends_at, patience_ends_at)) return true;
     ctx.log.error("An attempt could not be recorded in time and will be made again", {
@@ -113,7 +113,7 @@ export function makeRecorder(
     } catch (error) {
       if (!isRefusal(error)) throw error;
       if (results.length > 1) {
-        // One result that the database refuses must not keep the others from being recorded.
+        // One result that the database refuses must not block the others.
         for (const result of results) await write([result]);
         return;
       }
@@ -141,7 +141,7 @@ export function makeRecorder(
     async flush(patience_ms) {
       const patience = Math.max(patience_ms, MIN_PATIENCE_MS);
       patience_ends_at = performance.now() + patience;
-      // A database that gives no answer must not make it longer.
+      // A database that gives no answer must not prolong this.
       await within(idle(), patience).catch(giveUp);
     },
   };

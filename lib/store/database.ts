@@ -133,7 +133,7 @@ async function askWhetherWritable(sql: Sql): Promise<void> {
 }
 
 // A connection whose other end fell silent (a firewall that forgot it, a machine that is gone) never
-// fails by itself: every statement on it would wait for ever. Slow statements are not silence, which is
+// fails by itself: every statement on it would wait forever. Slow statements are not silence, which is
 // why the heart has a connection of its own.
 function startHeart(ping: (timeout_ms: number) => Promise<void>, silent: () => void) {
   let stopped = false;

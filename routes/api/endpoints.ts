@@ -73,7 +73,7 @@ export const endpointOperations = [
     tag,
     summary: "Changes an endpoint",
     description:
-      "What is left out stays; null clears what may be absent. The file's endpoints are " +
+      "Members left out stay as they are; null clears optional ones. The file's endpoints are " +
       "changed in the file.",
     body: inputs.EndpointPatch,
     rules: endpointMistakes,

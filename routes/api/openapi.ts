@@ -66,7 +66,7 @@ const REFUSALS: Readonly<Record<ErrorCode, string>> = {
   conflict: "It cannot be done as things are; `detail` says why and what helps",
   too_large: "The body is longer than 1 MiB",
   unsupported_media_type: "The body is not application/json",
-  invalid: "What was asked for has mistakes; `errors` names each",
+  invalid: "The request has mistakes; `errors` names each",
   too_many_requests: "Too many wrong tokens from this address",
   unavailable: "The database is away; try again",
 };

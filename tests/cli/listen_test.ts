@@ -127,7 +127,7 @@ Deno.test("startReceiver() misbehaves on request", async () => {
 
 Deno.test("startReceiver() takes POST at its path only, and stops in the middle of a delay", async () => {
   const receiver = await startReceiver({ keys: { secret: SECRET }, path: "/a", delay_ms: 60_000 });
-  assert.deepEqual(await send(receiver.url), { status: 405, body: "Events come as POST" });
+  assert.deepEqual(await send(receiver.url), { status: 405, body: "Post events here" });
   const other = await post(receiver.url.replace(/a$/, "b"));
   assert.deepEqual(other, { status: 404, body: "Events are received at /a" });
   const waiting = post(receiver.url);

@@ -99,7 +99,7 @@ Deno.test("an operator finds the failing endpoint, sees why, mends it, replays, 
     assert.equal(again?.headers[name], sent?.headers[name] ?? assert.fail(name));
   }
 
-  // It is mended now: does it take a test event?
+  // It is fixed now: does it accept a test event?
   const test = await daemon.cli(["send", "booking.created", "--endpoint", "crm"]);
   assert.equal(test.code, 0, test.out + test.err);
   assert.match(
@@ -113,7 +113,7 @@ Deno.test("an operator finds the failing endpoint, sees why, mends it, replays, 
   const replay = ["replay", "--endpoint", "crm", "--since", "2h", "--status", "failed"];
   const unasked = await daemon.cli(replay);
   assert.equal(unasked.code, 2);
-  assert.match(unasked.err, /Nobody is there to confirm it; say --yes/);
+  assert.match(unasked.err, /No terminal to confirm on; pass --yes/);
   const refused = await daemon.cli(replay, { isTerminal: true, answer: "n" });
   assert.deepEqual([refused.code, refused.out], [1, ""]);
   const done = await daemon.cli([...replay, "--rate", "50/s"], { isTerminal: true, answer: "y" });
@@ -133,7 +133,7 @@ Deno.test("deliveries pages, filters and hands on the API's JSON", async () => {
     database: database.section,
     endpoints: [endpoint("crm", receiver.url)],
   });
-  assert.equal((await daemon.cli(["deliveries"])).out, "There are no such deliveries\n");
+  assert.equal((await daemon.cli(["deliveries"])).out, "No deliveries match\n");
   await daemon.post(Array.from({ length: 450 }, (_, at) => booking(`apt_${at}`)));
   await drained(daemon);
   const all = JSON.parse((await daemon.cli(["deliveries", "--limit", "1000", "--json"])).out);
@@ -156,7 +156,7 @@ Deno.test("deliveries pages, filters and hands on the API's JSON", async () => {
     ]
   ) {
     const { code, out } = await daemon.cli(["deliveries", ...filter]);
-    assert.deepEqual([code, out], [0, "There are no such deliveries\n"], filter.join(" "));
+    assert.deepEqual([code, out], [0, "No deliveries match\n"], filter.join(" "));
   }
 });
 
@@ -193,7 +193,7 @@ Deno.test("retry and cancel do what they can, and exit with 1 where something co
   assert.match(shown.out, /\nAttempt 1, as a command:\n[^]*It answered 500\n/);
   const none = await daemon.cli(["delivery", a, "--attempt", "7"]);
   assert.equal(none.code, 2);
-  assert.match(none.err, /there is no attempt 7; there are: 1, 2/);
+  assert.match(none.err, /no attempt 7; choose one of 1, 2/);
 });
 
 Deno.test("send tells what came of it, takes data from a file or standard input, and one endpoint for granted", async () => {
@@ -243,11 +243,11 @@ Deno.test("the daemon's address and token come from its configuration, or from -
     try {
       await daemon.until(/"Listening"/);
       const { code, out, err } = await runHere(["endpoints", "-c", config]);
-      assert.deepEqual([code, out, err], [0, "There are no endpoints\n", ""]);
+      assert.deepEqual([code, out, err], [0, "No endpoints\n", ""]);
       const url = `http://127.0.0.1:${port}`;
       const file = `file:${directory}/data/admin.token`;
       const bare = await runHere(["endpoints", "--url", url, "--token", file, "-c", "/nowhere"]);
-      assert.deepEqual([bare.code, bare.out], [0, "There are no endpoints\n"]);
+      assert.deepEqual([bare.code, bare.out], [0, "No endpoints\n"]);
       const wrong = await runHere(["endpoints", "--url", url, "--token", "env:T"], {
         env: { T: "hunter2-hunter2-hunter2" },
       });
@@ -291,7 +291,7 @@ Deno.test("a daemon behind TLS is asked by the authorities of the environment, a
     { NODE_EXTRA_CA_CERTS: "", DENO_CERT: ca },
   ];
   for (const env of trusting) {
-    assert.deepEqual(await ask(env), { code: 0, out: "There are no endpoints\n", err: "" });
+    assert.deepEqual(await ask(env), { code: 0, out: "No endpoints\n", err: "" });
   }
   for (const path of [cert, "/nowhere.pem", ""]) {
     const { code, err } = await ask({ NODE_EXTRA_CA_CERTS: path });
@@ -329,7 +329,7 @@ Deno.test("options of the API's commands are checked before anything is asked", 
     [["replay"], /^--since is missing/],
     [["replay", "--since", "2h", "--rate", "fast"], /^--rate: Must be a rate, such as 50\/s/],
     [["replay", "--since", "2h", "--status", "pending"], /^--status must be failed, cancelled or/],
-    [["endpoints", "--url", "ftp://x", "--token", "env:T"], /^--url must be where the daemon is/],
+    [["endpoints", "--url", "ftp://x", "--token", "env:T"], /^--url must be the address of the daemon/],
     [["endpoints", "--url", "http://u:p@x/", "--token", "env:T"], /^--url must be/],
     [["completions", "tcsh"], /^There are completions for bash, zsh, fish, not "tcsh"/],
   ];

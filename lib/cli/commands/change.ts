@@ -8,37 +8,37 @@ const MAX_IDS = 10_000;
 
 export const retry = change({
   name: "retry",
-  summary: "Sends deliveries again that ended, or now what waits for its next attempt",
+  summary: "Retries deliveries now: finished ones, and pending ones before their time",
   about:
-    `Each gets a new round of attempts, and keeps those it had. For many at once by time, endpoint
-or type there is replay. Exit code 1 where one of them could not be.`,
+    `Each gets a new round of attempts, and keeps its earlier ones. To select many by time, endpoint
+or type, use replay. Exits with 1 if one of them could not be retried.`,
   examples: [
     ["bookme-webhooks retry dlv_01kw3…", "One delivery"],
     [
       "bookme-webhooks deliveries --reason tls --json | jq -r '.data[].id' |\n" +
       "    xargs bookme-webhooks retry",
-      "All that met a TLS failure",
+      "Everything with a TLS failure",
     ],
   ],
 });
 
 export const cancel = change({
   name: "cancel",
-  summary: "Cancels deliveries that are pending: they are not sent any more",
+  summary: "Cancels pending deliveries",
   about:
-    `An attempt that is under way is the last one. A cancelled delivery can be retried. Exit code 1
-where one of them could not be.`,
+    `An attempt under way is finished first. A cancelled delivery can be retried. Exits with 1 if one
+of them could not be cancelled.`,
   examples: [
     ["bookme-webhooks cancel dlv_01kw3…", "One delivery"],
     [
       "bookme-webhooks deliveries --endpoint crm --status pending --limit 1000 --json |\n" +
       "    jq -r '.data[].id' | xargs bookme-webhooks cancel",
-      "All that crm still has to get",
+      "Everything still owed to crm",
     ],
   ],
 });
 
-/** A command that asks the same of each delivery that is named. */
+/** A command that changes each of the deliveries named. */
 function change(
   definition: Pick<Command, "summary" | "about" | "examples"> & {
     readonly name: "retry" | "cancel";
@@ -49,7 +49,7 @@ function change(
     ...definition,
     positionals: { usage: "ID…", min: 1, max: MAX_IDS },
     options: {
-      json: { type: "boolean", about: "What the API answers, as JSON, a line for each" },
+      json: { type: "boolean", about: "Print the API's answers as JSON, one per line" },
       ...API_OPTIONS,
     },
     async run({ io, values, positionals }) {
@@ -65,7 +65,7 @@ function change(
               : `${green("✓")} ${printable(id)}: ${printable(delivery.explanation)}`,
           );
         } catch (error) {
-          // What is wrong with one need not be with the others; anything else is.
+          // A mistake about one delivery does not concern the others; anything else does.
           if (!(error instanceof AppError) || !/not_found|conflict/.test(error.code)) throw error;
           failed++;
           io.err(`${red("✗")} ${printable(id)}: ${error.message}`);

@@ -7,13 +7,13 @@ import { command, CONFIG } from "../command.ts";
 
 export const check = command({
   name: "check",
-  summary: "Finds every mistake in the configuration, and changes nothing",
-  about: `Reads the configuration with everything it names (secrets, schemas, certificates) and
-prints each mistake with its line and column. Exit code 2 where there is one.`,
+  summary: "Reports every mistake in the configuration; changes nothing",
+  about: `Reads the configuration and the files it names (secrets, schemas, certificates), and
+prints each mistake with its line and column. Exits with 2 if there is one.`,
   options: { config: CONFIG },
   examples: [
-    ["bookme-webhooks check", "config.yaml of this directory"],
-    ["bookme-webhooks check -c new.yaml && mv new.yaml config.yaml", "Before it is put in force"],
+    ["bookme-webhooks check", "Check config.yaml in this directory"],
+    ["bookme-webhooks check -c new.yaml && mv new.yaml config.yaml", "Check before replacing"],
   ],
   run({ io, values }) {
     try {

@@ -8,8 +8,8 @@ const NAMES = Object.keys(SHELLS);
 export function makeCompletions(commands: () => readonly Command[]): Command {
   return command({
     name: "completions",
-    summary: "Prints completions of commands, options and values for a shell",
-    about: "They know this version's commands: make them anew after an update.",
+    summary: "Prints shell completions for commands, options and values",
+    about: "Completions match this version's commands: print them again after an upgrade.",
     positionals: { usage: NAMES.join("|"), min: 1, max: 1 },
     options: {},
     examples: [
@@ -24,7 +24,7 @@ export function makeCompletions(commands: () => readonly Command[]): Command {
       const print = Object.hasOwn(SHELLS, name) ? SHELLS[name as keyof typeof SHELLS] : undefined;
       if (print === undefined) {
         throw new UsageError(
-          `There are completions for ${NAMES.join(", ")}, not ${JSON.stringify(name)}` +
+          `Completions exist for ${NAMES.join(", ")}, not for ${JSON.stringify(name)}` +
             didYouMean(name, NAMES),
         );
       }

@@ -9,10 +9,9 @@ const MAX_LISTED = 10_000;
 
 export const deliveries = command({
   name: "deliveries",
-  summary: "Lists deliveries, the newest first, with where each one stands",
-  about:
-    `On a terminal the times are how long ago; elsewhere, and in --json, they are ISO 8601 in UTC.
-Without filters these are the last ones of all.`,
+  summary: "Lists deliveries with their state, newest first",
+  about: `Times are relative on a terminal; elsewhere, and with --json, they are ISO 8601 in UTC.
+Without filters, lists the newest deliveries of all endpoints.`,
   options: {
     status: {
       type: "string",
@@ -20,26 +19,26 @@ Without filters these are the last ones of all.`,
       choices: ["pending", "delivered", "failed", "cancelled"],
       about: "pending, delivered, failed or cancelled",
     },
-    endpoint: { type: "string", value: "ID", about: "Only to this endpoint" },
+    endpoint: { type: "string", value: "ID", about: "Only deliveries to this endpoint" },
     type: { type: "string", value: "TYPE", about: "Only events of this type" },
     reason: {
       type: "string",
       value: "REASON",
       choices: REASONS,
-      about: "Only where the last attempt met this: http_5xx, timeout, tls …",
+      about: "Only if the last attempt ended with this: http_5xx, timeout, tls …",
     },
-    since: { type: "string", value: "TIME", about: "Created since: 2h (ago), or an ISO time" },
-    until: { type: "string", value: "TIME", about: "Created before: 30m (ago), or an ISO time" },
-    limit: { type: "string", default: "50", value: "N", about: "How many" },
-    json: { type: "boolean", about: "What the API answers, as JSON" },
+    since: { type: "string", value: "TIME", about: "Created since: 2h (ago) or an ISO time" },
+    until: { type: "string", value: "TIME", about: "Created before: 30m (ago) or an ISO time" },
+    limit: { type: "string", default: "50", value: "N", about: "Most deliveries to list" },
+    json: { type: "boolean", about: "Print the API's answer as JSON" },
     ...API_OPTIONS,
   },
   examples: [
-    ["bookme-webhooks deliveries --status failed --since 2h", "What failed in the last two hours"],
-    ["bookme-webhooks deliveries --endpoint crm --status pending", "What crm still has to get"],
+    ["bookme-webhooks deliveries --status failed --since 2h", "Failed in the last two hours"],
+    ["bookme-webhooks deliveries --endpoint crm --status pending", "Still owed to crm"],
     [
       "bookme-webhooks deliveries --reason tls --json | jq -r '.data[].id'",
-      "Ids of what met a TLS failure",
+      "Ids of deliveries with a TLS failure",
     ],
   ],
   async run({ io, values }) {
@@ -57,7 +56,7 @@ Without filters these are the last ones of all.`,
     const api = await openApi(io, values);
     const page = await api.list<Delivery>("deliveries", query, limit);
     if (json) io.out(JSON.stringify(page, null, 2));
-    else if (page.data.length === 0) io.out("There are no such deliveries");
+    else if (page.data.length === 0) io.out("No deliveries match");
     else {
       for (const line of deliveryTable(io, page.data, now_ms)) io.out(line);
       if (page.next_cursor !== null) io.err(`There may be more; --limit ${limit * 10} shows them`);

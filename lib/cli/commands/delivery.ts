@@ -11,26 +11,26 @@ const MAX_SHOWN = 16_384;
 
 export const delivery = command({
   name: "delivery",
-  summary: "Shows one delivery: why it is where it is, its attempts, request and answer",
-  about: `The request is written as a curl command that sends it again exactly as it was, and can be
-pasted into a shell. (It carries the old webhook-timestamp; a receiver may find that too old.)
-Whatever a receiver answered is shown so that no terminal obeys it.`,
+  summary: "Explains one delivery: its state, attempts, request and response",
+  about: `Prints the request as a curl command that sends exactly the same bytes again. (Its
+webhook-timestamp is the old one, which a receiver may refuse.) Control characters of a response are
+escaped, so that the terminal does not act on them.`,
   positionals: { usage: "ID", min: 1, max: 1 },
   options: {
     attempt: {
       type: "string",
       value: "N",
-      about: "Which attempt to show; the last one unless said",
+      about: "Attempt to show (default: the last)",
     },
-    json: { type: "boolean", about: "What the API answers, as JSON" },
+    json: { type: "boolean", about: "Print the API's answer as JSON" },
     ...API_OPTIONS,
   },
   examples: [
     ["bookme-webhooks delivery dlv_01kw3…", "Why did it fail?"],
-    ["bookme-webhooks delivery dlv_01kw3… --attempt 1", "What its first attempt met"],
+    ["bookme-webhooks delivery dlv_01kw3… --attempt 1", "Its first attempt"],
     [
       "bookme-webhooks delivery dlv_01kw3… --json | jq -r '.attempts[-1].request.body'",
-      "The payload that was sent",
+      "The payload as sent",
     ],
   ],
   async run({ io, values, positionals: [id = ""] }) {
@@ -48,7 +48,7 @@ Whatever a receiver answered is shown so that no terminal obeys it.`,
       : found.attempts.find(({ number }) => number === wanted);
     if (attempt === undefined && wanted !== undefined) {
       const numbers = found.attempts.map(({ number }) => number).join(", ") || "none";
-      throw new UsageError(`--attempt: there is no attempt ${wanted}; there are: ${numbers}`);
+      throw new UsageError(`--attempt: no attempt ${wanted}; choose one of ${numbers}`);
     }
     showDelivery(io, found);
     showAttempts(io, found.attempts);

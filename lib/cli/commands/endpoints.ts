@@ -11,22 +11,21 @@ const WINDOW = "1h";
 
 export const endpoints = command({
   name: "endpoints",
-  summary: "Lists the endpoints with what they got in the last hour, or shows one",
-  about:
-    `The first place to look when something does not arrive: which endpoint fails, is paused, or has
-deliveries waiting. With an ID also its settings, and what failed last.`,
+  summary: "Lists endpoints with their last hour, or shows one",
+  about: `Start here when something does not arrive: shows which endpoint fails, is paused, or has
+deliveries waiting. With an ID, also prints its settings and its last failures.`,
   positionals: { usage: "[ID]", min: 0, max: 1 },
   options: {
     ...API_OPTIONS,
-    retired: { type: "boolean", about: "Those that were taken out or deleted" },
-    json: { type: "boolean", about: "What the API answers, as JSON" },
+    retired: { type: "boolean", about: "Retired endpoints: removed from the file, or deleted" },
+    json: { type: "boolean", about: "Print the API's answer as JSON" },
   },
   examples: [
     ["bookme-webhooks endpoints", "Which one fails?"],
     ["bookme-webhooks endpoints crm", "Its settings, and why its last deliveries failed"],
     [
       "bookme-webhooks endpoints --json | jq -r '.data[] | select(.paused) | .id'",
-      "Ids of those that are paused",
+      "Ids of paused endpoints",
     ],
   ],
   async run({ io, values, positionals: [id] }) {
@@ -39,7 +38,7 @@ deliveries waiting. With an ID also its settings, and what failed last.`,
       return 0;
     }
     if (page.data.length === 0) {
-      io.out(values.retired ? "No endpoint is retired" : "There are no endpoints");
+      io.out(values.retired ? "No endpoint is retired" : "No endpoints");
       return 0;
     }
     const stats = await statsOf(api);

@@ -5,21 +5,21 @@ import { didYouMean } from "../usage.ts";
 
 export const events = command({
   name: "events",
-  summary: "Lists the event types, or shows the sample payload of one",
+  summary: "Lists event types, or prints the sample payload of one",
   about:
-    `Without --config these are the eight of BookMe's documentation, with it also those that the
-file adds. A sample is printed exactly as the documentation has it.`,
+    `Without --config, lists the eight types of BookMe's documentation; with it, also those that the
+file adds. Samples are printed exactly as documented.`,
   positionals: { usage: "[NAME]", min: 0, max: 1 },
   options: {
     config: { type: "string", short: "c", value: "FILE", about: CONFIG.about },
-    json: { type: "boolean", about: "Everything as JSON, samples included" },
+    json: { type: "boolean", about: "Print everything as JSON, samples included" },
   },
   examples: [
     ["bookme-webhooks events", "All types"],
     ["bookme-webhooks events booking.created", "A sample to build a receiver with"],
     [
       "bookme-webhooks events booking.created | curl --json @- http://127.0.0.1:8080/ingest",
-      "Posts it to a daemon that takes unsigned events",
+      "Post it to a daemon that accepts unsigned events",
     ],
   ],
   run({ io, values, positionals: [name] }) {
@@ -28,7 +28,7 @@ file adds. A sample is printed exactly as the documentation has it.`,
       const type = types.find((one) => one.name === name);
       if (type === undefined) {
         const near = didYouMean(name, types.map((one) => one.name));
-        throw new UsageError(`There is no event type ${JSON.stringify(name)}${near}`);
+        throw new UsageError(`Unknown event type ${JSON.stringify(name)}${near}`);
       }
       io.out(values.json ? JSON.stringify(view(type), null, 2) : type.sample);
     } else if (values.json) {

@@ -19,22 +19,22 @@ const MAX_DELAY_MS = 3_600_000;
 
 export const listen = command({
   name: "listen",
-  summary: "Receives events on this machine: verifies them, shows them, can misbehave",
+  summary: "Runs a local receiver that verifies, prints, and can misbehave",
   about:
-    `A local receiver for developers. It verifies X-BookMe-Signature and webhook-signature and says
-what is wrong with a signature, shows each request in a line (and its payload on a terminal),
-marks events that come again, and answers 200, or 401 to a wrong signature. Without --secret it
-makes a new one. It prints what to paste into config.yaml, and Ctrl-C stops it.`,
+    `A receiver for developers. Verifies X-BookMe-Signature and webhook-signature and names what
+is wrong with a signature, prints one line per request (and the payload on a terminal), marks
+repeated events, and answers 200, or 401 to a wrong signature. Without --secret it makes a new one.
+Prints the lines for config.yaml; Ctrl-C stops it.`,
   options: {
-    port: { type: "string", default: "9000", value: "PORT", about: "Port; 0 takes a free one" },
+    port: { type: "string", default: "9000", value: "PORT", about: "Port; 0 picks a free one" },
     host: { type: "string", default: "127.0.0.1", value: "ADDRESS", about: "Address to listen on" },
     path: { type: "string", default: "/webhooks/bookme", value: "PATH", about: "Path of the URL" },
-    secret: { type: "string", value: SECRET_VALUE, about: "Where the secret is to be read from" },
+    secret: { type: "string", value: SECRET_VALUE, about: "Source of the secret" },
     "previous-secret": {
       type: "string",
       multiple: true,
       value: SECRET_VALUE,
-      about: "One that signed before, to recognise it; may be repeated",
+      about: "An earlier secret, to recognise it; repeatable",
     },
     status: { type: "string", value: "CODE", about: "Answer every request with this status" },
     delay: { type: "string", default: "0s", value: "TIME", about: "Wait before each answer" },
@@ -44,13 +44,13 @@ makes a new one. It prints what to paste into config.yaml, and Ctrl-C stops it.`
       value: "N",
       about: "Answer 503 to the first N requests of each event",
     },
-    json: { type: "boolean", about: "One JSON object per request on standard output" },
+    json: { type: "boolean", about: "Print one JSON object per request" },
   },
   examples: [
-    ["bookme-webhooks listen", "A receiver with a new secret; paste what it prints"],
+    ["bookme-webhooks listen", "With a new secret; paste what it prints"],
     ["bookme-webhooks listen --secret file:crm.secret --port 9001", "With the secret of crm"],
-    ["bookme-webhooks listen --fail-first 2", "See retries at work"],
-    ["bookme-webhooks listen --status 500 --delay 5s", "See failures, and slow ones"],
+    ["bookme-webhooks listen --fail-first 2", "Watch retries"],
+    ["bookme-webhooks listen --status 500 --delay 5s", "Watch slow failures"],
   ],
   async run({ io, values }) {
     const { host, path, json } = values;
@@ -147,7 +147,7 @@ function payloadLines(body: Uint8Array): string[] {
   const text = new TextDecoder().decode(body);
   let shown = text;
   try {
-    // What has lines of its own is shown as it came.
+    // A payload with line breaks is shown as received.
     if (!text.trim().includes("\n")) shown = JSON.stringify(JSON.parse(text), null, 2);
   } catch {
     // Not JSON, or nested too deeply: as it came.

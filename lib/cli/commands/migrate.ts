@@ -3,12 +3,12 @@ import { command, CONFIG } from "../command.ts";
 
 export const migrate = command({
   name: "migrate",
-  summary: "Brings the database to this version's schema, and stops",
+  summary: "Migrates the database to this version's schema, and stops",
   about:
-    `serve does the same when it starts, under a lock; this is for those who want it to be a step
-of its own. An embedded database is made where there is none, and must not be in use.`,
+    `serve does the same at start, under a lock; use this to make it a separate step. Creates the
+embedded database if it does not exist; it must not be in use.`,
   options: { config: CONFIG },
-  examples: [["bookme-webhooks migrate --config config.yaml", "Before a new version is started"]],
+  examples: [["bookme-webhooks migrate --config config.yaml", "Before starting a new version"]],
   async run({ io, values }) {
     const config = loadConfig(values.config, io.env);
     const { openDatabase } = await import("../../store/database.ts");

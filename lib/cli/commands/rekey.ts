@@ -4,11 +4,11 @@ import { command, CONFIG } from "../command.ts";
 
 export const rekey = command({
   name: "rekey",
-  summary: "Seals the secrets of the API's endpoints anew, under the first encryption key",
+  summary: "Seals the secrets of the API's endpoints again, under the first key",
   about:
-    `To change the key: put the new one before the old in encryption_key of every daemon, restart
-them, run rekey, then take the old one out. Daemons on a server may run meanwhile; an embedded
-database must not be in use. Running it again does nothing.`,
+    `To change the key: put the new one before the old one in encryption_key of every daemon, restart
+them, run rekey, then remove the old one. Daemons on a server may keep running; an embedded database
+must not be in use. Running it again does nothing.`,
   options: { config: CONFIG },
   examples: [
     [
@@ -27,11 +27,11 @@ database must not be in use. Running it again does nothing.`,
       const { resealed, unreadable } = await rekey(db, keys);
       io.out(
         resealed === 0
-          ? "Nothing to seal anew"
-          : `Sealed anew: ${resealed} endpoint${resealed === 1 ? "" : "s"}`,
+          ? "Nothing to seal"
+          : `Sealed: ${resealed} endpoint${resealed === 1 ? "" : "s"}`,
       );
       for (const id of unreadable) {
-        io.err(`${id} is sealed under none of the keys; add its key to encryption_key`);
+        io.err(`${id} is sealed under an unknown key; add that key to encryption_key`);
       }
       return unreadable.length === 0 ? 0 : 1;
     } finally {

@@ -9,36 +9,40 @@ const POLL_MS = 250;
 
 export const replay = command({
   name: "replay",
-  summary: "Gives many deliveries that ended a new round of attempts, by time and endpoint",
-  about: `Counts first, and asks before anything is sent. The daemon does it, in batches and at the
---rate, through restarts too; this command only watches, and Ctrl-C ends the watching alone. A
-receiver must expect what it took before, which is why only what failed is meant unless said.`,
+  summary: "Resends finished deliveries, selected by time and endpoint",
+  about:
+    `Counts first, and asks before anything is sent. The daemon carries it out in batches, at the
+given --rate, and continues after restarts; this command only watches, and Ctrl-C ends the watching.
+Resending delivered events makes receivers see them twice, so the default is failed only.`,
   options: {
     endpoint: { type: "string", value: "ID", about: "Only deliveries to this endpoint" },
-    since: { type: "string", value: "TIME", about: "Created since: 2h (ago), or an ISO time" },
-    until: { type: "string", value: "TIME", about: "Created before: 30m (ago), or an ISO time" },
+    since: { type: "string", value: "TIME", about: "Created since: 2h (ago) or an ISO time" },
+    until: { type: "string", value: "TIME", about: "Created before: 30m (ago) or an ISO time" },
     status: {
       type: "string",
       multiple: true,
       value: "STATUS",
       choices: ["failed", "cancelled", "delivered"],
-      about: "failed (unless said), cancelled or delivered; may be repeated",
+      about: "failed (default), cancelled or delivered; repeatable",
     },
     type: { type: "string", value: "TYPE", about: "Only events of this type" },
-    rate: { type: "string", value: "RATE", about: "At most so many: 50/s, 300/m, 1000/h" },
-    "dry-run": { type: "boolean", about: "Only count" },
-    yes: { type: "boolean", about: "Do not ask: for scripts" },
-    cancel: { type: "string", value: "ID", about: "End a replay where it is, and do nothing else" },
-    json: { type: "boolean", about: "What the API answers, as JSON" },
+    rate: { type: "string", value: "RATE", about: "Maximum rate: 50/s, 300/m, 1000/h" },
+    "dry-run": { type: "boolean", about: "Count only" },
+    yes: { type: "boolean", about: "Skip the confirmation, for scripts" },
+    cancel: { type: "string", value: "ID", about: "Cancel this replay, and do nothing else" },
+    json: { type: "boolean", about: "Print the API's answer as JSON" },
     ...API_OPTIONS,
   },
   examples: [
-    ["bookme-webhooks replay --endpoint crm --since 2h", "crm is mended: what it missed, again"],
-    ["bookme-webhooks replay --endpoint crm --since 2h --dry-run", "How many would that be?"],
+    [
+      "bookme-webhooks replay --endpoint crm --since 2h",
+      "Resend what crm missed, once it is fixed",
+    ],
+    ["bookme-webhooks replay --endpoint crm --since 2h --dry-run", "Count first"],
     [
       "bookme-webhooks replay --since 2026-11-24T10:00:00Z --until 2026-11-24T10:30:00Z \\\n" +
       "    --status delivered --type booking.created --rate 50/s --yes",
-      "What was delivered in half an hour, once more and gently",
+      "Resend half an hour of delivered events, slowly",
     ],
   ],
   async run({ io, values }) {
@@ -46,7 +50,7 @@ receiver must expect what it took before, which is why only what failed is meant
     if (values.cancel !== undefined) {
       return await cancelReplay(io, await openApi(io, values), values.cancel, values.json);
     }
-    if (since === undefined) throw new UsageError("--since is missing: 2h (ago), or an ISO time");
+    if (since === undefined) throw new UsageError("--since is missing: 2h (ago) or an ISO time");
     if (rate !== undefined) readOption("--rate", () => parseRate(rate));
     const now_ms = Date.now();
     const wanted = {
@@ -87,14 +91,14 @@ function describe(
 function confirm(io: Io, words: string): boolean {
   const answer = io.ask(`${printable(words)}: send again? [y/N]`);
   if (answer === null) {
-    throw new UsageError("Nobody is there to confirm it; say --yes, or --dry-run to count only");
+    throw new UsageError("No terminal to confirm on; pass --yes, or --dry-run to count only");
   }
   if (/^y(es)?$/i.test(answer.trim())) return true;
   io.err("Nothing was sent");
   return false;
 }
 
-/** Shows how far it is until it has ended. */
+/** Shows the progress of a replay until it ends. */
 async function watch(io: Io, api: Api, made: Replay): Promise<number> {
   const stopping = new AbortController();
   using _ = onStop(() => stopping.abort());
@@ -102,13 +106,13 @@ async function watch(io: Io, api: Api, made: Replay): Promise<number> {
   let now = made;
   while (now.state === "running" && !stopping.signal.aborted) {
     progress.show(`${now.replayed} of ${now.matched} are pending again`);
-    // Aborted, it is a finished wait: the loop looks at the signal.
+    // An aborted wait just ends: the loop checks the signal.
     await sleep(POLL_MS, undefined, { signal: stopping.signal }).catch(() => {});
     now = await api.get<Replay>(`replays/${pathPart(made.id)}`);
   }
   if (now.state === "running") {
     io.err(
-      `The daemon goes on with it; \`bookme-webhooks replay --cancel ${now.id}\` would end it`,
+      `The daemon continues; \`bookme-webhooks replay --cancel ${now.id}\` cancels it`,
     );
     return 0;
   }
@@ -123,7 +127,7 @@ async function watch(io: Io, api: Api, made: Replay): Promise<number> {
   return good ? 0 : 1;
 }
 
-/** On a terminal, shows what is pending until all of it has been tried, or Ctrl-C. */
+/** On a terminal, shows the backlog until all of it has been tried, or Ctrl-C. */
 async function watchDraining(
   io: Io,
   api: Api,

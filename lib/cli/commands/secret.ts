@@ -5,8 +5,9 @@ import { command } from "../command.ts";
 export const secret = command({
   name: "secret",
   summary: "Prints a new strong secret",
-  about: `whsec_ and the base64 of 32 random bytes: fit for secrets and for admin tokens. The sender
-and the receiver need the same one.`,
+  about:
+    `whsec_ and the base64 of 32 random bytes, for secrets and admin tokens. Sender and receiver
+need the same one.`,
   options: {},
   examples: [
     ["(umask 077; bookme-webhooks secret > crm.secret)", "For `crm: file:./crm.secret`"],

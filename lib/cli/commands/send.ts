@@ -8,28 +8,32 @@ import { type Io, paletteOf, printable } from "../terminal.ts";
 
 export const send = command({
   name: "send",
-  summary: "Sends a test event to an endpoint, and prints what it answered",
+  summary: "Sends a test event to an endpoint, and prints its answer",
   about:
-    `The running daemon sends it as it sends everything, with X-BookMe-Test: true, and where it fails
-tries again as the endpoint's retry policy says. Without --data it is the sample of the event type.
-Exit code 0 where the endpoint took it at the first attempt, 1 where not.`,
+    `The running daemon sends it like any event, with X-BookMe-Test: true, and retries it on the
+endpoint's schedule if it fails. Without --data it sends the sample of the event type. Exits with 0 if
+the first attempt was delivered, 1 if not.`,
   positionals: { usage: "TYPE", min: 1, max: 1 },
   options: {
     endpoint: {
       type: "string",
       value: "ID",
-      about: "To which; may be left out where there is one",
+      about: "Target endpoint; optional if there is only one",
     },
-    data: { type: "string", value: "FILE|-", about: "JSON: the event's data, or a whole event" },
-    json: { type: "boolean", about: "What the API answers, as JSON" },
+    data: {
+      type: "string",
+      value: "FILE|-",
+      about: "JSON of the event's data, or of a whole event",
+    },
+    json: { type: "boolean", about: "Print the API's answer as JSON" },
     ...API_OPTIONS,
   },
   examples: [
-    ["bookme-webhooks send booking.created --endpoint crm", "Does crm take a booking?"],
+    ["bookme-webhooks send booking.created --endpoint crm", "Does crm accept a booking?"],
     [
       "bookme-webhooks events booking.created > event.json && $EDITOR event.json &&\n" +
       "    bookme-webhooks send booking.created --endpoint crm --data event.json",
-      "One of your own",
+      "With your own data",
     ],
   ],
   async run({ io, values, positionals: [event = ""] }) {
@@ -56,7 +60,7 @@ async function readData(io: Io, path: string): Promise<unknown> {
   } catch (error) {
     throw new UsageError(`--data: ${path} is not JSON: ${(error as Error).message}`);
   }
-  // A whole event, as `events` prints it, is what most will have at hand.
+  // A whole event, as `events` prints it, is accepted too.
   return isObject(read) && typeof read["event"] === "string" && "data" in read
     ? read["data"]
     : read;
@@ -68,7 +72,7 @@ async function onlyEndpoint(api: Api): Promise<string> {
   if (data.length === 1 && only !== undefined) return only.id;
   throw new UsageError(
     data.length === 0
-      ? "There is no endpoint to send to; add one to the configuration"
+      ? "No endpoint to send to; add one to the configuration"
       : `--endpoint is missing: ${data.map(({ id }) => id).join(", ")}`,
   );
 }

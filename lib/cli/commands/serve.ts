@@ -12,13 +12,13 @@ const AT_ONCE_MS = 2_000;
 
 export const serve = command({
   name: "serve",
-  summary: "Runs the daemon; also what happens without a command",
-  about: `Takes events in at POST /ingest and delivers them to the endpoints of the configuration.
-Logs to standard error: text on a terminal, else one JSON object per line. SIGTERM or Ctrl-C
-stops it when what is under way has finished; a second one at once.`,
+  summary: "Runs the daemon (the default command)",
+  about: `Accepts events at POST /ingest and delivers them to the configured endpoints. Logs to
+standard error: text on a terminal, else one JSON object per line. SIGTERM or Ctrl-C lets attempts
+under way finish, then stops; a second one stops at once.`,
   options: { config: CONFIG },
   examples: [
-    ["cp config.example.yaml config.yaml && bookme-webhooks", "The first start, on loopback"],
+    ["cp config.example.yaml config.yaml && bookme-webhooks", "First start, on loopback"],
     ["bookme-webhooks serve --config /etc/bookme-webhooks/config.yaml", "As a service"],
   ],
   async run({ io, values }) {

@@ -5,27 +5,27 @@ import { type Io, makeProgress, paletteOf } from "../terminal.ts";
 
 export const transfer = command({
   name: "transfer",
-  summary: "Moves everything from the embedded database into a PostgreSQL server",
+  summary: "Moves everything from the embedded database to a PostgreSQL server",
   about:
-    `Stop the daemon first. The target must be an empty database; its tables are made. Stopped at any
-moment, the same command goes on where it was. In the end every table is compared, by number and
-checksum of its rows; only then the target can be used. From the start on no daemon opens the
+    `Stop the daemon first. The target must be an empty database; the tables are created. If it is
+interrupted, run the same command again to continue. At the end it compares every table by row count
+and checksum; only then can the target be used. While a transfer is unfinished, no daemon opens the
 embedded database, so that nothing is delivered from both; --abandon gives it back.`,
   options: {
     to: {
       type: "string",
       value: "env:NAME|file:PATH|URL",
-      about: "The server's postgres:// URL; written out without a password",
+      about: "The server's postgres:// URL; literal only without a password",
     },
     abandon: {
       type: "boolean",
-      about: "Give the embedded database back; then nobody may use the target",
+      about: "Give the embedded database back; do not use the target then",
     },
     config: CONFIG,
   },
   examples: [
     ["bookme-webhooks transfer --to env:DATABASE_URL", "Then set database.url: env:DATABASE_URL"],
-    ["bookme-webhooks transfer --to postgres:///bookme?host=…", "Where no password is needed"],
+    ["bookme-webhooks transfer --to postgres:///bookme?host=…", "If no password is needed"],
   ],
   async run({ io, values }) {
     const { database, admin, encryption_keys } = loadConfig(values.config, io.env);
@@ -52,7 +52,7 @@ embedded database, so that nothing is delivered from both; --abandon gives it ba
         progress.show(`${phase} ${table}: ${rows} of ${total} rows`),
     );
     const { green } = paletteOf(io);
-    if (resumed) io.out("An earlier transfer was brought to its end");
+    if (resumed) io.out("Finished an earlier transfer");
     for (const { table, rows } of tables) io.out(`${green("✓")} ${table}: ${rows} rows`);
     io.out("\nAll of it is there, compared by number and checksum. Now change the configuration:");
     io.out(
@@ -78,8 +78,8 @@ async function abandon(io: Io, directory: string): Promise<number> {
   const was = await abandonTransfer(directory);
   io.out(
     was
-      ? `The embedded database in ${directory} can be used again; drop what is in the target`
-      : "No transfer was under way",
+      ? `The embedded database in ${directory} can be used again; drop the tables of the target`
+      : "No transfer to abandon",
   );
   return 0;
 }

@@ -15,23 +15,23 @@ const MAX_BODY_BYTES = 64 * 1024 * 1024;
 
 export const verify = command({
   name: "verify",
-  summary: "Says whether a signature is valid, or names the likely mistake",
+  summary: "Checks a signature, and names the likely mistake",
   about:
-    `Give it the body as your server received it, the header, and the secret. Where the signature
-does not fit, it tries what usually goes wrong: a body parsed and written again, a trailing
-newline, sha256= missing, the previous secret, a key decoded or not. Exit code 0 valid, 1 not.`,
+    `Pass the body as your server received it, the header, and the secret. If the signature does not
+match, it tries the usual mistakes: a body parsed and serialised again, a trailing newline, a missing
+sha256=, the previous secret, a key decoded or not. Exits with 0 if valid, 1 if not.`,
   options: {
-    body: { type: "string", value: "FILE|-", about: "The body, exactly as it came" },
+    body: { type: "string", value: "FILE|-", about: "The body, exactly as received" },
     signature: { type: "string", value: "HEADER", about: "Value of X-BookMe-Signature" },
     "webhook-id": { type: "string", value: "HEADER", about: "Value of webhook-id" },
     "webhook-timestamp": { type: "string", value: "HEADER", about: "Value of webhook-timestamp" },
     "webhook-signature": { type: "string", value: "HEADER", about: "Value of webhook-signature" },
-    secret: { type: "string", value: SECRET_VALUE, about: "Where the secret is to be read from" },
+    secret: { type: "string", value: SECRET_VALUE, about: "Source of the secret" },
     "previous-secret": {
       type: "string",
       multiple: true,
       value: SECRET_VALUE,
-      about: "One that signed before, to recognise it; may be repeated",
+      about: "An earlier secret, to recognise it; repeatable",
     },
   },
   examples: [

@@ -14,7 +14,7 @@ export const API_OPTIONS = {
   token: {
     type: "string",
     value: SECRET_VALUE,
-    about: "Its admin token, instead of the one of the configuration",
+    about: "Admin token, instead of the configured one",
   },
 } as const;
 
@@ -100,7 +100,7 @@ async function accessOf(io: Io, values: ApiValues) {
     ? undefined
     : await readSecret(io, "--token", values.token);
   if (given !== undefined && !/^[\x21-\x7e]+$/.test(given)) {
-    throw new UsageError(`--token: what ${values.token} holds is no token`);
+    throw new UsageError(`--token: ${values.token} does not hold a token`);
   }
   const url = values.url === undefined ? undefined : readUrl(values.url);
   const config = given === undefined || url === undefined
@@ -116,7 +116,7 @@ async function accessOf(io: Io, values: ApiValues) {
 function readUrl(text: string): string {
   const url = /^https?:\/\//.test(text) ? URL.parse(text) : null;
   if (url === null || url.search !== "" || url.hash !== "" || url.username !== "") {
-    throw new UsageError("--url must be where the daemon is, such as http://127.0.0.1:8080");
+    throw new UsageError("--url must be the address of the daemon, such as http://127.0.0.1:8080");
   }
   return url.href.replace(/\/$/, "");
 }

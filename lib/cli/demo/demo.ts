@@ -38,22 +38,27 @@ const ONCE_TIMEOUT_MS = 60_000;
 
 export const demo = command({
   name: "demo",
-  summary: "Shows everything at work, with made-up bookings; leaves nothing behind",
+  summary: "Shows everything at work with made-up bookings; leaves nothing behind",
   about:
     `Starts the daemon on an embedded database in a temporary directory, with three endpoints on
-this machine that verify what they get; one of them fails at first, so that retries can be seen.
-Posts the eight samples of BookMe's documentation, then a booking event about every second, until
-Ctrl-C. Needs no configuration and no network.`,
+this machine that verify signatures. One of them fails at first, so that you see retries. Posts the
+eight samples of BookMe's documentation, then a booking event about every second, until Ctrl-C. Needs
+no configuration and no network.`,
   options: {
-    port: { type: "string", default: "8080", value: "PORT", about: "Port; a free one if taken" },
+    port: {
+      type: "string",
+      default: "8080",
+      value: "PORT",
+      about: "Port; a free one if it is taken",
+    },
     once: {
       type: "boolean",
-      about: "Ends when the eight samples have arrived everywhere; exit code 1 if one did not",
+      about: "End once the eight samples have arrived everywhere; exit with 1 if one did not",
     },
   },
   examples: [
     ["bookme-webhooks demo", "The tour"],
-    ["bookme-webhooks demo --once", "Whether all of it works on this machine"],
+    ["bookme-webhooks demo --once", "Test that it works on this machine"],
   ],
   async run({ io, values }) {
     const wanted = integer("--port", values.port, 0, 65_535);

@@ -5,7 +5,7 @@ export interface DemoEvent {
   readonly payload: string;
 }
 
-/** Makes events that tell of bookings and what becomes of them. */
+/** Makes up bookings and the events of their lives. */
 export interface DemoEvents {
   next(now_ms: number): DemoEvent;
 }

@@ -19,15 +19,15 @@ const DURABLE = ["on", "local", "remote_write", "remote_apply"];
 
 export const doctor = command({
   name: "doctor",
-  summary: "Checks everything around it: database, daemon, each endpoint's DNS, address and TLS",
+  summary: "Checks database, daemon, and each endpoint's DNS, address and TLS",
   about:
-    `First what check does, then a line for each thing outside: ✓ good, ! worth a look, ✗ broken,
-with what to do about it. Changes nothing and sends nothing to an endpoint beyond a TLS handshake.
-Exit code 1 where there is a ✗.`,
-  options: { json: { type: "boolean", about: "The verdicts as JSON" }, ...API_OPTIONS },
+    `Runs check, then prints a line for each thing outside: ✓ good, ! worth a look, ✗ broken, with
+the remedy. Changes nothing, and sends nothing to an endpoint but a TLS handshake. Exits with 1 if
+something is broken.`,
+  options: { json: { type: "boolean", about: "Print the verdicts as JSON" }, ...API_OPTIONS },
   examples: [
-    ["bookme-webhooks doctor", "Before the first start, and when something does not arrive"],
-    ["bookme-webhooks doctor --json | jq '.data[] | select(.mark == \"✗\")'", "What is broken"],
+    ["bookme-webhooks doctor", "Before the first start, and if nothing arrives"],
+    ["bookme-webhooks doctor --json | jq '.data[] | select(.mark == \"✗\")'", "Only the broken"],
   ],
   async run({ io, values }) {
     const config = loadConfig(values.config, io.env);
@@ -188,7 +188,7 @@ async function judge(
     verdicts.push({
       mark: "✗",
       subject: "database",
-      text: "It is a replica and takes no writes",
+      text: "It is a read-only replica",
       remedy: "let database.url name the primary",
     });
   }
@@ -250,7 +250,7 @@ function durabilityVerdicts(health: {
 
 // --- this machine's addresses ----------------------------------------------------------------------
 
-/** Whether what receivers are told to expect (`/ip-ranges`) is where requests come from. */
+/** Whether requests come from the ranges that receivers allow (`/ip-ranges`). */
 export function checkAddresses(
   { delivery, environment, ip_ranges }: Pick<Config, "delivery" | "environment" | "ip_ranges">,
   own: readonly string[] = ownAddresses(),
