@@ -1,7 +1,6 @@
 import assert from "node:assert/strict";
 import { checkAddresses } from "../../lib/cli/doctor/doctor.ts";
 import { parseCidr } from "../../lib/core/address.ts";
-import { isDenoTls } from "../../lib/http/client.ts";
 import { inTemporary, runHere } from "../support/cli.ts";
 import { endpoint, writeConfig } from "../support/daemon.ts";
 import { embeddedDatabase, initialise, onBoth, serverDatabase } from "../support/databases.ts";
@@ -61,10 +60,7 @@ Deno.test("doctor has a verdict on every endpoint: DNS, address, TLS, days to ex
       /^✗ endpoint not_yet: .* its certificate is not valid before 2099-01-01/,
       /^✗ endpoint wrong_name: .* its certificate is for another name/,
       /^✗ endpoint self_signed: .* its certificate is (signed by itself|of an authority that is not known here)/,
-      // As the sender sees it: Deno's own TLS takes no authority for a server.
-      isDenoTls({})
-        ? /^✗ endpoint own_authority: .*CaUsedAsEndEntity/
-        : /^✓ endpoint own_authority: .*; TLS, its certificate expires in \d{4,} days/,
+      /^✓ endpoint own_authority: .*; TLS, its certificate expires in \d{4,} days/,
       /^✗ endpoint untrusted: .* its certificate is of an authority that is not known here/,
       /^✓ endpoint plain: 127\.0\.0\.1:\d+; takes connections, without TLS$/,
       /^✗ endpoint nobody: .* nothing takes connections there; is it running/,

@@ -9,7 +9,6 @@ import {
   portOf,
 } from "../../core/address.ts";
 import { messageOf } from "../../core/errors.ts";
-import { isDenoTls } from "../../http/client.ts";
 
 /** One line of the doctor's: `!` is worth a look, `✗` keeps something from working. */
 export interface Verdict {
@@ -128,50 +127,12 @@ async function shakeHands(
   await open(socket, "secureConnect");
   const { valid_from, valid_to } = socket.getPeerCertificate();
   socket.destroy();
-  // By the same TLS as the sender: the two do not refuse the same certificates.
-  const mistake = isDenoTls(tls ?? {})
-    ? await strictly(host, address, port, tls?.ca)
-    : await open(connectTls({ ...options, rejectUnauthorized: true }), "secureConnect")
-      .then((trusted) => {
-        trusted.destroy();
-        return null;
-      }, wordsOf);
-  return { mistake, valid_from: parse(valid_from), valid_to: parse(valid_to) };
-}
-
-/**
- * What Deno's own TLS has against the certificate, or null: Deno 2.6's node:tls never lets go of a
- * connection whose handshake fails. It cannot show a certificate of ours.
- */
-async function strictly(
-  host: string,
-  address: string,
-  port: number,
-  ca: string | undefined,
-): Promise<string | null> {
-  let conn: Deno.Conn | undefined;
-  const timer = setTimeout(() => conn?.close(), PATIENCE_MS);
-  try {
-    const plain = await Deno.connect({ hostname: address, port });
-    conn = plain;
-    const options = { hostname: host, ...(ca === undefined ? {} : { caCerts: [ca] }) };
-    const secure = await Deno.startTls(plain, options);
-    conn = secure;
-    await secure.handshake();
-    return null;
-  } catch (error) {
-    return wordsOf(error);
-  } finally {
-    clearTimeout(timer);
-    try {
-      conn?.close();
-    } catch { /* closed already */ }
-  }
-}
-
-// Deno 2.6 writes `+00:00` where 2.9 writes `GMT`.
-function parse(time: string): number {
-  return Date.parse(time.replace("+00:00", "GMT"));
+  const mistake = await open(connectTls({ ...options, rejectUnauthorized: true }), "secureConnect")
+    .then((trusted) => {
+      trusted.destroy();
+      return null;
+    }, wordsOf);
+  return { mistake, valid_from: Date.parse(valid_from), valid_to: Date.parse(valid_to) };
 }
 
 function judge({ mistake, valid_from, valid_to }: Handshake): Found {
@@ -235,14 +196,7 @@ const WORDS: Readonly<Record<string, string>> = {
 };
 
 function wordsOf(error: unknown): string {
-  const message = messageOf(error);
-  // The words of rustls.
-  const code = /UnknownIssuer/.test(message)
-    ? "SELF_SIGNED_CERT_IN_CHAIN"
-    : /not valid for name/.test(message)
-    ? "ERR_TLS_CERT_ALTNAME_INVALID"
-    : codeOf(error);
-  return WORDS[code] ?? message;
+  return WORDS[codeOf(error)] ?? messageOf(error);
 }
 
 function codeOf(error: unknown): string {

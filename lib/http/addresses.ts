@@ -1,0 +1,92 @@
+import { lookup as systemLookup } from "node:dns";
+import { isIPv6 } from "node:net";
+import { type AddressRules, classifyEndpointAddress, hostPort } from "../core/address.ts";
+import { messageOf } from "../core/errors.ts";
+import type { FailureReason, Route } from "./flight.ts";
+import { codeOf } from "./wire.ts";
+
+export interface AddressOptions {
+  /** The address rules in force. */
+  readonly rules: () => AddressRules;
+  /** The local address to send from. */
+  readonly source_address?: string;
+  /** All addresses of a name (default: by the system's resolver). */
+  readonly lookup?: (host: string) => Promise<readonly string[]>;
+}
+
+/** Addresses to dial, in this order, and the rules that allowed them; or why there are none. */
+export type Vetted =
+  | { readonly addresses: readonly string[]; readonly rules: AddressRules }
+  | { readonly reason: FailureReason; readonly cause: string };
+
+/** A function that looks up a route's addresses and checks each; one that is forbidden blocks all. */
+export function makeVetter(options: AddressOptions): (route: Route) => Promise<Vetted> {
+  const { rules, source_address } = options;
+  const resolve = coalesce(options.lookup ?? lookupAll);
+  return async (route) => {
+    const { host, literal } = route;
+    let addresses: readonly string[];
+    try {
+      addresses = literal !== undefined ? [literal] : await resolve(host);
+    } catch (error) {
+      return { reason: "dns", cause: `${codeOf(error) || messageOf(error)} ${host}` };
+    }
+    const present = rules();
+    for (const ip of addresses) {
+      const rule = refusal(ip, route, present);
+      if (rule !== undefined) {
+        return { reason: "blocked", cause: `${ip} is not allowed: ${rule}` };
+      }
+    }
+    if (addresses.length === 0) return { reason: "dns", cause: `No address for ${host}` };
+    if (source_address === undefined) return { addresses, rules: present };
+    const reachable = addresses.filter((ip) => isIPv6(ip) === isIPv6(source_address));
+    return reachable.length > 0
+      ? { addresses: reachable, rules: present }
+      : { reason: "connection", cause: `No address of the family of ${source_address}` };
+  };
+}
+
+/** Why the rules forbid the route to lead to the address, or undefined if they allow it. */
+export function refusal(ip: string, route: Route, rules: AddressRules): string | undefined {
+  const verdict = classifyEndpointAddress(ip, route.port, rules);
+  if (!verdict.allowed) return verdict.rule;
+  return route.https || verdict.scope !== "public" ? undefined : "plain http to a public address";
+}
+
+/** Whether two spellings mean one address. An IPv4-mapped IPv6 address equals its IPv4 one. */
+export function sameAddress(a: string, b: string): boolean {
+  return a === b || canonical(a) === canonical(b);
+}
+
+function canonical(ip: string): string {
+  const host = URL.parse(`http://${hostPort(ip, 80)}`)?.hostname ?? ip;
+  // `URL` spells ::ffff:127.0.0.1 in hexadecimal.
+  const [, high, low] = /^\[::ffff:([\da-f]+):([\da-f]+)\]$/.exec(host) ?? [];
+  if (high === undefined || low === undefined) return host;
+  return URL.parse(`http://${parseInt(high, 16) * 65_536 + parseInt(low, 16)}`)?.hostname ?? ip;
+}
+
+/** Shares one lookup among all who ask for a name at the same time. */
+function coalesce(
+  lookup: (host: string) => Promise<readonly string[]>,
+): (host: string) => Promise<readonly string[]> {
+  const under_way = new Map<string, Promise<readonly string[]>>();
+  return (host) => {
+    let answer = under_way.get(host);
+    if (answer === undefined) {
+      answer = lookup(host).finally(() => under_way.delete(host));
+      under_way.set(host, answer);
+    }
+    return answer;
+  };
+}
+
+function lookupAll(host: string): Promise<string[]> {
+  return new Promise((resolve, reject) => {
+    systemLookup(host, { all: true }, (error, addresses) => {
+      if (error !== null && error !== undefined) reject(error);
+      else resolve(addresses.map(({ address }) => address));
+    });
+  });
+}

@@ -1,0 +1,242 @@
+import type { AddressRules } from "../core/address.ts";
+import { type Bagged, makeBag } from "../core/bag.ts";
+import { messageOf } from "../core/errors.ts";
+import { type AddressOptions, makeVetter, sameAddress } from "./addresses.ts";
+import { failFlight, type FailureReason, type Flight, type Route, STOPPED } from "./flight.ts";
+import { type Connection, newConnection, type Pool } from "./pool.ts";
+import { quote } from "./response_parser.ts";
+import { diagnoseTls, handshakeCause, isVague } from "./tls_failure.ts";
+import { codeOf, openWire, type WireEvents } from "./wire.ts";
+
+/** Carries flights on the connections that a connector opened. */
+export interface Carrier {
+  /** Sends a flight's request on a connection that is `opening` or `idle`. */
+  send(connection: Connection, flight: Flight): void;
+  written(connection: Connection, error?: Error | null): void;
+  data(connection: Connection, bytes: Uint8Array): void;
+  /** The connection ended, or failed by its `last_error`. */
+  lost(connection: Connection): void;
+}
+
+/** Opens connections for flights that found none idle. */
+export interface Connector {
+  /** Hands the flight to the carrier on a new connection, or fails it. */
+  open(flight: Flight): void;
+  /** Ends searches that were aborted or are over time by `due_ms`; leaves addresses that are too slow. */
+  tick(due_ms: number): void;
+  interruptAll(cause: string): void;
+  /** Searches under way. */
+  readonly size: number;
+}
+
+/** A flight's search for a connection: DNS, then one address after the other. */
+interface Search extends Bagged {
+  /** Undefined once the search is over: a connection outlives it, and must not hold the request. */
+  flight: Flight | undefined;
+  /** Allowed by `rules`; the first `tried` of them were dialed. */
+  addresses: readonly string[];
+  rules: AddressRules | undefined;
+  tried: number;
+  /** Why earlier addresses failed. */
+  readonly causes: string[];
+  /** The last one dialed. */
+  connection: Connection | undefined;
+  /** `tls` from the start of a handshake: if that fails, no other address is tried. */
+  step: "connect" | "tls";
+  /** When the present address gives way to the next. */
+  next_at_ms: number;
+  /** While a failed handshake is examined: the cause known so far, and how to stop. */
+  diagnosis: { readonly cause: string; readonly stop: AbortController } | undefined;
+}
+
+/** Longest look at why a TLS handshake failed. */
+const DIAGNOSIS_MS = 2000;
+
+/** A connector whose connections are the pool's. */
+export function makeConnector(options: AddressOptions, pool: Pool, carrier: Carrier): Connector {
+  const { source_address } = options;
+  const vet = makeVetter(options);
+  const searches = makeBag<Search>();
+
+  function open(flight: Flight): void {
+    const search = newSearch(flight);
+    searches.add(search);
+    start(search, flight.route).catch((error) => fail(search, "connection", messageOf(error)));
+  }
+
+  async function start(search: Search, route: Route): Promise<void> {
+    const vetted = await vet(route);
+    if ("cause" in vetted) return fail(search, vetted.reason, vetted.cause);
+    search.addresses = vetted.addresses;
+    search.rules = vetted.rules;
+    dialNext(search);
+  }
+
+  function dialNext(search: Search): void {
+    const { flight, addresses, tried } = search;
+    if (flight === undefined) return;
+    const ip = addresses[tried];
+    if (ip === undefined) return fail(search, "connection", search.causes.join(", "));
+    const now_ms = performance.now();
+    // Each address gets its share of the time: one that swallows packets must not use it all.
+    search.next_at_ms = now_ms + (flight.deadline_ms - now_ms) / (addresses.length - tried);
+    search.tried++;
+    const connection = search.connection = newConnection(flight.route, ip, search.rules);
+    try {
+      connection.wire = openWire(flight.route, ip, source_address, eventsOf(search, connection));
+      pool.move(connection, "opening");
+    } catch (error) { // thrown by node:tls for a certificate or key that it cannot read
+      fail(search, "tls", messageOf(error));
+    }
+  }
+
+  /** Events go to the search while the connection is opening, to the carrier from then on. */
+  function eventsOf(search: Search, connection: Connection): WireEvents {
+    const onLost = () => {
+      if (isOpening(connection)) giveUp(search, connection, openingCause(search, connection));
+      else carrier.lost(connection);
+    };
+    return {
+      connected: (peer) => {
+        if (isOpening(connection)) onConnected(search, connection, peer);
+      },
+      secured: () => {
+        if (isOpening(connection)) succeed(search, connection);
+      },
+      written: (error) => carrier.written(connection, error),
+      data: (bytes) => {
+        if (!isOpening(connection)) return carrier.data(connection, bytes);
+        const said = quote(bytes.toString("latin1", 0, 100));
+        fail(search, "protocol", `spoke before it was asked: ${said}`);
+      },
+      ended: () => {
+        // During a handshake the error that follows says more.
+        if (!isOpening(connection)) carrier.lost(connection);
+      },
+      lost: (error) => {
+        connection.last_error = error;
+        onLost();
+      },
+      closed: () => {
+        onLost();
+        pool.move(connection, "closed");
+      },
+    };
+  }
+
+  function onConnected(search: Search, connection: Connection, peer: string | undefined): void {
+    const { route: { https }, ip, address } = connection;
+    if (https) search.step = "tls";
+    if (peer === undefined) {
+      giveUp(search, connection, `closed as soon as it was open ${address}`);
+    } else if (!sameAddress(peer, ip)) {
+      giveUp(search, connection, `connected to ${peer} instead of ${ip}`);
+    } else {
+      search.next_at_ms = Infinity;
+      if (!https) succeed(search, connection);
+    }
+  }
+
+  function giveUp(search: Search, connection: Connection, cause: string): void {
+    pool.close(connection);
+    if (search.step === "tls") return void failTls(search, connection, cause);
+    search.causes.push(cause);
+    dialNext(search);
+  }
+
+  /** Fails after a handshake, and first examines why if node:tls does not say. */
+  async function failTls(search: Search, connection: Connection, cause: string): Promise<void> {
+    const { route, ip, last_error } = connection;
+    const { flight } = search;
+    // From another source address a second handshake may find something else.
+    if (flight === undefined || source_address !== undefined || !isVague(last_error)) {
+      return fail(search, "tls", cause);
+    }
+    const stop = new AbortController();
+    search.diagnosis = { cause, stop };
+    flight.deadline_ms = Math.min(flight.deadline_ms, performance.now() + DIAGNOSIS_MS);
+    fail(search, "tls", await diagnoseTls(route, ip, stop.signal) ?? cause);
+  }
+
+  function succeed(search: Search, connection: Connection): void {
+    const { flight } = search;
+    end(search);
+    if (flight !== undefined) carrier.send(connection, flight);
+  }
+
+  function fail(search: Search, reason: FailureReason, cause: string): void {
+    const { flight, connection } = search;
+    if (flight === undefined) return;
+    end(search);
+    if (connection !== undefined) pool.close(connection);
+    failFlight(flight, reason, cause, connection?.address ?? null);
+  }
+
+  function end(search: Search): void {
+    searches.delete(search);
+    search.flight = undefined;
+    search.diagnosis?.stop.abort();
+  }
+
+  function tick(due_ms: number): void {
+    for (const search of searches) {
+      const { flight, connection } = search;
+      if (flight === undefined) continue;
+      if (flight.request.signal?.aborted) {
+        fail(search, "interrupted", STOPPED);
+      } else if (due_ms >= flight.deadline_ms) {
+        fail(search, ...expiry(search, flight));
+      } else if (connection !== undefined && due_ms >= search.next_at_ms) {
+        giveUp(search, connection, `ETIMEDOUT ${connection.address}`);
+      }
+    }
+  }
+
+  return {
+    open,
+    tick,
+    interruptAll(cause) {
+      for (const search of searches) fail(search, "interrupted", cause);
+    },
+    get size() {
+      return searches.size;
+    },
+  };
+}
+
+function newSearch(flight: Flight): Search {
+  return {
+    place: -1,
+    flight,
+    addresses: [],
+    rules: undefined,
+    tried: 0,
+    causes: [],
+    connection: undefined,
+    step: "connect",
+    next_at_ms: Infinity,
+    diagnosis: undefined,
+  };
+}
+
+function isOpening({ state }: Connection): boolean {
+  return state === "opening";
+}
+
+/** Reason and cause of a search whose time is up. */
+function expiry(search: Search, { route, request }: Flight): [FailureReason, string] {
+  const { connection, step, diagnosis } = search;
+  if (diagnosis !== undefined) return ["tls", diagnosis.cause];
+  const missing = connection === undefined
+    ? `answer from DNS for ${route.host}`
+    : step === "tls"
+    ? `end of the TLS handshake with ${connection.address}`
+    : `connection to ${connection.address}`;
+  return ["timeout", `no ${missing} within ${request.timeout_ms} ms`];
+}
+
+function openingCause({ step }: Search, { last_error, address }: Connection): string {
+  return step === "tls"
+    ? handshakeCause(last_error)
+    : `${codeOf(last_error) || messageOf(last_error)} ${address}`;
+}

@@ -1,0 +1,123 @@
+import { literalAddress, portOf } from "../core/address.ts";
+
+/** Where requests go. Reuse the object: the client remembers what it derives from it. */
+export interface Target {
+  readonly url: URL;
+  readonly tls?: TlsIdentity;
+  /** Targets of one origin, TLS identity and pool key share connections. */
+  readonly pool_key?: string;
+}
+
+/** PEM texts. `ca` is trusted in addition to the system's authorities; the client shows `cert`. */
+export interface TlsIdentity {
+  readonly ca?: string;
+  readonly cert?: string;
+  readonly key?: string;
+}
+
+export interface PostRequest {
+  /** `Name: value\r\n` lines, without Host, Content-Length and Connection. */
+  readonly headers: string;
+  /** Sent as UTF-8. */
+  readonly body: string;
+  /** From now to the end of the response's head: DNS, connect and TLS included. */
+  readonly timeout_ms: number;
+  /** Aborting it ends the exchange as `interrupted`, within 50 ms. */
+  readonly signal?: AbortSignal;
+}
+
+/** The result of a request. `address` is `127.0.0.1:443` or `[::1]:443`. */
+export type Exchange =
+  | {
+    readonly answered: true;
+    readonly status: number;
+    /** Status line and fields, lines split by \r\n, at most 8 KiB. */
+    readonly head: string;
+    readonly retry_after?: string;
+    /** At most 64 KiB. */
+    readonly body: Uint8Array;
+    /** Whether `body` lacks, or may lack, bytes that were sent. */
+    readonly truncated: boolean;
+    readonly address: string;
+    readonly duration_ms: number;
+  }
+  | {
+    readonly answered: false;
+    readonly reason: FailureReason;
+    /** Raw cause, at most 200 characters: `ECONNREFUSED 127.0.0.1:9`. */
+    readonly cause: string;
+    readonly address: string | null;
+    readonly duration_ms: number;
+  };
+
+export type FailureReason =
+  | "timeout"
+  | "dns"
+  | "tls"
+  | "connection"
+  | "protocol"
+  | "blocked"
+  | "interrupted";
+
+/** A target as the client uses it, derived once. */
+export interface Route {
+  /** Equal for targets that share connections. */
+  readonly key: string;
+  readonly https: boolean;
+  /** The name to resolve; an address if the URL has one. */
+  readonly host: string;
+  /** The URL's address, if it has no name. */
+  readonly literal: string | undefined;
+  readonly port: number;
+  /** Request line and Host field. */
+  readonly start: string;
+  readonly tls: TlsIdentity;
+  /** The receiver was seen to close connections unannounced: none is kept before this time. */
+  closes_until_ms: number;
+}
+
+/** A request under way: a search looks for its connection, then a connection carries it. */
+export interface Flight {
+  readonly route: Route;
+  readonly request: PostRequest;
+  readonly resolve: (exchange: Exchange) => void;
+  readonly started_ms: number;
+  deadline_ms: number;
+}
+
+/** The cause of a flight interrupted by its own signal. */
+export const STOPPED = "stopped at once";
+
+const MAX_CAUSE_CHARS = 200;
+
+/** Derives a target's route. */
+export function makeRoute(target: Target): Route {
+  const { url, tls = {}, pool_key = "" } = target;
+  return {
+    key: JSON.stringify([pool_key, url.origin, tls.ca, tls.cert, tls.key]),
+    https: url.protocol === "https:",
+    host: url.hostname.replace(/\.$/, ""),
+    // A localhost name is resolved like any other: it may mean ::1 here.
+    literal: /^[[\d]/.test(url.hostname) ? literalAddress(url.hostname) : undefined,
+    port: portOf(url),
+    start: `POST ${url.pathname}${url.search} HTTP/1.1\r\nHost: ${url.host}\r\n`,
+    tls,
+    closes_until_ms: 0,
+  };
+}
+
+/** Resolves a flight without an answer. `address` is null if no connection was tried. */
+export function failFlight(
+  flight: Flight,
+  reason: FailureReason,
+  cause: string,
+  address: string | null,
+): void {
+  flight.resolve({
+    answered: false,
+    reason,
+    cause: cause.slice(0, MAX_CAUSE_CHARS),
+    address,
+    duration_ms: performance.now() - flight.started_ms,
+  });
+}

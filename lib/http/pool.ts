@@ -1,0 +1,260 @@
+import { type AddressRules, hostPort } from "../core/address.ts";
+import { type Bag, type Bagged, makeBag } from "../core/bag.ts";
+import { refusal } from "./addresses.ts";
+import type { Flight, Route } from "./flight.ts";
+import { newResponse, type Response } from "./response_parser.ts";
+import { NO_WIRE, type Wire } from "./wire.ts";
+
+/**
+ * The states of a connection. It is in exactly one, and in the pool's set of that state:
+ *
+ *     closed ─→ opening ─→ sending ─→ waiting ─→ idle ─→ sending …
+ *                             └─→ draining ───────┘
+ *
+ * Each of them but `closed` may turn into `closing`, which ends as `closed`.
+ */
+export type State =
+  /** Not yet opened, or gone. */
+  | "closed"
+  /** Connecting, or shaking hands. */
+  | "opening"
+  /** Its request is being written. */
+  | "sending"
+  /** Its request is written, the answer not complete. */
+  | "waiting"
+  /** The answer came first: its request is still being written. */
+  | "draining"
+  | "idle"
+  /** Destroyed; the system has yet to let it go. */
+  | "closing";
+
+const NEXT: Readonly<Record<State, readonly State[]>> = {
+  closed: ["opening"],
+  opening: ["sending", "closing"],
+  sending: ["waiting", "draining", "closing"],
+  waiting: ["idle", "closing"],
+  draining: ["idle", "closing"],
+  idle: ["sending", "closing"],
+  closing: ["closed"],
+};
+
+export interface Connection extends Bagged {
+  /** Only the pool's `move` writes it. */
+  state: State;
+  wire: Wire;
+  readonly route: Route;
+  readonly ip: string;
+  readonly address: string;
+  readonly opened_ms: number;
+  /** The rules that last allowed the address. */
+  rules: AddressRules | undefined;
+  /** Requests sent on it so far. */
+  sent: number;
+  /** The request that it carries, while `sending` or `waiting`. */
+  flight: Flight | undefined;
+  response: Response;
+  last_error: Error | undefined;
+  idle_since_ms: number;
+  /** When to close it, while `idle` or `draining`. */
+  until_ms: number;
+}
+
+/** A connection to one address of the route, not opened yet. The rules allow the address. */
+export function newConnection(
+  route: Route,
+  ip: string,
+  rules: AddressRules | undefined,
+): Connection {
+  return {
+    state: "closed",
+    place: -1,
+    wire: NO_WIRE,
+    route,
+    ip,
+    address: hostPort(ip, route.port),
+    opened_ms: performance.now(),
+    rules,
+    sent: 0,
+    flight: undefined,
+    response: newResponse(),
+    last_error: undefined,
+    idle_since_ms: 0,
+    until_ms: 0,
+  };
+}
+
+export interface PoolOptions {
+  /** The address rules in force. A new object makes the pool check idle connections again. */
+  readonly rules: () => AddressRules;
+  readonly max_idle_per_origin?: number;
+  readonly max_idle?: number;
+}
+
+/** Every open connection of a client. */
+export interface Pool {
+  /** Puts a connection into a state, and into its set. Throws if none leads there from its own. */
+  move(connection: Connection, to: State): void;
+  /** The youngest idle connection that the route may use. Closes those found unfit. */
+  findIdle(route: Route, now_ms: number): Connection | undefined;
+  /** Keeps an answered connection as idle, or closes it. */
+  release(connection: Connection, now_ms: number): void;
+  /** Closes a connection that is open. */
+  close(connection: Connection): void;
+  /** Closes a connection that its receiver ended, and learns from that. */
+  lose(connection: Connection): void;
+  /** Closes idle and draining connections whose time is up. */
+  sweep(now_ms: number): void;
+  closeAll(): void;
+  /** The connections in each state. A loop over them may move the one it got last. */
+  readonly in: Readonly<Record<Exclude<State, "closed">, Iterable<Connection>>>;
+  /** Connections in any state but `closed`. */
+  readonly size: number;
+  /** Connections with a time to watch: until an answer, or until they close. */
+  readonly timed: number;
+}
+
+/** How long an idle connection is kept if the receiver did not say, in milliseconds. */
+const IDLE_MS = 1500;
+/** Connections older than this are not reused, so that requests follow a change of DNS. */
+const MAX_AGE_MS = 60_000;
+/** A connection closed within this time of its answer was not meant to be kept. */
+const AT_ONCE_MS = 100;
+/** How long the pool remembers such a receiver: each time it tries again, a request may be lost. */
+const CLOSES_FOR_MS = 60_000;
+
+/** An empty pool. */
+export function makePool(options: PoolOptions): Pool {
+  const { rules, max_idle_per_origin = 256, max_idle = 1024 } = options;
+  const idle = makeIdleSet();
+  const sets = {
+    opening: makeBag<Connection>(),
+    sending: makeBag<Connection>(),
+    waiting: makeBag<Connection>(),
+    draining: makeBag<Connection>(),
+    idle,
+    closing: makeBag<Connection>(),
+  };
+
+  function move(connection: Connection, to: State): void {
+    const from = connection.state;
+    if (!NEXT[from].includes(to)) throw new Error(`A connection cannot go from ${from} to ${to}`);
+    if (from !== "closed") sets[from].delete(connection);
+    connection.state = to;
+    if (to !== "closed") sets[to].add(connection);
+  }
+
+  function findIdle({ key }: Route, now_ms: number): Connection | undefined {
+    // The youngest first, so that the rest can grow old and close.
+    for (let found = idle.youngest(key); found !== undefined; found = idle.youngest(key)) {
+      if (isFit(found, now_ms)) return found;
+      close(found);
+    }
+    return undefined;
+  }
+
+  function isFit(connection: Connection, now_ms: number): boolean {
+    if (now_ms >= connection.until_ms) return false;
+    const present = rules();
+    if (connection.rules === present) return true;
+    connection.rules = present;
+    return refusal(connection.ip, connection.route, present) === undefined;
+  }
+
+  function release(connection: Connection, now_ms: number): void {
+    const { route, opened_ms, response: { keep_alive_s } } = connection;
+    const kept_ms = keep_alive_s === undefined ? IDLE_MS : (keep_alive_s - 1) * 1000;
+    const until_ms = Math.min(now_ms + kept_ms, opened_ms + MAX_AGE_MS);
+    if (
+      until_ms <= now_ms || now_ms < route.closes_until_ms ||
+      idle.size >= max_idle || idle.count(route.key) >= max_idle_per_origin
+    ) return close(connection);
+    connection.idle_since_ms = now_ms;
+    connection.until_ms = until_ms;
+    move(connection, "idle");
+  }
+
+  function close(connection: Connection): void {
+    if (connection.state === "closing" || connection.state === "closed") return;
+    move(connection, "closing");
+    connection.wire.destroy();
+  }
+
+  function lose(connection: Connection): void {
+    const { state, flight, sent, response, route } = connection;
+    const now_ms = performance.now();
+    const unannounced = state === "idle"
+      ? now_ms - connection.idle_since_ms < AT_ONCE_MS
+      : flight !== undefined && sent > 1 && !response.started;
+    if (unannounced) route.closes_until_ms = now_ms + CLOSES_FOR_MS;
+    close(connection);
+  }
+
+  function sweep(now_ms: number): void {
+    for (const set of [sets.idle, sets.draining]) {
+      for (const connection of set) if (now_ms >= connection.until_ms) close(connection);
+    }
+    idle.prune();
+  }
+
+  function closeAll(): void {
+    for (const set of Object.values(sets)) for (const connection of set) close(connection);
+  }
+
+  return {
+    move,
+    findIdle,
+    release,
+    close,
+    lose,
+    sweep,
+    closeAll,
+    in: sets,
+    get size() {
+      return Object.values(sets).reduce((sum, { size }) => sum + size, 0);
+    },
+    get timed() {
+      return sets.sending.size + sets.waiting.size + sets.draining.size + idle.size;
+    },
+  };
+}
+
+/** Idle connections, in a list for each key, the youngest last. */
+interface IdleSet extends Bag<Connection> {
+  youngest(key: string): Connection | undefined;
+  count(key: string): number;
+  /** Drops empty lists: making one for each request would cost more than keeping it meanwhile. */
+  prune(): void;
+}
+
+function makeIdleSet(): IdleSet {
+  const lists = new Map<string, Connection[]>();
+  let size = 0;
+  return {
+    add(connection) {
+      const { key } = connection.route;
+      const list = lists.get(key);
+      if (list === undefined) lists.set(key, [connection]);
+      else list.push(connection);
+      size++;
+    },
+    delete(connection) {
+      const list = lists.get(connection.route.key) ?? [];
+      const at = list.lastIndexOf(connection);
+      if (at < 0) return;
+      if (at === list.length - 1) list.pop();
+      else list.splice(at, 1);
+      size--;
+    },
+    youngest: (key) => lists.get(key)?.at(-1),
+    count: (key) => lists.get(key)?.length ?? 0,
+    prune() {
+      for (const [key, list] of lists) if (list.length === 0) lists.delete(key);
+    },
+    get size() {
+      return size;
+    },
+    *[Symbol.iterator]() {
+      for (const list of lists.values()) yield* [...list];
+    },
+  };
+}
