@@ -4,13 +4,11 @@
  * to addresses that it has checked itself.
  */
 
-import { messageOf } from "../core/errors.ts";
-import type { AddressOptions } from "./addresses.ts";
-import { type Carrier, makeConnector } from "./connect.ts";
+import { type ConnectOptions, makeConnector } from "./connect.ts";
+import { makeExchanges } from "./exchange.ts";
 import {
   type Exchange,
   failFlight,
-  type FailureReason,
   type Flight,
   makeRoute,
   type PostRequest,
@@ -18,10 +16,7 @@ import {
   STOPPED,
   type Target,
 } from "./flight.ts";
-import { type Connection, makePool, type Pool, type PoolOptions } from "./pool.ts";
-import { endResponse, newResponse, readResponse, takeBody } from "./response_parser.ts";
-import { isTlsError } from "./tls_failure.ts";
-import { codeOf } from "./wire.ts";
+import { makePool, type PoolOptions } from "./pool.ts";
 
 export type { Exchange, FailureReason, PostRequest, Target } from "./flight.ts";
 
@@ -34,10 +29,8 @@ export interface HttpClient {
   readonly open_connections: number;
 }
 
-export type HttpClientOptions = AddressOptions & PoolOptions;
+export type HttpClientOptions = ConnectOptions & PoolOptions;
 
-/** How long the rest of a body may take after the head. */
-const BODY_MS = 1000;
 /** Precision of every deadline. */
 const TICK_MS = 25;
 const CLOSED = "the client was closed";
@@ -117,141 +110,4 @@ export function makeHttpClient(options: HttpClientOptions): HttpClient {
       return pool.size;
     },
   };
-}
-
-/** Requests on open connections: sending them, reading answers, and ending them. */
-interface Exchanges extends Carrier {
-  /** Ends exchanges that were aborted or whose time is up by `due_ms`. */
-  tick(due_ms: number): void;
-  interruptAll(cause: string): void;
-}
-
-function makeExchanges(pool: Pool): Exchanges {
-  const busy = [pool.in.sending, pool.in.waiting];
-
-  function send(connection: Connection, flight: Flight): void {
-    pool.move(connection, "sending");
-    connection.flight = flight;
-    if (connection.sent++ > 0) connection.response = newResponse();
-    const { route, request } = flight;
-    connection.wire.send(route.start, request.headers, request.body);
-  }
-
-  function written(connection: Connection, error?: Error | null): void {
-    if (connection.state === "sending") {
-      pool.move(connection, "waiting"); // even after an error: an answer may be waiting
-    } else if (connection.state === "draining") {
-      if (error === null || error === undefined) pool.release(connection, performance.now());
-      else pool.close(connection);
-    }
-  }
-
-  function data(connection: Connection, bytes: Uint8Array): void {
-    const { flight, response } = connection;
-    // Unasked bytes on an idle connection would pass for the next answer.
-    if (flight === undefined) return pool.close(connection);
-    const was_in_head = response.phase === "head";
-    readResponse(response, bytes);
-    if (response.phase === "done") answer(connection, flight);
-    else if (response.phase === "failed") fail(connection, flight, "protocol", response.mistake);
-    else if (response.phase === "body" && was_in_head) {
-      flight.deadline_ms = performance.now() + BODY_MS;
-    }
-  }
-
-  function lost(connection: Connection): void {
-    const { flight, last_error } = connection;
-    pool.lose(connection);
-    if (flight === undefined) return;
-    const reason = isRefusedByTls(connection) ? "tls" : "connection";
-    end(connection, flight, reason, lostCause(connection), last_error === undefined);
-  }
-
-  /** Ends a flight before its answer is complete: as answered if the head is, else as failed. */
-  function end(
-    connection: Connection,
-    flight: Flight,
-    reason: FailureReason,
-    cause: string,
-    closed = false,
-  ): void {
-    endResponse(connection.response, closed);
-    if (connection.response.phase === "done") answer(connection, flight);
-    else fail(connection, flight, reason, cause);
-  }
-
-  function answer(connection: Connection, flight: Flight): void {
-    const { response, address } = connection;
-    const now_ms = performance.now();
-    connection.flight = undefined;
-    if (!response.reusable) {
-      pool.close(connection);
-    } else if (connection.state === "sending") {
-      connection.until_ms = now_ms + BODY_MS;
-      pool.move(connection, "draining");
-    } else {
-      pool.release(connection, now_ms);
-    }
-    const { status, head, truncated, retry_after } = response;
-    const duration_ms = now_ms - flight.started_ms;
-    const body = takeBody(response);
-    flight.resolve(
-      retry_after === undefined
-        ? { answered: true, status, head, body, truncated, address, duration_ms }
-        : { answered: true, status, head, retry_after, body, truncated, address, duration_ms },
-    );
-  }
-
-  function fail(
-    connection: Connection,
-    flight: Flight,
-    reason: FailureReason,
-    cause: string,
-  ): void {
-    connection.flight = undefined;
-    pool.close(connection);
-    failFlight(flight, reason, cause, connection.address);
-  }
-
-  function tick(due_ms: number): void {
-    for (const connections of busy) {
-      for (const connection of connections) {
-        const { flight, address } = connection;
-        if (flight === undefined) continue;
-        const { signal, timeout_ms } = flight.request;
-        if (signal?.aborted) {
-          end(connection, flight, "interrupted", STOPPED);
-        } else if (due_ms >= flight.deadline_ms) {
-          end(connection, flight, "timeout", `no response from ${address} within ${timeout_ms} ms`);
-        }
-      }
-    }
-  }
-
-  function interruptAll(cause: string): void {
-    for (const connections of busy) {
-      for (const connection of connections) {
-        if (connection.flight !== undefined) {
-          end(connection, connection.flight, "interrupted", cause);
-        }
-      }
-    }
-  }
-
-  return { send, written, data, lost, tick, interruptAll };
-}
-
-/** Whether the first answer on a connection is a TLS alert. */
-function isRefusedByTls({ route, sent, response, last_error }: Connection): boolean {
-  return route.https && sent <= 1 && !response.started && isTlsError(last_error);
-}
-
-function lostCause({ last_error, response, address, sent }: Connection): string {
-  const code = codeOf(last_error);
-  if (isTlsError(last_error)) return `${code} ${messageOf(last_error)}`.trim();
-  const when = response.started ? "closed within the response's head" : "closed before an answer";
-  const reused = sent > 1 ? " on a reused connection" : "";
-  return last_error === undefined
-    ? when + reused
-    : `${when}${reused}: ${code || messageOf(last_error)} ${address}`;
 }

@@ -2,25 +2,21 @@ import type { AddressRules } from "../core/address.ts";
 import { type Bagged, makeBag } from "../core/bag.ts";
 import { messageOf } from "../core/errors.ts";
 import { type AddressOptions, makeVetter, sameAddress } from "./addresses.ts";
+import type { Exchanges } from "./exchange.ts";
 import { failFlight, type FailureReason, type Flight, type Route, STOPPED } from "./flight.ts";
 import { type Connection, newConnection, type Pool } from "./pool.ts";
 import { quote } from "./response_parser.ts";
 import { diagnoseTls, handshakeCause, isVague } from "./tls_failure.ts";
 import { codeOf, openWire, type WireEvents } from "./wire.ts";
 
-/** Carries flights on the connections that a connector opened. */
-export interface Carrier {
-  /** Sends a flight's request on a connection that is `opening` or `idle`. */
-  send(connection: Connection, flight: Flight): void;
-  written(connection: Connection, error?: Error | null): void;
-  data(connection: Connection, bytes: Uint8Array): void;
-  /** The connection ended, or failed by its `last_error`. */
-  lost(connection: Connection): void;
+export interface ConnectOptions extends AddressOptions {
+  /** How to open a wire (default: over node:net and node:tls). */
+  readonly open_wire?: typeof openWire;
 }
 
 /** Opens connections for flights that found none idle. */
 export interface Connector {
-  /** Hands the flight to the carrier on a new connection, or fails it. */
+  /** Sends the flight's request on a new connection, or fails the flight. */
   open(flight: Flight): void;
   /** Ends searches that were aborted or are over time by `due_ms`; leaves addresses that are too slow. */
   tick(due_ms: number): void;
@@ -53,8 +49,12 @@ interface Search extends Bagged {
 const DIAGNOSIS_MS = 2000;
 
 /** A connector whose connections are the pool's. */
-export function makeConnector(options: AddressOptions, pool: Pool, carrier: Carrier): Connector {
-  const { source_address } = options;
+export function makeConnector(
+  options: ConnectOptions,
+  pool: Pool,
+  exchanges: Exchanges,
+): Connector {
+  const { source_address, open_wire = openWire } = options;
   const vet = makeVetter(options);
   const searches = makeBag<Search>();
 
@@ -83,18 +83,18 @@ export function makeConnector(options: AddressOptions, pool: Pool, carrier: Carr
     search.tried++;
     const connection = search.connection = newConnection(flight.route, ip, search.rules);
     try {
-      connection.wire = openWire(flight.route, ip, source_address, eventsOf(search, connection));
+      connection.wire = open_wire(flight.route, ip, source_address, eventsOf(search, connection));
       pool.move(connection, "opening");
     } catch (error) { // thrown by node:tls for a certificate or key that it cannot read
       fail(search, "tls", messageOf(error));
     }
   }
 
-  /** Events go to the search while the connection is opening, to the carrier from then on. */
+  /** Events go to the search while the connection is opening, to the exchanges from then on. */
   function eventsOf(search: Search, connection: Connection): WireEvents {
     const onLost = () => {
       if (isOpening(connection)) giveUp(search, connection, openingCause(search, connection));
-      else carrier.lost(connection);
+      else exchanges.lost(connection);
     };
     return {
       connected: (peer) => {
@@ -103,15 +103,15 @@ export function makeConnector(options: AddressOptions, pool: Pool, carrier: Carr
       secured: () => {
         if (isOpening(connection)) succeed(search, connection);
       },
-      written: (error) => carrier.written(connection, error),
+      written: (error) => exchanges.written(connection, error),
       data: (bytes) => {
-        if (!isOpening(connection)) return carrier.data(connection, bytes);
+        if (!isOpening(connection)) return exchanges.data(connection, bytes);
         const said = quote(bytes.toString("latin1", 0, 100));
         fail(search, "protocol", `spoke before it was asked: ${said}`);
       },
       ended: () => {
         // During a handshake the error that follows says more.
-        if (!isOpening(connection)) carrier.lost(connection);
+        if (!isOpening(connection)) exchanges.lost(connection);
       },
       lost: (error) => {
         connection.last_error = error;
@@ -161,7 +161,7 @@ export function makeConnector(options: AddressOptions, pool: Pool, carrier: Carr
   function succeed(search: Search, connection: Connection): void {
     const { flight } = search;
     end(search);
-    if (flight !== undefined) carrier.send(connection, flight);
+    if (flight !== undefined) exchanges.send(connection, flight);
   }
 
   function fail(search: Search, reason: FailureReason, cause: string): void {

@@ -2,16 +2,16 @@ import { Buffer } from "node:buffer";
 
 /**
  * One HTTP/1.1 response, read from bytes as they come (RFC 9112). Strict in the head, because the
- * head decides the outcome; lenient behind it: whatever is wrong with the body only cuts it.
+ * head decides the outcome; lenient after it: a mistake in the body only cuts it.
  *
  * The result does not depend on how the bytes were split. Memory is bounded by the limits below.
  */
 
-/** Most bytes of all heads of one response together, interim ones included. */
+/** Maximum bytes of all heads of one response together, interim ones included. */
 export const MAX_HEAD_BYTES = 64 * 1024;
-/** Most bytes of the final head that are kept. */
+/** Maximum bytes kept of the final head. */
 export const MAX_KEPT_HEAD_BYTES = 8 * 1024;
-/** Most bytes of a body that are kept. */
+/** Maximum bytes kept of a body. */
 export const MAX_BODY_BYTES = 64 * 1024;
 
 const MAX_FIELDS = 256;
@@ -33,24 +33,24 @@ type ChunkStep = "size" | "data" | "data_end" | "trailer";
 
 /** A response being read. Only `readResponse` and `endResponse` write to it. */
 export interface Response {
-  /** `failed` means that the head was malformed; from `body` on, status and head are final. */
+  /** `failed`: the head was malformed. From `body` on, status and head are final. */
   phase: "head" | "body" | "done" | "failed";
-  /** What was wrong with the head, where `failed`. */
+  /** The mistake in the head, if `failed`. */
   mistake: string;
-  /** Whether any byte has come. */
+  /** Whether a byte has come. */
   started: boolean;
   status: number;
   /** Status line and fields of the final response, lines split by \r\n, cut at 8 KiB. */
   head: string;
   retry_after: string | undefined;
-  /** Whether the body is not all of what was sent, or was malformed. */
+  /** Whether the body lacks bytes that were sent, or was malformed. */
   truncated: boolean;
   /** Whether the connection can carry another request once `done`. */
   reusable: boolean;
-  /** Seconds that the receiver keeps an idle connection, where it said so. */
+  /** Seconds that the receiver keeps an idle connection, if it says so. */
   keep_alive_s: number | undefined;
 
-  // Of the head: bytes not yet read, where the present line starts, and how far was searched.
+  // Of the head: bytes not yet read, the start of the present line, and how far it was searched.
   pending: Uint8Array;
   line_start: number;
   searched: number;
@@ -65,7 +65,7 @@ export interface Response {
   // Of the body.
   framing: Framing;
   remaining: number;
-  /** Room for it, of which the first `kept` bytes are taken. */
+  /** Room for it; the first `kept` bytes are in use. */
   body: Uint8Array;
   kept: number;
   step: ChunkStep;
@@ -73,7 +73,7 @@ export interface Response {
   trailer_bytes: number;
 }
 
-/** A response of which nothing has come yet. */
+/** A response before its first byte. */
 export function newResponse(): Response {
   return {
     phase: "head",
@@ -106,8 +106,8 @@ export function newResponse(): Response {
 }
 
 /**
- * Reads the next bytes, and keeps none of their memory. Bytes behind the end of the response only make
- * it not reusable.
+ * Reads the next bytes and keeps none of their memory. Bytes after the end of the response only make
+ * its connection not reusable.
  */
 export function readResponse(response: Response, bytes: Uint8Array): void {
   if (bytes.length === 0 || response.phase === "failed") return;
@@ -122,22 +122,22 @@ export function readResponse(response: Response, bytes: Uint8Array): void {
 }
 
 /**
- * The connection ended, or no more of the body is waited for: what has come is all. A response that
- * is still in its head stays there: whether that is a failure is the caller's to say.
+ * Ends a response early: its connection ended (`closed`), or its body has no more time. A response
+ * still in its head stays there, for the caller to judge.
  */
 export function endResponse(response: Response, closed: boolean): void {
   if (response.phase === "done") response.reusable = false;
   if (response.phase === "body") finish(response, !(closed && response.framing === "close"), false);
 }
 
-/** The kept part of the body. The response keeps it no longer: its connection may lie idle for a while. */
+/** Hands over the kept part of the body, so that an idle connection does not hold it. */
 export function takeBody(response: Response): Uint8Array {
   const { body, kept } = response;
   response.body = NOTHING;
   return kept === body.length ? body : body.subarray(0, kept);
 }
 
-/** Text of a peer fit for a log: bounded, and control and non-ASCII characters escaped. */
+/** A peer's text, quoted for a log: cut to 120 characters, control and non-ASCII ones escaped. */
 export function quote(text: string): string {
   const cut = text.length > MAX_QUOTE_CHARS;
   const safe = text.slice(0, MAX_QUOTE_CHARS).replace(
@@ -154,7 +154,7 @@ function readHead(response: Response, bytes: Uint8Array): void {
   for (;;) {
     const end = buffer.indexOf(LF, response.searched);
     const first = response.line_start === 0;
-    // Before the line is complete: what is not HTTP may never send one.
+    // Before the line is complete: another protocol may never complete one.
     if (first && !startsLikeHttp(buffer)) {
       return failStatusLine(response, buffer, end < 0 ? buffer.length : end);
     }
@@ -176,7 +176,7 @@ function readHead(response: Response, bytes: Uint8Array): void {
     } else {
       endHead(response, buffer, end + 1);
       if (!isInHead(response)) return;
-      // An interim response is over: start again behind it.
+      // An interim response is over: start again after it.
       buffer = buffer.subarray(end + 1);
       continue;
     }
@@ -194,7 +194,7 @@ function endHead(response: Response, buffer: Uint8Array, body_start: number): vo
   response.head = latin1(buffer, 0, kept);
   chooseFraming(response);
   const keep = response.version_minor === 1 ? !response.close : response.persist && !response.close;
-  // Whoever announces a body where there is none may send it all the same, as the next response.
+  // A receiver that announces a body where none belongs may send it, as the next response.
   const announced = response.chunked || (response.content_length ?? 0) > 0;
   const sound = response.framing !== "close" && !(isBodiless(response) && announced);
   response.reusable = keep && sound;
@@ -260,10 +260,10 @@ function readField(response: Response, buffer: Uint8Array, start: number, end: n
   let colon = start;
   while (colon < end && TOKEN[buffer[colon] ?? 0] === 1) colon++;
   if (colon === start || buffer[colon] !== COLON || !isText(buffer, colon, end)) {
-    const what = isBlank(buffer[start]) ? "folded" : "malformed";
-    return fail(response, `${what} field ${quote(latin1(buffer, start, end))}`);
+    const fault = isBlank(buffer[start]) ? "folded" : "malformed";
+    return fail(response, `${fault} field ${quote(latin1(buffer, start, end))}`);
   }
-  switch (colon - start) { // only names of these lengths mean anything to us
+  switch (colon - start) { // only names of these lengths matter here
     case 10:
     case 11:
     case 14:
@@ -273,22 +273,22 @@ function readField(response: Response, buffer: Uint8Array, start: number, end: n
       let to = end;
       while (from < to && isBlank(buffer[from])) from++;
       while (to > from && isBlank(buffer[to - 1])) to--;
-      takeField(response, name, latin1(buffer, from, to));
+      applyField(response, name, latin1(buffer, from, to));
     }
   }
 }
 
-function takeField(response: Response, name: string, value: string): void {
+function applyField(response: Response, name: string, value: string): void {
   if (name === "content-length") {
-    if (!value.includes(",")) return takeLength(response, value);
-    for (const item of value.split(",")) takeLength(response, item.trim());
+    if (!value.includes(",")) return applyLength(response, value);
+    for (const item of value.split(",")) applyLength(response, item.trim());
   } else if (name === "transfer-encoding") {
     if (response.chunked || value.toLowerCase() !== "chunked") {
       return fail(response, `transfer coding ${quote(value)}, not asked for`);
     }
     response.chunked = true;
   } else if (name === "connection") {
-    if (value === "keep-alive") { // as most say it
+    if (value === "keep-alive") { // the usual spelling
       response.persist = true;
       return;
     }
@@ -304,7 +304,7 @@ function takeField(response: Response, name: string, value: string): void {
   }
 }
 
-function takeLength(response: Response, text: string): void {
+function applyLength(response: Response, text: string): void {
   if (!/^\d{1,15}$/.test(text)) return fail(response, `malformed Content-Length ${quote(text)}`);
   const length = Number(text);
   if (response.content_length !== undefined && response.content_length !== length) {
@@ -323,7 +323,7 @@ function readBody(response: Response, bytes: Uint8Array, start: number): void {
   if (response.remaining === 0) finish(response, false, wanted === room);
 }
 
-/** RFC 9112, 7.1. What is malformed here only ends the body: the head has decided. */
+/** RFC 9112, 7.1. A mistake here only ends the body: the head has decided. */
 function readChunked(response: Response, bytes: Uint8Array, start: number): void {
   let at = start;
   while (at < bytes.length && response.phase === "body") {
@@ -364,13 +364,13 @@ function readChunkLine(response: Response, line: string, last: boolean): void {
   }
 }
 
-/** Keeps body bytes while there is room; answers false where that ended the body. */
+/** Keeps body bytes while there is room; returns false if that ended the body. */
 function keep(response: Response, bytes: Uint8Array, start: number, end: number): boolean {
   const room = MAX_BODY_BYTES - response.kept;
   const part = bytes.subarray(start, Math.min(end, start + room));
   const kept = response.kept + part.length;
   if (kept > response.body.length) {
-    // Most bodies are one piece. Many small ones must not cost an object each.
+    // Most bodies are one piece. Many small pieces must not cost an object each.
     const larger = new Uint8Array(response.kept === 0 ? kept : Math.max(kept, 2 * response.kept));
     larger.set(response.body);
     response.body = larger;
@@ -382,7 +382,7 @@ function keep(response: Response, bytes: Uint8Array, start: number, end: number)
   return false;
 }
 
-/** `clean`: the response ended by its own framing, and nothing came behind it. */
+/** `clean`: the response ended by its own framing, and nothing came after it. */
 function finish(response: Response, truncated: boolean, clean: boolean): void {
   response.phase = "done";
   response.truncated = truncated;
@@ -401,12 +401,12 @@ function failStatusLine(response: Response, buffer: Uint8Array, end: number): vo
   fail(response, `malformed status line ${quote(text.replace(/\r$/, ""))}`);
 }
 
-// Behind a call, because the compiler believes that `phase` cannot have changed.
+// A function, because the compiler believes that `phase` cannot have changed.
 function isInHead(response: Response): boolean {
   return response.phase === "head";
 }
 
-/** Whether the bytes have no NUL and no stray CR (RFC 9110, 5.5); LF ended the line already. */
+/** Whether the bytes have no NUL and no stray CR (RFC 9110, 5.5); a LF has ended the line already. */
 function isText(buffer: Uint8Array, start: number, end: number): boolean {
   for (let at = start; at < end; at++) {
     const byte = buffer[at];
@@ -419,7 +419,7 @@ function isBlank(byte: number | undefined): boolean {
   return byte === SPACE || byte === HTAB;
 }
 
-/** The characters of a field name: RFC 9110, 5.6.2. */
+/** The characters of a field name (RFC 9110, 5.6.2). */
 const TOKEN = Uint8Array.from(
   { length: 256 },
   (_, byte) => /[!#$%&'*+.^_`|~0-9A-Za-z-]/.test(String.fromCharCode(byte)) ? 1 : 0,
