@@ -16,6 +16,7 @@ export interface Option {
   readonly about: string;
 }
 
+/** The options of a command, by name. */
 export type Options = Readonly<Record<string, Option>>;
 
 type Value<O extends Option> = O extends { readonly type: "boolean" } ? boolean

@@ -65,6 +65,7 @@ export interface Palette {
   readonly cyan: Paint;
 }
 
+/** The palette of this output. */
 export function paletteOf(io: Io): Palette {
   const on = io.isTerminal && (io.env("NO_COLOR") ?? "") === "";
   const paint = (start: number, end: number): Paint => (text) =>

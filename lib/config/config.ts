@@ -56,6 +56,7 @@ export interface Config {
   readonly endpoints: readonly EndpointConfig[];
 }
 
+/** Which set of rules and address ranges is in force. */
 export type Environment = "development" | "production";
 
 /** Directory of the embedded database (absolute), or a server's URL. */
@@ -63,6 +64,7 @@ export type DatabaseConfig =
   | { readonly kind: "embedded"; readonly directory: string }
   | { readonly kind: "server"; readonly url: Secret };
 
+/** A token of the admin API. */
 export interface AdminToken {
   readonly name: string;
   readonly token: Secret;
@@ -70,6 +72,7 @@ export interface AdminToken {
   readonly role: "admin" | "viewer";
 }
 
+/** A page that needs no token if `admin.public` lists it. */
 export type PublicPage = "metrics" | "openapi";
 
 /** An event type that the file adds. */

@@ -47,6 +47,7 @@ const MISTAKES = {
   unknown: "Another secret signed it, or the body was changed",
 } as const;
 
+/** A likely mistake in verifying a signature. */
 export type SignatureMistake = keyof typeof MISTAKES;
 
 /** The diagnosis of a signature. */

@@ -133,6 +133,7 @@ export interface EndpointFacts {
   readonly updated_at: number;
 }
 
+/** An event, as far as it explains why an endpoint is not owed it. */
 export interface EventFacts {
   readonly type: string;
   readonly business: string | null;

@@ -13,6 +13,7 @@ export const REASONS = [
   "interrupted",
 ] as const;
 
+/** Why an attempt failed. */
 export type Reason = typeof REASONS[number];
 
 /** The outcome of an attempt: data, never thrown. */

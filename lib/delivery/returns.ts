@@ -12,6 +12,7 @@ export interface Returns {
   settle(): Promise<void>;
 }
 
+/** Gives leases back through the engine's connections. */
 export function makeReturns({ db, log }: Pick<Context, "db" | "log">): Returns {
   const under_way = new Set<Promise<void>>();
 

@@ -6,6 +6,7 @@ export interface Timers {
   clear(): void;
 }
 
+/** No timers yet. */
 export function makeTimers(): Timers {
   const timers = new Set<ReturnType<typeof setTimeout>>();
   let ended = false;

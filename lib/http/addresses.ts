@@ -5,6 +5,7 @@ import { messageOf } from "../core/errors.ts";
 import type { FailureReason, Route } from "./flight.ts";
 import { codeOf } from "./wire.ts";
 
+/** How names are resolved, and which addresses are allowed. */
 export interface AddressOptions {
   /** The address rules in force. */
   readonly rules: () => AddressRules;

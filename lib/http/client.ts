@@ -20,6 +20,7 @@ import { makePool, type PoolOptions } from "./pool.ts";
 
 export type { Exchange, FailureReason, PostRequest, Target } from "./flight.ts";
 
+/** The HTTP client of deliveries. */
 export interface HttpClient {
   /** One POST, sent at most once. Never throws. */
   post(target: Target, request: PostRequest): Promise<Exchange>;
@@ -29,6 +30,7 @@ export interface HttpClient {
   readonly open_connections: number;
 }
 
+/** Where a client may connect, and how many connections it keeps. */
 export type HttpClientOptions = ConnectOptions & PoolOptions;
 
 /** Precision of every deadline. */

@@ -9,6 +9,7 @@ import { quote } from "./response_parser.ts";
 import { diagnoseTls, handshakeCause, isVague } from "./tls_failure.ts";
 import { codeOf, openWire, type WireEvents } from "./wire.ts";
 
+/** How connections are opened. */
 export interface ConnectOptions extends AddressOptions {
   /** How to open a wire (default: over node:net and node:tls). */
   readonly open_wire?: typeof openWire;
@@ -97,12 +98,8 @@ export function makeConnector(
       else exchanges.lost(connection);
     };
     return {
-      connected: (peer) => {
-        if (isOpening(connection)) onConnected(search, connection, peer);
-      },
-      secured: () => {
-        if (isOpening(connection)) succeed(search, connection);
-      },
+      connected: (peer) => onConnected(search, connection, peer),
+      secured: () => succeed(search, connection),
       written: (error) => exchanges.written(connection, error),
       data: (bytes) => {
         if (!isOpening(connection)) return exchanges.data(connection, bytes);
@@ -125,6 +122,7 @@ export function makeConnector(
   }
 
   function onConnected(search: Search, connection: Connection, peer: string | undefined): void {
+    if (!isOpening(connection)) return;
     const { route: { https }, ip, address } = connection;
     if (https) search.step = "tls";
     if (peer === undefined) {
@@ -159,6 +157,7 @@ export function makeConnector(
   }
 
   function succeed(search: Search, connection: Connection): void {
+    if (!isOpening(connection)) return;
     const { flight } = search;
     end(search);
     if (flight !== undefined) exchanges.send(connection, flight);
@@ -182,11 +181,9 @@ export function makeConnector(
     for (const search of searches) {
       const { flight, connection } = search;
       if (flight === undefined) continue;
-      if (flight.request.signal?.aborted) {
-        fail(search, "interrupted", STOPPED);
-      } else if (due_ms >= flight.deadline_ms) {
-        fail(search, ...expiry(search, flight));
-      } else if (connection !== undefined && due_ms >= search.next_at_ms) {
+      if (flight.request.signal?.aborted) fail(search, "interrupted", STOPPED);
+      else if (due_ms >= flight.deadline_ms) fail(search, ...expiry(search, flight));
+      else if (connection !== undefined && due_ms >= search.next_at_ms) {
         giveUp(search, connection, `ETIMEDOUT ${connection.address}`);
       }
     }

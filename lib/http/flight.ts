@@ -15,6 +15,7 @@ export interface TlsIdentity {
   readonly key?: string;
 }
 
+/** One POST, as the client sends it. */
 export interface PostRequest {
   /** `Name: value\r\n` lines, without Host, Content-Length and Connection. */
   readonly headers: string;
@@ -50,6 +51,7 @@ export type Exchange =
     readonly duration_ms: number;
   };
 
+/** Why a request got no answer. */
 export type FailureReason =
   | "timeout"
   | "dns"

@@ -38,6 +38,7 @@ const NEXT: Readonly<Record<State, readonly State[]>> = {
   closing: ["closed"],
 };
 
+/** A connection to one address of a route. */
 export interface Connection extends Bagged {
   /** Only the pool's `move` writes it. */
   state: State;
@@ -83,6 +84,7 @@ export function newConnection(
   };
 }
 
+/** How long and how many connections are kept. */
 export interface PoolOptions {
   /** The address rules in force. A new object makes the pool check idle connections again. */
   readonly rules: () => AddressRules;

@@ -39,6 +39,7 @@ export interface HttpLimits {
   readonly watch_ms: number;
 }
 
+/** The limits of a daemon. */
 export const HTTP_LIMITS: HttpLimits = {
   headers_ms: 10_000,
   request_ms: 30_000,
@@ -52,6 +53,7 @@ export const HTTP_LIMITS: HttpLimits = {
   watch_ms: 5_000,
 };
 
+/** A bound HTTP server. */
 export interface HttpServer {
   /** The address it is bound to, even if the configuration names a host. */
   readonly address: string;

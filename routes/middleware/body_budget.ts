@@ -14,6 +14,7 @@ export interface Room {
   leave(bytes: number): void;
 }
 
+/** Bounds on the bodies held at once. */
 export interface RoomLimits {
   readonly bytes: number;
   readonly patience_ms: number;

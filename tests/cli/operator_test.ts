@@ -329,7 +329,10 @@ Deno.test("options of the API's commands are checked before anything is asked", 
     [["replay"], /^--since is missing/],
     [["replay", "--since", "2h", "--rate", "fast"], /^--rate: Must be a rate, such as 50\/s/],
     [["replay", "--since", "2h", "--status", "pending"], /^--status must be failed, cancelled or/],
-    [["endpoints", "--url", "ftp://x", "--token", "env:T"], /^--url must be the address of the daemon/],
+    [
+      ["endpoints", "--url", "ftp://x", "--token", "env:T"],
+      /^--url must be the address of the daemon/,
+    ],
     [["endpoints", "--url", "http://u:p@x/", "--token", "env:T"], /^--url must be/],
     [["completions", "tcsh"], /^There are completions for bash, zsh, fish, not "tcsh"/],
   ];

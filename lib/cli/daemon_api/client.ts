@@ -18,6 +18,7 @@ export const API_OPTIONS = {
   },
 } as const;
 
+/** Values of `API_OPTIONS`. */
 export type ApiValues = Values<typeof API_OPTIONS>;
 
 type Query = Readonly<Record<string, string | undefined>>;

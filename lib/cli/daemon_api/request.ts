@@ -12,6 +12,7 @@ export interface Answer {
   readonly body: string;
 }
 
+/** A request to a daemon. */
 export interface RequestOptions {
   readonly method?: "GET" | "POST";
   readonly headers?: Readonly<Record<string, string>>;

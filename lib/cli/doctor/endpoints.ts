@@ -18,14 +18,14 @@ export interface Verdict {
   readonly remedy?: string;
 }
 
-/** An endpoint that is looked at. */
+/** An endpoint to examine. */
 export interface Examined {
   readonly id: string;
   readonly url: string;
   readonly tls: TlsConfig | null;
 }
 
-/** What is said of an endpoint that takes connections. */
+/** The verdict on an endpoint that accepts connections. */
 type Found = Pick<Verdict, "mark" | "text" | "remedy">;
 
 const PATIENCE_MS = 5_000;
@@ -152,7 +152,7 @@ function judge({ mistake, valid_from, valid_to }: Handshake): Found {
     return {
       mark: "✗",
       text: mistake,
-      remedy: "its owner must mend that; an authority of your own goes into tls.ca",
+      remedy: "its owner must fix it; put a private authority into tls.ca",
     };
   }
   const text = `TLS, its certificate expires in ${days} days (${until})`;
@@ -186,12 +186,12 @@ const WORDS: Readonly<Record<string, string>> = {
   ECONNREFUSED: "nothing takes connections there",
   ECONNRESET: "it closed the connection at once",
   ETIMEDOUT: "it does not answer",
-  EHOSTUNREACH: "there is no way to it",
-  ENETUNREACH: "there is no way to it",
-  DEPTH_ZERO_SELF_SIGNED_CERT: "its certificate is signed by itself",
-  SELF_SIGNED_CERT_IN_CHAIN: "its certificate is of an authority that is not known here",
-  UNABLE_TO_VERIFY_LEAF_SIGNATURE: "its certificate is of an authority that is not known here",
-  UNABLE_TO_GET_ISSUER_CERT_LOCALLY: "its certificate is of an authority that is not known here",
+  EHOSTUNREACH: "there is no route to it",
+  ENETUNREACH: "there is no route to it",
+  DEPTH_ZERO_SELF_SIGNED_CERT: "its certificate is self-signed",
+  SELF_SIGNED_CERT_IN_CHAIN: "its certificate comes from an unknown authority",
+  UNABLE_TO_VERIFY_LEAF_SIGNATURE: "its certificate comes from an unknown authority",
+  UNABLE_TO_GET_ISSUER_CERT_LOCALLY: "its certificate comes from an unknown authority",
   ERR_TLS_CERT_ALTNAME_INVALID: "its certificate is for another name",
 };
 
