@@ -334,7 +334,7 @@ Deno.test("options of the API's commands are checked before anything is asked", 
       /^--url must be the address of the daemon/,
     ],
     [["endpoints", "--url", "http://u:p@x/", "--token", "env:T"], /^--url must be/],
-    [["completions", "tcsh"], /^There are completions for bash, zsh, fish, not "tcsh"/],
+    [["completions", "tcsh"], /^Completions exist for bash, zsh, fish, not for "tcsh"/],
   ];
   for (const [args, expected] of table) {
     const { code, out, err } = await runHere(args, { env: { T: "t".repeat(20) } });

@@ -11,8 +11,8 @@ export const send = command({
   summary: "Sends a test event to an endpoint, and prints its answer",
   about:
     `The running daemon sends it like any event, with X-BookMe-Test: true, and retries it on the
-endpoint's schedule if it fails. Without --data it sends the sample of the event type. Exits with 0 if
-the first attempt was delivered, 1 if not.`,
+endpoint's schedule if it fails. Without --data it sends the sample of the event type. Exits with 0
+if the first attempt was delivered, 1 if not.`,
   positionals: { usage: "TYPE", min: 1, max: 1 },
   options: {
     endpoint: {

@@ -41,9 +41,9 @@ export const demo = command({
   summary: "Shows everything at work with made-up bookings; leaves nothing behind",
   about:
     `Starts the daemon on an embedded database in a temporary directory, with three endpoints on
-this machine that verify signatures. One of them fails at first, so that you see retries. Posts the
-eight samples of BookMe's documentation, then a booking event about every second, until Ctrl-C. Needs
-no configuration and no network.`,
+this machine that verify signatures. One of them fails at first, so that you see retries. Posts
+the eight samples of BookMe's documentation, then a booking event about every second, until Ctrl-C.
+Needs no configuration and no network.`,
   options: {
     port: {
       type: "string",
