@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { SABOTAGES } from "./sabotage.ts";
 import { deliveryUuid } from "../../lib/core/ids.ts";
 import { check } from "./checker.ts";
 import type { AttemptRow, Change, Ledger, RequestSeen } from "./ledger.ts";
@@ -283,4 +284,11 @@ Deno.test("check() F finds what was sent too early or too late", () => {
 Deno.test("check() passes on what was seen while it ran", () => {
   const finding = { invariant: "G", text: "d1.1 ended by itself with code 1" } as const;
   assert.deepEqual(check(ledger({ findings: [finding] })).violations, [finding]);
+});
+
+Deno.test("each sabotage patches a place that exists, once", async () => {
+  for (const [name, { file, from }] of Object.entries(SABOTAGES)) {
+    const text = await Deno.readTextFile(new URL(`../../${file}`, import.meta.url));
+    assert.equal(text.split(from).length - 1, 1, `${name} in ${file}`);
+  }
 });
