@@ -137,7 +137,7 @@ async function storeFile(db: Database, { endpoints }: Config, log: Log): Promise
   for (const id of retired) log.info("Endpoint retired: not in the file", { endpoint: id });
 }
 
-// What the routes reach of the engine.
+// The engine, as far as routes reach it.
 function engineForRoutes(
   { db, clock, random }: Context,
   { dispatcher, fleet, intake, replayer }: Engine,

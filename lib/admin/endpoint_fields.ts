@@ -169,13 +169,13 @@ function knownHeaders(
 
 /** Mistakes in an endpoint's fields that their schemas cannot know. */
 export function endpointMistakes(ctx: AdminContext, { scope }: Asker, input: Given): Mistake[] {
+  const { rules, event_types: { names } } = ctx.in_force();
   const mistakes: Mistake[] = [];
   const add = (pointer: string, message: string) => void mistakes.push({ pointer, message });
   if (input.url !== undefined) {
-    const { mistake } = checkEndpointUrl(input.url, ctx.in_force().rules);
+    const { mistake } = checkEndpointUrl(input.url, rules);
     if (mistake !== undefined) add("/url", mistake);
   }
-  const { names } = ctx.in_force().event_types;
   for (const [index, pattern] of (input.events ?? []).entries()) {
     const mistake = patternMistake(pattern, names);
     if (mistake !== undefined) add(`/events/${index}`, mistake);

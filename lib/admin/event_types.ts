@@ -10,8 +10,8 @@ export function listEventTypes(
   ctx: AdminContext,
   { cursor, limit }: Paged,
 ): shown.Page<shown.EventType> {
-  const types = ctx.in_force().event_types;
-  const custom = new Map(ctx.in_force().config.event_types.map((type) => [type.name, type.schema]));
+  const { event_types: types, config } = ctx.in_force();
+  const custom = new Map(config.event_types.map((type) => [type.name, type.schema]));
   const from = cursor === undefined ? 0 : types.names.indexOf(cursor) + 1;
   if (cursor !== undefined && from === 0) throw invalidAt("/cursor", CURSOR_RULE);
   const page = types.names.slice(from, from + limit);

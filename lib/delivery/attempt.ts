@@ -90,7 +90,7 @@ interface SignedRequest {
 }
 
 /** The request of a claimed delivery (contract, section 5). Pure; `now_ms` is since 1970. */
-export function sign(claimed: Claimed, endpoint: Endpoint, now_ms: number): SignedRequest {
+function sign(claimed: Claimed, endpoint: Endpoint, now_ms: number): SignedRequest {
   const body = borrowUtf8(claimed.payload);
   const event_id = eventId(claimed.event_uuid);
   const timestamp_s = Math.floor(now_ms / 1000);
@@ -116,7 +116,7 @@ export function sign(claimed: Claimed, endpoint: Endpoint, now_ms: number): Sign
 }
 
 /** The outcome of an exchange. Pure; `now_ms` is since 1970. */
-export function toOutcome(exchange: Exchange, now_ms: number): Outcome {
+function toOutcome(exchange: Exchange, now_ms: number): Outcome {
   const { duration_ms, address } = exchange;
   if (!exchange.answered) {
     return {

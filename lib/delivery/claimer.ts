@@ -86,9 +86,9 @@ export function makeClaimer(ctx: Context, parts: Parts): Claimer {
     const leased_at = performance.now();
     const claimed = await within(claim(ctx.db.engine, rooms, lease_ms), ANSWER_TIMEOUT_MS);
     parts.answered();
-    const { signals: { claimed: signal } } = ctx;
-    if (signal.heard && claimed.length > 0) {
-      signal.emit({ count: claimed.length, duration_ms: performance.now() - leased_at });
+    if (claimed.length > 0) {
+      const duration_ms = performance.now() - leased_at;
+      ctx.signals.claimed.emit({ count: claimed.length, duration_ms });
     }
     for (const delivery of claimed) takeIn(delivery, leased_at, leased_at + lease_ms);
     // With something under way the next claim goes first.

@@ -99,7 +99,6 @@ export function makeDispatcher(
   });
   let fleet = first;
   let going_on = false;
-  let stopping = false;
 
   setFleet(first);
   pulse.start();
@@ -162,8 +161,7 @@ export function makeDispatcher(
   }
 
   function quiesce(): void {
-    if (stopping) return;
-    stopping = true;
+    if (claimer.stopping) return;
     clearInterval(ticker);
     timers.clear();
     returns.giveBack([...claimer.quiesce(), ...sender.takeBack()]);
@@ -177,7 +175,7 @@ export function makeDispatcher(
     wake,
     hold,
     interrupted(lease) {
-      if (stopping) return; // another process finds it
+      if (claimer.stopping) return; // another process finds it
       const endpoint = fleet.endpoints.get(lease.endpoint_no);
       const until = performance.now() + RECORD_MARGIN_MS;
       finish(interrupted(lease, endpoint, ctx.random, until));

@@ -33,6 +33,7 @@ export function makeRecorder(
   ctx: Pick<Context, "db" | "log" | "signals">,
   recorded: (result: Unrecorded, goes_on: boolean) => void,
 ): Recorder {
+  const { signals } = ctx;
   const queue: Unrecorded[] = [];
   let writing: Unrecorded[] = [];
   let running: Promise<void> | undefined;
@@ -106,7 +107,9 @@ export function makeRecorder(
         const { uuid, endpoint_no } = result.lease;
         if (lost.has(uuid)) loseLease(result);
         else {
-          ctx.signals.recorded.emit({ endpoint_no, verdict: result.decision.verdict });
+          if (signals.recorded.heard) {
+            signals.recorded.emit({ endpoint_no, verdict: result.decision.verdict });
+          }
           recorded(result, going_on.has(uuid));
         }
       }
@@ -127,7 +130,7 @@ export function makeRecorder(
   function loseLease({ lease: { uuid, endpoint_no } }: Unrecorded): void {
     const delivery = deliveryId(uuid);
     ctx.log.warn("Lease lost", { delivery });
-    ctx.signals.lease_lost.emit({ endpoint_no, delivery });
+    signals.lease_lost.emit({ endpoint_no, delivery });
   }
 
   return {

@@ -2,7 +2,7 @@ import type { Sql } from "postgres";
 import { firstUuidAt } from "../core/ids.ts";
 import type { Database } from "./database.ts";
 import { literal, texts } from "./arrays.ts";
-import { MAX_ANNOUNCED } from "./changes.ts";
+import { CHANNEL, MAX_ANNOUNCED } from "./changes.ts";
 
 /** An event to be stored. */
 export interface NewEvent {
@@ -86,7 +86,7 @@ export async function storeEvents(
           ${literal(deliveries.map((d) => d.leased))}::boolean[]
         ) as d (id, event_id, endpoint_no, wait_ms, leased)
       )
-      select case when ${news} <> '' then pg_notify('bookme_webhooks', ${news}) end from gate`;
+      select case when ${news} <> '' then pg_notify(${CHANNEL}, ${news}) end from gate`;
     return rows.length === 0 ? "stale" : "stored";
   } catch (error) {
     if (SAME_KEYS.includes((error as { code?: string }).code ?? "")) return "repeated";

@@ -20,8 +20,9 @@ export function requireToken(ctx: RouteContext): MiddlewareHandler<Env> {
   const throttle = makeThrottle(WRONG_BURST, WRONG_REFILL_MS);
   return createMiddleware<Env>(async (c, next) => {
     const sent = /^Bearer +(\S+)$/i.exec(c.req.header("authorization") ?? "")?.[1];
-    const token = sent === undefined ? undefined : findToken(ctx.in_force().tokens, sent);
-    const address = clientAddress(c, ctx.in_force().config.server.trusted_proxies) ?? null;
+    const { config, tokens } = ctx.in_force();
+    const token = sent === undefined ? undefined : findToken(tokens, sent);
+    const address = clientAddress(c, config.server.trusted_proxies) ?? null;
     if (token === undefined) {
       if (sent !== undefined) {
         const wait_s = throttle.take(address ?? "unknown");
