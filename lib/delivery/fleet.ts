@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from "node:util";
 import type { Config, EndpointConfig } from "../config/config.ts";
 import { messageOf } from "../core/errors.ts";
 import { makeMatcher, type Matcher } from "../core/matching.ts";
@@ -80,12 +81,14 @@ type Local =
 
 /**
  * Puts what is stored together with what is not: secrets and header values come from the
- * configuration, or are unsealed with `keys`.
+ * configuration, or are unsealed with `keys`. Targets that are the same in the `previous` fleet are
+ * taken from it, for the sake of their open connections.
  */
 export function makeFleet(
   stored: StoredFleet,
   config: Config,
   keys: readonly SealKey[] = [],
+  previous?: Fleet,
 ): Fleet {
   const file = new Map(config.endpoints.map((endpoint) => [endpoint.id, endpoint]));
   const endpoints = stored.endpoints.map((endpoint) =>
@@ -93,6 +96,7 @@ export function makeFleet(
       endpoint,
       endpoint.source === "file" ? localOfFile(file.get(endpoint.id)) : localOfApi(endpoint, keys),
       config.delivery,
+      previous?.endpoints.get(endpoint.no)?.target,
     )
   );
   return {
@@ -135,6 +139,7 @@ function makeEndpoint(
   stored: StoredEndpoint,
   local: Local,
   delivery: Config["delivery"],
+  previous: Target | undefined,
 ): Endpoint {
   const { settings } = stored;
   const known = "unsendable_reason" in local ? undefined : local;
@@ -147,7 +152,7 @@ function makeEndpoint(
     paused: stored.paused_at !== null,
     sendable: known !== undefined,
     unsendable_reason: "unsendable_reason" in local ? local.unsendable_reason : null,
-    target: makeTarget(stored, known?.tls ?? null),
+    target: keepSame(previous, makeTarget(stored, known?.tls ?? null)),
     timeout_ms: settings.timeout_ms ?? delivery.timeout_ms,
     retry_ms: settings.retry_ms ?? delivery.retry_ms,
     concurrency: settings.concurrency,
@@ -161,6 +166,11 @@ function makeEndpoint(
       Object.entries(known?.headers ?? {})
         .map(([name, value]) => `${name}: ${value}\r\n`).join(""),
   };
+}
+
+/** The present target if it equals the next one, else the next one. */
+function keepSame(present: Target | undefined, next: Target): Target {
+  return isDeepStrictEqual(present, next) ? present ?? next : next;
 }
 
 function makeTarget(stored: StoredEndpoint, tls: EndpointConfig["tls"]): Target {

@@ -26,6 +26,7 @@ export function makeFleetLoader(
   use: (fleet: Fleet) => void,
 ): FleetLoader {
   const unsendable = new Set<string>();
+  let last: Fleet | undefined;
   let running: Promise<void> | undefined;
   let next: Promise<void> | undefined;
 
@@ -38,9 +39,9 @@ export function makeFleetLoader(
       // Ingest waits for it, so it must not wait behind a list or a purge.
       const stored = await loadFleet(ctx.db.ingest);
       if (settled() !== before) continue;
-      const fleet = makeFleet(stored, ctx.config(), keys);
-      logUnsendable(fleet, unsendable, ctx.log);
-      return fleet;
+      last = makeFleet(stored, ctx.config(), keys, last);
+      logUnsendable(last, unsendable, ctx.log);
+      return last;
     }
   }
 

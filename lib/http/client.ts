@@ -94,7 +94,7 @@ export function makeHttpClient(options: HttpClientOptions): HttpClient {
     connector.tick(due_ms);
     exchanges.tick(due_ms);
     pool.sweep(now_ms);
-    if (connector.size + pool.timed === 0) stopTicking();
+    if (connector.size === 0 && pool.size === pool.count("closing")) stopTicking();
   }
 
   function close(): void {

@@ -23,8 +23,6 @@ const BODY_MS = 1000;
 
 /** Exchanges on the connections of a pool. */
 export function makeExchanges(pool: Pool): Exchanges {
-  const busy = [pool.in.sending, pool.in.waiting];
-
   function send(connection: Connection, flight: Flight): void {
     pool.move(connection, "sending");
     connection.flight = flight;
@@ -110,27 +108,22 @@ export function makeExchanges(pool: Pool): Exchanges {
   }
 
   function tick(due_ms: number): void {
-    for (const connections of busy) {
-      for (const connection of connections) {
-        const { flight, address } = connection;
-        if (flight === undefined) continue;
-        const { signal, timeout_ms } = flight.request;
-        if (signal?.aborted) {
-          end(connection, flight, "interrupted", STOPPED);
-        } else if (due_ms >= flight.deadline_ms) {
-          end(connection, flight, "timeout", `no response from ${address} within ${timeout_ms} ms`);
-        }
+    for (const connection of pool.connections) {
+      const { flight, address } = connection;
+      if (flight === undefined) continue;
+      const { signal, timeout_ms } = flight.request;
+      if (signal?.aborted) {
+        end(connection, flight, "interrupted", STOPPED);
+      } else if (due_ms >= flight.deadline_ms) {
+        end(connection, flight, "timeout", `no response from ${address} within ${timeout_ms} ms`);
       }
     }
   }
 
   function interruptAll(cause: string): void {
-    for (const connections of busy) {
-      for (const connection of connections) {
-        if (connection.flight !== undefined) {
-          end(connection, connection.flight, "interrupted", cause);
-        }
-      }
+    for (const connection of pool.connections) {
+      const { flight } = connection;
+      if (flight !== undefined) end(connection, flight, "interrupted", cause);
     }
   }
 

@@ -1,11 +1,12 @@
 import { literalAddress, portOf } from "../core/address.ts";
 
-/** Where requests go. Reuse the object: the client remembers what it derives from it. */
+/**
+ * Where requests go. Reuse the object: connections belong to it, and are never shared with another,
+ * because a receiver can answer on any of them what it was not asked.
+ */
 export interface Target {
   readonly url: URL;
   readonly tls?: TlsIdentity;
-  /** Targets of one origin, TLS identity and pool key share connections. */
-  readonly pool_key?: string;
 }
 
 /** PEM texts. `ca` is trusted in addition to the system's authorities; the client shows `cert`. */
@@ -63,8 +64,6 @@ export type FailureReason =
 
 /** A target as the client uses it, derived once. */
 export interface Route {
-  /** Equal for targets that share connections. */
-  readonly key: string;
   readonly https: boolean;
   /** The name to resolve; an address if the URL has one. */
   readonly host: string;
@@ -94,9 +93,8 @@ const MAX_CAUSE_CHARS = 200;
 
 /** Derives a target's route. */
 export function makeRoute(target: Target): Route {
-  const { url, tls = {}, pool_key = "" } = target;
+  const { url, tls = {} } = target;
   return {
-    key: JSON.stringify([pool_key, url.origin, tls.ca, tls.cert, tls.key]),
     https: url.protocol === "https:",
     host: url.hostname.replace(/\.$/, ""),
     // A localhost name is resolved like any other: it may mean ::1 here.

@@ -1,12 +1,12 @@
 import { type AddressRules, hostPort } from "../core/address.ts";
-import { type Bag, type Bagged, makeBag } from "../core/bag.ts";
+import { type Bagged, makeBag } from "../core/bag.ts";
 import { refusal } from "./addresses.ts";
 import type { Flight, Route } from "./flight.ts";
 import { newResponse, type Response } from "./response_parser.ts";
 import { NO_WIRE, type Wire } from "./wire.ts";
 
 /**
- * The states of a connection. It is in exactly one, and in the pool's set of that state:
+ * The states of a connection. It is in exactly one:
  *
  *     closed ─→ opening ─→ sending ─→ waiting ─→ idle ─→ sending …
  *                             └─→ draining ───────┘
@@ -40,7 +40,7 @@ const NEXT: Readonly<Record<State, readonly State[]>> = {
 
 /** A connection to one address of a route. */
 export interface Connection extends Bagged {
-  /** Only the pool's `move` writes it. */
+  /** Written only by the pool's `move`. */
   state: State;
   wire: Wire;
   readonly route: Route;
@@ -88,15 +88,15 @@ export function newConnection(
 export interface PoolOptions {
   /** The address rules in force. A new object makes the pool check idle connections again. */
   readonly rules: () => AddressRules;
-  readonly max_idle_per_origin?: number;
+  readonly max_idle_per_route?: number;
   readonly max_idle?: number;
 }
 
 /** Every open connection of a client. */
 export interface Pool {
-  /** Puts a connection into a state, and into its set. Throws if none leads there from its own. */
+  /** Puts a connection into a state. Throws if no way leads there from its own. */
   move(connection: Connection, to: State): void;
-  /** The youngest idle connection that the route may use. Closes those found unfit. */
+  /** The route's youngest idle connection. Closes those found unfit. */
   findIdle(route: Route, now_ms: number): Connection | undefined;
   /** Keeps an answered connection as idle, or closes it. */
   release(connection: Connection, now_ms: number): void;
@@ -107,12 +107,11 @@ export interface Pool {
   /** Closes idle and draining connections whose time is up. */
   sweep(now_ms: number): void;
   closeAll(): void;
-  /** The connections in each state. A loop over them may move the one it got last. */
-  readonly in: Readonly<Record<Exclude<State, "closed">, Iterable<Connection>>>;
-  /** Connections in any state but `closed`. */
+  /** Connections in any state but `closed`. A loop over them may move the one it got last. */
+  readonly connections: Iterable<Connection>;
   readonly size: number;
-  /** Connections with a time to watch: until an answer, or until they close. */
-  readonly timed: number;
+  /** Connections in a state. */
+  count(state: Exclude<State, "closed">): number;
 }
 
 /** How long an idle connection is kept if the receiver did not say, in milliseconds. */
@@ -126,28 +125,34 @@ const CLOSES_FOR_MS = 60_000;
 
 /** An empty pool. */
 export function makePool(options: PoolOptions): Pool {
-  const { rules, max_idle_per_origin = 256, max_idle = 1024 } = options;
-  const idle = makeIdleSet();
-  const sets = {
-    opening: makeBag<Connection>(),
-    sending: makeBag<Connection>(),
-    waiting: makeBag<Connection>(),
-    draining: makeBag<Connection>(),
-    idle,
-    closing: makeBag<Connection>(),
-  };
+  const { rules, max_idle_per_route = 256, max_idle = 1024 } = options;
+  const connections = makeBag<Connection>();
+  /** The idle connections of each route, the youngest last. */
+  const idle = new WeakMap<Route, Connection[]>();
+  const counts = { opening: 0, sending: 0, waiting: 0, draining: 0, idle: 0, closing: 0 };
 
   function move(connection: Connection, to: State): void {
-    const from = connection.state;
+    const { state: from, route } = connection;
     if (!NEXT[from].includes(to)) throw new Error(`A connection cannot go from ${from} to ${to}`);
-    if (from !== "closed") sets[from].delete(connection);
+    if (from === "closed") connections.add(connection);
+    else counts[from]--;
+    if (from === "idle") takeFrom(idleOf(route), connection);
     connection.state = to;
-    if (to !== "closed") sets[to].add(connection);
+    if (to === "idle") idleOf(route).push(connection);
+    if (to === "closed") connections.delete(connection);
+    else counts[to]++;
   }
 
-  function findIdle({ key }: Route, now_ms: number): Connection | undefined {
+  function idleOf(route: Route): Connection[] {
+    let list = idle.get(route);
+    if (list === undefined) idle.set(route, list = []);
+    return list;
+  }
+
+  function findIdle(route: Route, now_ms: number): Connection | undefined {
+    const list = idleOf(route);
     // The youngest first, so that the rest can grow old and close.
-    for (let found = idle.youngest(key); found !== undefined; found = idle.youngest(key)) {
+    for (let found = list.at(-1); found !== undefined; found = list.at(-1)) {
       if (isFit(found, now_ms)) return found;
       close(found);
     }
@@ -168,7 +173,7 @@ export function makePool(options: PoolOptions): Pool {
     const until_ms = Math.min(now_ms + kept_ms, opened_ms + MAX_AGE_MS);
     if (
       until_ms <= now_ms || now_ms < route.closes_until_ms ||
-      idle.size >= max_idle || idle.count(route.key) >= max_idle_per_origin
+      counts.idle >= max_idle || idleOf(route).length >= max_idle_per_route
     ) return close(connection);
     connection.idle_since_ms = now_ms;
     connection.until_ms = until_ms;
@@ -192,14 +197,14 @@ export function makePool(options: PoolOptions): Pool {
   }
 
   function sweep(now_ms: number): void {
-    for (const set of [sets.idle, sets.draining]) {
-      for (const connection of set) if (now_ms >= connection.until_ms) close(connection);
+    for (const connection of connections) {
+      const { state, until_ms } = connection;
+      if ((state === "idle" || state === "draining") && now_ms >= until_ms) close(connection);
     }
-    idle.prune();
   }
 
   function closeAll(): void {
-    for (const set of Object.values(sets)) for (const connection of set) close(connection);
+    for (const connection of connections) close(connection);
   }
 
   return {
@@ -210,53 +215,16 @@ export function makePool(options: PoolOptions): Pool {
     lose,
     sweep,
     closeAll,
-    in: sets,
+    connections,
     get size() {
-      return Object.values(sets).reduce((sum, { size }) => sum + size, 0);
+      return connections.size;
     },
-    get timed() {
-      return sets.sending.size + sets.waiting.size + sets.draining.size + idle.size;
-    },
+    count: (state) => counts[state],
   };
 }
 
-/** Idle connections, in a list for each key, the youngest last. */
-interface IdleSet extends Bag<Connection> {
-  youngest(key: string): Connection | undefined;
-  count(key: string): number;
-  /** Drops empty lists: making one for each request would cost more than keeping it meanwhile. */
-  prune(): void;
-}
-
-function makeIdleSet(): IdleSet {
-  const lists = new Map<string, Connection[]>();
-  let size = 0;
-  return {
-    add(connection) {
-      const { key } = connection.route;
-      const list = lists.get(key);
-      if (list === undefined) lists.set(key, [connection]);
-      else list.push(connection);
-      size++;
-    },
-    delete(connection) {
-      const list = lists.get(connection.route.key) ?? [];
-      const at = list.lastIndexOf(connection);
-      if (at < 0) return;
-      if (at === list.length - 1) list.pop();
-      else list.splice(at, 1);
-      size--;
-    },
-    youngest: (key) => lists.get(key)?.at(-1),
-    count: (key) => lists.get(key)?.length ?? 0,
-    prune() {
-      for (const [key, list] of lists) if (list.length === 0) lists.delete(key);
-    },
-    get size() {
-      return size;
-    },
-    *[Symbol.iterator]() {
-      for (const list of lists.values()) yield* [...list];
-    },
-  };
+/** Takes a connection out of a list where it most often is the last. */
+function takeFrom(list: Connection[], connection: Connection): void {
+  if (list.at(-1) === connection) list.pop();
+  else list.splice(list.indexOf(connection), 1);
 }

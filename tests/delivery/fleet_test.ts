@@ -1,15 +1,50 @@
 import assert from "node:assert/strict";
+import { loadConfig } from "../../lib/config/load.ts";
 import { decide } from "../../lib/core/retry.ts";
 import type { Outcome } from "../../lib/core/outcome.ts";
 import { openUrl, server, serverDatabase } from "../support/databases.ts";
-import { booking, endpoint, startDaemon } from "../support/daemon.ts";
+import { booking, endpoint, startDaemon, writeConfig } from "../support/daemon.ts";
 import { connectTo } from "../support/postgres.ts";
 import { startReceiver, statuses } from "../support/receiver.ts";
 import { travelDatabase } from "../support/travel.ts";
 import { sleep, until } from "../support/wait.ts";
+import { makeFleet, toStored } from "../../lib/delivery/fleet.ts";
 import { claim, type Claimed } from "../../lib/store/claims.ts";
 import { findExpired } from "../../lib/store/deliveries.ts";
 import { record } from "../../lib/store/results.ts";
+
+/** A configuration with these endpoints, and the endpoints as they are stored. */
+function configured(...urls: string[]) {
+  const { path, remove } = writeConfig({
+    database: { directory: "unused" },
+    endpoints: urls.map((url, nth) => endpoint(`no_${nth}`, url)),
+  });
+  const config = loadConfig(path, (name) => Deno.env.get(name));
+  remove();
+  const at = new Date(0);
+  const endpoints = config.endpoints.map((one, nth) => ({
+    ...toStored(one),
+    no: nth,
+    source: "file" as const,
+    version: 1,
+    paused_at: null,
+    pause_reason: null,
+    retired_at: null,
+    created_at: at,
+    updated_at: at,
+    sealed: null,
+  }));
+  return { config, stored: { revision: "1", endpoints } };
+}
+
+Deno.test("makeFleet() keeps the connections of endpoints whose target stays, and of no others", () => {
+  const before = configured("http://127.0.0.1:1/a", "http://127.0.0.1:1/b");
+  const after = configured("http://127.0.0.1:1/a", "http://127.0.0.1:1/c");
+  const fleet = makeFleet(before.stored, before.config);
+  const next = makeFleet(after.stored, after.config, [], fleet);
+  assert.equal(next.endpoints.get(0)?.target, fleet.endpoints.get(0)?.target);
+  assert.equal(next.endpoints.get(1)?.target.url.pathname, "/c");
+});
 
 const DELIVERED: Outcome = {
   outcome: "delivered",

@@ -17,6 +17,7 @@ import {
   failed,
   KEPT,
   OK,
+  type Receiver,
   request,
   RULES,
   to,
@@ -60,13 +61,7 @@ function answeredConnection(pool: Pool, route: Route): Connection {
   return connection;
 }
 
-/** The states of the sets that a connection is in. */
-function setsWith(pool: Pool, connection: Connection): string[] {
-  return Object.entries(pool.in)
-    .flatMap(([state, set]) => [...set].filter((each) => each === connection).map(() => state));
-}
-
-Deno.test("move() keeps a connection in the one set of its state, and refuses illegal moves", () => {
+Deno.test("move() keeps account of each connection's one state, and refuses illegal moves", () => {
   const move = fc.tuple(fc.nat(5), fc.constantFrom(...STATES));
   fc.assert(
     fc.property(fc.array(move, { maxLength: 100 }), (moves) => {
@@ -76,6 +71,8 @@ Deno.test("move() keeps a connection in the one set of its state, and refuses il
         { length: 6 },
         (_, nth) => newConnection(routes[nth % 2]!, "127.0.0.1", RULES),
       );
+      const those = (...states: State[]) =>
+        connections.filter(({ state }) => states.includes(state));
       for (const [nth, to] of moves) {
         const connection = connections[nth]!;
         const from = connection.state;
@@ -83,11 +80,26 @@ Deno.test("move() keeps a connection in the one set of its state, and refuses il
         if (legal) pool.move(connection, to);
         else assert.throws(() => pool.move(connection, to), new RegExp(`from ${from} to ${to}`));
         assert.equal(connection.state, legal ? to : from);
-        for (const each of connections) {
-          assert.deepEqual(setsWith(pool, each), each.state === "closed" ? [] : [each.state]);
+        for (const state of STATES) {
+          if (state !== "closed") assert.equal(pool.count(state), those(state).length);
         }
-        assert.equal(pool.size, connections.filter(({ state }) => state !== "closed").length);
+        const open = those(...STATES.filter((state) => state !== "closed"));
+        assert.deepEqual(new Set(pool.connections), new Set(open));
+        assert.equal(pool.size, open.length);
       }
+      // Each route offers its idle connections, each of them once, and no others.
+      const idle = new Set(those("idle"));
+      const offered = routes.flatMap((route) => {
+        const found: Connection[] = [];
+        for (let one = pool.findIdle(route, -1); one; one = pool.findIdle(route, -1)) {
+          assert.equal(one.route, route);
+          found.push(one);
+          pool.move(one, "sending");
+        }
+        return found;
+      });
+      assert.equal(offered.length, idle.size);
+      assert.deepEqual(new Set(offered), idle);
     }),
     { numRuns: 500 },
   );
@@ -103,8 +115,9 @@ Deno.test("findIdle() returns the youngest connection of the route, and closes u
     return connection;
   };
   const [first, second, third] = [keep(1), keep(2), keep(3)];
-  assert.equal(pool.findIdle(routeTo("127.0.0.1:2"), 3), undefined);
-  assert.equal(pool.findIdle(routeTo("127.0.0.1:1"), 3), third);
+  // Another route to the same address has connections of its own.
+  assert.equal(pool.findIdle(routeTo("127.0.0.1:1"), 3), undefined);
+  assert.equal(pool.findIdle(route, 3), third);
   pool.close(third);
   pool.close(third); // is closed already
   assert.equal(pool.findIdle(route, 3), second);
@@ -119,18 +132,19 @@ Deno.test("findIdle() returns the youngest connection of the route, and closes u
 });
 
 Deno.test("release() keeps connections within the limits, for a time", () => {
-  const pool = newPool({ max_idle_per_origin: 2, max_idle: 3 });
-  const release = (port: number, now_ms = 0, change: Partial<Connection> = {}) => {
-    const connection = answeredConnection(pool, routeTo(`127.0.0.1:${port}`));
+  const pool = newPool({ max_idle_per_route: 2, max_idle: 3 });
+  const routes = [0, 1, 2, 3].map((port) => routeTo(`127.0.0.1:${port}`));
+  const release = (nth: number, now_ms = 0, change: Partial<Connection> = {}) => {
+    const connection = answeredConnection(pool, routes[nth]!);
     pool.release(Object.assign(connection, change), now_ms);
     return connection.state;
   };
   assert.deepEqual([release(1), release(1), release(1)], ["idle", "idle", "closing"]);
   assert.deepEqual([release(2), release(2)], ["idle", "closing"]);
   pool.sweep(1_499);
-  assert.equal([...pool.in.idle].length, 3);
+  assert.equal(pool.count("idle"), 3);
   pool.sweep(1_500);
-  assert.equal([...pool.in.idle].length, 0);
+  assert.equal(pool.count("idle"), 0);
   assert.equal(release(1), "idle");
   const say = (keep_alive_s: number) => ({ response: { ...newResponse(), keep_alive_s } });
   assert.equal(release(2, 0, say(1)), "closing");
@@ -167,34 +181,46 @@ Deno.test("closeAll() closes the connections in every state", () => {
     const connection = newConnection(routeTo("127.0.0.1:1"), "127.0.0.1", RULES);
     for (const state of path) pool.move(connection, state);
   }
-  assert.deepEqual([pool.size, pool.timed], [6, 4]);
+  assert.deepEqual([pool.size, pool.count("closing")], [6, 1]);
   pool.closeAll();
-  assert.deepEqual([pool.size, pool.timed, [...pool.in.closing].length], [6, 0, 6]);
+  assert.deepEqual([pool.size, pool.count("closing")], [6, 6]);
 });
 
 Deno.test("post() keeps one connection for requests in a row", async () => {
   await withReceiver((socket) => socket.write(KEPT), async (server, client) => {
-    for (let nth = 0; nth < 20; nth++) {
-      // A new target each time: connections belong to the origin.
-      answered(await client.post(to(server.port), request()));
-    }
+    const target = to(server.port);
+    for (let nth = 0; nth < 20; nth++) answered(await client.post(target, request()));
     assert.equal(server.connections, 1);
     assert.equal(client.open_connections, 1);
-    await Promise.all([1, 2, 3, 4].map(() => client.post(to(server.port), request())));
+    await Promise.all([1, 2, 3, 4].map(() => client.post(target, request())));
     assert.ok(server.connections <= 4);
     assert.equal(server.requests.length, 24);
   });
 });
 
-Deno.test("post() shares no connection between pool keys and TLS identities", async () => {
+Deno.test("post() shares no connection between targets, even of one URL", async () => {
   await withReceiver((socket) => socket.write(KEPT), async (server, client) => {
-    const target = to(server.port);
-    answered(await client.post(target, request()));
-    answered(await client.post({ ...target, pool_key: "a" }, request()));
-    answered(await client.post({ ...target, tls: { ca: "x" } }, request()));
+    const targets = [to(server.port), to(server.port), { ...to(server.port), tls: { ca: "x" } }];
+    for (const target of [...targets, ...targets]) answered(await client.post(target, request()));
     assert.equal(server.connections, 3);
-    answered(await client.post({ ...target, pool_key: "a" }, request()));
-    assert.equal(server.connections, 3);
+  });
+});
+
+Deno.test("an answer to no request is never the outcome of another target's request", async () => {
+  const refusal = "HTTP/1.1 500 No\r\nKeep-Alive: timeout=60\r\nContent-Length: 0\r\n\r\n";
+  let server: Receiver;
+  await withReceiver((socket, nth) => {
+    socket.write(refusal);
+    // The connection is idle when these bytes come, or carries the next request already.
+    if (server.requests[nth - 1]!.startsWith("POST /odd")) setTimeout(() => socket.write(KEPT), 0);
+  }, async (receiver, client) => {
+    server = receiver;
+    const [odd, even] = ["odd", "even"]
+      .map((path) => ({ url: new URL(`http://127.0.0.1:${receiver.port}/${path}`) }));
+    for (let nth = 0; nth < 100; nth++) {
+      await client.post(odd!, request());
+      assert.equal(answered(await client.post(even!, request())).status, 500);
+    }
   });
 });
 
@@ -222,10 +248,11 @@ Deno.test("post() drops a connection that was closed, or spoke, while idle", asy
       socket_of_first ??= socket;
       socket.write(KEPT);
     }, async (server, client) => {
-      answered(await client.post(to(server.port), request()));
+      const target = to(server.port);
+      answered(await client.post(target, request()));
       if (socket_of_first !== undefined) misbehave(socket_of_first);
       await until("it is dropped", () => client.open_connections === 0);
-      answered(await client.post(to(server.port), request()));
+      answered(await client.post(target, request()));
       assert.equal(server.connections, 2, name);
     });
   }
@@ -236,14 +263,15 @@ Deno.test("post() closes idle connections after 1.5 s, or as the receiver says",
     socket.write(
       nth === 1 ? OK : KEPT,
     ), async (server, client) => {
-    answered(await client.post(to(server.port), request()));
+    const target = to(server.port);
+    answered(await client.post(target, request()));
     const started_ms = performance.now();
     await until("it is closed", () => client.open_connections === 0);
     const idle_ms = performance.now() - started_ms;
     assert.ok(idle_ms > 1400, String(idle_ms));
-    answered(await client.post(to(server.port), request()));
+    answered(await client.post(target, request()));
     await sleep(1900);
-    answered(await client.post(to(server.port), request()));
+    answered(await client.post(target, request()));
     assert.equal(server.connections, 2);
   });
 });
@@ -252,22 +280,24 @@ Deno.test("post() keeps at most the given number of idle connections", async () 
   await withReceiver(
     (socket) => void setTimeout(() => socket.write(KEPT), 30),
     async (server, client) => {
-      await Promise.all(Array.from({ length: 8 }, () => client.post(to(server.port), request())));
+      const target = to(server.port);
+      await Promise.all(Array.from({ length: 8 }, () => client.post(target, request())));
       await until("three are left", () => client.open_connections === 3);
     },
-    { max_idle_per_origin: 3 },
+    { max_idle_per_route: 3 },
   );
 });
 
 Deno.test("post() checks an idle connection's address again when the rules change", async () => {
   let rules = RULES;
   await withReceiver((socket) => socket.write(KEPT), async (server, client) => {
-    answered(await client.post(to(server.port), request()));
+    const target = to(server.port);
+    answered(await client.post(target, request()));
     rules = { ...RULES };
-    answered(await client.post(to(server.port), request()));
+    answered(await client.post(target, request()));
     assert.equal(server.connections, 1);
     rules = { ...RULES, allow_loopback: false };
-    failed(await client.post(to(server.port), request()), "blocked", /loopback/);
+    failed(await client.post(target, request()), "blocked", /loopback/);
     assert.equal(server.requests.length, 2);
     await until("the connection is closed", () => server.open === 0);
   }, { rules: () => rules });
