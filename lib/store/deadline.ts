@@ -12,7 +12,7 @@ export function isSilence(error: unknown): boolean {
 /** A caller that waits for an answer. */
 interface Wait extends Bagged {
   readonly timeout_ms: number;
-  /** By `performance.now()`. */
+  /** By `clock`. */
   readonly ends_at: number;
   readonly reject: (error: Error) => void;
 }
@@ -21,6 +21,11 @@ interface Wait extends Bagged {
 const LOOK_MS = 100;
 const waits = makeBag<Wait>();
 let looking: ReturnType<typeof setInterval> | undefined;
+let looked_at = 0;
+let was_late = false;
+/** Time in which this process did not run: nobody's silence. */
+let stalled_ms = 0;
+const clock = () => performance.now() - stalled_ms;
 
 /**
  * The answer of `work`, or a rejection with the code `TIMEOUT` after `timeout_ms`.
@@ -30,9 +35,9 @@ let looking: ReturnType<typeof setInterval> | undefined;
  */
 export function within<T>(work: PromiseLike<T>, timeout_ms: number): Promise<T> {
   return new Promise((resolve, reject) => {
-    const wait = { timeout_ms, ends_at: performance.now() + timeout_ms, reject, place: -1 };
+    const wait = { timeout_ms, ends_at: clock() + timeout_ms, reject, place: -1 };
     waits.add(wait);
-    looking ??= setInterval(endWaits, LOOK_MS);
+    startLooking();
     work.then((answer) => {
       forget(wait);
       resolve(answer);
@@ -43,8 +48,26 @@ export function within<T>(work: PromiseLike<T>, timeout_ms: number): Promise<T> 
   });
 }
 
+function startLooking(): void {
+  if (looking !== undefined) return;
+  looked_at = performance.now();
+  looking = setInterval(endWaits, LOOK_MS);
+}
+
+// Timers come before sockets: after a stall, answers may wait that nobody has read yet. Two stalls in a
+// row count as a slow machine, on which time passes all the same.
+function noticeStall(): void {
+  const before = looked_at;
+  looked_at = performance.now();
+  const late_ms = looked_at - before - LOOK_MS;
+  const is_late = late_ms > 3 * LOOK_MS && !was_late;
+  was_late = is_late;
+  if (is_late) stalled_ms += late_ms;
+}
+
 function endWaits(): void {
-  const now = performance.now();
+  noticeStall();
+  const now = clock();
   for (const wait of waits) {
     if (now < wait.ends_at) continue;
     forget(wait);

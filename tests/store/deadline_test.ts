@@ -40,3 +40,16 @@ Deno.test("within() ignores an answer that comes too late", async () => {
   work.reject(new Error("too late")); // unhandled, it would fail the test
   await Promise.resolve();
 });
+
+Deno.test("within() does not take a stall of this process for silence", async () => {
+  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  using client = await Deno.connect({ hostname: "127.0.0.1", port: listener.addr.port });
+  using server = await listener.accept();
+  const answer = within(client.read(new Uint8Array(1)), 700);
+  await server.write(new Uint8Array(1));
+  // The answer is here, and nobody reads it.
+  for (const end = performance.now() + 1_500; performance.now() < end;);
+  assert.equal(await answer, 1);
+  // Whoever is silent is so all the same.
+  await assert.rejects(within(never, 20), isSilence);
+});
