@@ -1,3 +1,5 @@
+import { type LineWriter, makeLineWriter } from "./line_writer.ts";
+
 /** Fields of a line: ids, counts and reasons only, never a secret or a payload. */
 export type Fields = Readonly<Record<string, string | number | boolean | null | undefined>>;
 
@@ -43,11 +45,28 @@ function inWords(fields: Fields): string {
   return words.length === 0 ? "" : `  ${words.join(" ")}`;
 }
 
-/** The log of a command, on standard error: text on a terminal, else JSON. */
-export function standardLog(): Log {
-  const encoder = new TextEncoder();
-  return makeLog((text) => {
-    const bytes = encoder.encode(text + "\n");
-    for (let at = 0; at < bytes.length;) at += Deno.stderr.writeSync(bytes.subarray(at));
-  }, Deno.stderr.isTerminal() ? "text" : "json");
+/** The log of a daemon, on standard error: text on a terminal, else JSON. */
+export function standardLog(): { readonly log: Log; readonly lines: LineWriter } {
+  const style = Deno.stderr.isTerminal() ? "text" : "json";
+  const lines = makeLineWriter(Deno.stderr, (count) => {
+    let line = "";
+    makeLog((text) => line = text, style).warn(`${count} lines dropped`, { dropped: count });
+    return line;
+  });
+  return { log: makeLog(lines.write, style), lines };
+}
+
+/**
+ * Sends what packages write to the console to the log, until it is disposed of: the console would wait
+ * for its reader, and the daemon with it.
+ */
+export function logConsole(log: Log): Disposable {
+  const own = { ...console };
+  const to = (level: keyof Log) => (...values: unknown[]) =>
+    log[level](
+      values.map((value) => typeof value === "string" ? value : Deno.inspect(value)).join(" "),
+    );
+  const { info, warn, error } = { info: to("info"), warn: to("warn"), error: to("error") };
+  Object.assign(console, { debug: info, log: info, info, warn, error });
+  return { [Symbol.dispose]: () => void Object.assign(console, own) };
 }

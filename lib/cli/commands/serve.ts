@@ -1,6 +1,6 @@
 import { loadConfig } from "../../config/load.ts";
 import type { Daemon } from "../../daemon.ts";
-import { standardLog } from "../../observe/log.ts";
+import { logConsole, standardLog } from "../../observe/log.ts";
 import { command, CONFIG } from "../command.ts";
 import { onSignal, onStop } from "../terminal.ts";
 
@@ -9,6 +9,9 @@ import { onSignal, onStop } from "../terminal.ts";
  * make it longer: what is not recorded is sent again when its lease has run out.
  */
 const AT_ONCE_MS = 2_000;
+
+/** How long the last lines of the log have for being read. */
+const LAST_LINES_MS = 1_000;
 
 export const serve = command({
   name: "serve",
@@ -38,6 +41,8 @@ under way finish, then stops; a second one stops at once.`,
       ["SIGHUP"],
       () => void started.promise.then((daemon) => daemon.reload()).catch(() => {}),
     );
+    const { log, lines } = standardLog();
+    using _console = logConsole(log);
     const run = async () => {
       const config = loadConfig(values.config, io.env);
       // Only here: the other commands need not wait for them to load.
@@ -46,11 +51,18 @@ under way finish, then stops; a second one stops at once.`,
       const opening = openDatabase(config);
       opening.catch(() => {});
       const { start } = await import("../../daemon.ts");
-      const daemon = await start(config, standardLog(), opening);
+      const daemon = await start(config, log, opening);
       started.resolve(daemon);
       await daemon.stopped;
     };
-    await Promise.race([run(), atOnce.promise]);
+    try {
+      await Promise.race([run(), atOnce.promise]);
+    } catch (error) {
+      // With no reader, saying why would wait for one.
+      if (!await lines.flush(LAST_LINES_MS)) return 1;
+      throw error;
+    }
+    await lines.flush(LAST_LINES_MS);
     return 0;
   },
 });
