@@ -28,6 +28,10 @@ export interface Daemon {
   kill(): boolean;
   freeze(): void;
   thaw(): void;
+  /** Whether its log is read; at first it is. */
+  heed(on: boolean): void;
+  /** Has it read its configuration file again. */
+  reload(): void;
   /** Sends SIGTERM that often. Returns its exit code, or undefined if it had to be killed. */
   terminate(times: number): Promise<number | undefined>;
   /** Resolves when it listens. */
@@ -84,6 +88,8 @@ export function keepDaemon(options: DaemonOptions): Daemon {
   let life = begin();
   let frozen = false;
   let stopping = false;
+  let heeded = Promise.resolve();
+  let heedAgain = () => {};
   const keeping = keep();
 
   function begin(): Life {
@@ -102,13 +108,22 @@ export function keepDaemon(options: DaemonOptions): Daemon {
     }).spawn();
     running.add(child);
     const tail: string[] = [];
-    const reading = readLines(child.stderr, (line) => {
+    const log = child.stderr.pipeThrough(
+      new TransformStream({
+        async transform(bytes: Uint8Array, controller) {
+          await heeded;
+          controller.enqueue(bytes);
+        },
+      }),
+    );
+    const reading = readLines(log, (line) => {
       if (line.includes('"message":"Listening"')) started.listened = true;
       tail.push(line);
       if (tail.length > MAX_TAIL) tail.shift();
     });
     const ended = child.status.then(async ({ code, signal }) => {
       running.delete(child);
+      heed(true);
       await reading;
       started.over = true;
       dead.push(holder);
@@ -124,6 +139,11 @@ export function keepDaemon(options: DaemonOptions): Daemon {
       ended,
     };
     return started;
+  }
+
+  function heed(on: boolean): void {
+    heedAgain();
+    if (!on) heeded = new Promise((resolve) => heedAgain = resolve);
   }
 
   async function keep(): Promise<void> {
@@ -202,6 +222,8 @@ export function keepDaemon(options: DaemonOptions): Daemon {
       signal("SIGCONT");
       frozen = false;
     },
+    heed,
+    reload: () => void signal("SIGHUP"),
     terminate,
     async ready() {
       await until(`${name} listens`, () => daemon.up).catch((error) => {

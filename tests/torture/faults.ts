@@ -6,7 +6,7 @@ import { connectTo } from "./client.ts";
 import { startDnsServer } from "./dns.ts";
 import type { Moment, Statement, Verdict } from "./proxy.ts";
 import type { Manner } from "./receivers.ts";
-import { makeCgroup, makeSmallDisk, mountWrap } from "./system.ts";
+import { fillPipe, makeCgroup, makeSmallDisk, mountWrap } from "./system.ts";
 
 /** Something that breaks, for a while, and is whole again when `inject` resolves. */
 export interface Fault {
@@ -94,11 +94,15 @@ async function terminate(arena: Arena, seconds: number, times: number) {
     const daemon = pickUp(arena);
     if (daemon === undefined) continue;
     arena.strikes++;
-    const { holder } = daemon;
-    const code = await daemon.terminate(times);
-    if (code === 0) continue;
-    arena.find({ invariant: "G", text: `${holder} ${endedBy(code)} after SIGTERM` });
+    await terminateOne(arena, daemon, times);
   }
+}
+
+async function terminateOne(arena: Arena, daemon: Daemon, times: number): Promise<void> {
+  const { holder } = daemon;
+  const code = await daemon.terminate(times);
+  if (code === 0) return;
+  arena.find({ invariant: "G", text: `${holder} ${endedBy(code)} after SIGTERM` });
 }
 
 // Thawed just when others are sending what it believes to hold: its answers, which came long ago, must
@@ -130,6 +134,28 @@ async function isSentByOthers(sql: Arena["sql"], holder: string): Promise<boolea
     select from pending_deliveries p join torture.holders h on h.delivery_id = p.id
     where p.last_outcome = 'interrupted' and p.leased_until > now() and h.holder <> ${holder}`;
   return rows.length > 0;
+}
+
+// The pipe is full from outside, so that the first line finds no room. Reloads make lines; the daemon
+// may be asked to end meanwhile.
+async function stallLogs(arena: Arena, seconds: number): Promise<void> {
+  for (const goes_on = clockFor(seconds); goes_on(); await sleep(200)) {
+    const daemon = pickUp(arena);
+    if (daemon === undefined) continue;
+    arena.strikes++;
+    daemon.heed(false);
+    await fillPipe(`/proc/${daemon.pid}/fd/2`);
+    for (let nth = 0; nth < 50 && daemon.up; nth++) {
+      daemon.reload();
+      await sleep(arena.random.int(1, 40));
+    }
+    const { holder } = daemon;
+    if (await arena.ask(daemon, "/livez") !== 200 && daemon.up && daemon.holder === holder) {
+      arena.find({ invariant: "G", text: `${holder}: /livez failed with a stalled log` });
+    }
+    if (arena.random.chance(0.3)) await terminateOne(arena, daemon, 1);
+    daemon.heed(true);
+  }
 }
 
 // --- a server that is away, slow or against us
@@ -541,6 +567,7 @@ const EVERYTHING: readonly Fault[] = [
     seconds: 12,
     inject: (arena, seconds) => terminate(arena, seconds, 2),
   },
+  { name: "log-stalled", seconds: 20, inject: stallLogs },
   {
     name: "sigstop-past-lease",
     seconds: 20,

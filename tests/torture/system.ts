@@ -55,3 +55,8 @@ async function run(program: string, ...args: string[]): Promise<boolean> {
   const { success } = await new Deno.Command(program, { args, stderr: "null" }).output();
   return success;
 }
+
+/** Fills the pipe at this path with newlines until it takes no more. */
+export async function fillPipe(path: string): Promise<void> {
+  await run("sh", "-c", `yes "" | dd of=${path} bs=4096 oflag=nonblock`);
+}
