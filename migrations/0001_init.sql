@@ -66,6 +66,19 @@ create unique index events_key on events (key) where key is not null;
 create index events_confirmation on events (confirmation) where confirmation is not null;
 create index events_business on events (business, id) where business is not null;
 
+-- For the statistics, which count events without a known business.
+create index events_without_business on events (id) where business is null and not test;
+
+-- The business last stored for an appointment or a service, which events that name none inherit. It
+-- outlives the events: a booking may be completed months after it was created.
+create table subjects (
+  -- `appointment:apt_789` or `service:svc_456`.
+  key text collate "C" primary key,
+  business text not null,
+  -- Time of the last event, to within a day: exact times would cost a write per event.
+  seen_at timestamptz not null
+);
+
 create table pending_deliveries (
   -- The event's id with the endpoint's number in its last 32 bits.
   id uuid primary key,

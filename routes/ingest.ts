@@ -34,12 +34,8 @@ export function ingestRoutes(ctx: RouteContext, limits = ROOM): Hono<Env> {
       posted = await readEvents(c, ctx, room);
       const { single, events, digest } = posted;
       const key = header(c, "idempotency-key");
-      const business = header(c, "x-bookme-business");
       const keyOf = keys(key, digest);
-      const accepted = await ctx.accept(events.map((event) => ({
-        event: { ...event, business: event.business ?? business },
-        ...keyOf(event),
-      })));
+      const accepted = await ctx.accept(events.map((event) => ({ event, ...keyOf(event) })));
       const answers = accepted.map(({ id, deliveries, duplicate }) => ({
         id,
         deliveries,
@@ -81,7 +77,7 @@ async function readEvents(c: Context<Env>, ctx: RouteContext, room: Room): Promi
           "body under ingest.secret",
       );
     }
-    const parsed = parseIngest(body, format, event_types);
+    const parsed = parseIngest(body, format, event_types, header(c, "x-bookme-business"));
     if (max_age_ms !== null) checkAges(parsed, max_age_ms, ctx.now());
     // Only what an Idempotency-Key names is compared by all of its bytes.
     const keyed = c.req.header("idempotency-key") !== undefined;

@@ -192,6 +192,7 @@ export const EndpointVerdict = v.object({
     "made_later",
     "type_not_selected",
     "other_business",
+    "no_business_known",
     "changed_later",
   ]),
   explanation: string,
@@ -274,6 +275,12 @@ export const Stats = v.object({
   since: time,
   until: time,
   totals: v.object(STATS),
+  events_without_business: described(
+    count,
+    "Events of the window that named no business and had none to inherit, test events excepted: " +
+      "endpoints with `businesses` are not owed them. At most 10,000 are counted",
+  ),
+  events_without_business_exact: described(v.boolean(), "False: at least this many"),
   endpoints: v.array(v.object({ endpoint_id: string, ...STATS })),
 });
 export type Stats = v.InferOutput<typeof Stats>;

@@ -1,5 +1,6 @@
 import { invalidAt } from "../core/errors.ts";
 import { type Counted, summarise } from "../core/summary.ts";
+import { countWithoutBusiness, MAX_EVENTS_COUNTED } from "../store/reports/events.ts";
 import { getEndpoint } from "../store/reports/endpoints.ts";
 import {
   attemptStats,
@@ -9,6 +10,7 @@ import {
   pendingStats,
 } from "../store/reports/stats.ts";
 import type { AdminContext, Asker } from "./context.ts";
+import { periodOf } from "./lists.ts";
 import type * as shown from "./shown.ts";
 
 /** The time before now that statistics cover, and the id of their only endpoint. */
@@ -17,7 +19,7 @@ export interface StatsQuery {
   readonly endpoint?: string | undefined;
 }
 
-/** Counts the attempts of a window and the deliveries pending now. */
+/** Counts the attempts of a window, its events without a business, and the deliveries pending now. */
 export async function getStats(
   ctx: AdminContext,
   { scope }: Asker,
@@ -32,10 +34,14 @@ export async function getStats(
     attemptStats(admin, scope, window_ms, row?.no),
     pendingStats(admin, scope, row?.no),
   ]);
+  const period = periodOf({ since: since.toISOString() });
+  const without_business = await countWithoutBusiness(admin, scope, period);
   return {
     since: since.toISOString(),
     until: until.toISOString(),
     totals: statsOf(counts, owed),
+    events_without_business: without_business,
+    events_without_business_exact: without_business < MAX_EVENTS_COUNTED,
     endpoints: perEndpoint(counts, owed),
   };
 }

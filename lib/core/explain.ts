@@ -147,6 +147,7 @@ export type UnowedState =
   | "made_later"
   | "type_not_selected"
   | "other_business"
+  | "no_business_known"
   | "changed_later";
 
 /** Explains why an event has no delivery to an endpoint. */
@@ -166,11 +167,14 @@ export function explainUnowed(
     );
   }
   if (endpoint.match === "other business") {
-    const whose = event.business === null ? "no business" : `the business ${event.business}`;
-    return say(
-      "other_business",
-      `The event is of ${whose}; the endpoint wants ${endpoint.businesses?.join(", ")} only`,
-    );
+    const wanted = `the endpoint wants ${endpoint.businesses?.join(", ")} only`;
+    return event.business === null
+      ? say(
+        "no_business_known",
+        "No business known: the event named none, and none was stored for its subject before; " +
+          wanted,
+      )
+      : say("other_business", `The event is of the business ${event.business}; ${wanted}`);
   }
   const at = new Date(endpoint.updated_at).toISOString();
   return say(

@@ -43,44 +43,65 @@ export interface ParsedEvent {
   readonly timestamp: string;
   /** The event's own `id`, by which a repetition is recognised, or null. */
   readonly key: string | null;
+  /** From `data`, else the `business` member, else the header; null if none names one. */
   readonly business: string | null;
   /** Id of the event's appointment, business or service, or null. */
   readonly subject: string | null;
+  /**
+   * The appointment or service whose business the event sets or inherits, as `appointment:apt_789`; null
+   * if it is about neither.
+   */
+  readonly subject_key: string | null;
   /** The appointment's confirmation number, for search only, or null. */
   readonly confirmation: string | null;
 }
 
+/** Context in which the events of a body are read. */
+interface Reading {
+  readonly types: EventTypes;
+  /** Value of the request's `X-BookMe-Business`, or null. */
+  readonly business: string | null;
+}
+
 /**
- * Reads a body of `POST /ingest`. The last of several members with one name counts, as in
+ * Reads a body of `POST /ingest`. `business` is the value of its header `X-BookMe-Business`. The last of several members with one name counts, as in
  * `JSON.parse`; the payload keeps them all.
  *
  * Throws an `AppError`: `malformed` with the place of the mistake in UTF-8 or JSON, `invalid` with a
  * pointer for each mistake in an event (in an array or lines it begins with the event's index),
  * `too_large` for more than `MAX_EVENTS`.
  */
-export function parseIngest(bytes: Uint8Array, format: Format, types: EventTypes): Parsed {
+export function parseIngest(
+  bytes: Uint8Array,
+  format: Format,
+  types: EventTypes,
+  business: string | null = null,
+): Parsed {
   const text = readUtf8(bytes);
   if (text.startsWith("\ufeff")) {
     throw new AppError("malformed", "The body begins with a byte order mark; post it without one");
   }
-  if (format === "ndjson") return parseLines(text, types);
+  const reading = { types, business };
+  if (format === "ndjson") return parseLines(text, reading);
   const value = parseJson(text);
-  return Array.isArray(value) ? parseArray(value, text, types) : parseSingle(value, text, types);
+  return Array.isArray(value)
+    ? parseArray(value, text, reading)
+    : parseSingle(value, text, reading);
 }
 
-function parseSingle(value: unknown, text: string, types: EventTypes): Parsed {
+function parseSingle(value: unknown, text: string, reading: Reading): Parsed {
   const mistakes: Mistake[] = [];
-  const event = readEvent(value, text, "", types, mistakes);
+  const event = readEvent(value, text, "", reading, mistakes);
   if (event === undefined) throw invalid(mistakes);
   return { single: true, events: [event] };
 }
 
-function parseArray(values: readonly unknown[], text: string, types: EventTypes): Parsed {
+function parseArray(values: readonly unknown[], text: string, reading: Reading): Parsed {
   if (values.length > MAX_EVENTS) throw tooMany(`An array of ${values.length} events`);
-  return readAll(values, elementsOf(text), types, "The array has no event");
+  return readAll(values, elementsOf(text), reading, "The array has no event");
 }
 
-function parseLines(text: string, types: EventTypes): Parsed {
+function parseLines(text: string, reading: Reading): Parsed {
   const values: unknown[] = [];
   const texts: string[] = [];
   for (let start = 0, line = 1; start < text.length; line++) {
@@ -93,20 +114,20 @@ function parseLines(text: string, types: EventTypes): Parsed {
     values.push(parseJson(content, line));
     texts.push(content.trim());
   }
-  return readAll(values, texts, types, "The body has no line");
+  return readAll(values, texts, reading, "The body has no line");
 }
 
 function readAll(
   values: readonly unknown[],
   texts: readonly string[],
-  types: EventTypes,
+  reading: Reading,
   none: string,
 ): Parsed {
   if (values.length === 0) throw invalid([{ pointer: "", message: `${none}; post at least one` }]);
   const mistakes: Mistake[] = [];
   const events: ParsedEvent[] = [];
   for (const [index, value] of values.entries()) {
-    const event = readEvent(value, texts[index] ?? "", `/${index}`, types, mistakes);
+    const event = readEvent(value, texts[index] ?? "", `/${index}`, reading, mistakes);
     if (event !== undefined) events.push(event);
     if (mistakes.length >= MAX_MISTAKES) break;
   }
@@ -119,7 +140,7 @@ function readEvent(
   value: unknown,
   payload: string,
   at: string,
-  types: EventTypes,
+  { types, business }: Reading,
   mistakes: Mistake[],
 ): ParsedEvent | undefined {
   const before = mistakes.length;
@@ -141,7 +162,16 @@ function readEvent(
   else if (type !== undefined) checkData(type, value.data, payload.length, mistake);
   if (mistakes.length > before || type === undefined) return undefined;
   const found = identify(type, value.data);
-  return { payload, type: type.name, timestamp, key, ...found, business: found.business ?? named };
+  checkBusinesses(type, [found.business, named, business], mistake);
+  if (mistakes.length > before) return undefined;
+  return {
+    payload,
+    type: type.name,
+    timestamp,
+    key,
+    ...found,
+    business: found.business ?? named ?? business,
+  };
 }
 
 type Report = (pointer: string, message: string) => void;
@@ -190,11 +220,36 @@ function checkData(type: EventType, data: unknown, length: number, mistake: Repo
   for (const found of type.check?.(data) ?? []) mistake(`/data${found.pointer}`, found.message);
 }
 
+const BUSINESS_AT = {
+  appointment: "/data/appointment/business/id",
+  business: "/data/business/id",
+  service: "/data/service/businessId",
+};
+
+/** Refuses an event if `data`, `business` member and header name different businesses. */
+function checkBusinesses(
+  { subject }: EventType,
+  [inner, member, header]: readonly [string | null, string | null, string | null],
+  mistake: Report,
+): void {
+  const place = subject === null ? "" : BUSINESS_AT[subject];
+  if (inner !== null && member !== null && inner !== member) {
+    mistake("/business", `Must be the business of ${place}, or be left out`);
+  }
+  const named = inner ?? member;
+  if (header !== null && named !== null && named !== header) {
+    mistake(
+      inner === null ? "/business" : place,
+      "Must be the business of the header X-BookMe-Business; post other businesses' events without it",
+    );
+  }
+}
+
 /** The identifiers in valid data, at the documentation's places. */
 function identify(
   type: EventType,
   data: unknown,
-): Pick<ParsedEvent, "business" | "subject" | "confirmation"> {
+): Pick<ParsedEvent, "business" | "subject" | "subject_key" | "confirmation"> {
   const subject = type.subject === null ? undefined : member(data, type.subject);
   const id = textOrNull(member(subject, "id"));
   switch (type.subject) {
@@ -203,19 +258,21 @@ function identify(
       return {
         business: textOrNull(member(member(subject, "business"), "id")),
         subject: id,
+        subject_key: id === null ? null : `appointment:${id}`,
         confirmation: number !== null && isIdentifier(number) ? number : null,
       };
     }
     case "business":
-      return { business: id, subject: id, confirmation: null };
+      return { business: id, subject: id, subject_key: null, confirmation: null };
     case "service":
       return {
         business: textOrNull(member(subject, "businessId")),
         subject: id,
+        subject_key: id === null ? null : `service:${id}`,
         confirmation: null,
       };
     case null:
-      return { business: null, subject: null, confirmation: null };
+      return { business: null, subject: null, subject_key: null, confirmation: null };
   }
 }
 

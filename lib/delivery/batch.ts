@@ -3,14 +3,14 @@ import { AppError } from "../core/errors.ts";
 import { KEY_PLACE } from "../core/identifier.ts";
 import { deliveryUuid, eventId } from "../core/ids.ts";
 import type { ParsedEvent } from "../core/payload.ts";
-import type { KnownEvent, NewEvent } from "../store/events.ts";
+import type { Businesses, KnownEvent, NewEvent, SubjectBusinesses } from "../store/events.ts";
 import type { Endpoint, Fleet } from "./fleet.ts";
 
 /** An event to be accepted. */
 export interface Offer {
   readonly event: Pick<
     ParsedEvent,
-    "payload" | "type" | "business" | "subject" | "confirmation"
+    "payload" | "type" | "business" | "subject" | "subject_key" | "confirmation"
   >;
   /** Identifies repetitions, or null. */
   readonly key: string | null;
@@ -51,6 +51,10 @@ export interface Plan {
   readonly events: NewEvent[];
   readonly owed: Owed[];
   readonly accepted: Map<Offer, Accepted>;
+  readonly subjects: SubjectBusinesses & {
+    readonly inherited: Map<string, string | null>;
+    readonly named: Map<string, string>;
+  };
   /** Of the endpoints that it was matched with. */
   readonly revision: string;
 }
@@ -112,20 +116,42 @@ export function conflictOf(
   return undefined;
 }
 
-/** Plans a batch: new events with what is owed of them, and the first answer for repetitions. */
+/** Subjects of the events that name no business. */
+export function heirs(requests: readonly Request[]): Set<string> {
+  const subjects = new Set<string>();
+  for (const { offers } of requests) {
+    for (const { event: { business, subject_key } } of offers) {
+      if (business === null && subject_key !== null) subjects.add(subject_key);
+    }
+  }
+  return subjects;
+}
+
+/**
+ * Plans a batch: new events with what is owed of them, and the first answer for repetitions. Events that
+ * name no business inherit that of the last one before them in the batch, else the one in `businesses`.
+ */
 export function planBatch(
   requests: readonly Request[],
   known: ReadonlyMap<string, KnownEvent>,
   fleet: Pick<Fleet, "endpoints" | "match" | "revision">,
+  businesses: Businesses,
   newUuid: () => string,
 ): Plan {
-  const plan: Plan = { events: [], owed: [], accepted: new Map(), revision: fleet.revision };
+  const plan: Plan = {
+    events: [],
+    owed: [],
+    accepted: new Map(),
+    subjects: { inherited: new Map(), named: new Map() },
+    revision: fleet.revision,
+  };
   for (const { offers, digests } of requests) {
     const firsts = new Map<string, Accepted>();
     offers.forEach((offer, index) => {
       const { key } = offer;
       const first = key === null ? undefined : firstAnswer(key, known, firsts);
-      const accepted = first ?? addEvent(plan, offer, digests[index] ?? null, fleet, newUuid());
+      const accepted = first ??
+        addEvent(plan, offer, digests[index] ?? null, fleet, businesses, newUuid());
       plan.accepted.set(offer, accepted);
       if (key !== null && first === undefined) firsts.set(key, { ...accepted, duplicate: true });
     });
@@ -149,10 +175,16 @@ function addEvent(
   { event, key, test_endpoint_no }: Offer,
   digest: string | null,
   fleet: Pick<Fleet, "endpoints" | "match">,
+  businesses: Businesses,
   uuid: string,
 ): Accepted {
-  const { type, business, subject, confirmation, payload } = event;
+  const { type, subject, confirmation, payload } = event;
   const test = test_endpoint_no !== undefined;
+  const business = event.business ?? inherit(plan.subjects, event.subject_key, businesses);
+  // Test data is made up: real events must not inherit from it.
+  if (!test && business !== null && event.subject_key !== null) {
+    plan.subjects.named.set(event.subject_key, business);
+  }
   const stored = { uuid, type, business, subject, confirmation, test, key, digest, payload };
   plan.events.push(stored);
   const endpoints: readonly (Endpoint | undefined)[] = test
@@ -170,6 +202,19 @@ function addEvent(
     });
   }
   return { id: eventId(uuid), uuid, deliveries, duplicate: false };
+}
+
+function inherit(
+  { named, inherited }: Plan["subjects"],
+  subject: string | null,
+  businesses: Businesses,
+): string | null {
+  if (subject === null) return null;
+  const before = named.get(subject);
+  if (before !== undefined) return before;
+  const stored = businesses.get(subject) ?? null;
+  inherited.set(subject, stored);
+  return stored;
 }
 
 function conflict(key: string, index: number): AppError {

@@ -2,10 +2,18 @@ import { AppError, messageOf } from "../core/errors.ts";
 import { makeEventIds } from "../core/ids.ts";
 import { STATEMENT_TIMEOUT_MS } from "../store/connect.ts";
 import { isSilence, within } from "../store/deadline.ts";
-import { findByKeys, type KnownEvent, type Stored, storeEvents } from "../store/events.ts";
+import {
+  type Businesses,
+  findBusinesses,
+  findByKeys,
+  type KnownEvent,
+  type Stored,
+  storeEvents,
+} from "../store/events.ts";
 import {
   type Accepted,
   conflictOf,
+  heirs,
   makeRequest,
   MAX_BATCH_DELIVERIES,
   type Offer,
@@ -14,6 +22,7 @@ import {
   type Request,
   takeBatch,
 } from "./batch.ts";
+import { makeBusinessCache } from "./businesses.ts";
 import { type Context, random32 } from "./context.ts";
 import type { Dispatcher } from "./dispatcher.ts";
 
@@ -37,8 +46,12 @@ const RETRY_AFTER_S = 1;
 const LOST =
   "The database gave no answer, so it is not known to be stored; send it again, with an id " +
   "or an Idempotency-Key, which stores it once";
-/** How often a batch is planned again because the endpoints changed or a key was found. */
+/** How often a batch is planned again because endpoints or businesses changed, or a key was found. */
 const MAX_ROUNDS = 20;
+/** Some 200 bytes each. */
+const MAX_BUSINESSES = 20_000;
+
+const NONE: Businesses = new Map();
 
 /** A request that waits for its answer. */
 interface Waiting extends Request {
@@ -54,6 +67,7 @@ export function makeIntake(
 ): Intake {
   const ids = makeEventIds(() => random32(ctx.random));
   const newUuid = () => ids.next(ctx.clock.now());
+  const businesses = makeBusinessCache(MAX_BUSINESSES);
   const waiting: Waiting[] = [];
   const writers = new Set<Promise<void>>();
   // Two on a server, so that one batch is made while the other commits; embedded, there is one session.
@@ -90,16 +104,30 @@ export function makeIntake(
       ? "repeated"
       : undefined;
     for (let round = 0; requests.length > 0; round++) {
-      if (round === MAX_ROUNDS) throw new Error("The endpoints keep changing under a batch");
+      if (round === MAX_ROUNDS) {
+        throw new Error("Endpoints or businesses keep changing under a batch");
+      }
       if (stored === "stale") await within(reload(), ANSWER_TIMEOUT_MS);
       if (stored === "repeated") {
         known = await lookUp(requests);
         requests = requests.filter((request) => !refuse(request, known));
       }
-      const plan = planBatch(requests, known, dispatcher.fleet, newUuid);
+      const subjects = heirs(requests);
+      const inherited = subjects.size === 0
+        ? NONE
+        : await businesses.find(subjects, lookUpBusinesses);
+      const plan = planBatch(requests, known, dispatcher.fleet, inherited, newUuid);
       stored = plan.events.length === 0 ? "stored" : await store(plan);
-      if (stored === "stored") return answer(requests, plan);
+      if (stored === "moved") businesses.forget(plan.subjects.inherited.keys());
+      if (stored === "stored") {
+        businesses.remember(plan.subjects.named);
+        return answer(requests, plan);
+      }
     }
+  }
+
+  function lookUpBusinesses(subjects: readonly string[]): Promise<Businesses> {
+    return within(findBusinesses(ctx.db.ingest, subjects), ANSWER_TIMEOUT_MS);
   }
 
   function refuse(request: Waiting, known: ReadonlyMap<string, KnownEvent>): boolean {
@@ -115,9 +143,10 @@ export function makeIntake(
     return new Map(found.map((event) => [event.key, event]));
   }
 
-  async function store({ events, owed, revision }: Plan): Promise<Stored> {
+  async function store({ events, owed, subjects, revision }: Plan): Promise<Stored> {
     using hold = dispatcher.hold(owed);
-    const storing = storeEvents(ctx.db, events, hold.deliveries, revision, hold.lease_ms);
+    const { deliveries, lease_ms } = hold;
+    const storing = storeEvents(ctx.db, events, deliveries, revision, lease_ms, subjects);
     try {
       const stored = await within(storing, answerTimeout(owed.length));
       if (stored === "stored") hold.start();

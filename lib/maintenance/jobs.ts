@@ -3,7 +3,7 @@ import type { Dispatcher } from "../delivery/dispatcher.ts";
 import type { Database } from "../store/database.ts";
 import { exhaustedDeliveries } from "./exhausted.ts";
 import { expiredLeases } from "./leases.ts";
-import { oldAttempts, oldEvents, oldStatistics } from "./retention.ts";
+import { oldAttempts, oldEvents, oldStatistics, oldSubjects } from "./retention.ts";
 import { retiredEndpoints } from "./retired.ts";
 import { rollups } from "./rollups.ts";
 import type { Job } from "./schedule.ts";
@@ -27,6 +27,7 @@ export function maintenanceJobs(
     expiredSecrets(seal_keys),
     oldAttempts(),
     oldEvents(),
+    oldSubjects(),
     oldStatistics,
     ...(kind === "embedded" ? deadRows : []),
   ];

@@ -1,4 +1,4 @@
-import { purgeAttempts, type Purged, purgeEvents } from "../store/events.ts";
+import { purgeAttempts, type Purged, purgeEvents, purgeSubjects } from "../store/events.ts";
 import { purgeStats } from "../store/stats.ts";
 import type { Context } from "../delivery/context.ts";
 import { BATCH, inBatches } from "./batches.ts";
@@ -27,6 +27,26 @@ export function oldEvents(): Job {
     done: "Old events purged",
     run: inPieces(({ db, config }, position) =>
       purgeEvents(db.admin, config().retention.events_ms, position, BATCH)
+    ),
+  };
+}
+
+/** Longest gap between two events of an appointment: bookings are made up to a year ahead. */
+const SUBJECTS_KEPT_MS = 400 * 86_400_000;
+
+/** Forgets the businesses of appointments without an event for 400 days, or for `retention.events`. */
+export function oldSubjects(): Job {
+  return {
+    name: "old subjects",
+    pattern: "15 40 * * * *",
+    done: "Old appointments forgotten",
+    run: inPieces(({ db, config }, position) =>
+      purgeSubjects(
+        db.admin,
+        Math.max(SUBJECTS_KEPT_MS, config().retention.events_ms),
+        position,
+        BATCH,
+      )
     ),
   };
 }

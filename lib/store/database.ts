@@ -88,7 +88,7 @@ async function openServer(url: string): Promise<Database> {
   };
   const close = async () => void await Promise.all(pools.map((pool) => pool.close()));
   try {
-    const ingest = open(2, HOT);
+    const ingest = open(2, { ...HOT, ...LOOKUPS });
     const engine = open(2, { ...HOT, ...LOOKUPS });
     const admin = open(2, { statement_timeout: 10_000 });
     // Connected during the migration, so that the first event does not wait for it. If that fails, so

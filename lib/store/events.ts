@@ -30,9 +30,22 @@ export interface NewDelivery {
   readonly leased: boolean;
 }
 
+/** Businesses by subject, `appointment:apt_789`; null for a subject without a known one. */
+export type Businesses = ReadonlyMap<string, string | null>;
+
+/** A batch's view of its subjects. */
+export interface SubjectBusinesses {
+  /** Inherited by events: the batch is stored only if each is still the one last stored. */
+  readonly inherited: Businesses;
+  /** The business of each subject once the batch is stored. */
+  readonly named: ReadonlyMap<string, string>;
+}
+
 /** Result of a batch: stored whole, or not at all. */
 export type Stored =
   | "stored"
+  /** A subject's business has changed since it was looked up: look them up again. */
+  | "moved"
   /** The endpoints have changed since the batch was matched: match again. */
   | "stale"
   /** At least one key is known already, or was just being stored: look them up. */
@@ -41,10 +54,16 @@ export type Stored =
 /** PostgreSQL's unique_violation, and deadlock_detected: two batches with the same keys may deadlock. */
 const SAME_KEYS = ["23505", "40P01"];
 
+const NO_SUBJECTS: SubjectBusinesses = { inherited: new Map(), named: new Map() };
+
 /**
- * Stores events and their deliveries in one statement, and so in one transaction, durable when it
- * answers. All or none: with a stale revision or a known key nothing is stored. Notifies other processes
- * of endpoints with deliveries due that are not leased here.
+ * Stores events, their deliveries and the businesses of their subjects in one statement, and so in one
+ * transaction, durable when it answers. All or none: with a stale revision, an inherited business that
+ * is not the last stored, or a known key, nothing is stored. Notifies other processes of endpoints with
+ * deliveries due that are not leased here.
+ *
+ * Inherits from every batch that was answered before this one began. If two concurrent batches name
+ * different businesses for one subject, either may count as the last.
  */
 export async function storeEvents(
   db: Database,
@@ -52,13 +71,26 @@ export async function storeEvents(
   deliveries: readonly NewDelivery[],
   revision: string,
   lease_ms: number,
+  { inherited, named }: SubjectBusinesses = NO_SUBJECTS,
 ): Promise<Stored> {
+  // Sorted, so that two batches with the same subjects cannot deadlock.
+  const subjects = [...named.keys()].sort();
   const waiting = [...new Set(deliveries.filter((d) => !d.leased).map((d) => d.endpoint_no))];
   const news = db.kind === "server" && waiting.length > 0 ? wakeUp(waiting) : "";
   try {
-    const rows = await db.ingest`
-      with gate as materialized (
-        select from fleet where revision = ${revision}
+    const [found] = await db.ingest<{ is_current: boolean; is_settled: boolean }[]>`
+      with found as materialized (
+        select revision = ${revision} as is_current, not exists (
+          select from unnest(
+            string_to_array(${texts([...inherited.keys()])}, chr(30), ''),
+            string_to_array(${texts([...inherited.values()])}, chr(30), '')
+          ) as i (subject, business)
+          where i.business is distinct from (
+            select s.business from subjects s where s.key = i.subject)
+        ) as is_settled
+        from fleet
+      ), gate as materialized (
+        select from found where is_current and is_settled
       ), stored as (
         insert into events
           (id, type, business, subject, confirmation, test, key, digest, payload, received_at)
@@ -85,9 +117,25 @@ export async function storeEvents(
           ${literal(deliveries.map((d) => d.wait_ms))}::bigint[],
           ${literal(deliveries.map((d) => d.leased))}::boolean[]
         ) as d (id, event_id, endpoint_no, wait_ms, leased)
+      ), named as (
+        insert into subjects (key, business, seen_at)
+        select n.subject, n.business, now() from gate, unnest(
+          string_to_array(${texts(subjects)}, chr(30), ''),
+          string_to_array(${
+      texts(subjects.map((subject) => named.get(subject) ?? null))
+    }, chr(30), '')
+        ) as n (subject, business)
+        -- Usually stored already: then no row is locked, so the next batch need not wait.
+        where not exists (
+          select from subjects s where s.key = n.subject and s.business = n.business
+            and s.seen_at > now() - interval '1 day')
+        on conflict (key) do update set business = excluded.business, seen_at = excluded.seen_at
       )
-      select case when ${news} <> '' then pg_notify(${CHANNEL}, ${news}) end from gate`;
-    return rows.length === 0 ? "stale" : "stored";
+      select found.*, case when ${news} <> '' and exists (select from gate)
+        then pg_notify(${CHANNEL}, ${news}) end
+      from found`;
+    if (found === undefined) throw new Error("The table fleet is empty");
+    return !found.is_current ? "stale" : found.is_settled ? "stored" : "moved";
   } catch (error) {
     if (SAME_KEYS.includes((error as { code?: string }).code ?? "")) return "repeated";
     throw error;
@@ -96,6 +144,17 @@ export async function storeEvents(
 
 function wakeUp(endpoint_nos: readonly number[]): string {
   return endpoint_nos.length > MAX_ANNOUNCED ? "all" : endpoint_nos.join(",");
+}
+
+/** The businesses last stored for these subjects. */
+export async function findBusinesses(
+  sql: Sql,
+  subjects: readonly string[],
+): Promise<Map<string, string | null>> {
+  const rows = await sql<{ subject: string; business: string | null }[]>`
+    select k.subject, (select s.business from subjects s where s.key = k.subject) as business
+    from unnest(string_to_array(${texts(subjects)}, chr(30), '')) as k (subject)`;
+  return new Map(rows.map(({ subject, business }) => [subject, business]));
 }
 
 /** An event stored earlier under a key. */
@@ -159,6 +218,31 @@ export async function purgeEvents(
       (select id from looked where exists (select from looked where is_old)
         order by id offset ${limit - 1}::int limit 1) as position`;
   if (row === undefined) throw new Error("The purge of events answered nothing");
+  return row;
+}
+
+/**
+ * Reads `limit` appointments after `position`, or from the first on. Forgets the businesses of those
+ * without an event for `age_ms`. Services never end, so theirs are kept.
+ */
+export async function purgeSubjects(
+  sql: Sql,
+  age_ms: number,
+  position: string | null,
+  limit: number,
+): Promise<Purged> {
+  const [row] = await sql<Purged[]>`
+    with looked as materialized (
+      select key from subjects
+      where key > ${position ?? "appointment:"} and key < 'appointment;' order by key limit ${limit}
+    ), gone as (
+      delete from subjects where key = any(array(select key from looked))
+        and seen_at < now() - ${age_ms}::bigint * interval '1 ms'
+      returning 1
+    )
+    select (select count(*) from gone)::int as purged,
+      (select key from looked order by key offset ${limit - 1}::int limit 1) as position`;
+  if (row === undefined) throw new Error("The purge of subjects answered nothing");
   return row;
 }
 

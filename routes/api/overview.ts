@@ -44,7 +44,8 @@ export const overviewOperations = [
     method: "get",
     path: "/api/stats",
     tag,
-    summary: "Counts the attempts of the last while, and what is pending",
+    summary:
+      "Counts the attempts of the last while, events without a business, and what is pending",
     description: "A window begins with a whole minute, one of more than 6h with a whole hour. " +
       "Attempts count at the time they were recorded.",
     query: StatsQuery,
@@ -56,6 +57,8 @@ export const overviewOperations = [
         since: "2026-11-24T09:00:00.000Z",
         until: "2026-11-24T10:00:12.000Z",
         totals: STATS_EXAMPLE,
+        events_without_business: 0,
+        events_without_business_exact: true,
         endpoints: [{ endpoint_id: example.ENDPOINT_ID, ...STATS_EXAMPLE }],
       },
     },

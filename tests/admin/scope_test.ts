@@ -70,6 +70,7 @@ async function build(ctx: AdminContext): Promise<House> {
       type: "booking.created",
       business,
       subject: `of ${business}`,
+      subject_key: null,
       confirmation,
     };
     const [accepted] = await ctx.accept([{ event, key: null }]);
@@ -210,7 +211,13 @@ onHouse("a page of a business's deliveries continues where the last one ended", 
   const { ctx, event } = house;
   const first = event.a;
   for (const business of ["bus_b", "bus_a", "bus_b", "bus_a"]) {
-    const content = { payload: "{}", type: "booking.created", subject: null, confirmation: null };
+    const content = {
+      payload: "{}",
+      type: "booking.created",
+      subject: null,
+      subject_key: null,
+      confirmation: null,
+    };
     await ctx.accept([{ event: { ...content, business }, key: null }]);
   }
   const seen: string[] = [];

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { checkAddresses } from "../../lib/cli/doctor/doctor.ts";
 import { parseCidr } from "../../lib/core/address.ts";
 import { inTemporary, runHere } from "../support/cli.ts";
-import { endpoint, writeConfig } from "../support/daemon.ts";
+import { booking, endpoint, writeConfig } from "../support/daemon.ts";
 import { embeddedDatabase, initialise, onBoth, serverDatabase } from "../support/databases.ts";
 import { startOperated } from "../support/operated.ts";
 import { connectTo, freePort } from "../support/postgres.ts";
@@ -76,6 +76,31 @@ Deno.test("doctor has a verdict on every endpoint: DNS, address, TLS, days to ex
     assert.equal(json.data.length, lines.length);
     assert.deepEqual(Object.keys(json.data[0]), ["mark", "subject", "text"]);
   });
+});
+
+Deno.test("doctor counts the events without a known business", async () => {
+  await using database = await serverDatabase();
+  await using receiver = await startReceiver();
+  const sections = { database: database.section, endpoints: [endpoint("all", receiver.url)] };
+  const lines = async (daemon: Awaited<ReturnType<typeof startOperated>>) =>
+    (await daemon.cli(["doctor"])).out.split("\n").filter((line) => line.includes("businesses: "));
+  {
+    await using daemon = await startOperated(sections);
+    assert.deepEqual(await lines(daemon), [
+      "✓ businesses: every event of the last 24 hours has a known one",
+    ]);
+    await daemon.post([booking("apt_1"), booking("apt_2", "bus_1"), booking("apt_2")]);
+    assert.deepEqual(await lines(daemon), [
+      "✓ businesses: 1 event of the last 24 hours without a known one; no endpoint asks for one",
+    ]);
+  }
+  const bella = endpoint("bella", receiver.url, { businesses: ["bus_1"] });
+  await using daemon = await startOperated({ ...sections, endpoints: [bella] });
+  await daemon.post(booking("apt_1"));
+  assert.deepEqual(await lines(daemon), [
+    "! businesses: 2 events of the last 24 hours without a known one, not owed to the 1 endpoint with " +
+    "`businesses`; let BookMe post them with a business member or the header X-BookMe-Business",
+  ]);
 });
 
 Deno.test("doctor says what keeps a server's database from being durable, and changes nothing", async () => {

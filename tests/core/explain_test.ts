@@ -156,7 +156,8 @@ Deno.test("explainUnowed() says why an endpoint was not owed an event", () => {
   );
   assert.equal(
     unowed({ business: null }, { match: "other business" }),
-    "other_business: The event is of no business; the endpoint wants bus_2, bus_3 only",
+    "no_business_known: No business known: the event named none, and none was stored for its subject " +
+      "before; the endpoint wants bus_2, bus_3 only",
   );
   assert.equal(
     unowed({}, {}),

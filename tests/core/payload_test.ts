@@ -111,6 +111,7 @@ Deno.test("parseIngest() accepts the documentation's Example Test Event", () => 
     key: null,
     business: null,
     subject: "apt_test",
+    subject_key: "appointment:apt_test",
     confirmation: "TEST123",
   });
 });
@@ -176,7 +177,8 @@ Deno.test("parseIngest() reads the event's own identity", () => {
 
 Deno.test("parseIngest() takes the business from the payload, else from the business member", () => {
   const table: [string, string | null][] = [
-    [booking('"business":{"id":"inner"}', '"business":"outer"'), "inner"],
+    [booking('"business":{"id":"inner"}'), "inner"],
+    [booking('"business":{"id":"inner"}', '"business":"inner"'), "inner"],
     [booking('"business":{"id":null}', '"business":"outer"'), "outer"],
     [booking('"business":null', '"business":"outer"'), "outer"],
     [booking("", '"business":"outer"'), "outer"],
@@ -192,6 +194,60 @@ Deno.test("parseIngest() takes the business from the payload, else from the busi
     [withData("payment.received", '{"amount":1}').replace(/}$/, ',"business":"b5"}'), "b5"],
   ];
   for (const [body, business] of table) assert.equal(single(body).business, business, body);
+});
+
+Deno.test("parseIngest() refuses two businesses for one event, and takes one named twice", () => {
+  const inner = booking('"business":{"id":"bus_1"}');
+  const both = (member: string) => inner.replace(/}$/, `,"business":"${member}"}`);
+  const pointersOf = (body: string, header: string | null) => {
+    try {
+      return parseIngest(encode(body), "json", TYPES, header).events.map(({ business }) =>
+        business
+      );
+    } catch (error) {
+      return pointers(error as AppError);
+    }
+  };
+  const table: [string, string | null, ...(string | null)[]][] = [
+    [both("bus_2"), null, "/business"],
+    [both("bus_2"), "bus_1", "/business"],
+    [both("bus_2"), "bus_2", "/business", "/data/appointment/business/id"],
+    [both("bus_1"), "bus_2", "/data/appointment/business/id"],
+    [inner, "bus_2", "/data/appointment/business/id"],
+    [inner, "BUS_1", "/data/appointment/business/id"],
+    [booking("", '"business":"bus_1"'), "bus_2", "/business"],
+    [withData("business.updated", '{"business":{"id":"bus_1"}}'), "bus_2", "/data/business/id"],
+    [
+      withData("service.updated", '{"service":{"id":"s","businessId":"bus_1"}}'),
+      "bus_2",
+      "/data/service/businessId",
+    ],
+    [
+      withData("payment.received", '{"amount":1}').replace(/}$/, ',"business":"bus_1"}'),
+      "bus_2",
+      "/business",
+    ],
+    [both("bus_1"), "bus_1", "bus_1"],
+    [booking(""), "bus_2", "bus_2"],
+    [booking("", '"business":null'), "bus_2", "bus_2"],
+    [withData("payment.received", '{"amount":1}'), "bus_2", "bus_2"],
+    [booking(""), null, null],
+  ];
+  for (const [body, header, ...expected] of table) {
+    assert.deepEqual(pointersOf(body, header), expected, `${header} ${body}`);
+  }
+});
+
+Deno.test("parseIngest() names the appointment or service that gives or inherits a business", () => {
+  const table: [string, string | null][] = [
+    [booking(""), "appointment:a"],
+    [withData("booking.moved", '{"appointment":{"id":"b"}}'), "appointment:b"],
+    [withData("booking.moved", "{}"), null],
+    [withData("service.updated", '{"service":{"id":"a"}}'), "service:a"],
+    [withData("business.updated", '{"business":{"id":"a"}}'), null],
+    [withData("payment.received", '{"amount":1,"appointment":{"id":"a"}}'), null],
+  ];
+  for (const [body, subject] of table) assert.equal(single(body).subject_key, subject, body);
 });
 
 Deno.test("parseIngest() drops a confirmation number that no search can ask for", () => {

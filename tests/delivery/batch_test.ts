@@ -14,7 +14,14 @@ import type { Endpoint, Fleet } from "../../lib/delivery/fleet.ts";
 import { makeMatcher } from "../../lib/core/matching.ts";
 
 const offer = (key: string | null, payload = "{}", business: string | null = null): Offer => ({
-  event: { payload, type: "booking.created", business, subject: "apt_1", confirmation: null },
+  event: {
+    payload,
+    type: "booking.created",
+    business,
+    subject: "apt_1",
+    subject_key: "appointment:apt_1",
+    confirmation: null,
+  },
   key,
 });
 
@@ -40,7 +47,7 @@ function uuids() {
 }
 
 const plan = (requests: readonly Request[], fleet = fleetOf({})) =>
-  planBatch(requests, new Map(), fleet, uuids());
+  planBatch(requests, new Map(), fleet, new Map(), uuids());
 
 Deno.test("makeRequest() refuses one key with two contents, and names the event", () => {
   assert.throws(
@@ -103,6 +110,7 @@ Deno.test("planBatch() answers a known key with the first event, as a duplicate"
     [request],
     new Map([["id:a", known]]),
     fleetOf({}),
+    new Map(),
     uuids(),
   );
   assert.equal(events.length, 0);

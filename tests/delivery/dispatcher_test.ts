@@ -11,7 +11,7 @@ import { until } from "../support/wait.ts";
 function planOf(engine: Engine, events: number) {
   const ids = makeEventIds(() => Math.floor(Math.random() * 2 ** 32));
   const request = makeRequest(Array.from({ length: events }, () => offer()));
-  return planBatch([request], new Map(), engine.fleet, () => ids.next(Date.now()));
+  return planBatch([request], new Map(), engine.fleet, new Map(), () => ids.next(Date.now()));
 }
 
 const named = (engine: Engine, name: string) =>

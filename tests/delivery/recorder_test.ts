@@ -24,6 +24,7 @@ onServer("Recorder records what holds its lease, and signals what lost it", asyn
       [makeRequest([offer(), offer()])],
       new Map(),
       engine.fleet,
+      new Map(),
       () => ids.next(Date.now()),
     );
     const deliveries = owed.map(({ uuid, event, endpoint_no, wait_ms }) => ({

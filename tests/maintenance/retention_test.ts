@@ -95,6 +95,42 @@ onBoth(
   },
 );
 
+onBoth(
+  "oldSubjects() forgets businesses of appointments after 400 days, or with their events",
+  async (database) => {
+    await using db = await database.open();
+    const fill = () =>
+      db.admin.unsafe(`
+        truncate subjects;
+        insert into subjects
+        select kind || ':' || days || '_' || n, 'bus_1', now() - days * interval '1 day'
+        from generate_series(1, 1200) n, unnest(array['appointment', 'service', 'a', 'b']) kind,
+          unnest(array[1, 399, 401, 501]) days
+        where kind in ('appointment', 'service') or n < 10`).simple();
+    const kept = async () => {
+      const rows = await db.admin<{ kind: string; count: number }[]>`
+        select split_part(key, '_', 1) as kind, count(*)::int from subjects
+        where key < 'service' and key >= 'appointment' group by 1 order by 1`;
+      const [others] = await db.admin<{ count: number }[]>`
+        select count(*)::int from subjects where not key between 'appointment' and 'appointment;'`;
+      return [...rows.map(({ kind, count }) => `${kind} ${count}`), others?.count];
+    };
+    await fill();
+    assert.deepEqual(await sweep(db, { events: "30d" }), []);
+    const always = 4 * 1200 + 2 * 4 * 9;
+    assert.deepEqual(await kept(), [
+      "appointment:1 1200",
+      "appointment:399 1200",
+      ...["b:1 9", "b:399 9", "b:401 9", "b:501 9"],
+      always,
+    ]);
+    await fill();
+    assert.deepEqual(await sweep(db, { events: "450d" }), []);
+    const longer = await kept();
+    assert.ok(longer.includes("appointment:401 1200") && !longer.includes("appointment:501 1200"));
+  },
+);
+
 /** Rows of a table that have been read so far, as the server counts when connections end. */
 async function rowsRead(url: string, table: string): Promise<number> {
   await using sql = connectTo(url);

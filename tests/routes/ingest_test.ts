@@ -257,10 +257,14 @@ onServer("POST /ingest owes an event to those who selected it", async (database)
   };
   const header = { "x-bookme-business": "bus_124" };
   assert.equal(await owed(sample("booking.created")), "all bella bookings exact");
-  assert.equal(await owed(sample("booking.confirmed")), "all bookings");
+  assert.equal(await owed(sample("booking.confirmed")), "all bella bookings");
   assert.equal(await owed(sample("booking.confirmed"), header), "all bella bookings");
+  assert.equal(
+    await owed({ ...booking("unheard of"), event: "booking.completed" }),
+    "all bookings",
+  );
   assert.equal(await owed({ business: "bus_123", ...booking("a") }), "all bella bookings exact");
-  assert.equal(await owed(booking("a", "bus_1"), header), "all bookings exact");
+  assert.equal(await owed(booking("a", "bus_1")), "all bookings exact");
   assert.equal(await owed(sample("business.updated")), "all bella");
   assert.equal(await owed(sample("service.created")), "all bella");
   assert.equal(
@@ -270,6 +274,87 @@ onServer("POST /ingest owes an event to those who selected it", async (database)
     }),
     "all exact services",
   );
+});
+
+onServer(
+  "POST /ingest follows a booking to its business, across daemons and restarts",
+  async (database) => {
+    await using receiver = await startReceiver();
+    const sections = {
+      database: database.section,
+      endpoints: [
+        endpoint("bella", receiver.url, { events: ["booking.*"], businesses: ["bus_123"] }),
+      ],
+    };
+    const types = ["booking.confirmed", "booking.cancelled", "booking.completed"];
+    const deliveries = ({ body }: Answered) =>
+      [body].flat().map((one: { deliveries: number }) => one.deliveries);
+    {
+      await using one = await startDaemon(sections);
+      await using two = await startDaemon(sections);
+      const before = await one.post(sample("booking.confirmed"));
+      assert.deepEqual([before.status, before.body.deliveries], [202, 0], "nothing is known yet");
+      const { body } = await one.api(`events/${before.body.id}`);
+      assert.equal(body.business, null);
+      assert.equal(body.endpoints[0].state, "no_business_known");
+      assert.match(body.endpoints[0].explanation, /^No business known: .* wants bus_123 only$/);
+      assert.deepEqual(deliveries(await two.post(sample("booking.created"))), [1]);
+      for (const type of types) {
+        for (const daemon of [one, two]) {
+          assert.deepEqual(deliveries(await daemon.post(sample(type))), [1], type);
+        }
+      }
+      const array = ["booking.confirmed", "booking.created", "booking.cancelled"]
+        .map((type) => sample(type)?.replace("apt_789", "apt_790"));
+      assert.deepEqual(deliveries(await one.post(`[${array}]`)), [0, 1, 1], "in an array's order");
+      const key = { "idempotency-key": "k" };
+      const first = await one.post(sample("booking.completed"), key);
+      await one.post(booking("apt_789", "bus_124"));
+      assert.deepEqual(deliveries(await two.post(sample("booking.completed"))), [0], "moved");
+      const again = await two.post(sample("booking.completed"), key);
+      assert.deepEqual(again.body, { ...first.body, duplicate: true });
+      await two.post({ ...JSON.parse(sample("booking.confirmed") ?? ""), business: "bus_123" });
+    }
+    await using daemon = await startDaemon(sections);
+    const { body } = await daemon.post(sample("booking.completed"));
+    assert.equal(body.deliveries, 1, "after a restart");
+    assert.equal((await daemon.api(`events/${body.id}`)).body.business, "bus_123");
+    const service = JSON.parse(sample("service.updated") ?? "");
+    await daemon.post(service);
+    delete service.data.service.businessId;
+    const updated = await daemon.post(service);
+    assert.equal((await daemon.api(`events/${updated.body.id}`)).body.business, "bus_123");
+  },
+);
+
+onServer("POST /ingest refuses an event with two businesses", async (database) => {
+  await withOne(database, async (daemon) => {
+    const header = { "x-bookme-business": "bus_1" };
+    const refusals: [unknown, Record<string, string>, ...string[]][] = [
+      [booking("a", "bus_2"), header, "/data/appointment/business/id"],
+      [{ ...booking("a"), business: "bus_2" }, header, "/business"],
+      [{ ...booking("a", "bus_1"), business: "bus_2" }, {}, "/business"],
+      [sample("business.updated"), header, "/data/business/id"],
+      [sample("service.updated"), header, "/data/service/businessId"],
+      [
+        [booking("a", "bus_1"), booking("b", "bus_2"), { ...booking("c"), business: "bus_3" }],
+        header,
+        "/1/data/appointment/business/id",
+        "/2/business",
+      ],
+    ];
+    for (const [body, headers, ...expected] of refusals) {
+      const answer = await daemon.post(body, headers);
+      assertProblem(answer, 422, "invalid");
+      const found = answer.body.errors.map(({ pointer }: { pointer: string }) => pointer);
+      assert.deepEqual(found, expected);
+    }
+    for (const business of [undefined, "bus_1"]) {
+      assert.equal((await daemon.post(booking("a", business), header)).status, 202);
+    }
+    await daemon.stop();
+    assert.deepEqual(await rowsOf(database), { events: 2, deliveries: 2 });
+  });
 });
 
 onServer("POST /ingest reads its own headers as UTF-8, like the payload", async (database) => {

@@ -79,6 +79,7 @@ export function offer(key: string | null = null): Offer {
       type: "booking.created",
       business: null,
       subject: "apt_1",
+      subject_key: "appointment:apt_1",
       confirmation: null,
     },
     key,

@@ -6,7 +6,7 @@ import { cidrContains } from "../../core/address.ts";
 import { AppError, messageOf } from "../../core/errors.ts";
 import { isObject } from "../../core/json.ts";
 import { VERSION } from "../../core/version.ts";
-import type { Endpoint } from "../../admin/shown.ts";
+import type { Endpoint, Stats } from "../../admin/shown.ts";
 import { type Api, API_OPTIONS, type ApiValues, openApi } from "../daemon_api/client.ts";
 import { command } from "../command.ts";
 import { examine, type Examined, type Verdict } from "./endpoints.ts";
@@ -44,6 +44,7 @@ something is broken.`,
     say(...database.verdicts);
     say(...checkAddresses(config));
     const patients = await patientsOf(config, daemon.api);
+    if (daemon.api !== undefined) say(await checkBusinesses(daemon.api, patients));
     for await (const verdict of examineAll(config, patients)) say(verdict);
     if (values.json) io.out(JSON.stringify({ data: verdicts, next_cursor: null }, null, 2));
     return verdicts.some(({ mark }) => mark === "✗") ? 1 : 0;
@@ -302,12 +303,53 @@ function ownAddresses(): string[] {
 
 const AT_ONCE = 8;
 
+/** An endpoint to examine, and whether it is owed some businesses' events only. */
+interface Patient extends Examined {
+  readonly is_picky: boolean;
+}
+
 /** The endpoints in force: those of the file, and those that the daemon knows besides. */
-async function patientsOf(config: Config, api: Api | undefined): Promise<Examined[]> {
-  const file = config.endpoints.map(({ id, url, tls }) => ({ id, url, tls }));
+async function patientsOf(config: Config, api: Api | undefined): Promise<Patient[]> {
+  const file = config.endpoints.map(({ id, url, tls, businesses }) => ({
+    id,
+    url,
+    tls,
+    is_picky: businesses !== null,
+  }));
   if (api === undefined) return file;
   const { data } = await api.list<Endpoint>("endpoints", { source: "api" }, 10_000);
-  return [...file, ...data.map(({ id, url }) => ({ id, url, tls: null }))];
+  return [
+    ...file,
+    ...data.map(({ id, url, businesses }) => ({
+      id,
+      url,
+      tls: null,
+      is_picky: businesses !== null,
+    })),
+  ];
+}
+
+/** Whether the last day's events have a known business, as endpoints with `businesses` need. */
+async function checkBusinesses(api: Api, patients: readonly Patient[]): Promise<Verdict> {
+  const subject = "businesses";
+  const { events_without_business: count, events_without_business_exact: exact } = await api.get<
+    Stats
+  >("stats", { window: "24h" });
+  if (count === 0) {
+    return { mark: "✓", subject, text: "every event of the last 24 hours has a known one" };
+  }
+  const events = `${exact ? "" : "at least "}${count} ${count === 1 ? "event" : "events"}`;
+  const text = `${events} of the last 24 hours without a known one`;
+  const picky = patients.filter(({ is_picky }) => is_picky).length;
+  if (picky === 0) return { mark: "✓", subject, text: `${text}; no endpoint asks for one` };
+  return {
+    mark: "!",
+    subject,
+    text: `${text}, not owed to the ${picky} ${
+      picky === 1 ? "endpoint" : "endpoints"
+    } with \`businesses\``,
+    remedy: "let BookMe post them with a business member or the header X-BookMe-Business",
+  };
 }
 
 async function* examineAll(

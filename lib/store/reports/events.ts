@@ -73,6 +73,25 @@ async function eventFloor(sql: Sql, conditions: Fragment): Promise<string | unde
   return row?.floor;
 }
 
+/** Most events that are counted. */
+export const MAX_EVENTS_COUNTED = 10_000;
+
+/** Counts the events of a period without a known business, test events excepted. */
+export async function countWithoutBusiness(
+  sql: Sql,
+  scope: Scope,
+  period: Period,
+): Promise<number> {
+  const conditions = [
+    sql`e.business is null and not e.test ${eventInScope(sql, scope)}`,
+    ...withinPeriod(sql, period, "e.id", "e.received_at"),
+  ];
+  const [row] = await sql<{ count: number }[]>`
+    select count(*)::int from (
+      select from events e where ${all(sql, conditions)} limit ${MAX_EVENTS_COUNTED}) found`;
+  return row?.count ?? 0;
+}
+
 /** One event, or undefined. */
 export async function getEvent(
   sql: Sql,

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { firstUuidAt } from "../../../lib/core/ids.ts";
 import { bucketOf } from "../../../lib/core/histogram.ts";
 import { attemptStats } from "../../../lib/store/reports/stats.ts";
 import { purgeStats, rollUp } from "../../../lib/store/stats.ts";
@@ -49,6 +50,38 @@ onServer("GET /api/stats counts attempts as they come, and what is pending", asy
   for (const query of ["window=1", "window=59s", "window=31d", "endpoint=nobody", "windows=1h"]) {
     await api.expect(422, "GET", `stats?${query}`);
   }
+});
+
+onServer("GET /api/stats counts the events without a known business", async (database) => {
+  await using daemon = await startDaemon({ database: database.section });
+  const api = await checkedApi(daemon);
+  const counted = async (window = "1h") => {
+    const { body } = await api.expect(200, "GET", `stats?window=${window}`);
+    return [body.events_without_business, body.events_without_business_exact];
+  };
+  assert.deepEqual(await counted(), [0, true]);
+  await daemon.post([
+    booking("apt_1"),
+    booking("apt_2", "bus_1"),
+    booking("apt_2"),
+    booking("apt_3"),
+  ]);
+  assert.deepEqual(await counted(), [2, true]);
+  const db = await database.open();
+  await db.admin.unsafe(`
+    update events set received_at = now() - interval '3 hours', id = case subject when 'apt_1'
+      then '${firstUuidAt(Date.now() - 3 * 3_600_000)}'::uuid else id end where subject = 'apt_1';
+    insert into events (id, type, received_at, payload, test)
+    select gen_random_uuid(), 'booking.created', now(), '{}', true from generate_series(1, 5)`)
+    .simple();
+  assert.deepEqual(await counted(), [1, true]);
+  assert.deepEqual(await counted("6h"), [2, true]);
+  await db.admin.unsafe(`
+    insert into events (id, type, received_at, payload)
+    select overlay(e.id::text placing to_char(n, 'FM000000000000') from 25)::uuid, 'booking.created',
+      now(), '{}' from events e, generate_series(1, 10000) n where e.subject = 'apt_3'`).simple();
+  assert.deepEqual(await counted(), [10_000, false]);
+  await db.close();
 });
 
 async function rollUpAll(db: Database): Promise<void> {
