@@ -6,6 +6,7 @@ import { type Intake, makeIntake } from "./delivery/intake.ts";
 import type { HttpClient } from "./http/client.ts";
 import { maintenanceJobs } from "./maintenance/jobs.ts";
 import { type Replayer, startReplayer } from "./maintenance/replayer.ts";
+import { overview } from "./store/claims.ts";
 import { type Schedule, startSchedule } from "./maintenance/schedule.ts";
 
 /** Everything that works on deliveries. */
@@ -25,7 +26,11 @@ export async function startEngine(
   settled: () => Promise<void>,
 ): Promise<Engine> {
   const fleet = makeFleetLoader(ctx, keys, settled, (next) => dispatcher.setFleet(next));
-  const dispatcher = makeDispatcher(ctx, client, await fleet.load(), fleet.tryReload);
+  const asked_at = performance.now();
+  const [first, { now_ms }] = await Promise.all([fleet.load(), overview(ctx.db.engine, [])]);
+  // Before the first id: ids never go back, so this machine's clock must not make one.
+  ctx.clock.sync(now_ms, asked_at);
+  const dispatcher = makeDispatcher(ctx, client, first, fleet.tryReload);
   return {
     dispatcher,
     fleet,

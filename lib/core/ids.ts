@@ -12,25 +12,42 @@ const EVENT_CHARS = 20; // 100 bits, of which 96 are the identifier
 const FULL_CHARS = 26; // 130 bits, of which 128 are
 const [DASH, ZERO, LOWER_A] = [45, 48, 97]; // character codes
 
-/** Makes event UUIDs. Holds the sequence that distinguishes those of one millisecond. */
+/** Makes event UUIDs. */
 export interface EventIds {
-  /** A new event UUID, in its canonical text form. */
+  /** A new event UUID, greater than all before it, in its canonical text form. */
   next(now_ms: number): string;
 }
 
+const TAIL_END = 2 ** 42; // of the 42 bits after the clock's
+const STEP_BITS = 26;
+
 /**
- * A source of event UUIDs. `random` returns 32 random bits. The 42 bits after the clock are 26 random
- * ones and a 16-bit sequence: 65,536 ids in one millisecond of one process never collide.
+ * A source of event UUIDs. `random` returns 32 random bits. The 42 bits after the clock begin each
+ * millisecond with 41 random bits, and grow by a random step of up to 2^26 (RFC 9562, 6.2, method 2).
+ * When they are used up, after 32,768 ids or more, or while the clock is behind the last id, ids
+ * continue in the last millisecond used or the one after it. Sources of two processes may meet, once in
+ * 2^41 pairs of the same millisecond: the primary key of `events` refuses the second.
  */
 export function makeEventIds(random: () => number): EventIds {
-  let sequence = random() & 0xffff;
+  let last_ms = -1;
+  let tail = 0;
+
+  function begin(ms: number): void {
+    last_ms = ms;
+    tail = random() * 2 ** 9 + (random() >>> 23);
+  }
+
   return {
     next(now_ms) {
-      sequence = (sequence + 1) & 0xffff;
-      const chance = random();
-      const time = hex(Math.floor(now_ms), 12);
-      const a = hex((chance >>> 14) & 0xfff, 3);
-      const b = hex(0x80000000 + (((chance & 0x3fff) << 16) | sequence), 8);
+      const ms = Math.floor(now_ms);
+      if (ms > last_ms) begin(ms);
+      else {
+        tail += 1 + (random() >>> (32 - STEP_BITS));
+        if (tail >= TAIL_END) begin(last_ms + 1);
+      }
+      const time = hex(last_ms, 12);
+      const a = hex(Math.floor(tail / 2 ** 30), 3);
+      const b = hex(0x80000000 + tail % 2 ** 30, 8);
       return `${time.slice(0, 8)}-${time.slice(8)}-7${a}-${b.slice(0, 4)}-${b.slice(4)}00000000`;
     },
   };

@@ -18,11 +18,12 @@ export interface Context {
 /**
  * The database's time, in milliseconds since 1970, as well as this process knows it: it ticks by the
  * monotonic clock from the last `sync`, so that a wrong wall clock of this machine does not matter.
- * For what is shown and signed; what is scheduled, the database schedules.
+ * For ids and for what is shown and signed; what is scheduled, the database schedules.
  */
 export interface Clock {
   now(): number;
-  sync(now_ms: number): void;
+  /** The database said `now_ms`, asked at `asked_at` of `performance.now()`. */
+  sync(now_ms: number, asked_at: number): void;
 }
 
 /** A clock that follows this machine's wall clock until the first `sync`. */
@@ -30,8 +31,10 @@ export function makeClock(): Clock {
   let offset_ms = Date.now() - performance.now();
   return {
     now: () => performance.now() + offset_ms,
-    sync(now_ms) {
-      offset_ms = now_ms - performance.now();
+    // The database's clock was read between question and answer. An offset that fits stays: a late answer
+    // of a busy process says little.
+    sync(now_ms, asked_at) {
+      offset_ms = Math.min(Math.max(offset_ms, now_ms - performance.now()), now_ms - asked_at);
     },
   };
 }

@@ -46,11 +46,12 @@ export function makePulse(
   }
 
   async function poll(): Promise<void> {
+    const asked_at = performance.now();
     try {
       const view = await within(overview(db.engine, asked()), ANSWER_TIMEOUT_MS);
       answered();
       failures = 0;
-      clock.sync(view.now_ms);
+      clock.sync(view.now_ms, asked_at);
       heard(view);
     } catch (error) {
       failed("The poll failed, trying again", error);

@@ -31,12 +31,77 @@ Deno.test("makeEventIds() makes UUIDs of version 7 that carry the time and end i
   }));
 });
 
-Deno.test("makeEventIds() never repeats itself within 65,536 of one millisecond", () => {
-  // The worst chance there is: always the same.
+const NOW_MS = 1_761_924_600_000;
+const timeOf = (id: string) => parseInt(id.replaceAll("-", "").slice(0, 12), 16);
+/** Ids of an event, one of its deliveries and one of the attempts, as shown. */
+const shownOf = (id: string) => [
+  eventId(id),
+  deliveryId(deliveryUuid(id, 7)),
+  attemptId(deliveryUuid(id, 7), 1),
+];
+
+function assertIncreasing(ids: readonly string[]): void {
+  for (const [nth, id] of ids.entries()) {
+    const before = ids[nth - 1];
+    if (before === undefined) continue;
+    assert.ok(before < id, `${before} < ${id}`);
+    const [events, deliveries, attempts] = shownOf(before);
+    const [event, delivery, attempt] = shownOf(id);
+    assert.ok(events! < event! && deliveries! < delivery! && attempts! < attempt!);
+  }
+}
+
+Deno.test("makeEventIds() increases whatever the clock and chance are", () => {
+  const steps = fc.array(fc.integer({ min: -5_000, max: 3 }), { maxLength: 300 });
+  fc.assert(fc.property(steps, fc.array(bits, { minLength: 1 }), (moves, chances) => {
+    let now_ms = NOW_MS;
+    let nth = 0;
+    const ids = makeEventIds(() => chances[nth++ % chances.length]!);
+    assertIncreasing(moves.map((move) => ids.next(now_ms += move / 2)));
+  }));
+});
+
+Deno.test("makeEventIds() sorts a batch of one millisecond in its order", () => {
+  const ids = makeEventIds(random);
+  const batch = Array.from({ length: 10_000 }, () => ids.next(NOW_MS));
+  assertIncreasing(batch);
+  assert.equal(timeOf(batch.at(-1)!), NOW_MS);
+});
+
+Deno.test("makeEventIds() uses the next millisecond if one is full", () => {
+  // The worst chance: beginning as high, and growing as fast, as possible.
   const ids = makeEventIds(() => 0xffffffff);
-  const seen = new Set<string>();
-  for (let count = 0; count < 65_536; count++) seen.add(ids.next(1_761_924_600_000));
-  assert.equal(seen.size, 65_536);
+  const many = Array.from({ length: 70_000 }, () => ids.next(NOW_MS));
+  assertIncreasing(many);
+  const full = many.findIndex((id) => timeOf(id) > NOW_MS);
+  assert.equal(full, 32_769);
+  assert.equal(timeOf(many.at(-1)!), NOW_MS + 2);
+  const behind = ids.next(NOW_MS + 1);
+  assert.ok(behind > many.at(-1)!);
+  assert.equal(timeOf(behind), NOW_MS + 2);
+  assert.equal(timeOf(ids.next(NOW_MS + 3)), NOW_MS + 3);
+});
+
+Deno.test("makeEventIds() goes on from its last id while the clock is behind", () => {
+  const ids = makeEventIds(random);
+  const hour_ms = 3_600_000;
+  const clock = [NOW_MS, NOW_MS - hour_ms, NOW_MS - hour_ms + 1, NOW_MS - 1, NOW_MS, NOW_MS + 1];
+  const made = clock.map((now_ms) => ids.next(now_ms));
+  assertIncreasing(made);
+  assert.deepEqual(made.map(timeOf), [...Array(5).fill(NOW_MS), NOW_MS + 1]);
+});
+
+Deno.test("makeEventIds() leaves 26 bits of the next id to chance, and 41 in another millisecond", () => {
+  const spread = (now_ms: number, chance: number) => {
+    const chances = [0, 0, chance, chance];
+    const ids = makeEventIds(() => chances.shift()!);
+    ids.next(NOW_MS);
+    const tail = ids.next(now_ms).replaceAll("-", "");
+    return BigInt(`0x${tail.slice(13, 16)}`) << 30n |
+      BigInt(`0x${tail.slice(16, 24)}`) & 0x3fffffffn;
+  };
+  assert.equal(spread(NOW_MS, 0xffffffff) - spread(NOW_MS, 0), 2n ** 26n - 1n);
+  assert.equal(spread(NOW_MS + 1, 0xffffffff) - spread(NOW_MS + 1, 0), 2n ** 41n - 1n);
 });
 
 Deno.test("makeEventIds() of two processes do not meet", () => {
@@ -45,7 +110,7 @@ Deno.test("makeEventIds() of two processes do not meet", () => {
     const ids = makeEventIds(random);
     for (let count = 0; count < 1000; count++) seen.add(ids.next(1_761_924_600_000));
   }
-  // One meeting has a probability of about 1 in 4 million.
+  // One meeting has a probability of about 1 in 2 million.
   assert.equal(seen.size, 2000);
 });
 

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { AppError } from "../../lib/core/errors.ts";
+import { type Intake, makeIntake } from "../../lib/delivery/intake.ts";
 import { endpoint } from "../support/daemon.ts";
 import { onServer } from "../support/databases.ts";
 import { offer, startEngine } from "../support/engine.ts";
@@ -55,6 +56,54 @@ onServer(
       assert.ok(accepted.status === "fulfilled");
     }
     await db.close();
+  },
+);
+
+onServer(
+  "Intake.accept() sorts ids by acceptance, also while the clock goes back",
+  async (database) => {
+    const db = await database.open();
+    {
+      await using engine = await startEngine(db, { database: database.section });
+      let now_ms = 1_800_000_000_000;
+      const clock = { now: () => now_ms -= 0.25, sync: () => {} };
+      const intake = makeIntake({ ...engine.ctx, clock }, engine.dispatcher, engine.reload);
+      const ids: string[] = [];
+      for (const size of [1, 1_000, 1, 500, 1]) {
+        const accepted = await intake.accept(Array.from({ length: size }, () => offer()));
+        ids.push(...accepted.map(({ id }) => id));
+        now_ms -= 60_000;
+      }
+      assert.deepEqual(ids, ids.toSorted());
+      assert.equal(new Set(ids).size, 1_503);
+    }
+    await db.close();
+  },
+);
+
+onServer(
+  "Intake.accept() of two daemons with the same chance gives each event an id",
+  async (database) => {
+    const dbs = [await database.open(), await database.open()];
+    {
+      await using stack = new AsyncDisposableStack();
+      const intakes: Intake[] = [];
+      for (const db of dbs) {
+        const engine = stack.use(await startEngine(db, { database: database.section }));
+        const same = { clock: { now: () => 1_800_000_000_000, sync: () => {} }, random: () => 0.5 };
+        intakes.push(makeIntake({ ...engine.ctx, ...same }, engine.dispatcher, engine.reload));
+      }
+      const accepted = await Promise.all(
+        [1, 2, 3].flatMap((size) =>
+          intakes.map((intake) => intake.accept(Array.from({ length: size }, () => offer())))
+        ),
+      );
+      const ids = accepted.flat().map(({ id, duplicate }) => duplicate ? "duplicate" : id);
+      assert.equal(new Set(ids).size, 12);
+      const [row] = await dbs[0]!.admin`select count(*)::int as events from events`;
+      assert.equal(row?.events, 12);
+    }
+    for (const db of dbs) await db.close();
   },
 );
 
