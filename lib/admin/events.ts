@@ -25,12 +25,12 @@ export async function listEvents(
   { scope }: Asker,
   { type, business, q, cursor, limit, ...within }: EventQuery,
 ): Promise<shown.Page<shown.EventSummary>> {
-  const uuid = q === undefined ? undefined : parseEventId(q);
   const page = await read.listEvents(ctx.db.admin, scope, {
     type,
     business,
-    uuid,
-    text: uuid === undefined ? q : undefined,
+    // A confirmation number may look like an id.
+    uuid: q === undefined ? undefined : parseEventId(q),
+    text: q,
     period: periodOf(within),
     before: readCursor(cursor, parseEventId),
     limit,

@@ -1,5 +1,5 @@
 import * as v from "valibot";
-import { PRINTABLE } from "../core/identifier.ts";
+import { MAX_IDENTIFIER, printable, printableRule } from "../core/identifier.ts";
 import { typeMistake } from "../core/json.ts";
 import { dayExists } from "../core/time.ts";
 import { DURATION, formatDuration, parseDuration } from "../core/units.ts";
@@ -16,13 +16,15 @@ export function must(expected: string): (issue: v.BaseIssue<unknown>) => string 
 
 /** One line of text that PostgreSQL can store: no NUL, no lone surrogate. */
 export function text(max: number) {
+  // Not maxLength: to valibot, a character beyond U+FFFF is two.
   return v.pipe(
     v.string(must("a string")),
-    v.minLength(1, "Must not be empty"),
-    v.maxLength(max, `Must have at most ${max} characters`),
-    v.regex(PRINTABLE, "Must have no control characters"),
+    v.regex(printable(max), `Must have ${printableRule(max)}`),
   );
 }
+
+/** Text of one line that can identify something: a business, a subject, a type. */
+export const identifier = text(MAX_IDENTIFIER);
 
 /** A whole number in a range. */
 export function integer(min: number, max: number) {

@@ -6,6 +6,7 @@ import {
   bool,
   described,
   duration,
+  identifier,
   integer,
   list,
   moment,
@@ -33,8 +34,8 @@ const URL_TEXT = v.pipe(
   v.string(must("a string")),
   v.maxLength(MAX_URL_LENGTH, `Must have at most ${MAX_URL_LENGTH} characters`),
 );
-const EVENTS = list(text(255), 1, LIMITS.patterns);
-const BUSINESSES = list(text(255), 1, LIMITS.businesses);
+const EVENTS = list(identifier, 1, LIMITS.patterns);
+const BUSINESSES = list(identifier, 1, LIMITS.businesses);
 // Not a record: valibot would accept an array as an empty one. Values are checked with their names.
 const HEADERS = v.custom<Record<string, string>>(isObject, must("an object"));
 
@@ -114,7 +115,7 @@ export type RotateInput = v.InferOutput<typeof RotateInput>;
 
 /** A test event. */
 export const TestInput = v.strictObject({
-  event: described(text(255), "An event type"),
+  event: described(identifier, "An event type"),
   data: v.optional(described(v.unknown(), "The event's data; left out, the type's sample")),
 }, must("an object"));
 export type TestInput = v.InferOutput<typeof TestInput>;
@@ -125,7 +126,7 @@ const ENDED = ["delivered", "failed", "cancelled"] as const;
 
 /** Selects ended deliveries to be sent again. */
 export const ReplayInput = v.strictObject({
-  endpoint: v.optional(described(text(255), "Only deliveries to this endpoint")),
+  endpoint: v.optional(described(identifier, "Only deliveries to this endpoint")),
   status: v.optional(
     v.pipe(
       list(oneOf(ENDED), 1, 3),
@@ -133,7 +134,7 @@ export const ReplayInput = v.strictObject({
     ),
     ["failed"],
   ),
-  type: v.optional(described(text(255), "Only events of this type")),
+  type: v.optional(described(identifier, "Only events of this type")),
   since: described(moment, "Deliveries created at or after"),
   until: v.optional(described(moment, "Deliveries created before; left out, before now")),
   rate: v.optional(described(rate, "Deliveries in a time: 50/s. Left out, as fast as can be")),

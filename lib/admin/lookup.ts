@@ -6,7 +6,7 @@ import { type DeliveryRow, getDelivery } from "../store/reports/deliveries.ts";
 import { getEndpoint } from "../store/reports/endpoints.ts";
 import { getReplay, type ReplayRow } from "../store/reports/replays.ts";
 import type { AdminContext, Asker } from "./context.ts";
-import { text } from "./fields.ts";
+import { identifier } from "./fields.ts";
 
 /** Refuses an id that names nothing, or nothing within the scope. */
 export function notFound(what: string): AppError {
@@ -31,7 +31,7 @@ export async function findEndpoint(
   id: string,
 ): Promise<StoredEndpoint> {
   // PostgreSQL refuses other text even as a parameter.
-  const row = is(text(255), id) ? await getEndpoint(ctx.db.admin, scope, id) : undefined;
+  const row = is(identifier, id) ? await getEndpoint(ctx.db.admin, scope, id) : undefined;
   if (row === undefined) throw notFound("endpoint");
   return row;
 }

@@ -99,7 +99,7 @@ export function textLike(pattern: RegExp, rule: string) {
 export const description = leaf((value) => {
   const read = asText(value).trim();
   const max = LIMITS.description;
-  if (read === "" || read.length > max) throw invalid(`Must have 1 to ${max} characters`);
+  if (read === "" || [...read].length > max) throw invalid(`Must have 1 to ${max} characters`);
   return read;
 });
 

@@ -1,5 +1,5 @@
 import ipaddr from "ipaddr.js";
-import { AppError } from "./errors.ts";
+import { AppError, show } from "./errors.ts";
 
 /** A network. IPv4-mapped IPv6 is folded into IPv4, so `::ffff:10.0.0.0/104` is `10.0.0.0/8`. */
 export interface Cidr {
@@ -158,6 +158,8 @@ export function checkEndpointUrl(text: string, rules: AddressRules): UrlVerdict 
   const url = URL.parse(text);
   if (url === null) return { mistake: `"${text}" is not a valid URL`, rule: "url" };
   if (url.port === "0") return { mistake: "Port 0 cannot be connected to", rule: "port" };
+  const misnamed = nameMistake(url.hostname);
+  if (misnamed !== undefined) return { mistake: misnamed, rule: "host" };
   const http = url.protocol === "http:";
   const ip = literalAddress(url.hostname);
   if (ip === undefined) {
@@ -169,7 +171,34 @@ export function checkEndpointUrl(text: string, rules: AddressRules): UrlVerdict 
     const means = ip === url.hostname ? ip : `${url.hostname} (${ip})`;
     return { mistake: `The address ${means} is not allowed: ${verdict.rule}`, rule: "address" };
   }
-  return http && verdict.scope === "public" ? plainHttp() : { url };
+  if (verdict.scope !== "public") return { url };
+  if (http) return plainHttp();
+  // 1.2.3 is 1.2.0.3 to URL, and more likely cut short.
+  const written = /^https:\/\/([^:/?#]*)/i.exec(text)?.[1];
+  return url.hostname === ip && written !== ip
+    ? {
+      mistake: `The host ${show(written)} is read as the address ${ip}; write that`,
+      rule: "host",
+    }
+    : { url };
+}
+
+/** Why a URL's hostname can be no name in DNS (RFC 1123, 2.1; RFC 1035, 2.3.4), or undefined. */
+function nameMistake(hostname: string): string | undefined {
+  if (hostname.startsWith("[") || ipaddr.IPv4.isValidFourPartDecimal(hostname)) return undefined;
+  const name = hostname.replace(/\.$/, "");
+  const mistake = (why: string) => `The host ${show(hostname)} is not a name: ${why}`;
+  if (name.length > 253) return mistake("it has more than 253 characters");
+  for (const label of name.split(".")) {
+    if (label === "") return mistake("it has an empty part");
+    if (label.length > 63) return mistake("a part has more than 63 characters");
+    // Underscores are no part of host names, but of names that resolvers find, as in Docker's networks.
+    if (!/^[a-z0-9_-]+$/.test(label)) {
+      return mistake("its parts have letters, digits, - and _ only");
+    }
+    if (/^-|-$/.test(label)) return mistake("a part begins or ends with -");
+  }
+  return undefined;
 }
 
 /** Whether a listener at this address accepts connections to every address of its machine. */

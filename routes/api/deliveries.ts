@@ -14,8 +14,8 @@ const path = "/api/deliveries/{id}";
 
 const ListQuery = strictObject({
   status: optional(field.oneOf(shown.STATUSES)),
-  endpoint: optional(field.text(255)),
-  type: optional(field.text(255)),
+  endpoint: optional(field.identifier),
+  type: optional(field.identifier),
   reason: optional(field.oneOf(REASONS)),
   since: optional(field.moment),
   until: optional(field.moment),

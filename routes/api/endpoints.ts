@@ -15,7 +15,7 @@ const path = "/api/endpoints/{id}";
 const ListQuery = strictObject({
   source: optional(field.oneOf(["file", "api"])),
   retired: optional(query.flag, "false"),
-  cursor: optional(field.text(255)),
+  cursor: optional(field.identifier),
   limit: query.limit,
 });
 

@@ -12,16 +12,16 @@ import * as query from "./queries.ts";
 const tag = "Events";
 
 const ListQuery = strictObject({
-  type: optional(field.text(255)),
-  business: optional(field.text(255)),
+  type: optional(field.identifier),
+  business: optional(field.identifier),
   since: optional(field.moment),
   until: optional(field.moment),
-  q: optional(field.text(255)),
+  q: optional(field.identifier),
   cursor: optional(query.parsed(parseEventId, CURSOR_RULE)),
   limit: query.limit,
 });
 
-const TypesQuery = strictObject({ cursor: optional(field.text(255)), limit: query.limit });
+const TypesQuery = strictObject({ cursor: optional(field.identifier), limit: query.limit });
 
 export const eventOperations = [
   operation({

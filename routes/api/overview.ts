@@ -14,13 +14,13 @@ const DAY_MS = 86_400_000;
 
 const StatsQuery = strictObject({
   window: optional(field.duration(60_000, 30 * DAY_MS), "1h"),
-  endpoint: optional(field.text(255)),
+  endpoint: optional(field.identifier),
 });
 
 const AuditQuery = strictObject({
-  actor: optional(field.text(255)),
-  action: optional(field.text(255)),
-  object: optional(field.text(255)),
+  actor: optional(field.identifier),
+  action: optional(field.identifier),
+  object: optional(field.identifier),
   cursor: optional(query.parsed(parseEntry, CURSOR_RULE)),
   limit: query.limit,
 });

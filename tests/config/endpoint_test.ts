@@ -35,6 +35,12 @@ const ENDPOINTS: readonly Case[] = [
     path: "endpoints[0].url",
     says: /own listener/,
   },
+  ...["https://*/", "https://./", "https://a..b/"].map((url): Case => ({
+    yaml: endpoint({ url: `"${url}"` }),
+    at: "3:10",
+    path: "endpoints[0].url",
+    says: /^The host ".*" is not a name: /,
+  })),
   { yaml: endpoint({ url: "ftp://x" }), at: "3:10", path: "endpoints[0].url", says: /https:/ },
   {
     yaml: endpoint({ url: "" }),

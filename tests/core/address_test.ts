@@ -259,6 +259,69 @@ Deno.test("checkEndpointUrl() refuses what URL would quietly repair", () => {
   }
 });
 
+Deno.test("checkEndpointUrl() refuses hosts that are no names, with the reason", () => {
+  const long = (length: number) => "a".repeat(63).concat(".").repeat(9).slice(0, length);
+  const cases: [string, RegExp][] = [
+    ["*", /^The host "\*" is not a name: its parts have letters, digits, - and _ only$/],
+    ["*.example.com", /letters, digits/],
+    ["%2a.example.com", /letters, digits/],
+    ["a$b", /letters, digits/],
+    ["a,b", /letters, digits/],
+    ["{host}", /letters, digits/],
+    ["'example.com'", /letters, digits/],
+    ["*.localhost", /letters, digits/],
+    [".", /an empty part/],
+    ["..", /an empty part/],
+    ["a..b", /^The host "a\.\.b" is not a name: it has an empty part$/],
+    [".example.com", /an empty part/],
+    ["example.com..", /an empty part/],
+    ["1.2.3.4..", /an empty part/],
+    ["a。。b", /an empty part/],
+    ["-a", /begins or ends with -/],
+    ["a-", /begins or ends with -/],
+    ["example.-com", /begins or ends with -/],
+    ["-", /begins or ends with -/],
+    ["a".repeat(64), /a part has more than 63/],
+    [`${"ü".repeat(60)}.example`, /a part has more than 63/],
+    [long(254), /more than 253/],
+    ["1.2.3", /^The host "1\.2\.3" is read as the address 1\.2\.0\.3; write that$/],
+    ["16843009", /read as the address 1\.1\.1\.1/],
+    ["0x01.1.1.1", /read as the address 1\.1\.1\.1/],
+    ["01.1.1.1", /read as the address 1\.1\.1\.1/],
+    ["１.1.1.1", /read as the address 1\.1\.1\.1/],
+    ["1.1.1.1.", /read as the address 1\.1\.1\.1/],
+  ];
+  for (const [host, message] of cases) {
+    for (const port of ["", ":8443"]) {
+      const verdict = checkEndpointUrl(`https://${host}${port}/`, LOOPBACK);
+      assert.ok(verdict.mistake !== undefined, host);
+      assert.match(verdict.mistake, message, host);
+      assert.equal(verdict.rule, "host", host);
+    }
+  }
+  for (
+    const host of ["256.1.1.1", "1.2.3.4.5", "example.1", "xn--a", "\u00ad", "a b", "a\u200db"]
+  ) {
+    assert.notEqual(checkEndpointUrl(`https://${host}/`, LOOPBACK).mistake, undefined, host);
+  }
+  for (
+    const host of [
+      "a",
+      "a_b",
+      "_dmarc.example.com",
+      "r3---sn.example.com",
+      "example.com.",
+      "xn--bcher-kva.example",
+      "9.example",
+      "1e3",
+      "a".repeat(63),
+      long(253),
+      `${long(253)}.`,
+      "1.1.1.1:443",
+    ]
+  ) assert.equal(checkEndpointUrl(`https://${host}/`, STRICT).mistake, undefined, host);
+});
+
 Deno.test("checkEndpointUrl() sees an address in every spelling", () => {
   for (
     const host of [

@@ -8,10 +8,10 @@ import { all, DEPTH, type Page, pageOf, type Paging, type Period, withinPeriod }
 export interface EventFilter extends Paging {
   readonly type?: string | undefined;
   readonly business?: string | undefined;
-  /** The event itself. */
-  readonly uuid?: string | undefined;
-  /** A confirmation number, or the id of a subject. */
+  /** An event's id, a confirmation number, or the id of a subject. */
   readonly text?: string | undefined;
+  /** The id's UUID, if the text looks like one. */
+  readonly uuid?: string | undefined;
   readonly period: Period;
 }
 
@@ -31,8 +31,9 @@ export interface EventRow {
 export type EventSummary = Omit<EventRow, "payload">;
 
 /**
- * Events, newest first, without their payloads. A text that is a confirmation number is found however
- * old its events are; as the id of a subject it has no index and is looked for page by page.
+ * Events, newest first, without their payloads. Finds a text that is an event's id or a confirmation
+ * number, or both, however old the events are. Subjects have no index: they are searched page by page,
+ * for a text that is neither.
  */
 export async function listEvents(
   sql: Sql,
@@ -44,14 +45,14 @@ export async function listEvents(
     sql`true ${eventInScope(sql, scope)}`,
     ...withinPeriod(sql, filter.period, "e.id", "e.received_at"),
   ];
-  if (uuid !== undefined) quick.push(sql`e.id = ${uuid}::uuid`);
   if (business !== undefined) quick.push(sql`e.business = ${business}`);
   if (before !== undefined) quick.push(sql`e.id < ${before}::uuid`);
-  const is_number = text !== undefined && await isConfirmation(sql, scope, text);
-  if (is_number) quick.push(sql`e.confirmation = ${text}`);
+  const found = text === undefined ? undefined : await findNamed(sql, scope, text, uuid);
+  const named = namedBy(sql, found, text, uuid);
+  if (named !== undefined) quick.push(named);
   const slow: Fragment[] = [];
   if (type !== undefined) slow.push(sql`e.type = ${type}`);
-  if (text !== undefined && !is_number) slow.push(sql`e.subject = ${text}`);
+  if (text !== undefined && named === undefined) slow.push(sql`e.subject = ${text}`);
   const floor = slow.length === 0 ? undefined : await eventFloor(sql, all(sql, quick));
   const floored = floor === undefined ? slow : [...slow, sql`e.id >= ${floor}::uuid`];
   const rows = await sql<EventSummary[]>`
@@ -60,10 +61,42 @@ export async function listEvents(
   return pageOf(rows, limit, (row) => row.uuid, floor);
 }
 
-async function isConfirmation(sql: Sql, scope: Scope, text: string): Promise<boolean> {
-  const rows = await sql`
-    select from events e where e.confirmation = ${text} ${eventInScope(sql, scope)} limit 1`;
-  return rows.length > 0;
+/** What a text names: an event by its id, events by their confirmation number, or both. */
+interface Named {
+  readonly is_id: boolean;
+  readonly is_number: boolean;
+}
+
+async function findNamed(
+  sql: Sql,
+  scope: Scope,
+  text: string,
+  uuid: string | undefined,
+): Promise<Named | undefined> {
+  const by_id = uuid === undefined ? sql`false` : sql`e.id = ${uuid}::uuid`;
+  const [found] = await sql<Named[]>`
+    select exists (
+        select from events e where ${by_id} ${eventInScope(sql, scope)}) as is_id,
+      exists (select from events e where e.confirmation = ${text} ${eventInScope(sql, scope)})
+        as is_number`;
+  return found;
+}
+
+function namedBy(
+  sql: Sql,
+  found: Named | undefined,
+  text: string | undefined,
+  uuid: string | undefined,
+): Fragment | undefined {
+  if (found === undefined || text === undefined) return undefined;
+  const { is_id, is_number } = found;
+  // Two look-ups by index: an `or` could make one long scan of them.
+  if (is_id && is_number && uuid !== undefined) {
+    return sql`e.id in (
+      select ${uuid}::uuid union select c.id from events c where c.confirmation = ${text})`;
+  }
+  if (is_id && uuid !== undefined) return sql`e.id = ${uuid}::uuid`;
+  return is_number ? sql`e.confirmation = ${text}` : undefined;
 }
 
 async function eventFloor(sql: Sql, conditions: Fragment): Promise<string | undefined> {

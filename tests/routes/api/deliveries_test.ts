@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { Buffer } from "node:buffer";
 import { checkedApi, ENCRYPTION_KEY } from "../../support/checked.ts";
 import { booking, endpoint, startDaemon } from "../../support/daemon.ts";
 import { onServer } from "../../support/databases.ts";
@@ -269,6 +270,96 @@ onServer(
     }
   },
 );
+
+onServer("GET /api/events?q= finds what looks like the id of something else", async (database) => {
+  await using daemon = await startDaemon({ database: database.section });
+  const api = await checkedApi(daemon);
+  const post = async (subject: string, confirmationNumber: string) =>
+    (await daemon.post(booking(subject, "bus_1", { confirmationNumber }))).body.id;
+  const find = async (q: string) => {
+    const { body } = await api.expect(200, "GET", `events?q=${encodeURIComponent(q)}`);
+    return body.data.map((event: { id: string }) => event.id);
+  };
+  const first = await post("apt_1", "BK1");
+  const twin = await post("apt_2", first);
+  assert.deepEqual(await find(first), [twin, first], "an id, and a confirmation number");
+  assert.deepEqual(await find(twin), [twin]);
+  const odd = [
+    `evt_${"0".repeat(20)}`,
+    `EVT_${"0".repeat(20)}`,
+    "evt_1",
+    `dlv_${"0".repeat(26)}`,
+    "019a3b1c-0000-7abc-8def-012300000000",
+    "12345678",
+    "0",
+    "%",
+    "BK_1",
+    "null",
+    "😀".repeat(255),
+  ];
+  for (const text of odd) {
+    const id = await post("apt_3", text);
+    assert.deepEqual(await find(text), [id], text);
+    const subject = `${text.slice(0, 26)}…`;
+    const of_subject = await post(subject, "BK9");
+    assert.deepEqual(await find(subject), [of_subject], subject);
+  }
+  const subject = `evt_${"1".repeat(20)}`;
+  assert.deepEqual(await find(subject), []);
+  const of_subject = await post(subject, "BK9");
+  assert.deepEqual(await find(subject), [of_subject], "a subject");
+});
+
+onServer("identifiers have 255 code points at every door", async (database) => {
+  const longest = "😀".repeat(255);
+  const too_long = `${longest}😀`;
+  await using daemon = await startDaemon({
+    database: database.section,
+    encryption_key: ENCRYPTION_KEY,
+    endpoints: [endpoint("crm", "http://127.0.0.1:1/", { businesses: [longest] })],
+  });
+  const api = await checkedApi(daemon);
+  const { body } = await daemon.post({ id: longest, ...booking(longest, longest) });
+  assert.equal(body.deliveries, 1);
+  for (const query of ["business", "q"]) {
+    const found = await api.expect(200, "GET", `events?${query}=${encodeURIComponent(longest)}`);
+    assert.deepEqual(found.body.data.map(({ id }: { id: string }) => id), [body.id]);
+    await api.expect(422, "GET", `events?${query}=${encodeURIComponent(too_long)}`);
+  }
+  const make = (businesses: string[], description: string) => ({
+    url: "http://127.0.0.1:1/",
+    events: ["*"],
+    businesses,
+    description,
+  });
+  const { body: made } = await api.expect(
+    201,
+    "POST",
+    "endpoints",
+    make([longest], "😀".repeat(500)),
+  );
+  assert.deepEqual(made.businesses, [longest]);
+  const { body: refused } = await api.expect(
+    422,
+    "POST",
+    "endpoints",
+    make([too_long], "😀".repeat(501)),
+  );
+  const pointers = refused.errors.map(({ pointer }: { pointer: string }) => pointer);
+  assert.deepEqual(pointers.toSorted(), ["/businesses/0", "/description"]);
+  const headers = { "x-bookme-business": Buffer.from(longest).toString("latin1") };
+  assert.equal((await daemon.post(booking("apt_1"), headers)).body.deliveries, 2, "both endpoints");
+  for (
+    const event of [
+      { id: too_long, ...booking("a") },
+      { business: too_long, ...booking("a") },
+      booking("a", too_long),
+      booking(too_long),
+    ]
+  ) assert.equal((await daemon.post(event)).status, 422);
+  const odd = { "x-bookme-business": Buffer.from(too_long).toString("latin1") };
+  assert.equal((await daemon.post(booking("a"), odd)).status, 422);
+});
 
 onServer("lists look for what is rare without looking at all of it at once", async (database) => {
   await using daemon = await startDaemon({
