@@ -126,19 +126,20 @@ onServer("delivery: each outcome has its reason and its attempt", async (databas
     "trusted": [`${secure.url}/`, "delivered", null],
     "blocked": ["http://169.254.169.254/latest", "blocked", /metadata/],
   };
+  // A file cannot name such addresses; a name in it can come to mean one.
+  const unnameable = ["blocked", "dns"];
   const endpoints = Object.entries(expected).map(([id, [url]]) =>
-    endpoint(id, id === "blocked" ? elsewhere.url : url, {
+    endpoint(id, unnameable.includes(id) ? elsewhere.url : url, {
       ...(id === "trusted" ? { tls: { ca: `file:${certificates.files.ca}` } } : {}),
       timeout: id === "timeout" ? "700ms" : "20s",
     })
   );
   await using daemon = await startDaemon(
     { database: database.section, delivery: { retry: ["0s"] }, endpoints },
-    // A file cannot name such an address; a name in it can come to mean one.
     (config) => ({
       ...config,
       endpoints: config.endpoints.map((e) =>
-        e.id === "blocked" ? { ...e, url: expected.blocked?.[0] ?? "" } : e
+        unnameable.includes(e.id) ? { ...e, url: expected[e.id]?.[0] ?? "" } : e
       ),
     }),
   );
