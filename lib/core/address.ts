@@ -156,7 +156,7 @@ export function checkEndpointUrl(text: string, rules: AddressRules): UrlVerdict 
   const shape = shapeMistake(text);
   if (shape !== undefined) return shape;
   const url = URL.parse(text);
-  if (url === null) return { mistake: `"${text}" is not a valid URL`, rule: "url" };
+  if (url === null) return { mistake: `"${text}" is not a valid URL${whyNot(text)}`, rule: "url" };
   if (url.port === "0") return { mistake: "Port 0 cannot be connected to", rule: "port" };
   const misnamed = nameMistake(url.hostname);
   if (misnamed !== undefined) return { mistake: misnamed, rule: "host" };
@@ -181,6 +181,15 @@ export function checkEndpointUrl(text: string, rules: AddressRules): UrlVerdict 
       rule: "host",
     }
     : { url };
+}
+
+/** Why `URL` makes nothing of a text, if it is one of the mistakes that people make. */
+function whyNot(text: string): string {
+  const [, host = "", port = ""] = /^https?:\/\/([^/?#:]*)(?::(\d+))?(?:[/?#]|$)/i.exec(text) ?? [];
+  if (Number(port) > 65_535) return ": its port is above 65535";
+  return /(^|\.)(\d+|0x[0-9a-f]*)\.?$/i.test(host)
+    ? ": its host ends in a number but is no IPv4 address"
+    : "";
 }
 
 /** Why a URL's hostname can be no name in DNS (RFC 1123, 2.1; RFC 1035, 2.3.4), or undefined. */

@@ -97,7 +97,13 @@ export function show(value: unknown): string {
       : "a mapping";
   }
   if (value.includes("whsec_")) return "a secret";
-  return JSON.stringify(value.length > 60 ? value.slice(0, 60) + "…" : value);
+  return JSON.stringify(shorten(value, 60));
+}
+
+/** A text cut to `max` characters, with an ellipsis if anything is missing; never within a character. */
+export function shorten(text: string, max: number): string {
+  const head = [...text.slice(0, 2 * max)].slice(0, max).join("");
+  return head.length < text.length ? `${head}…` : text;
 }
 
 /** Names as messages list them: the first 20. */

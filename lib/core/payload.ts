@@ -1,5 +1,5 @@
 import * as v from "valibot";
-import { AppError, jsonPointer, type Mistake } from "./errors.ts";
+import { AppError, jsonPointer, type Mistake, shorten } from "./errors.ts";
 import type { EventType, EventTypes } from "./event_types.ts";
 import { IDENTIFIER_RULE, isIdentifier } from "./identifier.ts";
 import { isObject, kindOf, typeMistake } from "./json.ts";
@@ -183,7 +183,7 @@ function readType(value: unknown, types: EventTypes, mistake: Report): EventType
   }
   const type = types.get(value);
   if (type === undefined) {
-    const name = JSON.stringify(value.length > 64 ? `${value.slice(0, 64)}…` : value);
+    const name = JSON.stringify(shorten(value, 64));
     mistake("/event", `Unknown event type ${name}; known are ${types.names.join(", ")}`);
   }
   return type;
