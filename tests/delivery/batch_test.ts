@@ -10,6 +10,7 @@ import {
   type Request,
   takeBatch,
 } from "../../lib/delivery/batch.ts";
+import type { KnownEvent } from "../../lib/store/events.ts";
 import type { Endpoint, Fleet } from "../../lib/delivery/fleet.ts";
 import { makeMatcher } from "../../lib/core/matching.ts";
 
@@ -88,6 +89,65 @@ Deno.test("planBatch() owes an event to every endpoint that selects it, after it
     [["bus_1", 1, 0], ["bus_1", 3, 5_000], ["bus_2", 1, 0]],
   );
   assert.deepEqual(request.offers.map((one) => accepted.get(one)?.deliveries), [2, 1]);
+});
+
+Deno.test("planBatch() lets events inherit, in their order, and says what they rely on", () => {
+  const heir = offer(null);
+  const named = (business: string) => offer(null, "{}", business);
+  const subject = heir.event.subject_key!;
+  const planned = (
+    offers: Offer[],
+    stored: string | null,
+    known = new Map<string, KnownEvent>(),
+  ) => {
+    const { events, owed, subjects: { inherited, named } } = planBatch(
+      [makeRequest(offers)],
+      known,
+      fleetOf({ businesses: ["bus_1"] }),
+      new Map([[subject, stored]]),
+      uuids(),
+    );
+    return {
+      businesses: events.map(({ business }) => business),
+      owed: owed.length,
+      inherited: inherited.size === 0 ? "nothing" : inherited.get(subject),
+      named: named.get(subject),
+    };
+  };
+  const nobody = { businesses: [null], owed: 0, inherited: null, named: undefined };
+  assert.deepEqual(planned([heir], null), nobody);
+  assert.deepEqual(planned([heir], "bus_1"), {
+    businesses: ["bus_1"],
+    owed: 1,
+    inherited: "bus_1",
+    named: "bus_1",
+  });
+  assert.deepEqual(planned([named("bus_1"), heir], "bus_2"), {
+    businesses: ["bus_1", "bus_1"],
+    owed: 2,
+    inherited: "nothing",
+    named: "bus_1",
+  });
+  assert.deepEqual(planned([heir, named("bus_1"), heir, named("bus_3")], "bus_2"), {
+    businesses: ["bus_2", "bus_1", "bus_1", "bus_3"],
+    owed: 2,
+    inherited: "bus_2",
+    named: "bus_3",
+  });
+  const repeated = { ...named("bus_1"), key: "id:a" };
+  const first = { uuid: "0193b0a0-0000-7000-8000-000000000001", digest: "", deliveries: 1 };
+  assert.deepEqual(
+    planned([repeated, heir], null, new Map([["id:a", { ...first, key: "id:a" }]])),
+    nobody,
+    "a repetition names nothing",
+  );
+  const test = { test_endpoint_no: 1 };
+  assert.deepEqual(planned([{ ...named("bus_9"), ...test }, { ...heir, ...test }, heir], "bus_1"), {
+    businesses: ["bus_9", "bus_1", "bus_1"],
+    owed: 3,
+    inherited: "bus_1",
+    named: "bus_1",
+  });
 });
 
 Deno.test("planBatch() owes a test event to its endpoint alone, and to nobody once that is gone", () => {
