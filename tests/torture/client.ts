@@ -8,8 +8,15 @@ import type { Random } from "./random.ts";
 interface Offer {
   readonly bytes: string;
   readonly hash: string;
+  readonly booking: Booking;
   /** Ids of the endpoints that match it. */
   readonly owed_to: readonly string[];
+}
+
+/** An appointment, and the business that its events belong to. */
+interface Booking {
+  readonly id: string;
+  readonly business: string;
 }
 
 /** One event or several. With a key it is repeated until it is acknowledged, else posted once. */
@@ -51,6 +58,8 @@ export interface ClientOptions {
   readonly events_per_s: number;
 }
 
+/** Bookings that later events are about, whose business they inherit. */
+const MAX_BOOKINGS = 1_000;
 const POSTERS = 6;
 const PATIENCE_MS = 30_000;
 
@@ -60,6 +69,7 @@ export function startClient({ random, ports, match, events_per_s }: ClientOption
   const strange: string[] = [];
   const again: Post[] = [];
   const run = random.int(0, 0xffffff).toString(36);
+  const bookings: Booking[] = [];
   let made = 0;
   let busy = 0;
   let ambiguous = 0;
@@ -75,10 +85,15 @@ export function startClient({ random, ports, match, events_per_s }: ClientOption
 
   function makeOffer(): Offer {
     const type = random.pick(TYPES);
-    const business = random.pick(["bus_1", "bus_2"]);
-    const bytes = textOf(type, business, `${run}_${++made}`, random);
+    const name = `${run}_${++made}`;
+    const is_heir = bookings.length > 0 && random.chance(0.3);
+    const booking = is_heir
+      ? random.pick(bookings)
+      : { id: `apt_${name}`, business: random.pick(["bus_1", "bus_2"]) };
+    const named = is_heir ? "" : `"business":{"id":"${booking.business}"},`;
+    const bytes = textOf(type, `"id":"${booking.id}",${named}"name":"${name}"`, random);
     const hash = createHash("sha256").update(bytes).digest("hex");
-    return { bytes, hash, owed_to: match(type, business) };
+    return { bytes, hash, booking, owed_to: match(type, booking.business) };
   }
 
   /** Whether it is done with. */
@@ -96,7 +111,8 @@ export function startClient({ random, ports, match, events_per_s }: ClientOption
 
   function takeDown({ offers, key }: Post, body: string): void {
     const answers: { id: string; deliveries: number }[] = [JSON.parse(body)].flat();
-    offers.forEach(({ hash, owed_to }, at) => {
+    offers.forEach(({ hash, booking, owed_to }, at) => {
+      bookings.push(booking);
       const { id = "", deliveries = -1 } = answers[at] ?? {};
       acknowledged.push({
         event_id: parseEventId(id) ?? id,
@@ -106,6 +122,7 @@ export function startClient({ random, ports, match, events_per_s }: ClientOption
         owed_to,
       });
     });
+    bookings.splice(0, bookings.length - MAX_BOOKINGS);
   }
 
   async function poster(): Promise<void> {
@@ -164,11 +181,11 @@ export function startClient({ random, ports, match, events_per_s }: ClientOption
 const TYPES = ["booking.created", "booking.confirmed", "booking.cancelled"];
 
 // Spelled so that whoever parses and prints it again gives other bytes.
-function textOf(type: string, business: string, id: string, random: Random): string {
+function textOf(type: string, members: string, random: Random): string {
   const odd = random.pick(['"caf\\u00e9"', '"\\u0000\\ud83d\\ude00"', "1e2", "1.0", '"ü \\/ 漢"']);
   const filler = "x".repeat(random.chance(0.05) ? 20_000 : random.int(0, 200));
   return `{ "event":"${type}" ,"timestamp":"2026-11-24T10:00:00Z","data":{"appointment":` +
-    `{"id":"apt_${id}","business":{"id":"${business}"},"odd":${odd},"b":1,"a":2,"b2":"${filler}"}}}`;
+    `{${members},"odd":${odd},"b":1,"a":2,"b2":"${filler}"}}}`;
 }
 
 function requestOf({ offers, key }: Post): string {
