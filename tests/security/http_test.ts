@@ -289,6 +289,8 @@ Deno.test("http.descriptors: a server that had no descriptors left takes connect
   const script = `
       import { HTTP_LIMITS, listen } from "./lib/http/server.ts";
       import { makeSignals } from "./lib/observe/signals.ts";
+      // As a daemon does: Deno 2.9 needs a descriptor for its first signal listener, or panics.
+      Deno.addSignalListener("SIGHUP", () => {});
       const log = { warn: (text) => console.log(text) };
       const limits = { ...HTTP_LIMITS, watch_ms: 200 };
       const server = await listen({ host: "127.0.0.1", port: 0 }, makeSignals(), log, limits);
