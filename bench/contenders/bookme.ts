@@ -1,6 +1,6 @@
 import type { Sql } from "postgres";
 import { openDatabase } from "../../lib/store/database.ts";
-import { Secret } from "../../lib/core/secret.ts";
+import { readDatabaseUrl } from "../../lib/config/database.ts";
 import { freePort } from "../harness/postgres.ts";
 import { type Process, startProcess, tail, until } from "../harness/processes.ts";
 import { BODY_PARTS, businessOf, NUMBER_DIGITS, SECRET } from "../workload.ts";
@@ -139,7 +139,9 @@ async function withEmbedded<T>(directory: string, use: (sql: Sql) => Promise<T>)
 
 /** A server's database, opened the way the daemon does it. */
 export function openServer(url: string) {
-  return openDatabase({ database: { kind: "server", url: new Secret(url) } });
+  const around = { directory: "/", env: () => undefined, production: false };
+  const address = readDatabaseUrl(url, around);
+  return openDatabase({ database: { kind: "server", address, connect_timeout_ms: 60_000 } });
 }
 
 // Ids as the daemon makes them: in the order of time, the event's last 32 bits free for the endpoint.

@@ -4,6 +4,7 @@ import { AppError } from "../core/errors.ts";
 import { isObject } from "../core/json.ts";
 import { Secret } from "../core/secret.ts";
 import { DEFAULTS } from "./config.ts";
+import { isServer } from "./database.ts";
 import { ConfigError } from "./error.ts";
 import { TOKEN_FILE } from "./first_start.ts";
 import { readFile } from "./load.ts";
@@ -77,7 +78,7 @@ function madeToken(
   around: Surroundings,
 ): Pick<Access, "token" | "token_name"> {
   const database = isObject(root["database"]) ? root["database"] : {};
-  if ("url" in database) {
+  if (isServer(database)) {
     throw new YamlError([
       file.mistakeAt(["admin"], "Has no tokens; the admin API needs one"),
     ]);

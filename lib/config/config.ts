@@ -1,4 +1,5 @@
 import type { AddressRules, Cidr } from "../core/address.ts";
+import type { DatabaseAddress } from "../core/database_address.ts";
 import type { Secret } from "../core/secret.ts";
 
 /** The configuration in force: validated, every reference resolved, deeply frozen. */
@@ -59,10 +60,15 @@ export interface Config {
 /** Which set of rules and address ranges is in force. */
 export type Environment = "development" | "production";
 
-/** Directory of the embedded database (absolute), or a server's URL. */
+/** Directory of the embedded database (absolute), or a server. */
 export type DatabaseConfig =
   | { readonly kind: "embedded"; readonly directory: string }
-  | { readonly kind: "server"; readonly url: Secret };
+  | {
+    readonly kind: "server";
+    readonly address: DatabaseAddress;
+    /** How long a start waits for the server. */
+    readonly connect_timeout_ms: number;
+  };
 
 /** A token of the admin API. */
 export interface AdminToken {
@@ -119,6 +125,7 @@ export const DEFAULTS = {
   environment: "development",
   listen: "127.0.0.1:8080",
   directory: "./data",
+  connect_timeout: "60s",
   ip_ranges: { development: ["192.168.1.0/24"], production: ["10.0.0.0/8"] },
   max_body: "1MiB",
   timeout: "30s",

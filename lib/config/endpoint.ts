@@ -28,7 +28,7 @@ import {
   SIGNING,
   table,
 } from "./fields.ts";
-import { isReference, resolveSecret, type Surroundings } from "./references.ts";
+import { isReference, readPem, resolveSecret, type Surroundings } from "./references.ts";
 
 /** Surroundings of an endpoint. */
 export interface EndpointContext extends Context {
@@ -197,19 +197,8 @@ function headers(around: Surroundings) {
 }
 
 function tlsSchema(context: Context) {
-  const pem = (kind: string) =>
-    leaf((value) => {
-      const read = asText(value);
-      if (!isReference(read)) throw invalid("Must be file:PATH or env:NAME");
-      const content = resolveSecret(read, {
-        ...context,
-        production: kind.endsWith("KEY") && context.production,
-      });
-      if (!new RegExp(`^-----BEGIN ([A-Z]+ )*${kind}-----$`, "m").test(content)) {
-        throw invalid(`Must name a PEM file with a ${kind.toLowerCase()}`);
-      }
-      return content;
-    });
+  const pem = (kind: "CERTIFICATE" | "PRIVATE KEY") =>
+    leaf((value) => readPem(asText(value), kind, context));
   return v.pipe(
     table({
       ca: v.optional(pem("CERTIFICATE")),

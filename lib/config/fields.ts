@@ -190,13 +190,19 @@ export function secret(context: Context, rule: SecretRule) {
   });
 }
 
-/** Adds a mistake at one key or index of a mapping or list. */
-export type AddMistake = (key: string | number, message: string) => void;
+/** Adds a mistake at a key, an index or a path of them in a mapping or list; empty: at itself. */
+export type AddMistake = (
+  at: string | number | readonly (string | number)[],
+  message: string,
+) => void;
 
 /** Checks a value as a whole, whatever mistakes its parts have. */
 export function check<T>(find: (value: unknown, add: AddMistake) => void) {
   return v.rawCheck<T>(({ dataset: { value }, addIssue }) =>
-    find(value, (key, message) => addIssue({ message, path: [pathItem(value, key)] }))
+    find(value, (at, message) => {
+      const [first, ...rest] = (Array.isArray(at) ? at : [at]).map((key) => pathItem(value, key));
+      addIssue(first === undefined ? { message } : { message, path: [first, ...rest] });
+    })
   );
 }
 

@@ -5,7 +5,8 @@ import { AppError } from "../core/errors.ts";
 import { EVENT_TYPES } from "../core/event_types.ts";
 import { isObject } from "../core/json.ts";
 import type { Secret } from "../core/secret.ts";
-import { addressRules, type Config, DEFAULTS, type EndpointConfig } from "./config.ts";
+import { addressRules, type Config, type EndpointConfig } from "./config.ts";
+import { databaseSchema } from "./database.ts";
 import { endpointConfig, endpointSchema } from "./endpoint.ts";
 import { ConfigError, type ConfigMistake, MAX_MISTAKES } from "./error.ts";
 import { type Context, unknownKey } from "./fields.ts";
@@ -141,7 +142,7 @@ function build(reader: Reader, { path, directory, env }: Source): Config {
   const around: Surroundings = { directory, env, production: environment === "production" };
   const context: Context = { ...around, secrets: readSecrets(reader, around) };
   const server = reader.section("server", sections.serverSchema(around));
-  const database = reader.section("database", sections.databaseSchema(context));
+  const database = reader.section("database", databaseSchema(context));
   const encryption_keys = reader.section("encryption_key", sections.encryptionKeySchema(around));
   const ip_ranges = reader.section("ip_ranges", sections.ipRangesSchema);
   const ingest = reader.section("ingest", sections.ingestSchema(context));
@@ -176,12 +177,7 @@ function build(reader: Reader, { path, directory, env }: Source): Config {
     path,
     environment,
     server,
-    database: database.url === undefined
-      ? {
-        kind: "embedded",
-        directory: database.directory ?? resolve(directory, DEFAULTS.directory),
-      }
-      : { kind: "server", url: database.url },
+    database,
     encryption_keys,
     ip_ranges,
     ingest: {

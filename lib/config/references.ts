@@ -37,26 +37,28 @@ export function resolveSecret(text: string, around: Surroundings): string {
   if (text.startsWith("file:")) {
     return readText(filePath(text, around), around.production).replace(/\r?\n$/, "");
   }
-  const variable = /^\$\{?([A-Za-z_][A-Za-z0-9_]*)\}?$/.exec(text)?.[1];
-  if (variable !== undefined) throw invalid(`Variables are not expanded; write env:${variable}`);
-  if (around.production && passwordOf(text) !== "") {
+  // Without its name: it may as well be a secret that begins with a $.
+  if (/^(\$\{?\w+\}?|%\w+%)$/.test(text)) {
+    throw invalid("Variables are not expanded; write env: and the variable's name");
+  }
+  if (around.production) {
     throw invalid("In production secrets must not be in the file; use env:NAME or file:PATH");
   }
   return text;
 }
 
-/** The mistake in a PostgreSQL server's URL, or undefined. */
-export function databaseUrlMistake(value: string): string | undefined {
-  return /^postgres(ql)?:\/\//.test(value) && URL.canParse(value)
-    ? undefined
-    : "Must be a URL such as postgres://user:password@host:5432/database";
-}
-
-// A database URL without a password is not a secret; any other text is.
-function passwordOf(text: string): string {
-  if (databaseUrlMistake(text) !== undefined) return text;
-  const url = new URL(text);
-  return url.password !== "" ? url.password : url.searchParams.get("password") ?? "";
+/**
+ * The PEM text of a certificate or key that a reference names. Keys must be private in production.
+ * Throws an `AppError`.
+ */
+export function readPem(text: string, kind: "CERTIFICATE" | "PRIVATE KEY", around: Surroundings) {
+  if (!isReference(text)) throw invalid("Must be file:PATH or env:NAME");
+  const production = kind === "PRIVATE KEY" && around.production;
+  const content = resolveSecret(text, { ...around, production });
+  if (!new RegExp(`^-----BEGIN ([A-Z]+ )*${kind}-----\\r?$`, "m").test(content)) {
+    throw invalid(`Must name a PEM file with a ${kind.toLowerCase()}`);
+  }
+  return content;
 }
 
 function fromEnvironment(name: string, around: Surroundings): string {

@@ -26,14 +26,7 @@ import {
   table,
   textLike,
 } from "./fields.ts";
-import {
-  databaseUrlMistake,
-  filePath,
-  isReference,
-  readText,
-  resolveSecret,
-  type Surroundings,
-} from "./references.ts";
+import { filePath, isReference, readText, resolveSecret, type Surroundings } from "./references.ts";
 
 const SECOND_MS = 1000;
 const DAY_MS = 86_400_000;
@@ -101,23 +94,6 @@ function readListen(value: unknown): { host: string; port: number } {
 
 function isLoopback(host: string): boolean {
   return host === "localhost" || host === "::1" || (isIP(host) === 4 && host.startsWith("127."));
-}
-
-/** `database`. */
-export function databaseSchema(context: Context) {
-  return v.nullish(
-    v.pipe(
-      table({
-        directory: v.optional(leaf((value) => filePath(asText(value), context))),
-        url: v.optional(secret(context, { literal: true, mistake: databaseUrlMistake })),
-      }),
-      v.check(
-        (database) => database.directory === undefined || database.url === undefined,
-        "Must have either directory (embedded) or url (a server), not both",
-      ),
-    ),
-    {},
-  );
 }
 
 /**

@@ -13,9 +13,7 @@ export function redactConfig(config: Config): Record<string, unknown> {
     path: config.path,
     environment: config.environment,
     server: { listen: hostPort(listen.host, listen.port), trusted_proxies: texts(trusted_proxies) },
-    database: config.database.kind === "embedded"
-      ? { directory: config.database.directory }
-      : { url: redact(config.database.url) },
+    database: redactDatabase(config.database),
     encryption_key: config.encryption_keys.map(redact),
     ip_ranges: {
       development: texts(config.ip_ranges.development),
@@ -39,6 +37,21 @@ export function redactConfig(config: Config): Record<string, unknown> {
     retention: { ...config.retention },
     alerts: { ...config.alerts, to: [...config.alerts.to] },
     endpoints: config.endpoints.map(redactEndpoint),
+  };
+}
+
+function redactDatabase(database: Config["database"]): Record<string, unknown> {
+  if (database.kind === "embedded") return { directory: database.directory };
+  const { address, connect_timeout_ms } = database;
+  const { password, tls, options, hosts, ...rest } = address;
+  return {
+    ...rest,
+    hosts: hosts.map((host) => ({ ...host })),
+    ...(password === undefined ? {} : { password: redact(password) }),
+    tls: { ...tls, ...(tls.key === undefined ? {} : { key: redact(tls.key) }) },
+    // Values may be anything, as those of headers.
+    options: Object.fromEntries(Object.keys(options).map((name) => [name, REDACTED])),
+    connect_timeout_ms,
   };
 }
 

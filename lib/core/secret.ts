@@ -63,18 +63,45 @@ export function secretMistake(secret: string, strict = false): string | undefine
 }
 
 function formMistake(secret: string): string | undefined {
+  const hidden = textMistake(secret);
+  if (hidden !== undefined) return hidden;
   const remedy = "make one with `bookme-webhooks secret`";
   if (secret.startsWith("whsec_")) {
     return decodeWhsec(secret) === undefined
       ? `A whsec_ secret is whsec_ followed by the base64 of 24 to 64 bytes; ${remedy}`
       : undefined;
   }
-  // deno-lint-ignore no-control-regex
-  if (/[\x00-\x1f\x7f]/.test(secret)) {
-    return "A secret must not contain control characters (a file may end with one newline)";
-  }
   return [...secret].length < MIN_SECRET_LENGTH
     ? `A secret has at least ${MIN_SECRET_LENGTH} characters; ${remedy}`
+    : undefined;
+}
+
+// Invisible at the end of a text, but not the variation selector that ends many emoji.
+const INVISIBLE =
+  /^[\s\u2800\p{Default_Ignorable_Code_Point}\p{Cf}]|(?![\ufe00-\ufe0f])[\s\u2800\p{Default_Ignorable_Code_Point}\p{Cf}]$/u;
+
+/**
+ * The mistake in a secret that came along unseen, with its remedy, or undefined: characters that people
+ * do not see, or that one program keeps and another drops. Never contains the text.
+ */
+export function textMistake(text: string): string | undefined {
+  if (!text.isWellFormed()) {
+    return "Has half a surrogate pair, which has no UTF-8 form; replace the character";
+  }
+  if (text.includes("\ufeff")) {
+    return "Has a byte order mark (U+FEFF); save it as UTF-8 without one";
+  }
+  if (/[\n\r\u2028\u2029]/.test(text)) {
+    return "Has a line break; write it on one line (only a file may end with one newline)";
+  }
+  const control = /\p{Cc}/u.exec(text)?.[0];
+  if (control !== undefined && control !== "\t") return "Has control characters; remove them";
+  if (INVISIBLE.test(text)) {
+    return "Begins or ends with white space or an invisible character; remove it";
+  }
+  if (control !== undefined) return "Has control characters (a tab); remove them";
+  return /^(["'`]).*\1$|^[\u201c\u2018].*[\u201d\u2019]$/.test(text) && text.length > 1
+    ? "Is in quotes, which are part of the value (an env file may keep them); remove them"
     : undefined;
 }
 

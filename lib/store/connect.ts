@@ -1,5 +1,6 @@
 import { connect, type Socket } from "node:net";
 import postgres, { type Options, type Sql } from "postgres";
+import type { DatabaseAddress } from "../core/database_address.ts";
 import type { Embedded, Settings } from "./embedded.ts";
 
 /** Sessions on a server, opened on demand. */
@@ -16,7 +17,7 @@ export const STATEMENT_TIMEOUT_MS = 30_000;
 /** The name under which a server's `pg_stat_activity` lists daemons. */
 export const APPLICATION = "bookme-webhooks";
 
-const CONNECT_TIMEOUT_S = 5;
+const CONNECT_TIMEOUT_MS = 5_000;
 
 const COMMON = {
   fetch_types: false,
@@ -26,15 +27,17 @@ const COMMON = {
   backoff: (retries: number) => Math.min(0.05 * 2 ** retries, 1),
 };
 
-/** Up to `max` sessions on the server at `url`. */
-export function openPool(url: string, max: number, settings: Settings): Pool {
+/** Up to `max` sessions on a server. */
+export function openPool(address: DatabaseAddress, max: number, settings: Settings): Pool {
   const sockets = new Set<Socket>();
-  const sql = postgres(url, {
+  const sql = postgres({
     ...COMMON,
+    ...targetOf(address),
     max,
-    connect_timeout: CONNECT_TIMEOUT_S,
+    connect_timeout: (address.connect_timeout_ms ?? CONNECT_TIMEOUT_MS) / 1000,
     connection: {
-      application_name: APPLICATION,
+      ...address.options,
+      application_name: address.application_name ?? APPLICATION,
       jit: "off",
       statement_timeout: STATEMENT_TIMEOUT_MS,
       ...settings,
@@ -65,6 +68,33 @@ export function openSession(embedded: Embedded): Omit<Pool, "reset"> {
       await sql.end({ timeout: 5 });
       await embedded.close();
     },
+  };
+}
+
+function targetOf({ hosts, user, password, name, tls }: DatabaseAddress) {
+  const [first] = hosts;
+  const tcp = hosts.filter((host) => "host" in host);
+  const is_socket = first !== undefined && "socket" in first;
+  return {
+    ...(is_socket
+      ? { path: first.socket, host: "localhost" }
+      : { host: tcp.map((each) => each.address ?? each.host), port: tcp.map(({ port }) => port) }),
+    username: user,
+    // Empty, or postgres.js takes one from the environment.
+    password: password?.reveal() ?? "",
+    database: name,
+    ssl: is_socket ? false : tlsOf(tls),
+  };
+}
+
+function tlsOf({ mode, ca, cert, key }: DatabaseAddress["tls"]) {
+  if (mode === "disable") return false;
+  if (mode === "allow" || mode === "prefer") return mode;
+  return {
+    rejectUnauthorized: mode !== "require",
+    ...(ca === undefined ? {} : { ca }),
+    ...(cert === undefined ? {} : { cert, key: key?.reveal() }),
+    ...(mode === "verify-ca" ? { checkServerIdentity: () => undefined } : {}),
   };
 }
 

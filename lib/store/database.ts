@@ -1,5 +1,6 @@
 import type { Sql } from "postgres";
 import type { Config } from "../config/config.ts";
+import type { DatabaseAddress } from "../core/database_address.ts";
 import { AppError, messageOf } from "../core/errors.ts";
 import { CHANNEL } from "./changes.ts";
 import { openPool, openSession, type Pool } from "./connect.ts";
@@ -49,7 +50,7 @@ const LOOKUPS = {
 
 /** Opens the configured database and migrates it to this program's schema. */
 export async function openDatabase({ database }: Pick<Config, "database">): Promise<Database> {
-  if (database.kind === "server") return await openServer(database.url.reveal());
+  if (database.kind === "server") return await openServer(database.address);
   const { openEmbedded } = await import("./embedded.ts");
   return await openOnly(await openEmbedded(database.directory, { ...HOT, ...LOOKUPS }));
 }
@@ -79,10 +80,10 @@ async function openOnly(embedded: Embedded): Promise<Database> {
   }
 }
 
-async function openServer(url: string): Promise<Database> {
+async function openServer(address: DatabaseAddress): Promise<Database> {
   const pools: Pool[] = [];
   const open = (max: number, settings: Settings) => {
-    const pool = openPool(url, max, settings);
+    const pool = openPool(address, max, settings);
     pools.push(pool);
     return pool;
   };

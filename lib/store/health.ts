@@ -1,4 +1,5 @@
 import type { Sql } from "postgres";
+import type { DatabaseAddress } from "../core/database_address.ts";
 import { openPool, openSession } from "./connect.ts";
 import { hasEmbedded, openEmbedded } from "./embedded.ts";
 import { TRANSFER_VERSION } from "./migrations.ts";
@@ -22,8 +23,8 @@ export interface DatabaseHealth {
 const APPLICATION = "bookme-webhooks doctor";
 
 /** Inspects a server's database without changing anything. Rejects if it does not answer. */
-export async function inspectServer(url: string): Promise<DatabaseHealth> {
-  const pool = openPool(url, 1, { application_name: APPLICATION, statement_timeout: 10_000 });
+export async function inspectServer(address: DatabaseAddress): Promise<DatabaseHealth> {
+  const pool = openPool(address, 1, { application_name: APPLICATION, statement_timeout: 10_000 });
   try {
     return await inspect(pool.sql);
   } finally {

@@ -1,5 +1,6 @@
 import type { Sql } from "postgres";
 import { AppError } from "../core/errors.ts";
+import { type DatabaseAddress, describeAddress } from "../core/database_address.ts";
 import { APPLICATION, openPool, openSession } from "./connect.ts";
 import { hasEmbedded, openEmbedded } from "./embedded.ts";
 import { migrate, TRANSFER_VERSION } from "./migrations.ts";
@@ -21,7 +22,7 @@ export interface Transferred {
 }
 
 /**
- * Moves everything from the embedded database in `directory` into the one at `url`, which must be empty
+ * Moves everything from the embedded database in `directory` into the one at `address`, which must be empty
  * or hold the beginning of this very transfer. From the start no daemon can use either, so that nothing
  * changes after it was copied. Once every table has the same rows and checksum on both sides, the target
  * can be used, and the source never again. Throws an `AppError` if the transfer cannot begin or the two
@@ -29,13 +30,13 @@ export interface Transferred {
  */
 export async function transfer(
   directory: string,
-  url: string,
+  address: DatabaseAddress,
   report: (progress: TransferProgress) => void,
 ): Promise<Transferred> {
   await using stack = new AsyncDisposableStack();
   const { sql: source, ...from } = await openSource(directory);
   stack.defer(() => from.close());
-  const { sql: target, ...to } = openPool(url, 1, {
+  const { sql: target, ...to } = openPool(address, 1, {
     application_name: `${APPLICATION} transfer`,
     statement_timeout: 0,
     ...FORMAT,
@@ -44,7 +45,7 @@ export async function transfer(
   await migrate(source, { transferring: true });
   await migrate(target, { transferring: true });
   const tables = await tablesOf(source);
-  const { id, resumed } = await begin(source, target, tables, nameOf(url));
+  const { id, resumed } = await begin(source, target, tables, describeAddress(address));
   const moved = [];
   for (const table of tables) {
     moved.push({ table: table.name, rows: await copy(source, target, table, report) });
@@ -53,7 +54,7 @@ export async function transfer(
   await copySequences(source, target, tables);
   await target`analyze`;
   // The source first, so that at no moment both could be used.
-  await mark(source, `transferred ${id} to ${nameOf(url)}`);
+  await mark(source, `transferred ${id} to ${describeAddress(address)}`);
   await unmark(target);
   return { tables: moved, resumed };
 }
@@ -76,12 +77,6 @@ async function openSource(directory: string) {
     throw new AppError("not_found", `There is no embedded database in ${directory}`);
   }
   return openSession(await openEmbedded(directory, FORMAT));
-}
-
-/** A server's host and database, without credentials. */
-function nameOf(url: string): string {
-  const { host, pathname } = new URL(url);
-  return host + pathname;
 }
 
 /** A table, and how to read it page by page. */

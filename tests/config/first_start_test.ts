@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { adminTokens, sealKeys } from "../../lib/config/first_start.ts";
 import { Secret } from "../../lib/core/secret.ts";
+import { serverConfig } from "../support/config.ts";
 import { seal, unseal } from "../../lib/core/seal.ts";
 
 type Input = Parameters<typeof adminTokens>[0] & Parameters<typeof sealKeys>[0];
@@ -35,7 +36,7 @@ Deno.test("adminTokens() makes none if one is configured, or for a server's data
     assert.deepEqual(adminTokens({ ...embedded, admin: { tokens: [token], public: [] } }), {
       tokens: [token],
     });
-    const server = { kind: "server", url: new Secret("postgres://x/y") } as const;
+    const server = serverConfig("postgres://u@x/y");
     assert.deepEqual(adminTokens({ ...embedded, database: server }), { tokens: [] });
     assert.deepEqual([...Deno.readDirSync(directory)], []);
   }));

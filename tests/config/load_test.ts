@@ -3,8 +3,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { ConfigError } from "../../lib/config/error.ts";
 import { loadConfig } from "../../lib/config/load.ts";
+import { describeAddress } from "../../lib/core/database_address.ts";
 import {
-  ENV,
   FULL,
   FULL_FILES,
   inDirectory,
@@ -95,7 +95,8 @@ Deno.test("loadConfig() reads every key", () => {
   const config = load(FULL, FULL_FILES);
   assert.deepEqual(config.server.listen, { host: "::1", port: 0 });
   assert.ok(config.database.kind === "server");
-  assert.equal(config.database.url.reveal(), ENV["DATABASE_URL"]);
+  assert.equal(config.database.address.password?.reveal(), "hunter2-hunter2");
+  assert.equal(describeAddress(config.database.address), "db.example.com:5432/bookme");
   assert.deepEqual(config.ingest.secrets.map((secret) => secret.reveal()), [STRONG, OTHER]);
   assert.equal(config.ingest.max_body_bytes, 65536);
   assert.equal(config.ingest.max_age_ms, 3_600_000);

@@ -102,16 +102,9 @@ const SERVER: readonly Case[] = [
     path: "ip_ranges.production",
     says: /Must be a list/,
   },
-  {
-    yaml: "database: { directory: x, url: env:DATABASE_URL }\n",
-    at: "1:11",
-    path: "database",
-    says: /not both/,
-  },
-  { yaml: "database: { url: mysql://x }\n", at: "1:18", path: "database.url", says: /postgres:/ },
 ];
 
-Deno.test("loadConfig() names place and remedy: server, networks and database", () => {
+Deno.test("loadConfig() names place and remedy: server and networks", () => {
   expectMistakes(SERVER);
 });
 

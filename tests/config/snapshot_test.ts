@@ -25,7 +25,16 @@ Deno.test("redactConfig() is JSON with the file's keys and no secret in it", () 
     listen: "[::1]:0",
     trusted_proxies: ["10.0.0.5/32", "fd00::/8"],
   });
-  assert.deepEqual(shown.database, { url: "[redacted]" });
+  assert.deepEqual(shown.database, {
+    hosts: [{ host: "db.example.com", port: 5432 }],
+    user: "bookme",
+    name: "bookme",
+    password: "[redacted]",
+    tls: { mode: "prefer" },
+    options: {},
+    keepalive: { enabled: true },
+    connect_timeout_ms: 60_000,
+  });
   assert.deepEqual(shown.ingest.secret, ["[redacted]", "[redacted]"]);
   assert.deepEqual(shown.admin.tokens[0], { name: "ops", token: "[redacted]", role: "admin" });
   assert.equal(shown.delivery.timeout_ms, 10_000);
@@ -72,7 +81,8 @@ Deno.test("diffConfig() says in words what changed, and no value", () => {
     ),
     [
       "database.kind changed",
-      "database.url changed",
+      "database.address changed",
+      "database.connect_timeout_ms changed",
       "database.directory changed",
       "delivery.timeout_ms changed",
       "endpoints.9-lives_x.timeout_ms changed",

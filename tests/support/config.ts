@@ -2,7 +2,8 @@ import assert from "node:assert/strict";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { Config } from "../../lib/config/config.ts";
+import type { Config, DatabaseConfig } from "../../lib/config/config.ts";
+import { readDatabaseUrl } from "../../lib/config/database.ts";
 import { ConfigError, type ConfigMistake } from "../../lib/config/error.ts";
 import { loadConfig } from "../../lib/config/load.ts";
 
@@ -58,6 +59,12 @@ export function mistakesOf(
     return error.mistakes;
   }
   return [];
+}
+
+/** The configuration of a database on a server; nothing comes from the environment. */
+export function serverConfig(url: string): DatabaseConfig & { readonly kind: "server" } {
+  const around = { directory: "/", env: () => undefined, production: false };
+  return { kind: "server", address: readDatabaseUrl(url, around), connect_timeout_ms: 60_000 };
 }
 
 /** A file with exactly one mistake. */

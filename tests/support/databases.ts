@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import type { DatabaseConfig } from "../../lib/config/config.ts";
-import { Secret } from "../../lib/core/secret.ts";
 import { type Database, openDatabase } from "../../lib/store/database.ts";
+import { serverConfig } from "./config.ts";
 import { cached, freshDatabase, sharedPostgres } from "./postgres.ts";
 
 /** A server with a database for each test. */
@@ -52,7 +52,7 @@ export async function serverDatabase(): Promise<TestDatabase> {
 
 /** Opens a database on a server as the program does. */
 export function openUrl(url: string): Promise<Database & AsyncDisposable> {
-  return open({ kind: "server", url: new Secret(url) });
+  return open(serverConfig(url));
 }
 
 async function open(database: DatabaseConfig): Promise<Database & AsyncDisposable> {

@@ -2,6 +2,7 @@ import type { Config } from "../../config/config.ts";
 import { ConfigError, formatMistake } from "../../config/error.ts";
 import { loadConfig } from "../../config/load.ts";
 import { hostPort } from "../../core/address.ts";
+import { describeAddress } from "../../core/database_address.ts";
 import { EVENT_TYPES } from "../../core/event_types.ts";
 import { command, CONFIG } from "../command.ts";
 
@@ -38,7 +39,7 @@ function summary(path: string, config: Config): string[] {
       "database",
       database.kind === "embedded"
         ? `embedded, in ${database.directory}`
-        : `PostgreSQL server ${serverName(database.url.reveal())}`,
+        : `PostgreSQL server ${describeAddress(database.address)}`,
     ],
     [
       "events from",
@@ -65,9 +66,4 @@ function summary(path: string, config: Config): string[] {
       (unsigned ? "  (unsigned)" : "")
     ),
   ];
-}
-
-function serverName(url: string): string {
-  const { host, pathname } = new URL(url);
-  return host + pathname;
 }

@@ -1,5 +1,8 @@
+import { dirname, resolve } from "node:path";
 import { loadConfig } from "../../config/load.ts";
-import { databaseUrlMistake } from "../../config/references.ts";
+import { readDatabaseUrl } from "../../config/database.ts";
+import { type DatabaseAddress, mayHavePassword } from "../../core/database_address.ts";
+import { AppError } from "../../core/errors.ts";
 import { command, CONFIG, readSecret, UsageError } from "../command.ts";
 import { type Io, makeProgress, paletteOf } from "../terminal.ts";
 
@@ -42,12 +45,12 @@ embedded database, so that nothing is delivered from both; --abandon gives it ba
     if (values.to === undefined) {
       throw new UsageError("--to is missing: env:NAME, file:PATH or a URL");
     }
-    const url = await readTarget(io, values.to);
+    const address = await readTarget(io, values.to, values.config);
     const store = await import("../../store/transfer.ts");
     using progress = makeProgress(io);
     const { tables, resumed } = await store.transfer(
       directory,
-      url,
+      address,
       ({ phase, table, rows, total }) =>
         progress.show(`${phase} ${table}: ${rows} of ${total} rows`),
     );
@@ -84,18 +87,20 @@ async function abandon(io: Io, directory: string): Promise<number> {
   return 0;
 }
 
-/** The URL; its mistakes never show it, as it may hold a password. */
-async function readTarget(io: Io, given: string): Promise<string> {
+/** The target's address; mistakes never show the URL, as it may hold a password. */
+async function readTarget(io: Io, given: string, config: string): Promise<DatabaseAddress> {
   const is_reference = /^(env|file):|^-$/.test(given);
   const url = is_reference ? await readSecret(io, "--to", given) : given;
-  const mistake = databaseUrlMistake(url);
-  if (mistake !== undefined) throw new UsageError(`--to: ${mistake}`);
-  const { password, searchParams } = new URL(url);
-  if (!is_reference && (password !== "" || searchParams.has("password"))) {
-    throw new UsageError(
-      "--to takes no URL with a password: every user of this machine can see the arguments, and the " +
-        "shell keeps them in its history; name it with env:NAME or file:PATH",
-    );
+  const around = { directory: dirname(resolve(config)), env: io.env, production: false };
+  try {
+    const address = readDatabaseUrl(url, around);
+    if (is_reference || !mayHavePassword(url)) return address;
+  } catch (error) {
+    if (error instanceof AppError) throw new UsageError(`--to: ${error.message}`);
+    throw error;
   }
-  return url;
+  throw new UsageError(
+    "--to takes no URL with a password: every user of this machine can see the arguments, and the " +
+      "shell keeps them in its history; name it with env:NAME or file:PATH",
+  );
 }

@@ -136,7 +136,7 @@ async function checkDatabase(config: Config, daemon_runs: boolean): Promise<Data
   const subject = "database";
   const health = await import("../../store/health.ts");
   try {
-    if (database.kind === "server") return judge(await health.inspectServer(database.url.reveal()));
+    if (database.kind === "server") return judge(await health.inspectServer(database.address));
     const found = await health.inspectEmbedded(database.directory);
     if (found !== undefined) return judge(found);
     const text = `embedded, not there yet: the first start makes it in ${database.directory}`;

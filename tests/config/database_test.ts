@@ -1,0 +1,196 @@
+import assert from "node:assert/strict";
+import { readAccess } from "../../lib/config/access.ts";
+import { loadConfig } from "../../lib/config/load.ts";
+import { ConfigError, formatMistake } from "../../lib/config/error.ts";
+import { type Case, expectMistakes, inDirectory, load, pem } from "../support/config.ts";
+
+const FILES = {
+  "ca.pem": pem("CERTIFICATE"),
+  "c.pem": pem("CERTIFICATE"),
+  "k.pem": pem("PRIVATE KEY"),
+  "password": "hunter2-hunter2\n",
+};
+
+function serverOf(database: string) {
+  const config = load(`database: ${database}\n`, FILES);
+  assert.ok(config.database.kind === "server");
+  const { address, connect_timeout_ms } = config.database;
+  const { password, tls, ...rest } = address;
+  return {
+    ...rest,
+    connect_timeout_ms,
+    password: password?.reveal(),
+    tls: { ...tls, ...(tls.key === undefined ? {} : { key: tls.key.reveal() }) },
+  };
+}
+
+Deno.test("database reads a server's keys as its URL", () => {
+  const keys = serverOf(
+    "{ host: [a, '::1', /run/pg], port: 5433, name: n, user: u, password: file:password, " +
+      "tls: { mode: verify-ca, ca: file:ca.pem, cert: file:c.pem, key: file:k.pem } }",
+  );
+  const url = "postgres://u:hunter2-hunter2@a,[::1],%2Frun%2Fpg/n?port=5433&sslmode=verify-ca" +
+    "&sslrootcert=ca.pem&sslcert=./c.pem&sslkey=file:k.pem";
+  assert.deepEqual(keys, serverOf(JSON.stringify({ url })));
+  assert.deepEqual(keys.tls, {
+    mode: "verify-ca",
+    ca: FILES["ca.pem"].trim(),
+    cert: FILES["c.pem"].trim(),
+    key: FILES["k.pem"].trim(),
+  });
+  assert.equal(keys.connect_timeout_ms, 60_000);
+  const more = serverOf("{ host: h, port: [6432], user: u, tls: {}, connect_timeout: 5m }");
+  assert.deepEqual(more.hosts, [{ host: "h", port: 6432 }]);
+  assert.deepEqual(more.tls, { mode: "verify-full" });
+  assert.equal(more.connect_timeout_ms, 300_000);
+  assert.equal(more.name, "u");
+  assert.deepEqual(serverOf("{ host: h, user: u }").tls, { mode: "prefer" });
+});
+
+const both = "Must have either directory";
+const MISTAKES: readonly Case[] = [
+  ...[
+    "{ directory: x, url: env:DATABASE_URL }",
+    "{ directory: x, host: h }",
+    "{ url: 'postgres://u@h', name: n }",
+  ]
+    .map((database): Case => ({
+      yaml: `database: ${database}\n`,
+      at: "1:11",
+      path: "database",
+      says: new RegExp(both),
+    })),
+  { yaml: "database: { url: mysql://x }\n", at: "1:18", path: "database.url", says: /postgres:/ },
+  {
+    yaml: "database: { url: 'postgres://u:hunter2%@h' }\n",
+    at: "1:18",
+    path: "database.url",
+    says: /raw %; percent-encode it: %25 \(at character 21\)$/,
+  },
+  {
+    yaml: "database:\n  url: postgres://u@h/n?sslrootcert=nowhere.pem&sslmode=verify-full\n",
+    at: "2:8",
+    path: "database.url",
+    says: /^Parameter sslrootcert: File ".*nowhere.pem" does not exist$/,
+  },
+  {
+    yaml: "database:\n  url: postgres://u@h/n?sslrootcert=password\n",
+    at: "2:8",
+    path: "database.url",
+    says: /^Parameter sslrootcert: Must name a PEM file with a certificate$/,
+  },
+  {
+    yaml: "database: { host: 'a b', user: u }\n",
+    at: "1:19",
+    path: "database.host",
+    says: /a name/,
+  },
+  {
+    yaml: "database: { host: 'a:1', user: u }\n",
+    at: "1:19",
+    path: "database.host",
+    says: /a name/,
+  },
+  {
+    yaml: "database: { host: [], user: u }\n",
+    at: "1:19",
+    path: "database.host",
+    says: /an entry/,
+  },
+  {
+    yaml: "database: { host: h, user: u, port: 0 }\n",
+    at: "1:37",
+    path: "database.port",
+    says: /1 to 65535/,
+  },
+  {
+    yaml: "database: { host: [a, b], user: u, port: [1, 2, 3] }\n",
+    at: "1:42",
+    path: "database.port",
+    says: /as many ports as hosts: 2, not 3/,
+  },
+  {
+    yaml: "database: { host: h, user: u, tls: { mode: on } }\n",
+    at: "1:44",
+    path: "database.tls.mode",
+    says: /verify-full/,
+  },
+  {
+    yaml: "database: { host: h, user: u, tls: { ca: ca.pem } }\n",
+    at: "1:42",
+    path: "database.tls.ca",
+    says: /file:PATH or env:NAME/,
+  },
+  {
+    yaml: "database: { host: h, user: u, tls: { key: file:k.pem } }\n",
+    at: "1:43",
+    path: "database.tls.key",
+    says: /together/,
+  },
+  {
+    yaml: "database: { host: h, user: u, pasword: x }\n",
+    at: "1:31",
+    path: "database.pasword",
+    says: /did you mean password/,
+  },
+  {
+    yaml: "database: { connect_timeout: 5s }\n",
+    at: "1:30",
+    path: "database.connect_timeout",
+    says: /embedded/,
+  },
+  {
+    yaml: "environment: production\ndatabase: { url: 'postgres://u:hunter2@h' }\n",
+    at: "2:18",
+    path: "database.url",
+    says: /use env:NAME or file:PATH/,
+  },
+];
+
+Deno.test("loadConfig() names place and remedy: database", () => {
+  expectMistakes(MISTAKES, FILES);
+});
+
+Deno.test("loadConfig() reports every mistake of a server's address at once", () => {
+  const yaml =
+    "database: { url: 'postgres://h:0?sslmode=x&service=y', nonsense: 1 }\nnonsense: 1\n";
+  assert.throws(() => load(yaml), (error) => {
+    assert.ok(error instanceof ConfigError);
+    const lines = error.mistakes.map((mistake) => formatMistake("f", mistake));
+    assert.equal(lines.length, 5, lines.join("\n"));
+    return true;
+  });
+});
+
+Deno.test("loadConfig() takes libpq's variables for a server, and none of them makes one", () => {
+  inDirectory("database: { host: h }\n", {}, (path) => {
+    const env = (name: string) => ({ PGUSER: "u", PGPASSWORD: "p", PGDATABASE: "n" })[name];
+    const { database } = loadConfig(path, env);
+    assert.ok(database.kind === "server");
+    assert.deepEqual([database.address.user, database.address.name], ["u", "n"]);
+    assert.equal(database.address.password?.reveal(), "p");
+    assert.throws(
+      () => loadConfig(path, (name) => name === "PGSSLMODE" ? "on" : env(name)),
+      /:1:11: database: Environment variable PGSSLMODE: Must be disable/,
+    );
+    assert.throws(() => readAccess(path, env), /Has no tokens; the admin API needs one/);
+  });
+  inDirectory("{}\n", {}, (path) => {
+    assert.equal(
+      loadConfig(path, (name) => name === "PGHOST" ? "h" : "").database.kind,
+      "embedded",
+    );
+  });
+});
+
+Deno.test("loadConfig() takes a URL without a password in production", () => {
+  inDirectory(
+    "environment: production\ndatabase: { url: 'postgres://u@h/n' }\n",
+    {},
+    (path) =>
+      assert.equal(
+        loadConfig(path, (name) => name === "PGPASSWORD" ? "p" : undefined).database.kind,
+        "server",
+      ),
+  );
+});
