@@ -42,21 +42,30 @@ export function table<const E extends v.ObjectEntries>(entries: E) {
       const input: Record<string, unknown> = { ...dataset.value as Record<string, unknown> };
       const unknown = Object.keys(input).filter((key) => !Object.hasOwn(entries, key));
       for (const key of unknown.slice(0, MAX_MISTAKES)) {
-        addIssue({
-          message: unknownKey(key, Object.keys(entries)),
-          path: [{ type: "object", origin: "key", input, key, value: input[key] }],
-        });
+        const { message, is_shown } = unknownKey(key, Object.keys(entries));
+        const value = is_shown ? input[key] : HIDDEN;
+        addIssue({ message, path: [{ type: "object", origin: "key", input, key, value }] });
       }
     }),
   );
 }
 
-/** The message for a key that is not one of `known`. */
-export function unknownKey(key: string, known: readonly string[]): string {
+/** The value, in an issue's path, of a key that must not be shown. */
+export const HIDDEN = Symbol("hidden");
+
+/**
+ * The message for a key that is not one of `known`. It is shown if it is like a known one, or a short
+ * word: anything else may be a secret after a comma too many.
+ */
+export function unknownKey(
+  key: string,
+  known: readonly string[],
+): { readonly message: string; readonly is_shown: boolean } {
   const near = nearest(key, known);
-  return near === undefined
+  const message = near === undefined
     ? `Unknown key; known keys are ${known.join(", ")}`
     : `Unknown key; did you mean ${near}?`;
+  return { message, is_shown: near !== undefined || /^[a-z][a-z_]{0,15}$/.test(key) };
 }
 
 /** A list. Its length is checked before its entries. */
@@ -177,7 +186,8 @@ export function secret(context: Context, rule: SecretRule) {
     // The mistake is reported at the secret itself; this stand-in is never used.
     if (named === null) return new Secret("");
     if (named === undefined && !rule.literal && !isReference(read)) {
-      const names = [...context.secrets.keys()].map(keyLabel);
+      const names = [...context.secrets].filter(([, found]) => found !== null)
+        .map(([name]) => keyLabel(name));
       throw invalid(
         "No secret of that name; " +
           (names.length === 0 ? "add it to secrets" : `secrets has ${listed(names)}`),

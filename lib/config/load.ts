@@ -9,10 +9,18 @@ import { addressRules, type Config, type EndpointConfig } from "./config.ts";
 import { databaseSchema } from "./database.ts";
 import { endpointConfig, endpointSchema } from "./endpoint.ts";
 import { ConfigError, type ConfigMistake, MAX_MISTAKES } from "./error.ts";
-import { type Context, unknownKey } from "./fields.ts";
+import { type Context, HIDDEN, unknownKey } from "./fields.ts";
 import { readBytes, type Surroundings } from "./references.ts";
 import * as sections from "./sections.ts";
-import { keyLabel, MAX_BYTES, parseYaml, type Path, YamlError, type YamlFile } from "./yaml.ts";
+import {
+  type At,
+  keyLabel,
+  MAX_BYTES,
+  parseYaml,
+  type Path,
+  YamlError,
+  type YamlFile,
+} from "./yaml.ts";
 
 const MAX_TYPES = 500;
 const MAX_ENDPOINTS = 5000;
@@ -74,7 +82,7 @@ interface Reader {
   readonly lineOf: YamlFile["lineOf"];
   /** The raw value at a path, or undefined. */
   at(path: Path): unknown;
-  report(path: Path, message: string, at?: "key" | "value"): void;
+  report(path: Path, message: string, at?: At): void;
   /** The meaning of the value at `path`, or undefined if it has mistakes. */
   read<T>(path: Path, schema: v.GenericSchema<unknown, T>): T | undefined;
   /** The meaning of a section, or its default if it has mistakes. */
@@ -99,7 +107,8 @@ function makeReader(file: YamlFile): Reader {
       if (result.success) return result.output;
       for (const issue of result.issues) {
         const inner = issue.path?.map((item) => item.key as string | number) ?? [];
-        const at = issue.path?.at(-1)?.origin === "key" ? "key" : "value";
+        const last = issue.path?.at(-1);
+        const at = last?.origin !== "key" ? "value" : last.value === HIDDEN ? "hidden key" : "key";
         reader.report([...path, ...inner], issue.message, at);
       }
       return undefined;
@@ -121,7 +130,8 @@ function makeReader(file: YamlFile): Reader {
   };
   const unknown = Object.keys(root).filter((key) => !SECTIONS.includes(key));
   for (const key of unknown.slice(0, MAX_MISTAKES)) {
-    reader.report([key], unknownKey(key, SECTIONS), "key");
+    const { message, is_shown } = unknownKey(key, SECTIONS);
+    reader.report([key], message, is_shown ? "key" : "hidden key");
   }
   return reader;
 }

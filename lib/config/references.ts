@@ -2,6 +2,7 @@ import { Buffer } from "node:buffer";
 import { closeSync, openSync, readSync, statSync } from "node:fs";
 import { isAbsolute, resolve } from "node:path";
 import { AppError, invalid } from "../core/errors.ts";
+import { looksSecret } from "../core/secret.ts";
 import { decodeUtf8 } from "../core/utf8.ts";
 
 /** Largest file that a reference may name, in bytes. */
@@ -54,7 +55,7 @@ export function resolveSecret(text: string, around: Surroundings): string {
 export function readPem(text: string, kind: "CERTIFICATE" | "PRIVATE KEY", around: Surroundings) {
   if (!isReference(text)) throw invalid("Must be file:PATH or env:NAME");
   const production = kind === "PRIVATE KEY" && around.production;
-  const content = resolveSecret(text, { ...around, production });
+  const content = resolveSecret(text, { ...around, production }).replace(/^\ufeff/, "");
   if (!new RegExp(`^-----BEGIN ([A-Z]+ )*${kind}-----\\r?$`, "m").test(content)) {
     throw invalid(`Must name a PEM file with a ${kind.toLowerCase()}`);
   }
@@ -67,12 +68,13 @@ function fromEnvironment(name: string, around: Surroundings): string {
   }
   const value = around.env(name);
   if (value === undefined || value === "") {
-    throw invalid(`Environment variable ${name} is ${value === "" ? "empty" : "not set"}`);
+    const shown = /^([A-Z0-9_]+|[a-z_]+)$/.test(name) || !looksSecret(name) ? name : "…";
+    throw invalid(`Environment variable ${shown} is ${value === "" ? "empty" : "not set"}`);
   }
   return value;
 }
 
-/** The text of a regular file. `strict` refuses files that others may read or change. */
+/** The text of a regular file, with its byte order mark. `strict` refuses files that others may read or change. */
 export function readText(path: string, strict: boolean): string {
   const bytes = readBytes(path, MAX_FILE_BYTES, (mode) => {
     const rights = (mode & 0o777).toString(8).padStart(4, "0");
@@ -80,7 +82,7 @@ export function readText(path: string, strict: boolean): string {
     if (strict && (mode & 0o022) !== 0) return `is writable by others (mode ${rights})`;
     return undefined;
   });
-  const text = decodeUtf8(bytes, { drop_bom: true });
+  const text = decodeUtf8(bytes);
   if (text === undefined) throw invalid(`File ${JSON.stringify(path)} is not UTF-8 text`);
   return text;
 }

@@ -5,7 +5,7 @@ import { EVENT_NAME } from "../core/event_types.ts";
 import { isObject } from "../core/json.ts";
 import { isDeeperThan } from "../core/json_text.ts";
 import { parseSealKey } from "../core/seal.ts";
-import { Secret, secretMistake, weaknessOf } from "../core/secret.ts";
+import { Secret, secretMistake, textMistake, weaknessOf } from "../core/secret.ts";
 import { parseSize } from "../core/units.ts";
 import { DEFAULTS } from "./config.ts";
 import { concurrency, retry, timeout } from "./endpoint.ts";
@@ -107,6 +107,8 @@ export function encryptionKeySchema(around: Surroundings) {
       throw invalid("Must be env:NAME or file:PATH; the key must not be in the file");
     }
     const resolved = resolveSecret(read, around);
+    const hidden = textMistake(resolved);
+    if (hidden !== undefined) throw invalid(hidden);
     parseSealKey(resolved);
     return new Secret(resolved);
   });
@@ -178,6 +180,8 @@ export function adminSchema(context: Context) {
 }
 
 function tokenMistake(value: string, production: boolean): string | undefined {
+  const hidden = textMistake(value);
+  if (hidden !== undefined) return hidden;
   // Any characters that a header can carry without a space: more than RFC 6750, 2.1, allows.
   if (!/^[\x21-\x7e]*$/.test(value)) {
     return "Must have only ASCII letters, digits and punctuation, and no spaces";
@@ -248,7 +252,7 @@ export function eventTypeSchema(around: Surroundings, builtIn: readonly string[]
 }
 
 function readJsonSchema(path: string, around: Surroundings): Record<string, unknown> {
-  const source = readText(filePath(path, around), false);
+  const source = readText(filePath(path, around), false).replace(/^\ufeff/, "");
   let schema: unknown;
   try {
     schema = JSON.parse(source);

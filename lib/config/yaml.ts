@@ -1,5 +1,6 @@
 import { Composer, CST, type Document, isMap, isScalar, isSeq, Lexer, LineCounter } from "yaml";
 import { Parser, type YAMLParseError } from "yaml";
+import { hideSecrets, looksSecret } from "../core/secret.ts";
 import { decodeUtf8, validUtf8Length } from "../core/utf8.ts";
 import { type ConfigMistake, MAX_MISTAKES } from "./error.ts";
 
@@ -22,6 +23,9 @@ const FORBIDDEN = /[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ufffe\uffff]|\r
 /** Keys and indexes from the root to a value. */
 export type Path = readonly (string | number)[];
 
+/** The part of an entry that a mistake is about. */
+export type At = "key" | "hidden key" | "value";
+
 /** A YAML file as plain data, with the places of its values. */
 export interface YamlFile {
   /** Mappings have no prototype, and no keys of `Object.prototype`. */
@@ -29,10 +33,10 @@ export interface YamlFile {
   /** Mistakes in a file that could be read: duplicate keys, inexact numbers. */
   readonly mistakes: readonly ConfigMistake[];
   /**
-   * A mistake at the value of `path`, or at its key. If the value is missing, at the innermost mapping
-   * or list that exists.
+   * A mistake at the value of `path`, or at its key, which "hidden key" does not show. If the value is
+   * missing, at the innermost mapping or list that exists.
    */
-  mistakeAt(path: Path, message: string, at?: "key" | "value"): ConfigMistake;
+  mistakeAt(path: Path, message: string, at?: At): ConfigMistake;
   /** Line of the value of `path`. */
   lineOf(path: Path): number;
 }
@@ -71,18 +75,21 @@ export function parseYaml(bytes: Uint8Array): YamlFile {
 }
 
 /** A path as messages show it: `endpoints[0].headers.X-Tenant`. */
-function formatPath(path: Path): string {
+function formatPath(path: Path, isHidden: (path: Path) => boolean): string {
   let text = "";
-  for (const part of path) {
+  for (const [index, part] of path.entries()) {
     if (typeof part === "number") text += `[${part}]`;
-    else text += (text === "" ? "" : ".") + keyLabel(part);
+    else {
+      const label = isHidden(path.slice(0, index + 1)) ? "…" : keyLabel(part);
+      text += (text === "" ? "" : ".") + label;
+    }
   }
   return text;
 }
 
 /** A key as messages show it, or … if it may be a secret in the wrong place. */
 export function keyLabel(key: string): string {
-  return /^[\w.*-]{1,40}$/.test(key) && !key.includes("whsec_") ? key : "…";
+  return /^[\w.*-]{1,40}$/.test(key) && !looksSecret(key) ? key : "…";
 }
 
 function decode(bytes: Uint8Array): string {
@@ -109,9 +116,15 @@ function mistakeOf(
   offset: number,
   message: string,
   path: Path = [],
+  isHidden: (path: Path) => boolean = () => false,
 ): ConfigMistake {
   const { line, col } = lines.linePos(offset);
-  return { line, column: col, path: formatPath(path), message };
+  return {
+    line,
+    column: col,
+    path: formatPath(path, isHidden),
+    message: hideSecrets(message),
+  };
 }
 
 /** The token tree, made without recursion. Stops at tokens that are refused or out of bounds. */
@@ -180,6 +193,8 @@ function syntaxMistake(lines: LineCounter, error: YAMLParseError): ConfigMistake
 interface Place {
   readonly key: number;
   readonly value: number;
+  /** A key without a colon, as a value becomes by a comma too many. Messages must not show it. */
+  readonly is_bare?: boolean;
   readonly inside: Map<string | number, Place>;
 }
 
@@ -187,13 +202,17 @@ function toFile(document: Document.Parsed, lines: LineCounter): YamlFile {
   const mistakes: ConfigMistake[] = [];
   const root: Place = { key: 0, value: 0, inside: new Map() };
   const data = toData(document.contents, [], root, (offset, message, path) => {
-    mistakes.push(mistakeOf(lines, offset, message, path));
+    mistakes.push(mistakeOf(lines, offset, message, path, (each) => isBare(root, each)));
   }, (offset) => lines.linePos(offset).line);
   return {
     data,
     mistakes,
-    mistakeAt: (path, message, at = "value") =>
-      mistakeOf(lines, placeOf(root, path)[at], message, path),
+    mistakeAt(path, message, at = "value") {
+      const hides = (each: Path) =>
+        isBare(root, each) || (at === "hidden key" && each.length === path.length);
+      const place = placeOf(root, path);
+      return mistakeOf(lines, at === "value" ? place.value : place.key, message, path, hides);
+    },
     lineOf: (path) => lines.linePos(placeOf(root, path).value).line,
   };
 }
@@ -208,6 +227,12 @@ function placeOf(root: Place, path: Path): Place {
   return place;
 }
 
+function isBare(root: Place, path: Path): boolean {
+  let place: Place | undefined = root;
+  for (const part of path) place = place?.inside.get(part);
+  return place?.is_bare === true;
+}
+
 type Report = (offset: number, message: string, path: Path) => void;
 
 function toData(
@@ -219,7 +244,8 @@ function toData(
 ): unknown {
   const enter = (step: string | number, inner: unknown, key: number | undefined): unknown => {
     const value = offsetOf(inner) ?? key ?? place.value;
-    const there: Place = { key: key ?? value, value, inside: new Map() };
+    const is_bare = key !== undefined && inner === null;
+    const there: Place = { key: key ?? value, value, is_bare, inside: new Map() };
     place.inside.set(step, there);
     return toData(inner, [...path, step], there, report, lineOf);
   };

@@ -156,7 +156,8 @@ export function checkEndpointUrl(text: string, rules: AddressRules): UrlVerdict 
   const shape = shapeMistake(text);
   if (shape !== undefined) return shape;
   const url = URL.parse(text);
-  if (url === null) return { mistake: `"${text}" is not a valid URL${whyNot(text)}`, rule: "url" };
+  // Without the text: its user or path may be a secret.
+  if (url === null) return { mistake: `Not a valid URL${whyNot(text)}`, rule: "url" };
   if (url.port === "0") return { mistake: "Port 0 cannot be connected to", rule: "port" };
   const misnamed = nameMistake(url.hostname);
   if (misnamed !== undefined) return { mistake: misnamed, rule: "host" };

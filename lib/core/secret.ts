@@ -124,6 +124,30 @@ function repeats(codes: readonly number[]): boolean {
   return false;
 }
 
+/**
+ * Whether a word looks like a secret rather than like a name, number, address or unit: it is random or
+ * long. Short passwords of letters look like names: messages must not repeat what stands in their place.
+ */
+export function looksSecret(word: string): boolean {
+  if (word.includes("whsec_") || (word.length >= MIN_SECRET_LENGTH && !/[.:/…]/.test(word))) {
+    return true;
+  }
+  if (word.length >= 16 && /^(?=.*[a-z])(?=.*[A-Z])(?=.*\d)[^.:/…]*$/.test(word)) return true;
+  return word.split(/[^A-Za-z0-9]+/).some((part) =>
+    part.length > 20 ||
+    (part.length >= 8 && /\d/.test(part) && /[A-Za-z]/.test(part) &&
+      !/^([A-Za-z]+\d{1,4}|\d+[A-Za-z]{1,8})$/.test(part))
+  );
+}
+
+/** A message with `…` for every word that looks like a secret, except names of variables and folders. */
+export function hideSecrets(message: string): string {
+  return message.replace(/(variable )?[^\s"'`,;()]+/g, (word, variable: string | undefined) => {
+    const last = word.slice(word.lastIndexOf("/") + 1);
+    return variable === undefined && looksSecret(word.startsWith("/") ? last : word) ? "…" : word;
+  });
+}
+
 /** A new strong secret from 32 random bytes. */
 export function makeSecret(random: Uint8Array): string {
   return `whsec_${Buffer.from(random).toString("base64")}`;

@@ -299,8 +299,7 @@ Deno.test("checkEndpointUrl() refuses hosts that are no names, with the reason",
       assert.equal(verdict.rule, "host", host);
     }
   }
-  const number =
-    /^"https:.*" is not a valid URL: its host ends in a number but is no IPv4 address$/;
+  const number = /^Not a valid URL: its host ends in a number but is no IPv4 address$/;
   const invalid: [string, RegExp][] = [
     ["256.1.1.1", number],
     ["1.2.3.4.5", number],
@@ -308,10 +307,10 @@ Deno.test("checkEndpointUrl() refuses hosts that are no names, with the reason",
     ["08.1.1.1:80", number],
     ["99999999999", number],
     ["example.0x", number],
-    ["example.com:65536", /is not a valid URL: its port is above 65535$/],
-    ["xn--a", /is not a valid URL$/],
-    ["\u00ad", /is not a valid URL$/],
-    ["a\u200db", /is not a valid URL$/],
+    ["example.com:65536", /^Not a valid URL: its port is above 65535$/],
+    ["xn--a", /^Not a valid URL$/],
+    ["\u00ad", /^Not a valid URL$/],
+    ["a\u200db", /^Not a valid URL$/],
     ["a b", /must not contain white space/],
   ];
   for (const [host, message] of invalid) {

@@ -2,7 +2,14 @@ import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
 import { format, inspect } from "node:util";
 import fc from "fast-check";
-import { decodeWhsec, makeSecret, Secret, secretMistake } from "../../lib/core/secret.ts";
+import {
+  decodeWhsec,
+  hideSecrets,
+  looksSecret,
+  makeSecret,
+  Secret,
+  secretMistake,
+} from "../../lib/core/secret.ts";
 
 const VALUE = "hunter2-hunter2-hunter2-hunter2";
 
@@ -116,12 +123,73 @@ Deno.test("secretMistake() accepts strong secrets", () => {
   }
 });
 
+const GOOD = "pT7#kd92mQx!vR4sLw8zY3nB6cJ1";
+const WHSEC = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwQZ3hT1yJ0fY=";
+
+Deno.test("secretMistake() accepts what only looks unusual", () => {
+  for (const inside of [" ", "\u200b", "😀", "❤️", '"', "'", "é", "\u0301"]) {
+    assert.equal(secretMistake(`${GOOD}${inside}x${GOOD}`), undefined, JSON.stringify(inside));
+  }
+  for (const ends of [`${GOOD}❤️`, `"${GOOD}`, `${GOOD}'`, `"${GOOD}'`, `é${GOOD}é`]) {
+    assert.equal(secretMistake(ends), undefined, ends);
+  }
+});
+
+Deno.test("looksSecret() tells secrets from names, addresses and units", () => {
+  const secrets = [GOOD, WHSEC, "q83vEjRWeJCrze8SNFZ4kKvN7xI0VniQq83vEjRWeJA=", "0f".repeat(16)];
+  for (const word of [...secrets, "aB3-xY7_kQ9!mN2z8Rt", "tok_5Gh2Kx9QpLm3Rt7VwZy1Nb4C"]) {
+    assert.ok(looksSecret(word), word);
+  }
+  for (
+    const word of ["bookme_before", "X-BookMe-Signature", "10.20.30.0/24", "2001:db8::1", "crm2"]
+  ) {
+    assert.ok(!looksSecret(word), word);
+  }
+  for (const word of ["https://crm.example.com/webhooks/bookme", "booking.created", "30seconds"]) {
+    assert.ok(!looksSecret(word), word);
+  }
+  assert.equal(
+    hideSecrets(
+      `File "/tmp/x-9f8a7b6c5d/crm.secret" and "${GOOD}", variable A_LONG_NAME_OF_24_LETTERS`,
+    ),
+    `File "/tmp/x-9f8a7b6c5d/crm.secret" and "…", variable A_LONG_NAME_OF_24_LETTERS`,
+  );
+});
+
 Deno.test("secretMistake() names the mistake with a remedy and never the secret", () => {
   const table: [string, RegExp][] = [
     ["", /at least 24 characters; make one with/],
     ["x".repeat(23), /at least 24 characters/],
     ["😀".repeat(23), /at least 24 characters/],
-    [`${"x".repeat(30)}\n`, /control characters/],
+    [`${GOOD}\n`, /line break/],
+    [`${GOOD}\r\n${GOOD}`, /line break/],
+    [`${GOOD}\u2028`, /line break/],
+    [`${GOOD}\u001b[0m`, /control characters/],
+    [`${GOOD}\u0085x`, /control characters/],
+    [`${GOOD}\tx`, /a tab/],
+    ...[
+      " ",
+      "\t",
+      "\u00a0",
+      "\u3000",
+      "\u200b",
+      "\u200d",
+      "\u2060",
+      "\u00ad",
+      "\u180e",
+      "\u202e",
+      "\u3164",
+    ]
+      .flatMap((hidden): [string, RegExp][] => [
+        [`${GOOD}${hidden}`, /Begins or ends with white space or an invisible/],
+        [`${hidden}${GOOD}`, /Begins or ends with white space or an invisible/],
+      ]),
+    ...[`\ufeff${GOOD}`, `${GOOD}\ufeff`, `${GOOD}\ufeff${GOOD}`]
+      .map((secret): [string, RegExp] => [secret, /byte order mark/]),
+    ...[`${GOOD}\ud83d`, `\ude00${GOOD}`, `${GOOD}\ude00\ud83d${GOOD}`]
+      .map((secret): [string, RegExp] => [secret, /half a surrogate pair/]),
+    ...[`"${GOOD}"`, `'${GOOD}'`, `\`${GOOD}\``, `“${GOOD}”`, `'${WHSEC}'`]
+      .map((secret): [string, RegExp] => [secret, /in quotes, which are part of the value/]),
     [`${"x".repeat(30)}\u0000`, /control characters/],
     ["whsec_hunter2", /24 to 64 bytes; make one with/],
     [`whsec_${"!".repeat(40)}`, /24 to 64 bytes/],

@@ -42,6 +42,23 @@ export function inDirectory<T>(
   }
 }
 
+/** The same, for what takes its time. */
+export async function inDirectoryAsync(
+  yaml: string,
+  files: Readonly<Record<string, string>>,
+  run: (path: string) => Promise<void>,
+): Promise<void> {
+  const directory = mkdtempSync(join(tmpdir(), "config-"));
+  try {
+    for (const [name, content] of Object.entries({ ...files, "config.yaml": yaml })) {
+      writeFileSync(join(directory, name), content, { mode: 0o600 });
+    }
+    await run(join(directory, "config.yaml"));
+  } finally {
+    rmSync(directory, { recursive: true });
+  }
+}
+
 /** The configuration of a file. */
 export function load(yaml: string, files: Readonly<Record<string, string>> = {}): Config {
   return inDirectory(yaml, files, (path) => loadConfig(path, (name) => ENV[name]));

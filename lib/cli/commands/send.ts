@@ -53,7 +53,7 @@ if the first attempt was delivered, 1 if not.`,
 async function readData(io: Io, path: string): Promise<unknown> {
   const text = path === "-"
     ? new TextDecoder().decode(await io.stdin())
-    : readOption("--data", () => readText(path, false));
+    : readOption("--data", () => readText(path, false)).replace(/^\ufeff/, "");
   let read: unknown;
   try {
     read = JSON.parse(text);
