@@ -8,9 +8,9 @@ import { isServer } from "./database.ts";
 import { ConfigError } from "./error.ts";
 import { TOKEN_FILE } from "./first_start.ts";
 import { readFile } from "./load.ts";
-import { readText, resolveSecret, type Surroundings } from "./references.ts";
+import { filePath, readText, resolveSecret, type Surroundings } from "./references.ts";
 import { serverSchema } from "./sections.ts";
-import { parseYaml, YamlError, type YamlFile } from "./yaml.ts";
+import { parseYaml, type Path, YamlError, type YamlFile } from "./yaml.ts";
 
 /** Address and token of a configuration's daemon. */
 export interface Access {
@@ -67,7 +67,11 @@ function readToken(
   const written = String(chosen["token"]);
   const named = Object.hasOwn(secrets, written) ? String(secrets[written]) : written;
   return {
-    token: attempt(file, ["admin", "tokens", index, "token"], () => resolveSecret(named, around)),
+    token: attempt(
+      file,
+      ["admin", "tokens", index, "token"],
+      () => new Secret(resolveSecret(named, around)),
+    ),
     token_name: `${JSON.stringify(chosen["name"])} of admin.tokens`,
   };
 }
@@ -83,11 +87,12 @@ function madeToken(
       file.mistakeAt(["admin"], "Has no tokens; the admin API needs one"),
     ]);
   }
-  const written = String(database["directory"] ?? DEFAULTS.directory).replace(/^file:/, "");
-  const path = resolve(around.directory, written, TOKEN_FILE);
+  const written = String(database["directory"] ?? DEFAULTS.directory);
+  const directory = attempt(file, ["database", "directory"], () => filePath(written, around));
+  const path = resolve(directory, TOKEN_FILE);
   const token = attempt(file, ["admin"], () => {
     try {
-      return readText(path, false).trim();
+      return new Secret(readText(path, false).trim());
     } catch (error) {
       if (!(error instanceof AppError) || error.code !== "not_found") throw error;
       throw new AppError("not_found", `${error.message}; the daemon makes it at its first start`);
@@ -96,13 +101,9 @@ function madeToken(
   return { token, token_name: `in ${path}` };
 }
 
-function attempt(
-  file: YamlFile,
-  path: Parameters<YamlFile["mistakeAt"]>[0],
-  read: () => string,
-): Secret {
+function attempt<T>(file: YamlFile, path: Path, read: () => T): T {
   try {
-    return new Secret(read());
+    return read();
   } catch (error) {
     if (error instanceof AppError) throw new YamlError([file.mistakeAt(path, error.message)]);
     throw error;

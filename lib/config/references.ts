@@ -1,8 +1,8 @@
 import { Buffer } from "node:buffer";
 import { closeSync, openSync, readSync, statSync } from "node:fs";
-import { isAbsolute, resolve } from "node:path";
+import { resolve } from "node:path";
 import { AppError, invalid } from "../core/errors.ts";
-import { looksSecret } from "../core/secret.ts";
+import { looksSecret, textMistake } from "../core/secret.ts";
 import { decodeUtf8 } from "../core/utf8.ts";
 
 /** Largest file that a reference may name, in bytes. */
@@ -22,11 +22,32 @@ export function isReference(text: string): boolean {
   return /^(env|file):/.test(text);
 }
 
-/** The absolute path of a file in the configuration, written with or without `file:`. */
+/**
+ * The absolute path that the configuration names: itself, with or without `file:`, or `env:NAME`.
+ * Throws an `AppError` for what only a shell would expand.
+ */
 export function filePath(text: string, around: Surroundings): string {
-  const path = text.replace(/^file:/, "");
-  if (path === "" || path.includes("\0")) throw invalid("Must be the path of a file");
-  return isAbsolute(path) ? path : resolve(around.directory, path);
+  const path = text.startsWith("env:")
+    ? fromEnvironment(text.slice("env:".length), around)
+    : text.replace(/^file:/, "");
+  const mistake = pathMistake(path);
+  if (mistake !== undefined) throw invalid(mistake);
+  return resolve(around.directory, path);
+}
+
+function pathMistake(path: string): string | undefined {
+  if (path === "" || path.includes("\0")) return "Must be the path of a file or directory";
+  if (path.startsWith("env:") || path.startsWith("file:")) {
+    return "Must be env:NAME, file:PATH or a path, not one within the other";
+  }
+  if (path.startsWith("~")) {
+    return "A leading ~ is not expanded; write the path in full, or ./~ for a name that begins with ~";
+  }
+  if (/\$[A-Za-z_{(]|%[A-Za-z_]\w*%/.test(path)) {
+    return "Variables are not expanded; write the path in full, or env:NAME of a variable that has it";
+  }
+  if (/^\/\/[^/]/.test(path)) return "Must not begin with //; write / for an absolute path";
+  return textMistake(path);
 }
 
 /**
@@ -41,6 +62,9 @@ export function resolveSecret(text: string, around: Surroundings): string {
   // Without its name: it may as well be a secret that begins with a $.
   if (/^(\$\{?\w+\}?|%\w+%)$/.test(text)) {
     throw invalid("Variables are not expanded; write env: and the variable's name");
+  }
+  if (/^(~|\$\{?[A-Za-z_]\w*\}?)\//.test(text)) {
+    throw invalid("Paths are neither read nor expanded here; write file: and the path in full");
   }
   if (around.production) {
     throw invalid("In production secrets must not be in the file; use env:NAME or file:PATH");

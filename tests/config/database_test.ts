@@ -1,4 +1,6 @@
 import assert from "node:assert/strict";
+import { mkdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { readAccess } from "../../lib/config/access.ts";
 import { loadConfig } from "../../lib/config/load.ts";
 import { ConfigError, formatMistake } from "../../lib/config/error.ts";
@@ -181,6 +183,95 @@ Deno.test("loadConfig() takes libpq's variables for a server, and none of them m
       "embedded",
     );
   });
+});
+
+Deno.test("database.directory takes a path or the variable that has it", () => {
+  const env = (name: string) => ({ DATA_DIR: "/srv/data", HERE: "sub/dir", FILE: "./x" })[name];
+  for (
+    const [written, expected] of [
+      ["env:DATA_DIR", () => "/srv/data"],
+      ["env:HERE", (directory: string) => join(directory, "sub/dir")],
+      ["env:FILE", (directory: string) => join(directory, "x")],
+      ["file:./data", (directory: string) => join(directory, "data")],
+      ["file:///srv/data/", () => "/srv/data"],
+      ["./~x", (directory: string) => join(directory, "~x")],
+      ["a$", (directory: string) => join(directory, "a$")],
+      ["100%", (directory: string) => join(directory, "100%")],
+    ] as const
+  ) {
+    inDirectory(`database: { directory: '${written}' }\n`, {}, (path, directory) => {
+      const { database } = loadConfig(path, env);
+      assert.deepEqual(database, { kind: "embedded", directory: expected(directory) });
+    });
+  }
+  inDirectory("database: { directory: env:DATA }\n", {}, (path, directory) => {
+    mkdirSync(join(directory, "there"));
+    writeFileSync(join(directory, "there/admin.token"), "token\n");
+    const access = readAccess(path, (name) => name === "DATA" ? "there" : undefined);
+    assert.equal(access.token.reveal(), "token");
+  });
+});
+
+const PATHS: readonly (readonly [path: string, says: RegExp])[] = [
+  ["~/data", /^A leading ~ is not expanded; write the path in full/],
+  ["~", /^A leading ~ is not expanded/],
+  ["~bookme/data", /^A leading ~ is not expanded/],
+  ["file:~/data", /^A leading ~ is not expanded/],
+  ["${DATA_DIR}/x", /^Variables are not expanded; .* or env:NAME/],
+  ["$DATA_DIR/x", /^Variables are not expanded/],
+  ["/srv/$DATA_DIR", /^Variables are not expanded/],
+  ["file:${DATA_DIR}/x", /^Variables are not expanded/],
+  ["%VAR%", /^Variables are not expanded/],
+  ["%APPDATA%/x", /^Variables are not expanded/],
+  ["$(pwd)/x", /^Variables are not expanded/],
+  ["file:env:X", /not one within the other/],
+  ["file://srv/data", /^Must not begin with \/\//],
+  ["", /^Must be the path/],
+  ["file:", /^Must be the path/],
+  ["data ", /^Begins or ends with white space/],
+  ['"data"', /^Is in quotes/],
+  ["env:NOT_SET", /NOT_SET is not set/],
+  ["env:EMPTY", /EMPTY is empty/],
+  ["env:a b", /name of an environment variable/],
+];
+
+Deno.test("loadConfig() names place and remedy: paths that only a shell expands", () => {
+  expectMistakes(PATHS.map(([path, says]) => ({
+    yaml: `database: { directory: '${path}' }\n`,
+    at: "1:24",
+    path: "database.directory",
+    says,
+  })));
+  const shells = PATHS.filter(([path]) => /^[~$%]/.test(path));
+  for (const [path, says] of shells) {
+    const certificate = "database: { host: h, user: u, tls: { mode: require, ca: 'file:";
+    expectMistakes([
+      { yaml: `secrets: { a: 'file:${path}' }\n`, at: "1:15", path: "secrets.a", says },
+      { yaml: `encryption_key: 'file:${path}'\n`, at: "1:17", path: "encryption_key", says },
+      {
+        yaml: `events: [{ name: a.b, description: a, schema: '${path}' }]\n`,
+        at: "1:47",
+        path: "events[0].schema",
+        says,
+      },
+      { yaml: `${certificate}${path}' } }\n`, at: "1:57", path: "database.tls.ca", says },
+    ]);
+    const url = `postgres://u@h?sslrootcert=${encodeURIComponent(path)}`;
+    expectMistakes([{
+      yaml: `database: { url: '${url}' }\n`,
+      at: "1:18",
+      path: "database.url",
+      says: new RegExp(`^Parameter sslrootcert: ${says.source.slice(1)}`),
+    }]);
+    if (!path.includes("/") || path.includes("(") || path.includes("%")) continue;
+    if (path.startsWith("~b")) continue;
+    expectMistakes([{
+      yaml: `secrets: { a: '${path}' }\n`,
+      at: "1:15",
+      path: "secrets.a",
+      says: /write file: and the path in full/,
+    }]);
+  }
 });
 
 Deno.test("loadConfig() takes a URL without a password in production", () => {
