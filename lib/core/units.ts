@@ -18,6 +18,8 @@ const SIZE_UNITS: Readonly<Record<string, number>> = {
   KiB: 1024,
   MB: 1_000_000,
   MiB: 1024 * 1024,
+  GB: 1_000_000_000,
+  GiB: 1024 ** 3,
 };
 const RATE_UNITS: Readonly<Record<string, number>> = { s: 1, m: 60, h: 3600 };
 
@@ -39,11 +41,19 @@ export function formatDuration(duration_ms: number): string {
   return `${duration_ms / size}${unit}`;
 }
 
-/** Bytes of `64KiB`, `1MiB`, `1MB` or `512B`. Throws an `AppError` for anything else. */
+/** Bytes of `64KiB`, `1MiB`, `1MB`, `2GiB` or `512B`. Throws an `AppError` for anything else. */
 export function parseSize(value: unknown): number {
-  const [amount, unit] = split(value, /^\d{1,9}(B|KB|KiB|MB|MiB)$/) ??
+  const [amount, unit] = split(value, /^\d{1,9}(B|KB|KiB|MB|MiB|GB|GiB)$/) ??
     refuse(value, "a size with its unit, such as 64KiB or 1MiB");
   return amount * (SIZE_UNITS[unit] ?? NaN);
+}
+
+/** `312.4 MiB`: bytes for people, rounded down to a tenth of the largest unit that fits. */
+export function formatSize(bytes: number): string {
+  const units = ["B", "KiB", "MiB", "GiB", "TiB"];
+  const power = bytes < 1 ? 0 : Math.min(Math.floor(Math.log2(bytes) / 10), units.length - 1);
+  const value = Math.floor(bytes / 1024 ** power * 10) / 10;
+  return `${value} ${units[power]}`;
 }
 
 /** Times per second of `50/s`, `300/m` or `1000/h`. Throws an `AppError` for anything else. */

@@ -83,7 +83,7 @@ export function makeDispatcher(
     sender,
     timers,
     max_timeout_ms: () => fleet.max_timeout_ms,
-    blocked: () => pulse.is_away || recorder.backlog >= MAX_BACKLOG,
+    blocked: () => pulse.is_away || recorder.failing || recorder.backlog >= MAX_BACKLOG,
     answered: pulse.answered,
     failed: pulse.failed,
     release: returns.giveBack,

@@ -2,6 +2,7 @@ import { AppError, messageOf } from "../core/errors.ts";
 import { makeEventIds } from "../core/ids.ts";
 import { STATEMENT_TIMEOUT_MS } from "../store/connect.ts";
 import { isSilence, within } from "../store/deadline.ts";
+import { isDiskFull } from "../store/errors.ts";
 import {
   type Businesses,
   findBusinesses,
@@ -43,9 +44,8 @@ export interface Intake {
 const ANSWER_TIMEOUT_MS = 10_000;
 const RETRY_AFTER_S = 1;
 // The answer to a commit can be lost on the way, so this must not say that nothing was stored.
-const LOST =
-  "The database gave no answer, so it is not known to be stored; send it again, with an id " +
-  "or an Idempotency-Key, which stores it once";
+const LOST = "so it is not known to be stored; send it again, with an id or an Idempotency-Key, " +
+  "which stores it once";
 /** How often a batch is planned again because endpoints or businesses changed, or a key was found. */
 const MAX_ROUNDS = 20;
 /** Some 200 bytes each. */
@@ -85,7 +85,9 @@ export function makeIntake(
           cause: messageOf(error),
         });
         const unavailable = () =>
-          new AppError("unavailable", LOST, { retry_after_s: RETRY_AFTER_S });
+          new AppError("unavailable", `${causeOf(error)}, ${LOST}`, {
+            retry_after_s: RETRY_AFTER_S,
+          });
         for (const request of batch) request.reject(unavailable());
       }
     }
@@ -185,6 +187,12 @@ export function makeIntake(
       while (writers.size > 0) await Promise.all(writers);
     },
   };
+}
+
+// Of an embedded database, what its owner has to know; of a server, nothing that is not theirs.
+function causeOf(error: unknown): string {
+  if (error instanceof AppError) return error.message;
+  return isDiskFull(error) ? "The database's disk is full" : "The database gave no answer";
 }
 
 /** How long storing may take: some 100,000 deliveries are stored per second. */

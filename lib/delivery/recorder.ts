@@ -16,6 +16,8 @@ export interface Recorder {
   add(result: Unrecorded): void;
   /** Results not yet written. The dispatcher claims nothing more while they are too many. */
   readonly backlog: number;
+  /** Whether the last write failed and is being tried again: what is sent now could be lost as well. */
+  readonly failing: boolean;
   /**
    * Resolves when nothing is left to write, or after `patience_ms` (at least a second). Results that fail
    * after that are not tried again.
@@ -39,6 +41,7 @@ export function makeRecorder(
   let running: Promise<void> | undefined;
   let patience_ends_at = Infinity;
   let endPause = () => {};
+  let failing = false;
 
   async function run(): Promise<void> {
     let backoff_ms = 50;
@@ -48,8 +51,10 @@ export function makeRecorder(
       writing = queue.splice(0, MAX_BATCH);
       try {
         await write(writing);
+        failing = false;
         backoff_ms = 50;
       } catch (error) {
+        failing = true;
         if (isSilence(error)) ctx.db.reset();
         ctx.log.error("Recording failed, trying again", {
           results: writing.length,
@@ -61,6 +66,7 @@ export function makeRecorder(
       }
       writing = [];
     }
+    failing = false;
     running = undefined;
   }
 
@@ -140,6 +146,9 @@ export function makeRecorder(
     },
     get backlog() {
       return queue.length + writing.length;
+    },
+    get failing() {
+      return failing;
     },
     async flush(patience_ms) {
       const patience = Math.max(patience_ms, MIN_PATIENCE_MS);

@@ -1,7 +1,8 @@
 import { connect, type Socket } from "node:net";
 import postgres, { type Options, type Sql } from "postgres";
 import type { DatabaseAddress } from "../core/database_address.ts";
-import type { Embedded, Settings } from "./embedded.ts";
+import type { Settings } from "./cluster.ts";
+import type { Embedded } from "./embedded.ts";
 
 /** Sessions on a server, opened on demand. */
 export interface Pool {

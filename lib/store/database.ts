@@ -5,7 +5,8 @@ import { AppError, messageOf } from "../core/errors.ts";
 import { CHANNEL } from "./changes.ts";
 import { openPool, openSession, type Pool } from "./connect.ts";
 import { isSilence, within } from "./deadline.ts";
-import type { Embedded, Settings } from "./embedded.ts";
+import type { Settings } from "./cluster.ts";
+import type { Embedded, Say } from "./embedded.ts";
 import { migrate } from "./migrations.ts";
 
 /** The open database. On an embedded one, the three pools are one and the same session. */
@@ -48,11 +49,21 @@ const LOOKUPS = {
   enable_seqscan: "off",
 };
 
-/** Opens the configured database and migrates it to this program's schema. */
-export async function openDatabase({ database }: Pick<Config, "database">): Promise<Database> {
+/** The part of the configuration that says which database to open. */
+interface Place {
+  readonly database:
+    | Extract<Config["database"], { kind: "server" }>
+    | { readonly kind: "embedded"; readonly directory: string };
+}
+
+/**
+ * Opens the configured database and migrates it to this program's schema. `say` hears what takes a
+ * while, and what happens to an embedded database later.
+ */
+export async function openDatabase({ database }: Place, say?: Say): Promise<Database> {
   if (database.kind === "server") return await openServer(database.address);
   const { openEmbedded } = await import("./embedded.ts");
-  return await openOnly(await openEmbedded(database.directory, { ...HOT, ...LOOKUPS }));
+  return await openOnly(await openEmbedded(database.directory, { ...HOT, ...LOOKUPS }, say));
 }
 
 async function openOnly(embedded: Embedded): Promise<Database> {
@@ -70,7 +81,7 @@ async function openOnly(embedded: Embedded): Promise<Database> {
       migrated,
       // One process: no other could send anything.
       listen: () => Promise.resolve(),
-      ping: async () => void await sql`select 1`,
+      ping: async (timeout_ms) => void await within(sql`select 1`, timeout_ms),
       reset: () => {},
       close,
     };

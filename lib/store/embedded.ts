@@ -1,8 +1,9 @@
 import { Buffer } from "node:buffer";
-import { fsyncSync } from "node:fs";
 import { Duplex } from "node:stream";
-import type { PGlite } from "@electric-sql/pglite";
 import { AppError, messageOf } from "../core/errors.ts";
+import { formatSize } from "../core/units.ts";
+import { type Cluster, createCluster, openCluster, type Settings } from "./cluster.ts";
+import { freeBytes } from "./disk.ts";
 
 /** PostgreSQL inside this process, on a directory that no other process may open. */
 export interface Embedded {
@@ -16,17 +17,36 @@ export function hasEmbedded(directory: string): boolean {
   return exists(`${directory}/${CLUSTER}`);
 }
 
-/** PostgreSQL settings of a session, by name. */
-export type Settings = Readonly<Record<string, string | number>>;
+/** The part of a log that hears what opening does, and when the database stops and opens again. */
+export type Say = Record<
+  "info" | "error",
+  (message: string, fields: Readonly<Record<string, string | number>>) => void
+>;
+
+const SILENT: Say = { info() {}, error() {} };
+
+/** When to ask again while the database waits for room, in seconds. */
+const RETRY_AFTER_S = 5;
 
 /**
- * Opens the embedded database in `directory` with these settings, and makes it if there is none. Throws
- * an `AppError` with the PID of another process that holds the directory.
+ * Opens the embedded database in `directory` with these settings, and makes it if there is none. If
+ * PostgreSQL stops, because its disk is full for instance, later statements open it again as soon as that
+ * works, and reject with an `AppError` until then. Throws an `AppError` with the PID of another process
+ * that holds the directory, or with what prevents that the database is made or opened.
  */
-export async function openEmbedded(directory: string, settings: Settings): Promise<Embedded> {
+export async function openEmbedded(
+  directory: string,
+  settings: Settings,
+  say: Say = SILENT,
+): Promise<Embedded> {
   const lock = lockDirectory(directory);
   try {
-    const db = await openCluster(directory, settings);
+    const cluster = `${directory}/${CLUSTER}`;
+    if (!exists(cluster)) await create(directory, say);
+    const first = await openCluster(cluster, settings).catch((error) => {
+      throw unusable(directory, "opened", error);
+    });
+    const db = makeReopened(first, directory, settings, say);
     return {
       connect: () => sessionSocket(db),
       async close() {
@@ -55,8 +75,12 @@ function lockDirectory(directory: string): Deno.FsFile {
         "stop that one first, or set another database.directory",
     );
   }
-  file.truncateSync(0);
-  file.writeSync(new TextEncoder().encode(`${Deno.pid}\n`));
+  try {
+    file.truncateSync(0);
+    file.writeSync(new TextEncoder().encode(`${Deno.pid}\n`));
+  } catch {
+    // A full disk: the lock holds without the number, which only the message of others has.
+  }
   return file;
 }
 
@@ -83,23 +107,132 @@ function unlock(lock: Deno.FsFile): void {
 const CLUSTER = "postgres";
 const UNFINISHED = "postgres.new";
 
-async function openCluster(directory: string, settings: Settings): Promise<PGlite> {
-  // Imported here, because a daemon on a server must not pay for it.
-  const { PGlite } = await import("@electric-sql/pglite");
-  const cluster = `${directory}/${CLUSTER}`;
-  if (!exists(cluster)) {
-    // Made under another name first: a crash on the way leaves nothing that looks like a database.
-    const aside = `${directory}/${UNFINISHED}`;
-    if (exists(aside)) Deno.removeSync(aside, { recursive: true });
-    const fresh = await PGlite.create({ dataDir: aside });
-    await fresh.close();
+/** What a new database takes, with room for the first events. It is 39 MiB itself. */
+const CREATE_BYTES = 64 * 1024 * 1024;
+/** What PostgreSQL needs to open again after its disk was full: a segment of its log and the next. */
+const REOPEN_BYTES = 48 * 1024 * 1024;
+/** Opening blocks the process for a moment, so it is not tried more often. */
+const REOPEN_PAUSE_MS = 2_000;
+
+// A database made half-way is not one: it is made under another name first, so that a crash leaves
+// nothing that looks like a database.
+async function create(directory: string, say: Say): Promise<void> {
+  const aside = `${directory}/${UNFINISHED}`;
+  removeTree(aside);
+  say.info("Creating the embedded database, which takes some seconds", { directory });
+  const free = freeBytes(directory);
+  if (free < CREATE_BYTES) {
+    throw new AppError(
+      "unavailable",
+      `A new database needs ${formatSize(CREATE_BYTES)}, and ${directory} has ${
+        formatSize(free)
+      } ` +
+        "free; free some space, or set database.directory to a larger disk",
+    );
+  }
+  const began = performance.now();
+  try {
+    await createCluster(aside);
     // initdb's files are not flushed yet. Without this, a power cut soon after the first start would
     // leave a directory that does not open, and with it acknowledged events.
     await flushTree(aside);
-    Deno.renameSync(aside, cluster);
+    Deno.renameSync(aside, `${directory}/${CLUSTER}`);
     await flush(directory);
+  } catch (error) {
+    removeTree(aside); // it gives the room back
+    throw unusable(directory, "created", error);
   }
-  return await PGlite.create({ fs: await durableFs(cluster), startParams: startParams(settings) });
+  say.info("Embedded database created", { took_ms: Math.round(performance.now() - began) });
+}
+
+function removeTree(path: string): void {
+  if (exists(path)) Deno.removeSync(path, { recursive: true });
+}
+
+/** The cluster of a directory, opened again after PostgreSQL stopped. */
+interface Reopened {
+  current(): Promise<Cluster>;
+  close(): Promise<void>;
+}
+
+// Everything committed is still there once it opens. With the disk as full as it was it would only stop
+// again, so it waits for room.
+function makeReopened(first: Cluster, directory: string, settings: Settings, say: Say): Reopened {
+  let cluster = first;
+  let opening: Promise<Cluster> | undefined;
+  let tried_at = -Infinity;
+  let told: string | undefined;
+  let problem = "";
+
+  async function reopen(stopped: string): Promise<Cluster> {
+    if (told !== stopped) say.error("The embedded database stopped", { cause: stopped, directory });
+    told = stopped;
+    if (performance.now() - tried_at < REOPEN_PAUSE_MS) throw away(problem);
+    tried_at = performance.now();
+    problem = whyNot(directory, stopped);
+    if (problem !== "") throw away(problem);
+    try {
+      cluster = await openCluster(`${directory}/${CLUSTER}`, settings);
+    } catch (error) {
+      problem = unusable(directory, "opened again", error).message;
+      throw away(problem);
+    }
+    told = undefined;
+    tried_at = -Infinity;
+    say.info("The embedded database is open again", { directory });
+    return cluster;
+  }
+
+  return {
+    async current() {
+      if (cluster.stopped === undefined) return cluster;
+      return await (opening ??= reopen(cluster.stopped).finally(() => opening = undefined));
+    },
+    async close() {
+      await opening?.catch(() => {});
+      await cluster.close();
+    },
+  };
+}
+
+// Why a database that stopped cannot be opened yet, or nothing.
+function whyNot(directory: string, stopped: string): string {
+  const free = freeBytes(directory);
+  if (free >= REOPEN_BYTES) return "";
+  return `The embedded database stopped (${stopped}): ${directory} has ${
+    formatSize(free)
+  } free; it ` +
+    `opens again by itself once ${formatSize(REOPEN_BYTES)} are`;
+}
+
+function away(problem: string): AppError {
+  return new AppError("unavailable", problem, { retry_after_s: RETRY_AFTER_S });
+}
+
+/** Errors of the WebAssembly file system have a number (WASI's) and no message. */
+const WASI_ERRORS: Readonly<Record<number, string>> = {
+  2: "permission denied",
+  19: "the disk quota is used up",
+  29: "the disk fails (input/output error)",
+  33: "too many open files",
+  41: "too many open files in the system",
+  51: "no space left on the disk",
+  63: "operation not permitted",
+  69: "the file system is read-only",
+};
+
+function unusable(directory: string, verb: string, error: unknown): AppError {
+  const { errno, message } = error as { errno?: unknown; message?: unknown };
+  const cause = typeof errno === "number" && message === undefined
+    ? WASI_ERRORS[errno] ?? `error ${errno}`
+    : messageOf(error);
+  return new AppError(
+    "unavailable",
+    `The database in ${directory} cannot be ${verb}: ${cause} (${
+      formatSize(freeBytes(directory))
+    } ` +
+      "free)",
+  );
 }
 
 async function flushTree(path: string): Promise<void> {
@@ -127,71 +260,19 @@ function exists(path: string): boolean {
   }
 }
 
-// PGlite runs without fsync, so a power cut would lose acknowledged events. Its file system has no fsync
-// operation; this one adds it.
-async function durableFs(cluster: string) {
-  const { NodeFS } = await import("@electric-sql/pglite/nodefs");
-  type Init = InstanceType<typeof NodeFS>["init"];
-  class DurableFS extends NodeFS {
-    override async init(...args: Parameters<Init>): ReturnType<Init> {
-      const { emscriptenOpts } = await super.init(...args);
-      const addFsync = (module: unknown) => {
-        const { NODEFS } = module as {
-          NODEFS: { stream_ops: { fsync?: (stream: { nfd: number }) => number } };
-        };
-        NODEFS.stream_ops.fsync = (stream) => {
-          fsyncSync(stream.nfd);
-          return 0;
-        };
-      };
-      return {
-        emscriptenOpts: { ...emscriptenOpts, preRun: [...preRuns(emscriptenOpts), addFsync] },
-      };
-    }
-  }
-  return new DurableFS(cluster);
-}
-
-function preRuns(options: { preRun?: unknown }): ((module: unknown) => void)[] {
-  const { preRun } = options;
-  if (preRun === undefined) return [];
-  return (Array.isArray(preRun) ? preRun : [preRun]) as ((module: unknown) => void)[];
-}
-
-// PGlite's own parameters without -F (which turns fsync off).
-function startParams(settings: Settings): string[] {
-  const all = {
-    search_path: "public",
-    exit_on_error: "false",
-    log_checkpoints: "false",
-    max_worker_processes: "0",
-    max_parallel_workers: "0",
-    max_parallel_workers_per_gather: "0",
-    max_parallel_maintenance_workers: "0",
-    io_method: "sync",
-    wal_sync_method: "fsync",
-    jit: "off",
-    ...settings,
-  };
-  return [
-    "--single",
-    "-O",
-    "-j",
-    ...Object.entries(all).flatMap(([name, value]) => ["-c", `${name}=${value}`]),
-  ];
-}
-
-function sessionSocket(db: PGlite): Duplex {
+function sessionSocket(db: Reopened): Duplex {
   const socket = new Duplex({
     read() {},
     write(chunk: Buffer, _encoding, done) {
       // Deferred, because postgres.js drops writes that it is asked for during a write.
       queueMicrotask(() => {
         const bytes = new Uint8Array(chunk.buffer, chunk.byteOffset, chunk.length);
-        db.execProtocolRawStream(bytes, {
-          syncToFs: false,
-          onRawData: (answer) => void socket.push(Buffer.from(answer)),
-        }).then(() => done(), done);
+        // All of an answer or nothing: postgres.js would keep an error of which the end is missing, and
+        // report it for the next connection's first statement.
+        db.current().then((cluster) => cluster.exec(bytes)).then((answers) => {
+          for (const answer of answers) socket.push(answer);
+          done();
+        }, done);
       });
     },
     final(done) {

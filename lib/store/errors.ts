@@ -21,6 +21,11 @@ export function isRefusal(error: unknown): boolean {
   return code === undefined || /^(22|23|54)/.test(code);
 }
 
+/** Whether PostgreSQL says that its disk is full. */
+export function isDiskFull(error: unknown): boolean {
+  return codeOf(error) === "53100";
+}
+
 function codeOf(error: unknown): string | undefined {
   const code = (error as { code?: unknown } | null | undefined)?.code;
   return typeof code === "string" ? code : undefined;

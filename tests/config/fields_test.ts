@@ -92,7 +92,7 @@ const UNITS: readonly Case[] = [
     path: "delivery.allow_networks[0]",
     says: /private network/,
   })),
-  ...["5", "1GiB", "1 MiB", "1mib"].map((size): Case => ({
+  ...["5", "1TiB", "1 MiB", "1mib"].map((size): Case => ({
     yaml: `ingest: { max_body: ${size} }\n`,
     at: "1:21",
     path: "ingest.max_body",

@@ -3,6 +3,7 @@ import fc from "fast-check";
 import {
   formatDuration,
   formatRate,
+  formatSize,
   parseDuration,
   parseRate,
   parseSize,
@@ -17,12 +18,14 @@ Deno.test("parseDuration(), parseSize() and parseRate() know their units", () =>
     2_592_000_000,
     0,
   ]);
-  assert.deepEqual(["512B", "1KB", "64KiB", "1MB", "1MiB"].map(parseSize), [
+  assert.deepEqual(["512B", "1KB", "64KiB", "1MB", "1MiB", "2GB", "2GiB"].map(parseSize), [
     512,
     1000,
     65_536,
     1_000_000,
     1_048_576,
+    2_000_000_000,
+    2_147_483_648,
   ]);
   assert.deepEqual(["50/s", "300/m", "3600/h"].map(parseRate), [50, 5, 1]);
 });
@@ -37,6 +40,21 @@ Deno.test("formatDuration() writes what parseDuration() reads, in the largest wh
   fc.assert(fc.property(fc.nat({ max: 999_999_999 }), (duration_ms) => {
     assert.equal(parseDuration(formatDuration(duration_ms)), duration_ms);
   }));
+});
+
+Deno.test("formatSize() rounds down, so that less than a limit never reads as the limit", () => {
+  const limit = 512 * 1024 * 1024;
+  assert.deepEqual([0, 1, 1023, 1024, 1536, limit - 1, limit, 3 * limit, 1e15].map(formatSize), [
+    "0 B",
+    "1 B",
+    "1023 B",
+    "1 KiB",
+    "1.5 KiB",
+    "511.9 MiB",
+    "512 MiB",
+    "1.5 GiB",
+    "909.4 TiB",
+  ]);
 });
 
 Deno.test("formatRate() writes what parseRate() reads, per second if that is a whole number", () => {

@@ -1,7 +1,11 @@
 import assert from "node:assert/strict";
+import { messageOf } from "../../lib/core/errors.ts";
+import { openSession } from "../../lib/store/connect.ts";
+import { hasEmbedded, openEmbedded } from "../../lib/store/embedded.ts";
 import { booking, endpoint, spawnDaemon, startDaemon } from "../support/daemon.ts";
-import { embeddedDatabase } from "../support/databases.ts";
+import { embeddedDatabase, initialise } from "../support/databases.ts";
 import { startReceiver } from "../support/receiver.ts";
+import { onSmallDisk } from "../support/small_disk.ts";
 import { until } from "../support/wait.ts";
 
 Deno.test("an embedded database is made in a directory that is closed to others", async () => {
@@ -72,4 +76,62 @@ Deno.test("kill -9 under load loses no event that was answered", async () => {
   const again = receiver.requests.length - answered.size;
   // In flight and two unrecorded batches, in each round; not everything.
   assert.ok(again < 400, `${again} of ${answered.size} were sent again`);
+});
+
+Deno.test("openEmbedded() says that it makes a database before it does", async () => {
+  const directory = Deno.makeTempDirSync({ prefix: "bookme-embedded-" });
+  const said: string[] = [];
+  const say = (message: string) => void said.push(`${message}: ${hasEmbedded(directory)}`);
+  const embedded = await openEmbedded(directory, {}, { info: say, error: say });
+  await embedded.close();
+  assert.deepEqual(said, [
+    "Creating the embedded database, which takes some seconds: false",
+    "Embedded database created: true",
+  ]);
+  Deno.removeSync(directory, { recursive: true });
+});
+
+onSmallDisk("a first start with too little room says what it needs", "size=20m", async (disk) => {
+  const directory = `${disk.directory}/data`;
+  await assert.rejects(
+    () => openEmbedded(directory, {}),
+    (error: Error) =>
+      error.message === `A new database needs 64 MiB, and ${directory} has ` +
+          `${error.message.match(/has (\S+ \w+) free/)?.[1]} free; free some space, or set ` +
+          "database.directory to a larger disk",
+  );
+});
+
+onSmallDisk("a database that cannot be made says why", "size=200m,nr_inodes=200", async (disk) => {
+  const directory = `${disk.directory}/data`;
+  await assert.rejects(
+    () => openEmbedded(directory, {}),
+    /The database in \S+\/data cannot be created: no space left on the disk \([\d.]+ MiB free\)/,
+  );
+  // What was made of it gives its room back.
+  assert.deepEqual([...Deno.readDirSync(directory)].map(({ name }) => name), ["lock"]);
+});
+
+// The last test of the file: a PostgreSQL that stopped leaves a timer of its own behind, of ten seconds.
+Deno.test("an embedded database that stopped opens again, with all that was committed", {
+  sanitizeOps: false,
+  sanitizeResources: false,
+}, async () => {
+  const directory = Deno.makeTempDirSync({ prefix: "bookme-embedded-" });
+  await initialise(directory);
+  const { sql, close } = openSession(await openEmbedded(directory, {}));
+  await sql`create table kept (id int)`;
+  await sql`insert into kept values (1)`;
+  // A directory in the place of the log's next file: PostgreSQL cannot go on, as on a full disk.
+  const obstacle = `${directory}/postgres/pg_wal/xlogtemp.42`;
+  Deno.mkdirSync(`${obstacle}/full`, { recursive: true });
+  const log = () => sql`select pg_logical_emit_message(true, 'test', repeat('x', 6000000))`;
+  const stopped = until("it stops", () => log().then(() => undefined, messageOf));
+  assert.match(await stopped, /^The embedded database stopped: could not .*xlogtemp/);
+  Deno.removeSync(obstacle, { recursive: true });
+  const [row] = await until("it is open", () => sql`select count(*)::int as count from kept`);
+  assert.deepEqual({ ...row }, { count: 1 });
+  await log();
+  await close();
+  Deno.removeSync(directory, { recursive: true });
 });

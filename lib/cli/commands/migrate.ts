@@ -12,7 +12,10 @@ embedded database if it does not exist; it must not be in use.`,
   async run({ io, values }) {
     const config = loadConfig(values.config, io.env);
     const { openDatabase } = await import("../../store/database.ts");
-    const db = await openDatabase(config);
+    const db = await openDatabase(config, {
+      info: (message) => io.err(message),
+      error: (message) => io.err(message),
+    });
     await db.close();
     for (const name of db.migrated) io.out(`Applied ${name}`);
     if (db.migrated.length === 0) io.out("Nothing to apply: the schema is up to date");

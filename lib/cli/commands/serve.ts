@@ -48,7 +48,7 @@ under way finish, then stops; a second one stops at once.`,
       // Only here: the other commands need not wait for them to load.
       const { openDatabase } = await import("../../store/database.ts");
       // The rest is loaded while the database is being opened; `start` meets what it throws.
-      const opening = openDatabase(config);
+      const opening = openDatabase(config, log);
       opening.catch(() => {});
       const { start } = await import("../../daemon.ts");
       const daemon = await start(config, log, opening);
