@@ -7,10 +7,12 @@ import type { Secret } from "./core/secret.ts";
 import { VERSION } from "./core/version.ts";
 import type { Config } from "./config/config.ts";
 import { adminTokens, sealKeys } from "./config/first_start.ts";
+import type { Offer } from "./delivery/batch.ts";
 import { type Context, makeClock, random32 } from "./delivery/context.ts";
 import { toStored } from "./delivery/fleet.ts";
 import { makeHttpClient } from "./http/client.ts";
 import { type HttpServer, listen } from "./http/server.ts";
+import { type Disk, watchDisk } from "./disk.ts";
 import { type Engine, hear, startEngine } from "./engine.ts";
 import { makeInForce } from "./in_force.ts";
 import type { Log } from "./observe/log.ts";
@@ -54,7 +56,7 @@ export interface Daemon {
 export async function start(
   config: Config,
   log: Log,
-  opening: Promise<Database> = openDatabase(config),
+  opening: Promise<Database> = openDatabase(config, log),
 ): Promise<Daemon> {
   const stack = new AsyncDisposableStack();
   try {
@@ -103,12 +105,14 @@ async function startOn(
   const reloader = makeReloader(ctx, (next) => {
     in_force = makeInForce(next, adminTokens(next).tokens, http);
   });
+  const disk = watchDisk(ctx.config, log);
+  stack.defer(() => disk.stop());
   const engine = await startEngine(ctx, client, keys, reloader.settled);
   stack.defer(() => engine.dispatcher.stop(0));
   const reload = (actor: Actor) => reloader.reload(actor, engine.fleet.reload);
   serve(http, log, {
     ...ctx,
-    ...engineForRoutes(ctx, engine),
+    ...engineForRoutes(ctx, engine, disk),
     in_force: () => in_force,
     now: ctx.clock.now,
     seal_keys: keys,
@@ -123,7 +127,7 @@ async function startOn(
     url: http.url,
     admin_token: tokens.find((token) => token.role === "admin")?.token,
     reload: () => reload({ name: "SIGHUP", address: null }),
-    ...makeStop({ http, client, db, log, ...engine }),
+    ...makeStop({ http, client, db, disk, log, ...engine }),
   };
 }
 
@@ -141,16 +145,20 @@ async function storeFile(db: Database, { endpoints }: Config, log: Log): Promise
 function engineForRoutes(
   { db, clock, random }: Context,
   { dispatcher, fleet, intake, replayer }: Engine,
+  disk: Disk,
 ) {
   const ids = makeEventIds(() => random32(random));
   return {
-    accept: intake.accept,
+    async accept(offers: readonly Offer[]) {
+      disk.requireRoom();
+      return await intake.accept(offers);
+    },
     newUuid: () => ids.next(clock.now()),
     endpoint: (no: number) => dispatcher.fleet.endpoints.get(no),
     wake: dispatcher.wake,
     endpoints_changed: fleet.reload,
     replays_changed: replayer.wake,
-    readiness: () => readiness(db, dispatcher),
+    readiness: () => readiness(db, dispatcher, disk),
   };
 }
 

@@ -1,3 +1,4 @@
+import type { Disk } from "./disk.ts";
 import { messageOf } from "./core/errors.ts";
 import type { Dispatcher } from "./delivery/dispatcher.ts";
 import type { Database } from "./store/database.ts";
@@ -5,15 +6,21 @@ import type { Readiness } from "../routes/context.ts";
 
 const PING_TIMEOUT_MS = 4_000;
 
-/** Whether events are accepted and delivered: asks the database, which takes 4 seconds at most. */
+/**
+ * Whether events are accepted and delivered: asks the database, which takes 4 seconds at most, and looks
+ * at its disk if it is embedded.
+ */
 export async function readiness(
-  db: Pick<Database, "ping">,
+  db: Pick<Database, "kind" | "ping">,
   dispatcher: Pick<Dispatcher, "healthy">,
+  disk: Pick<Disk, "problem">,
 ): Promise<Readiness> {
   const database = await db.ping(PING_TIMEOUT_MS).then(() => "ok", messageOf);
   const engine = dispatcher.healthy ? "ok" : "The dispatcher has had no answer for 8 seconds";
-  return {
-    ready: database === "ok" && engine === "ok",
-    checks: { database, dispatcher: engine },
+  const checks = {
+    database,
+    dispatcher: engine,
+    ...(db.kind === "embedded" ? { disk: disk.problem() ?? "ok" } : {}),
   };
+  return { ready: Object.values(checks).every((check) => check === "ok"), checks };
 }

@@ -79,11 +79,17 @@ function readAgain(before: Config, log: Context["log"]): { read: Config; next: C
     next: {
       ...read,
       server: { ...read.server, listen: before.server.listen },
-      database: before.database,
+      database: databaseOf(before, read),
       encryption_keys: before.encryption_keys,
       delivery: { ...read.delivery, source_address: before.delivery.source_address },
     },
   };
+}
+
+// Another database would need another start. The limit to its disk does not.
+function databaseOf({ database: before }: Config, { database: read }: Config): Config["database"] {
+  if (before.kind !== "embedded" || read.kind !== "embedded") return before;
+  return { ...before, min_free_bytes: read.min_free_bytes };
 }
 
 function readFile({ path }: Config, log: Context["log"]): Config {

@@ -1,3 +1,4 @@
+import type { Disk } from "./disk.ts";
 import type { Engine } from "./engine.ts";
 import type { HttpClient } from "./http/client.ts";
 import type { HttpServer } from "./http/server.ts";
@@ -10,6 +11,7 @@ interface Parts extends Engine {
   readonly http: HttpServer;
   readonly client: HttpClient;
   readonly db: Database;
+  readonly disk: Disk;
   readonly log: Log;
 }
 
@@ -54,6 +56,7 @@ async function stop(parts: Parts): Promise<void> {
   // Posts on connections that were open.
   await atMost(CLOSE_GRACE_MS, intake.settle());
   client.close();
+  parts.disk.stop();
   await db.close();
   log.info("Stopped");
 }

@@ -60,9 +60,15 @@ export interface Config {
 /** Which set of rules and address ranges is in force. */
 export type Environment = "development" | "production";
 
-/** Directory of the embedded database (absolute), or a server. */
+/** The embedded database, or a server. */
 export type DatabaseConfig =
-  | { readonly kind: "embedded"; readonly directory: string }
+  | {
+    readonly kind: "embedded";
+    /** Absolute. */
+    readonly directory: string;
+    /** Free space on its disk below which ingest stops; never less than 16 MiB in effect. */
+    readonly min_free_bytes: number;
+  }
   | {
     readonly kind: "server";
     readonly address: DatabaseAddress;
@@ -126,6 +132,7 @@ export const DEFAULTS = {
   listen: "127.0.0.1:8080",
   directory: "./data",
   connect_timeout: "60s",
+  min_free: "512MiB",
   ip_ranges: { development: ["192.168.1.0/24"], production: ["10.0.0.0/8"] },
   max_body: "1MiB",
   timeout: "30s",

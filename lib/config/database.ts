@@ -16,7 +16,7 @@ import {
 import { invalid } from "../core/errors.ts";
 import { isObject } from "../core/json.ts";
 import { Secret, textMistake } from "../core/secret.ts";
-import { parseDuration } from "../core/units.ts";
+import { parseDuration, parseSize } from "../core/units.ts";
 import { type DatabaseConfig, DEFAULTS } from "./config.ts";
 import {
   type AddMistake,
@@ -51,6 +51,7 @@ export function databaseSchema(context: Context) {
     v.pipe(
       table({
         directory: v.optional(leaf((value) => filePath(asText(value), context))),
+        min_free: v.optional(leaf(parseSize), DEFAULTS.min_free),
         url: v.optional(urlSchema(context)),
         host: v.optional(texts),
         port: v.optional(oneOrMore(port, list(port, MAX_HOSTS))),
@@ -192,6 +193,7 @@ function parametersOf(section: Section): Record<string, string> {
 function toConfig(
   section: Section & {
     readonly directory?: string | undefined;
+    readonly min_free: number;
     readonly url?: DatabaseAddress | undefined;
     readonly connect_timeout?: number | undefined;
   },
@@ -203,7 +205,7 @@ function toConfig(
   }
   if (!hasKeys(section)) {
     const directory = section.directory ?? resolve(context.directory, DEFAULTS.directory);
-    return { kind: "embedded", directory };
+    return { kind: "embedded", directory, min_free_bytes: section.min_free };
   }
   const result = resolveDatabaseAddress(parametersOf(section), sourcesOf(context));
   if ("address" in result) return { kind: "server", address: result.address, connect_timeout_ms };

@@ -41,7 +41,10 @@ export function redactConfig(config: Config): Record<string, unknown> {
 }
 
 function redactDatabase(database: Config["database"]): Record<string, unknown> {
-  if (database.kind === "embedded") return { directory: database.directory };
+  if (database.kind === "embedded") {
+    const { directory, min_free_bytes } = database;
+    return { directory, min_free_bytes };
+  }
   const { address, connect_timeout_ms } = database;
   const { password, tls, options, hosts, ...rest } = address;
   return {

@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
-import { checkAddresses } from "../../lib/cli/doctor/doctor.ts";
+import { checkAddresses, checkDisk } from "../../lib/cli/doctor/doctor.ts";
 import { parseCidr } from "../../lib/core/address.ts";
 import { inTemporary, runHere } from "../support/cli.ts";
+import { serverConfig } from "../support/config.ts";
 import { booking, endpoint, writeConfig } from "../support/daemon.ts";
 import { embeddedDatabase, initialise, onBoth, serverDatabase } from "../support/databases.ts";
 import { startOperated } from "../support/operated.ts";
@@ -101,6 +102,36 @@ Deno.test("doctor counts the events without a known business", async () => {
     "! businesses: 2 events of the last 24 hours without a known one, not owed to the 1 endpoint with " +
     "`businesses`; let BookMe post them with a business member or the header X-BookMe-Business",
   ]);
+});
+
+Deno.test("checkDisk() has the free space and the limit, and no view of a server's disk", () => {
+  const database = {
+    kind: "embedded",
+    directory: "/data",
+    min_free_bytes: 512 * 1024 * 1024,
+  } as const;
+  const at = (free_mib: number) => checkDisk({ database }, () => free_mib * 1024 * 1024);
+  const subject = "disk";
+  const remedy = "free some space, or move database.directory to a larger disk";
+  const fine = "free for /data; ingest stops below 512 MiB (database.min_free)";
+  assert.deepEqual(at(4096), { mark: "✓", subject, text: `4 GiB ${fine}` });
+  assert.deepEqual(at(600), { mark: "!", subject, text: `600 MiB ${fine}`, remedy });
+  assert.deepEqual(at(100), {
+    mark: "✗",
+    subject,
+    text: "Disk low: /data has 100 MiB free, and ingest stops below 512 MiB (database.min_free)",
+    remedy,
+  });
+  const unread = checkDisk({ database }, () => {
+    throw new Error("EIO");
+  });
+  assert.deepEqual(unread, {
+    mark: "!",
+    subject,
+    text: "the free space of /data cannot be read: EIO",
+  });
+  const server = serverConfig("postgres://db.example.com/x");
+  assert.match(checkDisk({ database: server }).text, /cannot be seen from here/);
 });
 
 Deno.test("doctor says what keeps a server's database from being durable, and changes nothing", async () => {

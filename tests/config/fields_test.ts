@@ -102,6 +102,12 @@ const UNITS: readonly Case[] = [
   { yaml: "retention: 30d\n", at: "1:12", path: "retention", says: /mapping/ },
   { yaml: "retention: { events: 0s }\n", at: "1:22", path: "retention.events", says: /from 1s/ },
   { yaml: "alerts: { failure_rate: 20 }\n", at: "1:25", path: "alerts.failure_rate", says: /to 1/ },
+  ...["512", "-1MiB", "half", "true"].map((size): Case => ({
+    yaml: `database: { min_free: ${size} }\n`,
+    at: "1:23",
+    path: "database.min_free",
+    says: /size with its unit/,
+  })),
   {
     yaml: "alerts: { min_attempts: 0 }\n",
     at: "1:25",

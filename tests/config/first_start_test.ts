@@ -9,7 +9,7 @@ type Input = Parameters<typeof adminTokens>[0] & Parameters<typeof sealKeys>[0];
 function inDirectory(test: (embedded: Input, directory: string) => void) {
   const directory = Deno.makeTempDirSync();
   try {
-    const database = { kind: "embedded", directory } as const;
+    const database = { kind: "embedded", directory, min_free_bytes: 0 } as const;
     test({ admin: { tokens: [], public: [] }, database, encryption_keys: [] }, directory);
   } finally {
     Deno.removeSync(directory, { recursive: true });

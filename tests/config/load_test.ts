@@ -25,8 +25,12 @@ Deno.test("loadConfig() reads the example, which is the defaults, word for word"
     assert.deepEqual(example.database, {
       kind: "embedded",
       directory: new URL("../../data", import.meta.url).pathname,
+      min_free_bytes: 512 * 1024 * 1024,
     });
-    assert.deepEqual(defaults.database, { kind: "embedded", directory: join(directory, "data") });
+    assert.deepEqual(defaults.database, {
+      ...example.database,
+      directory: join(directory, "data"),
+    });
     assert.deepEqual({ ...example, path, database: null }, { ...defaults, database: null });
   });
 });

@@ -84,6 +84,7 @@ Deno.test("diffConfig() says in words what changed, and no value", () => {
       "database.address changed",
       "database.connect_timeout_ms changed",
       "database.directory changed",
+      "database.min_free_bytes changed",
       "delivery.timeout_ms changed",
       "endpoints.9-lives_x.timeout_ms changed",
     ],

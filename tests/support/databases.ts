@@ -1,5 +1,4 @@
 import { createHash } from "node:crypto";
-import type { DatabaseConfig } from "../../lib/config/config.ts";
 import { type Database, openDatabase } from "../../lib/store/database.ts";
 import { serverConfig } from "./config.ts";
 import { cached, freshDatabase, sharedPostgres } from "./postgres.ts";
@@ -11,7 +10,9 @@ export const server = await sharedPostgres();
 export interface TestDatabase extends AsyncDisposable {
   readonly kind: "embedded" | "server";
   /** The section `database` of a configuration. */
-  readonly section: { readonly directory: string } | { readonly url: string };
+  readonly section: { readonly directory: string; readonly min_free?: string } | {
+    readonly url: string;
+  };
   /** Opens it as the program does. Embedded, only while no daemon runs. */
   open(): Promise<Database & AsyncDisposable>;
 }
@@ -55,7 +56,9 @@ export function openUrl(url: string): Promise<Database & AsyncDisposable> {
   return open(serverConfig(url));
 }
 
-async function open(database: DatabaseConfig): Promise<Database & AsyncDisposable> {
+async function open(
+  database: Parameters<typeof openDatabase>[0]["database"],
+): Promise<Database & AsyncDisposable> {
   const db = await openDatabase({ database });
   return Object.assign(db, { [Symbol.asyncDispose]: () => db.close() });
 }

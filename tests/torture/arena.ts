@@ -35,6 +35,8 @@ export interface Setting {
   readonly embedded?: boolean;
   /** Where the embedded database lives; a temporary directory unless given. */
   readonly directory?: string;
+  /** Free space of its disk below which ingest stops; by default hardly any. */
+  readonly min_free?: string;
   readonly launch?: (holder: string) => Partial<Launch>;
   /** Further members of an endpoint's entry, its URL for instance. */
   readonly endpoint?: (id: EndpointId, port: number) => Record<string, unknown>;
@@ -130,7 +132,7 @@ export async function openArena(options: ArenaOptions): Promise<Arena> {
   function configOf(name: string, port: number) {
     return (holder: string) => ({
       server: { listen: `127.0.0.1:${port}` },
-      database: embedded ? { directory: data } : {
+      database: embedded ? { directory: data, min_free: setting.min_free ?? "0B" } : {
         url: `postgres://app@127.0.0.1:${proxies.get(name)?.port}/${database}` +
           `?application_name=${holder}`,
       },

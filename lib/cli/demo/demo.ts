@@ -147,7 +147,7 @@ function configText(port: number, receivers: ReadonlyMap<string, Receiver>): str
   );
   return `environment: development
 server: { listen: "127.0.0.1:${port}" }
-database: { directory: ./data }
+database: { directory: ./data, min_free: 64MiB }
 secrets:
   ingest: env:INGEST
 ${

@@ -5,6 +5,9 @@ import { loadConfig } from "../../config/load.ts";
 import { cidrContains } from "../../core/address.ts";
 import { AppError, messageOf } from "../../core/errors.ts";
 import { isObject } from "../../core/json.ts";
+import { formatSize } from "../../core/units.ts";
+import { freeBytes } from "../../store/disk.ts";
+import { limitOf, lowDisk } from "../../disk.ts";
 import { VERSION } from "../../core/version.ts";
 import type { Endpoint, Stats } from "../../admin/shown.ts";
 import { type Api, API_OPTIONS, type ApiValues, openApi } from "../daemon_api/client.ts";
@@ -41,7 +44,7 @@ something is broken.`,
     const daemon = await checkDaemon(io, config, values);
     const database = await checkDatabase(config, daemon.api !== undefined);
     say(...(daemon.absent && database.is_new ? [notStarted(values)] : daemon.verdicts));
-    say(...database.verdicts);
+    say(...database.verdicts, checkDisk(config));
     say(...checkAddresses(config));
     const patients = await patientsOf(config, daemon.api);
     if (daemon.api !== undefined) say(await checkBusinesses(daemon.api, patients));
@@ -247,6 +250,36 @@ function durabilityVerdicts(health: {
     }: a crash of the machine can lose events that were acknowledged`,
     remedy: `alter system set ${name} = on; select pg_reload_conf()`,
   }));
+}
+
+// --- the disk
+
+/** Whether the embedded database's disk has room. `measure` gives the free bytes of a directory. */
+export function checkDisk(
+  { database }: Pick<Config, "database">,
+  measure: (directory: string) => number = freeBytes,
+): Verdict {
+  const subject = "disk";
+  if (database.kind === "server") {
+    const text = "the server's cannot be seen from here; watch its free space there";
+    return { mark: "✓", subject, text };
+  }
+  const { directory } = database;
+  const min_free_bytes = limitOf(database.min_free_bytes);
+  try {
+    const free_bytes = measure(directory);
+    const remedy = "free some space, or move database.directory to a larger disk";
+    if (free_bytes < min_free_bytes) {
+      return { mark: "✗", subject, text: lowDisk(directory, free_bytes, min_free_bytes), remedy };
+    }
+    const text = `${formatSize(free_bytes)} free for ${directory}; ingest stops below ` +
+      `${formatSize(min_free_bytes)} (database.min_free)`;
+    const tight = free_bytes < 2 * min_free_bytes;
+    return { mark: tight ? "!" : "✓", subject, text, ...(tight ? { remedy } : {}) };
+  } catch (error) {
+    const text = `the free space of ${directory} cannot be read: ${messageOf(error)}`;
+    return { mark: "!", subject, text };
+  }
 }
 
 // --- this machine's addresses ----------------------------------------------------------------------
