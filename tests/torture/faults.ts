@@ -1,3 +1,5 @@
+import { messageOf } from "../../lib/core/errors.ts";
+import { freeBytes } from "../../lib/store/disk.ts";
 import { sleep, until } from "../support/wait.ts";
 import { testCertificates } from "../support/tls.ts";
 import { allReady, type Arena, type Setting, TIMEOUT_MS } from "./arena.ts";
@@ -444,6 +446,18 @@ async function postRaw(port: number, request: Uint8Array): Promise<void> {
 
 // --- the embedded database
 
+async function smallDisk(size: string, more: Setting): Promise<Setting & AsyncDisposable> {
+  const disk = await makeSmallDisk(size);
+  if (disk === undefined) throw new Skip("A tmpfs cannot be mounted here (needs root)");
+  return {
+    embedded: true,
+    directory: disk.directory,
+    events_per_s: 50,
+    ...more,
+    [Symbol.asyncDispose]: disk.remove,
+  };
+}
+
 async function fillDisk(arena: Arena, seconds: number): Promise<void> {
   const path = `${arena.directory}/filler`;
   const block = new Uint8Array(1 << 20).fill(1);
@@ -460,6 +474,38 @@ async function fillDisk(arena: Arena, seconds: number): Promise<void> {
     await Deno.remove(path);
     await sleep(3_000);
     arena.away = false;
+  }
+}
+
+/** What the disk of `disk-low` has left while it is low: less than its limit, more than a full one. */
+const LOW_MIB = 48;
+
+// Another program takes the room, and gives it back.
+async function lowerDisk(arena: Arena, seconds: number): Promise<void> {
+  const path = `${arena.directory}/filler`;
+  const [daemon] = arena.daemons;
+  const block = new Uint8Array(1 << 20).fill(1);
+  const disk = (ready: boolean) =>
+    until(
+      ready ? "/readyz is ready again" : "/readyz says that the disk is low",
+      async () => daemon !== undefined && (await arena.ask(daemon, "/readyz") === 200) === ready,
+    ).catch((error) => arena.find({ invariant: "G", text: messageOf(error) }));
+  for (const goes_on = clockFor(seconds); goes_on();) {
+    arena.strikes++;
+    arena.away = true;
+    const refused = arena.client.refused;
+    {
+      using file = await Deno.open(path, { create: true, write: true });
+      while (freeBytes(arena.directory) > LOW_MIB << 20) await file.write(block);
+    }
+    await disk(false);
+    await until("posts are refused", () => arena.client.refused > refused)
+      .catch((error) => arena.find({ invariant: "G", text: messageOf(error) }));
+    await sleep(arena.random.int(500, 2_000));
+    await Deno.remove(path);
+    await disk(true);
+    arena.away = false;
+    await sleep(arena.random.int(500, 2_000));
   }
 }
 
@@ -634,17 +680,14 @@ const EVERYTHING: readonly Fault[] = [
   {
     name: "disk-full-embedded",
     seconds: 20,
-    async setting() {
-      const disk = await makeSmallDisk("160m");
-      if (disk === undefined) throw new Skip("A tmpfs cannot be mounted here (needs root)");
-      return {
-        embedded: true,
-        directory: disk.directory,
-        events_per_s: 50,
-        [Symbol.asyncDispose]: disk.remove,
-      };
-    },
+    setting: () => smallDisk("160m", {}),
     inject: fillDisk,
+  },
+  {
+    name: "disk-low",
+    seconds: 20,
+    setting: () => smallDisk("320m", { min_free: "96MiB" }),
+    inject: lowerDisk,
   },
   {
     name: "clock-moved",
