@@ -1,6 +1,7 @@
 import type { SealKey } from "../core/seal.ts";
 import type { Dispatcher } from "../delivery/dispatcher.ts";
 import type { Database } from "../store/database.ts";
+import { checkpoints } from "./checkpoints.ts";
 import { exhaustedDeliveries } from "./exhausted.ts";
 import { expiredLeases } from "./leases.ts";
 import { oldAttempts, oldEvents, oldStatistics, oldSubjects } from "./retention.ts";
@@ -29,6 +30,6 @@ export function maintenanceJobs(
     oldEvents(),
     oldSubjects(),
     oldStatistics,
-    ...(kind === "embedded" ? deadRows : []),
+    ...(kind === "embedded" ? [...deadRows, checkpoints] : []),
   ];
 }

@@ -162,6 +162,9 @@ function startParams(settings: Settings): string[] {
     search_path: "public",
     exit_on_error: "false",
     log_checkpoints: "false",
+    // Of the log, what a checkpoint leaves to be used again; the default is up to a gigabyte.
+    max_wal_size: "64MB",
+    min_wal_size: "32MB",
     max_worker_processes: "0",
     max_parallel_workers: "0",
     max_parallel_workers_per_gather: "0",

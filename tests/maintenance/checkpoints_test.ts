@@ -1,0 +1,36 @@
+import assert from "node:assert/strict";
+import { checkpoints } from "../../lib/maintenance/checkpoints.ts";
+import { maintenanceJobs } from "../../lib/maintenance/jobs.ts";
+import { checkpointIfDue } from "../../lib/store/checkpoint.ts";
+import { embeddedDatabase } from "../support/databases.ts";
+
+Deno.test("checkpoints keep the embedded database's log small", async () => {
+  await using database = await embeddedDatabase();
+  await using db = await database.open();
+  const sql = db.admin;
+  const redo = async () => (await sql`select redo_lsn::text from pg_control_checkpoint()`)[0];
+  const log_mib = async () => {
+    const [row] = await sql<{ mib: number }[]>`
+      select sum(size)::int / 1048576 as mib from pg_ls_waldir()`;
+    return row?.mib ?? NaN;
+  };
+
+  const first = await redo();
+  await checkpointIfDue(sql);
+  assert.deepEqual(await redo(), first, "there is nothing to give up");
+  for (let round = 0; round < 4; round++) {
+    for (let n = 0; n < 13; n++) {
+      await sql`select pg_logical_emit_message(true, 'test', repeat('x', 5000000))`;
+    }
+    await checkpointIfDue(sql);
+  }
+  assert.ok(await log_mib() < 130, `${await log_mib()} MiB of the 250 that were written`);
+  assert.notDeepEqual(await redo(), first);
+});
+
+Deno.test("only an embedded database needs us to make its checkpoints", () => {
+  const jobsOn = (kind: "embedded" | "server") =>
+    maintenanceJobs({ kind }, { interrupted: () => {} }, []);
+  assert.ok(jobsOn("embedded").includes(checkpoints));
+  assert.ok(!jobsOn("server").includes(checkpoints));
+});
