@@ -3,20 +3,13 @@
  * requests that two servers in a row might read differently.
  */
 
-import { Buffer } from "node:buffer";
-import {
-  createServer,
-  type IncomingMessage,
-  type RequestListener,
-  type Server,
-  type ServerResponse,
-} from "node:http";
+import { createServer, type IncomingMessage, type RequestListener, type Server } from "node:http";
 import { type AddressInfo, connect, type Socket } from "node:net";
 import { hostPort, ownAddressOf } from "../core/address.ts";
 import { AppError, messageOf } from "../core/errors.ts";
-import { makeProblem } from "../core/problem.ts";
 import type { Log } from "../observe/log.ts";
 import type { Signals } from "../observe/signals.ts";
+import { bad, type Mistake, takeTurns } from "./turns.ts";
 
 /** Bounds on clients. */
 export interface HttpLimits {
@@ -62,6 +55,8 @@ export interface HttpServer {
   readonly url: string;
   /** Passes requests to the handler, except those of a refused shape. */
   serve(handler: RequestListener): void;
+  /** Goes on accepting, and closes each connection after its next answer. */
+  retire(): void;
   /**
    * Accepts no more connections and waits for the requests under way. A second after `finished`, when
    * everything they wait for is done, it cuts off the rest.
@@ -80,7 +75,12 @@ export function listen(
   limits: HttpLimits = HTTP_LIMITS,
 ): Promise<HttpServer> {
   const server = createLimited(limits);
-  const serve = passRequests(server, refused, limits.fields);
+  const handler = Promise.withResolvers<RequestListener>();
+  const turns = takeTurns(server, {
+    mistakeOf: (incoming) => shapeMistake(incoming, limits.fields),
+    run: (incoming, outgoing) => void handler.promise.then((run) => run(incoming, outgoing)),
+    refused,
+  });
   return new Promise((resolve, reject) => {
     // Kept for good: without a listener, an error on reopening would end the process.
     server.on("error", (error) => {
@@ -97,7 +97,8 @@ export function listen(
         address,
         port: bound,
         url: `http://${hostPort(host, bound)}`,
-        serve,
+        serve: handler.resolve,
+        retire: turns.retire,
         close(finished = Promise.resolve()) {
           watch.stop();
           return closeServer(server, finished);
@@ -115,6 +116,8 @@ function createLimited(limits: HttpLimits): Server {
     keepAliveTimeout: limits.keep_alive_ms,
     connectionsCheckingInterval: limits.check_ms,
     maxHeaderSize: limits.head_bytes,
+    // `shapeMistake` does, in the order of requests.
+    requireHostHeader: false,
   });
   server.maxConnections = limits.connections;
   server.timeout = limits.silence_ms;
@@ -123,39 +126,6 @@ function createLimited(limits: HttpLimits): Server {
   // One more than allowed, because node:http drops further fields silently.
   server.maxHeadersCount = limits.fields + 1;
   return server;
-}
-
-/** Refuses requests of a wrong shape. Others wait for the handler that is passed to the result. */
-function passRequests(
-  server: Server,
-  refused: Signals["refused"],
-  max_fields: number,
-): (handler: RequestListener) => void {
-  const served = Promise.withResolvers<RequestListener>();
-  let serving: RequestListener | undefined;
-  void served.promise.then((handler) => serving = handler);
-  const last = new WeakMap<Socket, IncomingMessage>();
-  server.on("connection", (socket: Socket) => {
-    // A client that half-closes within a request is cut off.
-    socket.on("end", () => void (last.get(socket)?.complete === true || socket.destroy()));
-  });
-  server.on("request", (incoming, outgoing) => {
-    last.set(incoming.socket, incoming);
-    const mistake = shapeMistake(incoming, max_fields);
-    if (mistake !== undefined) {
-      refused.emit({ by: "http", code: mistake.label });
-      refuse(outgoing, mistake);
-    } else if (serving !== undefined) serving(incoming, outgoing);
-    else void served.promise.then((handler) => handler(incoming, outgoing));
-  });
-  return served.resolve;
-}
-
-function refuse(outgoing: ServerResponse, mistake: ShapeMistake): void {
-  const { status, headers, body } = makeProblem(mistake.status, "malformed", mistake.detail);
-  const length = Buffer.byteLength(body);
-  outgoing.writeHead(status, { ...headers, "content-length": length, connection: "close" });
-  outgoing.end(body);
 }
 
 // Under Deno, a server that has hit EMFILE never accepts again and reports nothing: connections wait in
@@ -204,13 +174,6 @@ function watchListener(
   };
 }
 
-/** Why a request is refused. `label` is a stable short name. */
-export interface ShapeMistake {
-  readonly status: 400 | 431;
-  readonly label: string;
-  readonly detail: string;
-}
-
 /**
  * The mistake in the shape of a request that node:http lets through, or undefined. Refuses everything
  * that a proxy in front might read differently (RFC 9112, 11.2), and protocols that are not spoken here.
@@ -218,7 +181,7 @@ export interface ShapeMistake {
 export function shapeMistake(
   { httpVersion, url, rawHeaders }: Pick<IncomingMessage, "httpVersion" | "url" | "rawHeaders">,
   max_fields: number,
-): ShapeMistake | undefined {
+): Mistake | undefined {
   if (rawHeaders.length > 2 * max_fields) {
     return {
       status: 431,
@@ -265,10 +228,6 @@ function framingFields(raw_headers: readonly string[]) {
     }
   }
   return found;
-}
-
-function bad(label: string, detail: string): ShapeMistake {
-  return { status: 400, label, detail };
 }
 
 // A client that keeps its connection busy must not stop the daemon from stopping.

@@ -5,7 +5,7 @@ import { Hono } from "hono";
 import { HTTP_LIMITS, type HttpLimits, listen } from "../../lib/http/server.ts";
 import { makeSignals } from "../../lib/observe/signals.ts";
 import { countRefusals } from "../support/refusals.ts";
-import { type Part, speak, type Spoken } from "../support/raw.ts";
+import { END, type Part, speak, type Spoken } from "../support/raw.ts";
 import { sleep, until } from "../support/wait.ts";
 
 const QUIET = { warn() {} };
@@ -21,7 +21,12 @@ interface Seen {
 /** A server that records what reaches the program. */
 async function withServer(
   limits: Partial<HttpLimits>,
-  test: (port: number, seen: Seen[], refusals: Record<string, number>) => Promise<void>,
+  test: (
+    port: number,
+    seen: Seen[],
+    refusals: Record<string, number>,
+    gate: { hold(): PromiseWithResolvers<void> },
+  ) => Promise<void>,
 ) {
   const signals = makeSignals();
   const server = await listen({ host: "127.0.0.1", port: 0 }, signals, QUIET, {
@@ -29,16 +34,19 @@ async function withServer(
     ...limits,
   });
   const seen: Seen[] = [];
+  let held: PromiseWithResolvers<void> | undefined;
+  const gate = { hold: () => held = Promise.withResolvers<void>() };
   const app = new Hono();
   app.onError((_, c) => c.text("cut off", 500)); // a body that was cut off
   app.all("*", async (c) => {
     const body = c.req.method === "GET" ? "" : await c.req.text();
     seen.push({ path: c.req.path, body });
+    if (c.req.method === "POST") await held?.promise;
     return c.text("ok");
   });
   server.serve(getRequestListener(app.fetch));
   try {
-    await test(server.port, seen, countRefusals(signals, "http"));
+    await test(server.port, seen, countRefusals(signals, "http"), gate);
   } finally {
     await server.close();
     // @hono/node-server looks at an unread body twice, each time after a timer of 0 ms.
@@ -187,6 +195,99 @@ Deno.test("http.smuggled: no body is ever read as the next request", () =>
       assert.deepEqual(statuses, answers === 2 ? [200, 200] : [400], name);
     }
     assert.deepEqual(seen.filter(({ path }) => path === "/smuggled"), []);
+  }));
+
+const GOOD = `${POST}Content-Length: 2\r\n\r\n{}`;
+
+refuses("http.after: nothing after a refused request in the same write is begun", 400, {
+  "two Hosts": `${POST}Host: y\r\nContent-Length: 2\r\n\r\n{}${GOOD}`,
+  "no Host": `POST /a HTTP/1.1\r\nContent-Length: 2\r\n\r\n{}${GOOD}`,
+  "an upgrade": `${POST}Upgrade: h2c\r\nContent-Length: 2\r\n\r\n{}${GOOD}`,
+  "an absolute target": `GET http://x/a HTTP/1.1\r\nHost: x\r\n\r\n${GOOD}`,
+  "an asterisk": `OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n${GOOD}${GOOD}`,
+  "a tunnel": `CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n${GOOD}`,
+  "the same length twice": `${POST}Content-Length: 2\r\nContent-Length: 2\r\n\r\n{}${GOOD}`,
+  "both lengths": `${POST}Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n${GOOD}`,
+  "chunked in HTTP/1.0":
+    `POST /a HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n${GOOD}`,
+  "a malformed chunk": `${CHUNKED}zz\r\n${GOOD}`,
+  "a folded field": `${POST}X-A: a\r\n b\r\nContent-Length: 2\r\n\r\n{}${GOOD}`,
+  "HTTP/1.2": `GET /a HTTP/1.2\r\nHost: x\r\n\r\n${GOOD}`,
+});
+
+Deno.test("http.before: good requests before a mistake are answered, then the connection closes", () =>
+  withServer({}, async (port, seen) => {
+    const mistakes: Record<string, [string, ...(typeof END)[]]> = {
+      "garbage": ["garbage\r\n\r\n"],
+      "much garbage": ["\0".repeat(200_000)],
+      "a tunnel": ["CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n"],
+      "half a body": [`${POST}Content-Length: 5\r\n\r\n{}`, END],
+      "a malformed chunk": [`${CHUNKED}zz\r\n${GOOD}`],
+      "both lengths": [`${POST}Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n`],
+      "a folded field": [`${POST}X-A: a\r\n b\r\nContent-Length: 2\r\n\r\n{}`],
+      "TLS": ["\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"],
+      "the end": ["", END],
+    };
+    for (const [name, [first = "", ...parts]] of Object.entries(mistakes)) {
+      for (const good of [GOOD, GOOD + GOOD]) {
+        const spoken = await speak(port, [good + first, ...parts], Infinity);
+        const expected = Array(good.length / GOOD.length).fill(200);
+        assert.deepEqual(spoken.statuses, expected, `${name}: ${spoken.text}`);
+        assert.ok(spoken.closed, name);
+        assert.equal(seen.splice(0).length, expected.length, `${name}: all it ran is answered`);
+      }
+    }
+  }));
+
+Deno.test("http.closing: nothing after Connection: close or HTTP/1.0 is begun", () =>
+  withServer({}, async (port, seen) => {
+    for (
+      const first of [
+        `${POST}Connection: close\r\nContent-Length: 2\r\n\r\n{}`,
+        "POST /a HTTP/1.0\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}",
+      ]
+    ) {
+      const spoken = await speak(port, [first + GOOD], Infinity);
+      assert.deepEqual(spoken.statuses, [200], spoken.text);
+      assert.equal(seen.splice(0).length, 1);
+    }
+  }));
+
+Deno.test("http.turns: a request begins once the one before is answered", () =>
+  withServer({}, async (port, seen, _, gate) => {
+    const turn = gate.hold();
+    const asked = speak(port, [GOOD.repeat(3)], 3);
+    await until("the first has begun", () => seen.length > 0);
+    assert.deepEqual((await speak(port, [`GET /b HTTP/1.1\r\nHost: x\r\n\r\n`])).statuses, [200]);
+    assert.equal(seen.filter(({ path }) => path === "/ingest").length, 1);
+    turn.resolve();
+    assert.deepEqual((await asked).statuses, [200, 200, 200]);
+    assert.equal(seen.length, 4);
+  }));
+
+const LONG = "a".repeat(17_000);
+const ENDLESS = "a".repeat(2_000_000);
+
+refuses("http.endless: chunk sizes, extensions and trailers are cut off at 16 KiB", 431, {
+  "an extension": `${CHUNKED}2;${LONG}\r\n{}\r\n0\r\n\r\n`,
+  "a quoted extension": `${CHUNKED}2;a="${LONG}"\r\n{}\r\n0\r\n\r\n`,
+  "an extension of the second chunk": `${CHUNKED}1\r\n{\r\n1;${LONG}\r\n}\r\n0\r\n\r\n`,
+  "an extension of the last chunk": `${CHUNKED}2\r\n{}\r\n0;${LONG}\r\n\r\n`,
+  "zeros": `${CHUNKED}${"0".repeat(17_000)}2\r\n{}\r\n0\r\n\r\n`,
+  "zeros at the end": `${CHUNKED}2\r\n{}\r\n${"0".repeat(17_000)}\r\n\r\n`,
+  "a trailer of many fields": `${CHUNKED}2\r\n{}\r\n0\r\n${"X-A: a\r\n".repeat(2_500)}\r\n`,
+  "a trailer of one field": `${CHUNKED}2\r\n{}\r\n0\r\nX-A: ${LONG}\r\n\r\n`,
+  "an extension without end": `${CHUNKED}2;${ENDLESS}`,
+  "zeros without end": `${CHUNKED}${"0".repeat(2_000_000)}`,
+  "a trailer without end": `${CHUNKED}2\r\n{}\r\n0\r\nX-A: ${ENDLESS}`,
+});
+
+Deno.test("http.chunked: many chunks with extensions below the limit are one body", () =>
+  withServer({}, async (port, seen) => {
+    const chunks = `1;${"a".repeat(15_000)}\r\n{\r\n`.repeat(20) + "1\r\n}\r\n".repeat(20_000);
+    const spoken = await speak(port, [`${CHUNKED}${chunks}0\r\nX-A: b\r\n\r\n${GOOD}`], 2);
+    assert.deepEqual(spoken.statuses, [200, 200]);
+    assert.deepEqual(seen.map(({ body }) => body), ["{".repeat(20) + "}".repeat(20_000), "{}"]);
   }));
 
 Deno.test("http.pipelined: requests in one piece are answered one by one, in order", () =>
