@@ -81,7 +81,8 @@ export function takeTurns(server: Server, { mistakeOf, run, refused }: Rules): T
     feed(line, () => stop(line, TOO_LONG));
     socket.on("close", () => lines.delete(socket));
     socket.on("end", () => {
-      if (line.last?.incoming.complete === false) stop(line, mistakeBy("HPE_INVALID_EOF_STATE"));
+      // A client that half-closes within a request gets no answer.
+      if (line.last?.incoming.complete === false) stop(line, undefined);
     });
   });
   server.on("request", (incoming, outgoing) => {
