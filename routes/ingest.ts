@@ -5,6 +5,7 @@ import { type Context, Hono } from "hono";
 import { cidrContains, parseCidr } from "../lib/core/address.ts";
 import { AppError } from "../lib/core/errors.ts";
 import { IDENTIFIER_RULE, isIdentifier, KEY_PLACE } from "../lib/core/identifier.ts";
+import { parseDeliveryId } from "../lib/core/ids.ts";
 import { type Format, type Parsed, type ParsedEvent, parseIngest } from "../lib/core/payload.ts";
 import { verifyBookme } from "../lib/core/signature.ts";
 import { millisecondsOf } from "../lib/core/time.ts";
@@ -61,6 +62,7 @@ interface Posted extends Parsed {
 
 /** The events of a post, once it is known that its sender may and its bytes are what was signed. */
 async function readEvents(c: Context<Env>, ctx: RouteContext, room: Room): Promise<Posted> {
+  checkLoop(c, ctx);
   const address = checkAddress(c, ctx);
   const format = formatOf(c.req.header("content-type"));
   checkEncoding(c.req.header("content-encoding"));
@@ -87,6 +89,18 @@ async function readEvents(c: Context<Env>, ctx: RouteContext, room: Room): Promi
     room.leave(body.length);
     throw error;
   }
+}
+
+// Before the address, so that an attempt on an endpoint which leads here shows the reason.
+function checkLoop(c: Context<Env>, ctx: RouteContext): void {
+  const id = c.req.header("x-bookme-delivery-id");
+  if (id === undefined) return;
+  const delivery = parseDeliveryId(id) === undefined ? "malformed" : id;
+  ctx.log.warn("Ingest refused: a delivery came back", { delivery });
+  throw new AppError(
+    "loop",
+    "X-BookMe-Delivery-Id marks a delivery of this program; point its endpoint at a receiver, not at /ingest",
+  );
 }
 
 function checkAddress(c: Context<Env>, ctx: RouteContext): string {

@@ -6,6 +6,7 @@ export type ErrorCode =
   | "malformed"
   | "unauthorized"
   | "forbidden"
+  | "loop"
   | "not_found"
   | "method_not_allowed"
   | "conflict"
@@ -20,6 +21,7 @@ export const HTTP_STATUS: Readonly<Record<ErrorCode, number>> = {
   malformed: 400,
   unauthorized: 401,
   forbidden: 403,
+  loop: 403,
   not_found: 404,
   method_not_allowed: 405,
   conflict: 409,

@@ -61,6 +61,7 @@ const REFUSALS: Readonly<Record<ErrorCode, string>> = {
   malformed: "The body is not JSON",
   unauthorized: "No token, or a wrong one",
   forbidden: "A viewer's token, or a Host that is not this machine's",
+  loop: "A delivery was posted to `/ingest`",
   not_found: "There is no such thing, or no longer",
   method_not_allowed: "There is something here, by another method; Allow names it",
   conflict: "It cannot be done as things are; `detail` says why and what helps",

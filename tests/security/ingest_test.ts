@@ -146,6 +146,24 @@ Deno.test("ingest.hops: the right-most hop that is no trusted proxy is whom a po
 });
 
 onServer(
+  "ingest.loop: a delivery that comes back is refused, whoever sends it",
+  (database) =>
+    withDaemon(database, {}, 1, async ({ daemon, say, receiver }) => {
+      assert.equal((await daemon.post(GOOD)).status, 202);
+      const [delivered] = await receiver.received(1);
+      const id = delivered?.headers["x-bookme-delivery-id"];
+      const ids = [
+        `X-BookMe-Delivery-Id: ${id}`,
+        "x-bookme-delivery-id: x",
+        "X-BOOKME-DELIVERY-ID:",
+      ];
+      for (const line of ids) {
+        assertProblem(await say(request(GOOD, [line])), 403, "loop", line);
+      }
+    }),
+);
+
+onServer(
   "ingest.address: who is not in ip_ranges gets 403, however he claims to be",
   async (database) => {
     const server = { listen: "127.0.0.1:0", trusted_proxies: ["127.0.0.1/32", "192.168.1.250/32"] };
