@@ -132,6 +132,7 @@ export const Attempt = v.object({
     })),
     "Null where nothing was sent that was heard of again",
   ),
+  // Of a protocol failure: the first 4 KiB received, as a body without status and headers.
   response: maybe(v.object({
     status: maybe(count),
     headers: described(

@@ -138,7 +138,8 @@ export function viewAttempt(
       headers: headersOf(row, delivery),
       body: event.payload,
     },
-    response: row.response_head === null ? null : viewResponse(row),
+    // Of a protocol failure there are bytes without a head.
+    response: row.response_head === null && row.response_body === null ? null : viewResponse(row),
   };
 }
 

@@ -29,6 +29,7 @@ export interface Outcome {
   readonly retry_after_ms: number | null;
   /** Address and port of the receiver, or null without a connection. */
   readonly address: string | null;
+  /** Of a `protocol` failure the first bytes that came, as the body below an empty head. */
   readonly response: ResponseRecord | null;
 }
 

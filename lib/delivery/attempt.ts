@@ -5,6 +5,7 @@ import { decide } from "../core/retry.ts";
 import { signingAt } from "../core/rotation.ts";
 import { borrowUtf8 } from "../core/utf8.ts";
 import type { Exchange, HttpClient } from "../http/client.ts";
+import { MAX_RECEIVED_BYTES } from "../http/response_parser.ts";
 import type { Claimed, Lease } from "../store/claims.ts";
 import type { SentRecord } from "../store/results.ts";
 import type { Context } from "./context.ts";
@@ -119,6 +120,7 @@ function sign(claimed: Claimed, endpoint: Endpoint, now_ms: number): SignedReque
 function toOutcome(exchange: Exchange, now_ms: number): Outcome {
   const { duration_ms, address } = exchange;
   if (!exchange.answered) {
+    const { received } = exchange;
     return {
       outcome: exchange.reason,
       status: null,
@@ -126,7 +128,9 @@ function toOutcome(exchange: Exchange, now_ms: number): Outcome {
       duration_ms,
       retry_after_ms: null,
       address,
-      response: null,
+      response: received === undefined
+        ? null
+        : { head: "", body: received, truncated: received.length === MAX_RECEIVED_BYTES },
     };
   }
   return {

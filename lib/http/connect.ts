@@ -1,3 +1,4 @@
+import type { Buffer } from "node:buffer";
 import type { AddressRules } from "../core/address.ts";
 import { type Bagged, makeBag } from "../core/bag.ts";
 import { messageOf } from "../core/errors.ts";
@@ -5,7 +6,7 @@ import { type AddressOptions, makeVetter, sameAddress } from "./addresses.ts";
 import type { Exchanges } from "./exchange.ts";
 import { failFlight, type FailureReason, type Flight, type Route, STOPPED } from "./flight.ts";
 import { type Connection, newConnection, type Pool } from "./pool.ts";
-import { quote } from "./response_parser.ts";
+import { MAX_RECEIVED_BYTES, quote } from "./response_parser.ts";
 import { diagnoseTls, handshakeCause, isVague } from "./tls_failure.ts";
 import { codeOf, openWire, type WireEvents } from "./wire.ts";
 
@@ -45,6 +46,9 @@ interface Search extends Bagged {
   /** While a failed handshake is examined: the cause known so far, and how to stop. */
   diagnosis: { readonly cause: string; readonly stop: AbortController } | undefined;
 }
+
+/** Why a search fails, and what the receiver sent. */
+type Failure = [reason: FailureReason, cause: string, received?: Uint8Array];
 
 /** Longest look at why a TLS handshake failed. */
 const DIAGNOSIS_MS = 2000;
@@ -103,8 +107,7 @@ export function makeConnector(
       written: (error) => exchanges.written(connection, error),
       data: (bytes) => {
         if (!isOpening(connection)) return exchanges.data(connection, bytes);
-        const said = quote(bytes.toString("latin1", 0, 100));
-        fail(search, "protocol", `spoke before it was asked: ${said}`);
+        fail(search, ...spokenEarly(bytes));
       },
       ended: () => {
         // During a handshake the error that follows says more.
@@ -163,12 +166,12 @@ export function makeConnector(
     if (flight !== undefined) exchanges.send(connection, flight);
   }
 
-  function fail(search: Search, reason: FailureReason, cause: string): void {
+  function fail(search: Search, ...[reason, cause, received]: Failure): void {
     const { flight, connection } = search;
     if (flight === undefined) return;
     end(search);
     if (connection !== undefined) pool.close(connection);
-    failFlight(flight, reason, cause, connection?.address ?? null);
+    failFlight(flight, reason, cause, connection?.address ?? null, received);
   }
 
   function end(search: Search): void {
@@ -214,6 +217,13 @@ function newSearch(flight: Flight): Search {
     next_at_ms: Infinity,
     diagnosis: undefined,
   };
+}
+
+/** The failure of a receiver that speaks first. */
+function spokenEarly(bytes: Buffer): Failure {
+  const said = quote(bytes.toString("latin1", 0, 100));
+  const received = new Uint8Array(bytes.subarray(0, MAX_RECEIVED_BYTES));
+  return ["protocol", `spoke before it was asked: ${said}`, received];
 }
 
 function isOpening({ state }: Connection): boolean {

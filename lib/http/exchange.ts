@@ -47,8 +47,9 @@ export function makeExchanges(pool: Pool): Exchanges {
     const was_in_head = response.phase === "head";
     readResponse(response, bytes);
     if (response.phase === "done") answer(connection, flight);
-    else if (response.phase === "failed") fail(connection, flight, "protocol", response.mistake);
-    else if (response.phase === "body" && was_in_head) {
+    else if (response.phase === "failed") {
+      fail(connection, flight, "protocol", response.mistake, response.received);
+    } else if (response.phase === "body" && was_in_head) {
       flight.deadline_ms = performance.now() + BODY_MS;
     }
   }
@@ -101,10 +102,11 @@ export function makeExchanges(pool: Pool): Exchanges {
     flight: Flight,
     reason: FailureReason,
     cause: string,
+    received?: Uint8Array,
   ): void {
     connection.flight = undefined;
     pool.close(connection);
-    failFlight(flight, reason, cause, connection.address);
+    failFlight(flight, reason, cause, connection.address, received);
   }
 
   function tick(due_ms: number): void {

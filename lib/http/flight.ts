@@ -48,6 +48,8 @@ export type Exchange =
     readonly reason: FailureReason;
     /** Raw cause, at most 200 characters: `ECONNREFUSED 127.0.0.1:9`. */
     readonly cause: string;
+    /** The first bytes of what is no response, at most 4 KiB, if the reason is `protocol`. */
+    readonly received?: Uint8Array;
     readonly address: string | null;
     readonly duration_ms: number;
   };
@@ -106,17 +108,22 @@ export function makeRoute(target: Target): Route {
   };
 }
 
-/** Resolves a flight without an answer. `address` is null if no connection was tried. */
+/**
+ * Resolves a flight without an answer. `address` is null if no connection was tried; `received` is of a
+ * `protocol` failure.
+ */
 export function failFlight(
   flight: Flight,
   reason: FailureReason,
   cause: string,
   address: string | null,
+  received?: Uint8Array,
 ): void {
   flight.resolve({
     answered: false,
     reason,
     cause: cause.slice(0, MAX_CAUSE_CHARS),
+    ...(received === undefined ? {} : { received }),
     address,
     duration_ms: performance.now() - flight.started_ms,
   });

@@ -1,8 +1,9 @@
 import { Buffer } from "node:buffer";
 
 /**
- * One HTTP/1.1 response, read from bytes as they come (RFC 9112). Strict in the head, because the
- * head decides the outcome; lenient after it: a mistake in the body only cuts it.
+ * One HTTP/1.1 response, read from bytes as they come (RFC 9112). A clear status line decides the
+ * outcome. Whatever curl, Node or Python read after it, or around it, is read here too; a mistake that
+ * makes the length of the body unclear only costs the connection.
  *
  * The result does not depend on how the bytes were split. Memory is bounded by the limits below.
  */
@@ -13,6 +14,8 @@ export const MAX_HEAD_BYTES = 64 * 1024;
 export const MAX_KEPT_HEAD_BYTES = 8 * 1024;
 /** Maximum bytes kept of a body. */
 export const MAX_BODY_BYTES = 64 * 1024;
+/** Maximum bytes kept of what is no response. */
+export const MAX_RECEIVED_BYTES = 4 * 1024;
 
 const MAX_FIELDS = 256;
 const MAX_CHUNK_LINE_BYTES = 1024;
@@ -25,7 +28,7 @@ const LF = 10;
 const CR = 13;
 const SPACE = 32;
 const COLON = 58;
-const VERSION_PREFIX = new TextEncoder().encode("HTTP/1.");
+const VERSION_PREFIX = "HTTP/1.";
 const NOTHING = new Uint8Array(0);
 
 type Framing = "length" | "chunked" | "close";
@@ -33,12 +36,15 @@ type ChunkStep = "size" | "data" | "data_end" | "trailer";
 
 /** A response being read. Only `readResponse` and `endResponse` write to it. */
 export interface Response {
-  /** `failed`: the head was malformed. From `body` on, status and head are final. */
+  /** `failed`: there was no clear status line. From `body` on, status and head are final. */
   phase: "head" | "body" | "done" | "failed";
-  /** The mistake in the head, if `failed`. */
+  /** The mistake, if `failed`, and its place: `byte 10 of the head: malformed status line "…"`. */
   mistake: string;
+  /** The first bytes that came, if `failed`: at most 4 KiB. */
+  received: Uint8Array;
   /** Whether a byte has come. */
   started: boolean;
+  /** 0 before the status line. */
   status: number;
   /** Status line and fields of the final response, lines split by \r\n, cut at 8 KiB. */
   head: string;
@@ -57,6 +63,12 @@ export interface Response {
   head_bytes: number;
   fields: number;
   version_minor: number;
+  /** Not as RFC 9112 has it, so the connection carries nothing more. */
+  untidy: boolean;
+  /** Untidy in such a way that only closing ends the body. */
+  unclear: boolean;
+  /** The last field, in lower case, if it matters here: its value may go on in the next line. */
+  last_field: string;
   content_length: number | undefined;
   chunked: boolean;
   close: boolean;
@@ -78,6 +90,7 @@ export function newResponse(): Response {
   return {
     phase: "head",
     mistake: "",
+    received: NOTHING,
     started: false,
     status: 0,
     head: "",
@@ -91,6 +104,9 @@ export function newResponse(): Response {
     head_bytes: 0,
     fields: 0,
     version_minor: 1,
+    untidy: false,
+    unclear: false,
+    last_field: "",
     content_length: undefined,
     chunked: false,
     close: false,
@@ -122,11 +138,15 @@ export function readResponse(response: Response, bytes: Uint8Array): void {
 }
 
 /**
- * Ends a response early: its connection ended (`closed`), or its body has no more time. A response
- * still in its head stays there, for the caller to judge.
+ * Ends a response early: its connection ended (`closed`), or its body has no more time. One that was
+ * closed after a final status line is done; another one still in its head stays there, for the caller
+ * to judge.
  */
 export function endResponse(response: Response, closed: boolean): void {
   if (response.phase === "done") response.reusable = false;
+  if (response.phase === "head" && closed && response.status >= 200) {
+    settle(response, response.pending);
+  }
   if (response.phase === "body") finish(response, !(closed && response.framing === "close"), false);
 }
 
@@ -153,31 +173,47 @@ function readHead(response: Response, bytes: Uint8Array): void {
   response.pending = NOTHING;
   for (;;) {
     const end = buffer.indexOf(LF, response.searched);
-    const first = response.line_start === 0;
+    const first = response.status === 0;
     // Before the line is complete: another protocol may never complete one.
-    if (first && !startsLikeHttp(buffer)) {
-      return failStatusLine(response, buffer, end < 0 ? buffer.length : end);
+    if (first) {
+      const odd = oddByte(buffer);
+      if (odd >= 0) return failStatusLine(response, buffer, odd);
     }
     const seen = response.head_bytes + (end < 0 ? buffer.length : end + 1);
-    if (seen > MAX_HEAD_BYTES) return fail(response, `head over ${MAX_HEAD_BYTES} bytes`);
+    if (seen > MAX_HEAD_BYTES) {
+      if (response.status >= 200) return settle(response, buffer);
+      return fail(
+        response,
+        buffer,
+        MAX_HEAD_BYTES - response.head_bytes,
+        `head over ${MAX_HEAD_BYTES} bytes`,
+      );
+    }
     if (end < 0) {
       response.searched = buffer.length;
       response.pending = own ? buffer : new Uint8Array(buffer);
       return;
     }
     response.searched = end + 1;
-    if (end === response.line_start || buffer[end - 1] !== CR) {
-      return fail(response, `line feed without carriage return in the head`);
-    }
-    if (first) {
-      readStatusLine(response, buffer, end - 1);
-    } else if (end - 1 > response.line_start) {
-      readField(response, buffer, response.line_start, end - 1);
+    const start = response.line_start;
+    let line_end = end;
+    while (line_end > start && buffer[line_end - 1] === CR) line_end--;
+    if (line_end !== end - 1) response.untidy = true;
+    if (first && textStart(buffer) >= line_end) line_end = start;
+    if (line_end > start) {
+      if (first) readStatusLine(response, buffer, line_end);
+      else readField(response, buffer, start, line_end);
+    } else if (first) { // an empty line before the response
+      response.untidy = true;
+      buffer = restart(response, buffer, end + 1);
+      continue;
+    } else if (response.status >= 200) {
+      return endHead(response, buffer, end + 1);
+    } else if (response.status === 101) {
+      return fail(response, buffer, 0, "101 Switching Protocols, not asked for");
     } else {
-      endHead(response, buffer, end + 1);
-      if (!isInHead(response)) return;
-      // An interim response is over: start again after it.
-      buffer = buffer.subarray(end + 1);
+      endInterim(response);
+      buffer = restart(response, buffer, end + 1);
       continue;
     }
     if (!isInHead(response)) return;
@@ -186,28 +222,53 @@ function readHead(response: Response, bytes: Uint8Array): void {
 }
 
 function endHead(response: Response, buffer: Uint8Array, body_start: number): void {
-  if (response.content_length !== undefined && response.chunked) {
-    return fail(response, "both Content-Length and Transfer-Encoding");
-  }
-  if (response.status < 200) return endInterim(response, body_start);
-  const kept = Math.min(body_start - 4, MAX_KEPT_HEAD_BYTES);
-  response.head = latin1(buffer, 0, kept);
+  response.head = headText(response, buffer);
+  if (response.content_length !== undefined && response.chunked) response.untidy = true;
   chooseFraming(response);
   const keep = response.version_minor === 1 ? !response.close : response.persist && !response.close;
   // A receiver that announces a body where none belongs may send it, as the next response.
   const announced = response.chunked || (response.content_length ?? 0) > 0;
   const sound = response.framing !== "close" && !(isBodiless(response) && announced);
-  response.reusable = keep && sound;
+  response.reusable = keep && sound && !response.untidy;
   response.phase = "body";
   if (response.framing === "length" && response.remaining === 0) finish(response, false, true);
   if (body_start < buffer.length) readResponse(response, buffer.subarray(body_start));
 }
 
-function endInterim(response: Response, end: number): void {
-  if (response.status === 101) return fail(response, "101 Switching Protocols, not asked for");
+/** Ends a response within its head, after a final status line. */
+function settle(response: Response, buffer: Uint8Array): void {
+  response.untidy = true;
+  response.head = headText(response, buffer);
+  response.pending = NOTHING;
+  finish(response, true, false);
+}
+
+/** The complete lines of the head, without the last line's end. */
+function headText(response: Response, buffer: Uint8Array): string {
+  const { line_start } = response;
+  if (!response.untidy) return latin1(buffer, 0, Math.min(line_start - 2, MAX_KEPT_HEAD_BYTES));
+  return latin1(buffer, 0, Math.min(line_start, MAX_KEPT_HEAD_BYTES))
+    .replace(/\r*\n[ \t]+/g, " ") // folded
+    .replace(/\r*\n/g, "\r\n").trim().slice(0, MAX_KEPT_HEAD_BYTES);
+}
+
+/** Goes on after bytes of the head that are over. */
+function restart(response: Response, buffer: Uint8Array, end: number): Uint8Array {
+  response.received = receivedWith(response, buffer.subarray(0, end));
   response.head_bytes += end;
   response.line_start = response.searched = 0;
-  response.fields = 0;
+  return buffer.subarray(end);
+}
+
+function receivedWith({ received }: Response, more: Uint8Array): Uint8Array {
+  if (received.length === MAX_RECEIVED_BYTES) return received;
+  return concat(received, more.subarray(0, MAX_RECEIVED_BYTES - received.length));
+}
+
+function endInterim(response: Response): void {
+  response.status = response.fields = 0;
+  response.last_field = "";
+  response.unclear = false;
   response.content_length = response.keep_alive_s = response.retry_after = undefined;
   response.chunked = response.close = response.persist = false;
 }
@@ -217,7 +278,9 @@ function chooseFraming(response: Response): void {
   if (isBodiless(response)) {
     response.framing = "length";
     response.remaining = 0;
-  } else if (response.chunked && response.version_minor === 1) {
+  } else if (response.unclear) {
+    response.framing = "close";
+  } else if (response.chunked && response.version_minor > 0) {
     response.framing = "chunked";
   } else if (response.content_length !== undefined) {
     response.framing = "length";
@@ -231,50 +294,95 @@ function isBodiless({ status }: Response): boolean {
   return status === 204 || status === 304;
 }
 
-function startsLikeHttp(buffer: Uint8Array): boolean {
-  const length = Math.min(VERSION_PREFIX.length, buffer.length);
-  for (let at = 0; at < length; at++) {
-    if (buffer[at] !== VERSION_PREFIX[at]) return false;
-  }
-  return true;
+/** The place after blanks, carriage returns and `also`. */
+function textStart(buffer: Uint8Array, also = CR): number {
+  let at = 0;
+  while (isBlank(buffer[at]) || buffer[at] === CR || buffer[at] === also) at++;
+  return at;
 }
 
-/** `HTTP/1.1 200 OK`; the reason, and the space before it, may be missing. */
+/** Where the bytes begin to differ from any start of a status line; -1 if they do not. */
+function oddByte(buffer: Uint8Array): number {
+  const start = textStart(buffer, LF);
+  const end = Math.min(start + VERSION_PREFIX.length, buffer.length);
+  for (let at = start; at < end; at++) {
+    const byte = buffer[at] ?? 0;
+    const upper = byte >= 97 && byte <= 122 ? byte - 32 : byte;
+    if (upper !== VERSION_PREFIX.charCodeAt(at - start)) return at;
+  }
+  return -1;
+}
+
+/**
+ * `HTTP/1.1 200 OK`; the reason, and the space before it, may be missing. Blanks may be more than one
+ * space, and the version any 1.x.
+ */
 function readStatusLine(response: Response, buffer: Uint8Array, end: number): void {
   const digit = (at: number) => {
     const value = (buffer[at] ?? 0) - 48;
-    return value >= 0 && value <= 9 ? value : NaN;
+    return at < end && value >= 0 && value <= 9 ? value : NaN;
   };
-  const minor = digit(7);
-  const status = digit(9) * 100 + digit(10) * 10 + digit(11);
-  const spaced = buffer[8] === SPACE && (end === 12 || (end > 12 && buffer[12] === SPACE));
-  if (!(minor <= 1) || !(status >= 100) || !spaced || !isText(buffer, 12, end)) {
-    return failStatusLine(response, buffer, end);
+  const start = textStart(buffer);
+  let at = start + VERSION_PREFIX.length;
+  let minor = digit(at);
+  if (Number.isNaN(minor)) return failStatusLine(response, buffer, at, end);
+  while (digit(++at) >= 0) minor = minor * 10 + digit(at);
+  const version_end = at;
+  while (at < end && isBlank(buffer[at])) at++;
+  if (at === version_end) return failStatusLine(response, buffer, at, end);
+  const status = digit(at) * 100 + digit(at + 1) * 10 + digit(at + 2);
+  if (!(status >= 100)) return failStatusLine(response, buffer, at, end);
+  at += 3;
+  if (at < end && !isBlank(buffer[at]) && buffer[at] !== CR) {
+    return failStatusLine(response, buffer, at, end);
   }
+  const tidy = start === 0 && buffer[0] === 72 && buffer[1] === 84 && minor <= 1 &&
+    version_end === 8 && at === 12 && (at === end || buffer[12] === SPACE) && buffer[8] === SPACE &&
+    isText(buffer, 12, end);
+  if (!tidy) response.untidy = true;
   response.version_minor = minor;
   response.status = status;
 }
 
 function readField(response: Response, buffer: Uint8Array, start: number, end: number): void {
-  if (++response.fields > MAX_FIELDS) return fail(response, `more than ${MAX_FIELDS} fields`);
-  let colon = start;
-  while (colon < end && TOKEN[buffer[colon] ?? 0] === 1) colon++;
-  if (colon === start || buffer[colon] !== COLON || !isText(buffer, colon, end)) {
-    const fault = isBlank(buffer[start]) ? "folded" : "malformed";
-    return fail(response, `${fault} field ${quote(latin1(buffer, start, end))}`);
+  if (++response.fields > MAX_FIELDS) {
+    response.untidy = true;
+    if (response.status >= 200) return settle(response, buffer);
+    return;
   }
-  switch (colon - start) { // only names of these lengths matter here
+  if (isBlank(buffer[start])) return goOn(response, latin1(buffer, start, end));
+  response.last_field = "";
+  let name_end = start;
+  while (name_end < end && TOKEN[buffer[name_end] ?? 0] === 1) name_end++;
+  let colon = name_end;
+  while (colon < end && isBlank(buffer[colon])) colon++;
+  const named = name_end > start && buffer[colon] === COLON;
+  if (!named || colon > name_end || !isText(buffer, colon, end)) response.untidy = true;
+  if (!named) return;
+  switch (name_end - start) { // only names of these lengths matter here
     case 10:
     case 11:
     case 14:
     case 17: {
-      const name = latin1(buffer, start, colon).toLowerCase();
+      const name = latin1(buffer, start, name_end).toLowerCase();
       let from = colon + 1;
       let to = end;
       while (from < to && isBlank(buffer[from])) from++;
       while (to > from && isBlank(buffer[to - 1])) to--;
+      response.last_field = name;
       applyField(response, name, latin1(buffer, from, to));
     }
+  }
+}
+
+/** A folded line, which belongs to the field before it (RFC 9112, 5.2). */
+function goOn(response: Response, line: string): void {
+  response.untidy = true;
+  const { last_field } = response;
+  if (last_field === "retry-after") {
+    response.retry_after = `${response.retry_after} ${line.trim()}`.trim();
+  } else if (last_field === "content-length" || last_field === "transfer-encoding") {
+    response.unclear = true;
   }
 }
 
@@ -283,10 +391,13 @@ function applyField(response: Response, name: string, value: string): void {
     if (!value.includes(",")) return applyLength(response, value);
     for (const item of value.split(",")) applyLength(response, item.trim());
   } else if (name === "transfer-encoding") {
-    if (response.chunked || value.toLowerCase() !== "chunked") {
-      return fail(response, `transfer coding ${quote(value)}, not asked for`);
+    const coding = value.toLowerCase();
+    if (coding === "chunked" && !response.chunked) {
+      response.chunked = true;
+      return;
     }
-    response.chunked = true;
+    response.untidy = true;
+    if (coding !== "chunked" && coding !== "identity") response.unclear = true;
   } else if (name === "connection") {
     if (value === "keep-alive") { // the usual spelling
       response.persist = true;
@@ -305,12 +416,12 @@ function applyField(response: Response, name: string, value: string): void {
 }
 
 function applyLength(response: Response, text: string): void {
-  if (!/^\d{1,15}$/.test(text)) return fail(response, `malformed Content-Length ${quote(text)}`);
-  const length = Number(text);
-  if (response.content_length !== undefined && response.content_length !== length) {
-    return fail(response, "two different Content-Lengths");
+  const length = /^\d{1,15}$/.test(text) ? Number(text) : undefined;
+  if (length === undefined || (response.content_length ?? length) !== length) {
+    response.untidy = response.unclear = true;
+  } else {
+    response.content_length = length;
   }
-  response.content_length = length;
 }
 
 function readBody(response: Response, bytes: Uint8Array, start: number): void {
@@ -390,15 +501,22 @@ function finish(response: Response, truncated: boolean, clean: boolean): void {
   if (!clean) response.reusable = false;
 }
 
-function fail(response: Response, mistake: string): void {
+/** `at` is the place of the mistake in the buffer. */
+function fail(response: Response, buffer: Uint8Array, at: number, mistake: string): void {
   response.phase = "failed";
-  response.mistake = mistake;
+  response.mistake = `byte ${response.head_bytes + at + 1} of the head: ${mistake}`;
+  response.received = receivedWith(response, buffer);
   response.pending = NOTHING;
 }
 
-function failStatusLine(response: Response, buffer: Uint8Array, end: number): void {
-  const text = latin1(buffer, 0, Math.min(end, MAX_QUOTE_CHARS + 1));
-  fail(response, `malformed status line ${quote(text.replace(/\r$/, ""))}`);
+function failStatusLine(response: Response, buffer: Uint8Array, at: number, end?: number): void {
+  const line_end = end ?? buffer.indexOf(LF, at);
+  const text = latin1(
+    buffer,
+    0,
+    Math.min(line_end < 0 ? buffer.length : line_end, MAX_QUOTE_CHARS + 1),
+  );
+  fail(response, buffer, at, `malformed status line ${quote(text.replace(/\r$/, ""))}`);
 }
 
 // A function, because the compiler believes that `phase` cannot have changed.

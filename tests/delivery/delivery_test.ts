@@ -147,6 +147,12 @@ onServer("delivery: each outcome has its reason and its attempt", async (databas
   for (const [id, [url, outcome, cause]] of Object.entries(expected)) {
     const delivery = await daemon.delivery(await daemon.deliveryId(event.id, id));
     const delivered = outcome === "delivered";
+    if (outcome === "protocol") {
+      const [{ response }] = delivery.attempts;
+      assert.equal(response.status, null);
+      assert.deepEqual(response.headers, []);
+      assert.match(response.body, /^SSH-2\.0/, "the first 4 KiB received are kept");
+    }
     assert.equal(delivery.status, delivered ? "delivered" : "failed", id);
     assert.equal(delivery.reason, delivered ? null : outcome, id);
     assert.equal(delivery.attempt_count, 1);

@@ -115,7 +115,9 @@ export function showAttempt(io: Io, attempt: Attempt): void {
 /** The head and body of an answer, inert. */
 export function showResponse(io: Io, response: NonNullable<Attempt["response"]>): void {
   const { bold, dim } = paletteOf(io);
-  io.out(`\n${bold("It answered")} ${response.status ?? ""}`);
+  io.out(
+    `\n${response.status === null ? bold("It sent") : `${bold("It answered")} ${response.status}`}`,
+  );
   for (const [name, value] of response.headers) {
     io.out(`${dim(printable(name) + ":")} ${printable(value)}`);
   }
