@@ -41,7 +41,8 @@ export interface Daemon {
   reload(): Promise<Reloaded>;
   /**
    * Stops: claims nothing more, finishes the attempts under way (at most the longest timeout and five
-   * seconds), gives back the rest. Called again, it cuts them off at once.
+   * seconds) while it goes on storing events, gives back the rest. Called again, it cuts the attempts off
+   * at once.
    */
   stop(): Promise<void>;
   /** Resolves once it has stopped. */

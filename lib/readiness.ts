@@ -12,15 +12,19 @@ const PING_TIMEOUT_MS = 4_000;
  */
 export async function readiness(
   db: Pick<Database, "kind" | "ping">,
-  dispatcher: Pick<Dispatcher, "healthy">,
+  dispatcher: Pick<Dispatcher, "healthy" | "stopping">,
   disk: Pick<Disk, "problem">,
 ): Promise<Readiness> {
   const database = await db.ping(PING_TIMEOUT_MS).then(() => "ok", messageOf);
-  const engine = dispatcher.healthy ? "ok" : "The dispatcher has had no answer for 8 seconds";
   const checks = {
     database,
-    dispatcher: engine,
+    dispatcher: engineCheck(dispatcher),
     ...(db.kind === "embedded" ? { disk: disk.problem() ?? "ok" } : {}),
   };
   return { ready: Object.values(checks).every((check) => check === "ok"), checks };
+}
+
+function engineCheck({ stopping, healthy }: Pick<Dispatcher, "healthy" | "stopping">): string {
+  if (stopping) return "The daemon is stopping; it only stores events";
+  return healthy ? "ok" : "The dispatcher has had no answer for 8 seconds";
 }

@@ -43,18 +43,19 @@ async function stop(parts: Parts): Promise<void> {
   const { http, client, db, log, dispatcher, intake, maintenance, replayer } = parts;
   log.info("Stopping", { in_flight: dispatcher.in_flight });
   const grace_ms = dispatcher.fleet.max_timeout_ms + RECORD_GRACE_MS;
+  const ends_at = performance.now() + grace_ms;
   dispatcher.quiesce();
-  const finished = atMost(
+  // Posts go on being stored, for other daemons or the next start: they are refused only between the end
+  // of this process and the start of the next.
+  http.retire();
+  await atMost(
     grace_ms,
-    Promise.all([
-      maintenance.stop(),
-      replayer.stop(),
-      intake.settle().then(() => dispatcher.stop(grace_ms)),
-    ]),
+    Promise.all([maintenance.stop(), replayer.stop(), dispatcher.stop(grace_ms)]),
   );
-  await Promise.all([finished, http.close(finished)]);
-  // Posts on connections that were open.
-  await atMost(CLOSE_GRACE_MS, intake.settle());
+  const left_ms = Math.max(ends_at - performance.now(), CLOSE_GRACE_MS);
+  await http.close(atMost(left_ms, intake.settle()));
+  // Posts that came last, and leases that their batches gave back.
+  await atMost(CLOSE_GRACE_MS, intake.settle().then(() => dispatcher.stop(0)));
   client.close();
   parts.disk.stop();
   await db.close();

@@ -37,6 +37,8 @@ export interface Dispatcher {
   interrupted(lease: Lease): void;
   /** Whether the database has answered within the last eight seconds. */
   readonly healthy: boolean;
+  /** Whether it was quiesced. */
+  readonly stopping: boolean;
   /** Attempts under way. */
   readonly in_flight: number;
   /** Claims and begins nothing more, and gives back what is leased and not yet sent. */
@@ -182,6 +184,9 @@ export function makeDispatcher(
     },
     get healthy() {
       return pulse.healthy;
+    },
+    get stopping() {
+      return claimer.stopping;
     },
     get in_flight() {
       return sender.in_flight;

@@ -1,8 +1,12 @@
 import assert from "node:assert/strict";
+import { connect } from "node:net";
 import { ADMIN, booking, endpoint, spawnDaemon, startDaemon } from "../support/daemon.ts";
 import { onBoth, onServer, type TestDatabase } from "../support/databases.ts";
+import { portIn, speak } from "../support/raw.ts";
 import { startReceiver, statuses } from "../support/receiver.ts";
 import { sleep, until, within } from "../support/wait.ts";
+
+const STOPPING = "The daemon is stopping; it only stores events";
 
 async function leasedIn(database: TestDatabase) {
   const db = await database.open();
@@ -23,29 +27,48 @@ onBoth("SIGTERM finishes what is under way and gives back the rest", async (data
   const { status } = await daemon.post(Array.from({ length: 50 }, () => booking("apt_1")));
   assert.equal(status, 202);
   await receiver.received(1);
+  const port = portIn(daemon.url);
+  const readyz = "GET /readyz HTTP/1.1\r\nHost: localhost\r\n\r\n";
+  const kept = connect({ host: "127.0.0.1", port });
+  let said = "";
+  kept.on("data", (bytes) => said += bytes);
+  const kept_closed = new Promise<void>((resolve) => kept.once("close", () => resolve()));
+  kept.write(readyz);
+  await until("a kept connection is answered", () => said.includes('"status":"ok"'));
   daemon.kill("SIGTERM");
-  await until(
-    "it takes no more requests",
-    () => fetch(`${daemon.url}/livez`).then((r) => r.body?.cancel(), () => true),
-  );
+  const failing = await until("/readyz fails", async () => {
+    const answer = await speak(port, [readyz]);
+    return answer.statuses[0] === 503 ? answer : undefined;
+  });
+  assert.match(failing.text, /\r\nconnection: close\r\n/i);
+  assert.equal(JSON.parse(failing.body).checks.dispatcher, STOPPING);
+  kept.write(readyz);
+  await within("a kept connection closes after its next answer", kept_closed);
+  assert.match(said, /\r\nconnection: close\r\n/i);
+  assert.match(said, /"status":"unavailable"/);
+
   const under_way = receiver.requests.length;
+  const late = await daemon.post([booking("apt_2"), booking("apt_3")]);
+  assert.equal(late.status, 202);
+  assert.deepEqual(late.body.map((one: { deliveries: number }) => one.deliveries), [1, 1]);
+  assert.equal(receiver.requests.length, under_way, "it is stored, not sent");
   gate.resolve({ status: 200 });
   const { code } = await daemon.status;
   assert.equal(code, 0);
   assert.deepEqual(daemon.noise, []);
   assert.equal(daemon.log.at(-1)?.message, "Stopped");
   assert.equal(receiver.requests.length, under_way, "nothing new is sent");
-  assert.deepEqual(await leasedIn(database), { pending: 50 - under_way, leased: 0 });
+  assert.deepEqual(await leasedIn(database), { pending: 52 - under_way, leased: 0 });
 
   await using again = await startDaemon(sections);
-  await receiver.received(50);
+  await receiver.received(52);
   await until(
     "all of them are recorded",
     async () => (await again.api("deliveries?status=pending")).body.data.length === 0,
   );
   const ids = receiver.requests.map(({ headers }) => headers["x-bookme-delivery-id"]);
-  assert.equal(ids.length, 50);
-  assert.equal(new Set(ids).size, 50);
+  assert.equal(ids.length, 52);
+  assert.equal(new Set(ids).size, 52);
 });
 
 onServer("a second SIGTERM cuts off what is under way", async (database) => {
@@ -163,3 +186,35 @@ onServer("a test event that is under way at SIGTERM is still answered", async (d
   assert.equal((await answer.json()).attempt.status, 204);
   await stopped;
 });
+
+onServer(
+  "posts without end do not delay a stop, and each of them is stored or refused",
+  async (database) => {
+    await using receiver = await startReceiver();
+    const sections = {
+      database: database.section,
+      endpoints: [endpoint("all", receiver.url)],
+    };
+    let stored = 0;
+    {
+      await using daemon = await spawnDaemon(sections);
+      let over = false;
+      const posting = Array.from({ length: 8 }, async () => {
+        while (!over) {
+          const answer = await daemon.post(booking("apt_1")).catch(() => undefined);
+          if (answer?.status === 202) stored++;
+          else over = true;
+        }
+      });
+      await until("some are stored", () => stored > 50);
+      daemon.kill("SIGTERM");
+      assert.equal((await within("it ends", daemon.status)).code, 0);
+      await Promise.all(posting);
+      assert.deepEqual(daemon.noise, []);
+    }
+    const { leased = -1 } = await leasedIn(database);
+    assert.equal(leased, 0);
+    await using _ = await startDaemon(sections);
+    await receiver.received(stored);
+  },
+);
