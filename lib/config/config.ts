@@ -12,6 +12,8 @@ export interface Config {
     /** `host` is an address without brackets, or a name; port 0 means any free port. */
     readonly listen: { readonly host: string; readonly port: number };
     readonly trusted_proxies: readonly Cidr[];
+    /** Where others reach this program, without a slash at the end. */
+    readonly public_url: string | null;
   };
   readonly database: DatabaseConfig;
   /**
@@ -149,8 +151,9 @@ export const DEFAULTS = {
 export function addressRules(
   config: Pick<Config, "environment" | "server" | "delivery">,
 ): AddressRules {
-  const { host, port } = config.server.listen;
+  const { listen: { host, port }, public_url } = config.server;
   return {
+    ...(public_url === null ? {} : { public_url: new URL(public_url) }),
     allow_loopback: config.environment === "development",
     allow_networks: config.delivery.allow_networks,
     own_listener: [{ address: host === "localhost" ? "127.0.0.1" : host, port }],

@@ -55,6 +55,7 @@ export function serverSchema({ production }: Surroundings) {
       table({
         listen: v.optional(leaf(readListen), DEFAULTS.listen),
         trusted_proxies: v.nullish(list(cidr), []),
+        public_url: v.nullish(leaf(readPublicUrl), null),
       }),
       v.forward(
         v.check(
@@ -77,6 +78,17 @@ export function serverSchema({ production }: Surroundings) {
     ),
     {},
   );
+}
+
+function readPublicUrl(value: unknown): string {
+  const url = typeof value === "string" && /^https?:\/\//i.test(value) ? URL.parse(value) : null;
+  if (url === null || url.username + url.password + url.search + url.hash !== "") {
+    throw invalid(
+      "Must be an http or https URL without user, query and fragment, such as " +
+        "https://hooks.example.com",
+    );
+  }
+  return url.href.replace(/\/$/, "");
 }
 
 function readListen(value: unknown): { host: string; port: number } {

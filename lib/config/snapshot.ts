@@ -8,11 +8,15 @@ import type { Config } from "./config.ts";
  * `[redacted]` for secrets and for all values of headers, which may be credentials.
  */
 export function redactConfig(config: Config): Record<string, unknown> {
-  const { listen, trusted_proxies } = config.server;
+  const { listen, trusted_proxies, public_url } = config.server;
   return {
     path: config.path,
     environment: config.environment,
-    server: { listen: hostPort(listen.host, listen.port), trusted_proxies: texts(trusted_proxies) },
+    server: {
+      listen: hostPort(listen.host, listen.port),
+      trusted_proxies: texts(trusted_proxies),
+      public_url,
+    },
     database: redactDatabase(config.database),
     encryption_key: config.encryption_keys.map(redact),
     ip_ranges: {

@@ -22,6 +22,8 @@ export interface AddressRules {
    * covers every loopback address at its port; the caller adds the machine's other addresses.
    */
   readonly own_listener: readonly { readonly address: string; readonly port: number }[];
+  /** `server.public_url`: its host is never an endpoint. */
+  readonly public_url?: URL;
 }
 
 /**
@@ -162,6 +164,9 @@ export function checkEndpointUrl(text: string, rules: AddressRules): UrlVerdict 
   const misnamed = nameMistake(url.hostname);
   if (misnamed !== undefined) return { mistake: misnamed, rule: "host" };
   const http = url.protocol === "http:";
+  if (isPublicHost(url.hostname, portOf(url), rules)) {
+    return { mistake: `The host ${url.hostname} is not allowed: ${PUBLIC_HOST}`, rule: "address" };
+  }
   const ip = literalAddress(url.hostname);
   if (ip === undefined) {
     if (http && !rules.allow_loopback && rules.allow_networks.length === 0) return plainHttp();
@@ -209,6 +214,32 @@ function nameMistake(hostname: string): string | undefined {
     if (/^-|-$/.test(label)) return mistake("a part begins or ends with -");
   }
   return undefined;
+}
+
+/** Why the host of `server.public_url` is not allowed, in words. */
+export const PUBLIC_HOST = "it is the host of server.public_url, which is this program";
+
+/**
+ * Whether a host, a URL's or an address, is that of `server.public_url`. Its port does not matter, except
+ * on loopback, where other programs have other ports.
+ */
+export function isPublicHost(host: string, port: number, { public_url }: AddressRules): boolean {
+  if (public_url === undefined) return false;
+  const own = bareHost(public_url.hostname);
+  const name = bareHost(host);
+  const octets = parseAddress(name);
+  const own_octets = parseAddress(own);
+  const same = octets !== undefined && own_octets !== undefined
+    ? sameOctets(octets, own_octets)
+    : name === own;
+  const loopback = parseAddress(literalAddress(own) ?? own);
+  return same && (port === portOf(public_url) ||
+    loopback === undefined || rangeOf(loopback) !== "loopback");
+}
+
+// Without the brackets of IPv6 and the dot at the end of a name.
+function bareHost(host: string): string {
+  return host.replace(/^\[(.*)\]$/, "$1").replace(/\.$/, "").toLowerCase();
 }
 
 /** Whether a listener at this address accepts connections to every address of its machine. */

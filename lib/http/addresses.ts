@@ -1,6 +1,12 @@
 import { lookup as systemLookup } from "node:dns";
 import { isIPv6 } from "node:net";
-import { type AddressRules, classifyEndpointAddress, hostPort } from "../core/address.ts";
+import {
+  type AddressRules,
+  classifyEndpointAddress,
+  hostPort,
+  isPublicHost,
+  PUBLIC_HOST,
+} from "../core/address.ts";
 import { messageOf } from "../core/errors.ts";
 import type { FailureReason, Route } from "./flight.ts";
 import { codeOf } from "./wire.ts";
@@ -26,6 +32,9 @@ export function makeVetter(options: AddressOptions): (route: Route) => Promise<V
   const resolve = coalesce(options.lookup ?? lookupAll);
   return async (route) => {
     const { host, literal } = route;
+    if (isPublicHost(host, route.port, rules())) {
+      return { reason: "blocked", cause: `${host} is not allowed: ${PUBLIC_HOST}` };
+    }
     let addresses: readonly string[];
     try {
       addresses = literal !== undefined ? [literal] : await resolve(host);
@@ -50,6 +59,7 @@ export function makeVetter(options: AddressOptions): (route: Route) => Promise<V
 
 /** Why the rules forbid the route to lead to the address, or undefined if they allow it. */
 export function refusal(ip: string, route: Route, rules: AddressRules): string | undefined {
+  if ([route.host, ip].some((host) => isPublicHost(host, route.port, rules))) return PUBLIC_HOST;
   const verdict = classifyEndpointAddress(ip, route.port, rules);
   if (!verdict.allowed) return verdict.rule;
   return route.https || verdict.scope !== "public" ? undefined : "plain http to a public address";

@@ -41,6 +41,7 @@ Deno.test("loadConfig() has the contract's values where the file says nothing", 
   assert.deepEqual(config.server, {
     listen: { host: "127.0.0.1", port: 8080 },
     trusted_proxies: [],
+    public_url: null,
   });
   assert.deepEqual(config.ip_ranges.development.map((range) => range.text), ["192.168.1.0/24"]);
   assert.deepEqual(config.ip_ranges.production.map((range) => range.text), ["10.0.0.0/8"]);
@@ -66,7 +67,16 @@ Deno.test("loadConfig() has the contract's values where the file says nothing", 
 
 Deno.test("config.example.yaml names every key that is taken", () => {
   const text = Deno.readTextFileSync(EXAMPLE);
-  const keys = ["trusted_proxies", "url", "secrets", "secret", "max_age", "tokens", "public"]
+  const keys = [
+    "trusted_proxies",
+    "public_url",
+    "url",
+    "secrets",
+    "secret",
+    "max_age",
+    "tokens",
+    "public",
+  ]
     .concat(["events", "schema", "allow_networks", "source_address", "endpoints", "id"])
     .concat(["unsigned", "description", "businesses", "headers", "timeout", "retry"])
     .concat(["concurrency", "rate_limit", "tls", "ca", "cert", "key"]);

@@ -78,6 +78,28 @@ const SERVER: readonly Case[] = [
       path: "server.listen",
       says: /Must be HOST:PORT/,
     })),
+  ...[
+    "hooks.example.com",
+    "ftp://a/",
+    "https://",
+    "https://u:p@a/",
+    "https://a/?b",
+    "https://a/#b",
+    "1",
+  ]
+    .map((url): Case => ({
+      yaml: `server:\n  public_url: "${url}"\n`,
+      at: "2:15",
+      path: "server.public_url",
+      says: /Must be an http or https URL/,
+    })),
+  {
+    yaml: "server: { public_url: https://hooks.example.com }\nendpoints:\n" +
+      "  - { id: a, url: https://hooks.example.com:444/x, unsigned: true, events: ['*'] }\n",
+    at: "3:19",
+    path: "endpoints[0].url",
+    says: /it is the host of server\.public_url/,
+  },
   {
     yaml: "server: { trusted_proxies: [10.0.0.1/8] }\n",
     at: "1:29",

@@ -24,6 +24,7 @@ Deno.test("redactConfig() is JSON with the file's keys and no secret in it", () 
   assert.deepEqual(shown.server, {
     listen: "[::1]:0",
     trusted_proxies: ["10.0.0.5/32", "fd00::/8"],
+    public_url: null,
   });
   assert.deepEqual(shown.database, {
     hosts: [{ host: "db.example.com", port: 5432 }],

@@ -4,6 +4,7 @@ import {
   checkEndpointUrl,
   cidrContains,
   classifyEndpointAddress,
+  isPublicHost,
   parseCidr,
 } from "../../lib/core/address.ts";
 import { AppError } from "../../lib/core/errors.ts";
@@ -376,4 +377,33 @@ Deno.test("checkEndpointUrl() allows http only where it can stay inside", () => 
   assert.equal(refused.mistake !== undefined && refused.rule, "scheme");
   const own = { ...LOOPBACK, own_listener: [{ address: "0.0.0.0", port: 80 }] };
   assert.match(checkEndpointUrl("http://localhost/", own).mistake ?? "", /own listener/);
+});
+
+Deno.test("checkEndpointUrl() refuses the host of server.public_url in every spelling and at every port", () => {
+  const rules = { ...STRICT, public_url: new URL("https://hooks.example.com/bookme") };
+  const own = [
+    "hooks.example.com",
+    "HOOKS.example.com.",
+    "hooks.example.com:8443",
+    "ho\u1d3cks.example.com",
+  ];
+  for (const host of own) {
+    const { mistake } = checkEndpointUrl(`https://${host}/x`, rules);
+    assert.match(mistake ?? "", /it is the host of server.public_url/, host);
+  }
+  for (const host of ["hooks.example.org", "x.hooks.example.com", "example.com"]) {
+    assert.equal(checkEndpointUrl(`https://${host}/x`, rules).mistake, undefined, host);
+  }
+});
+
+Deno.test("isPublicHost() knows addresses in every form, and ports on loopback", () => {
+  const at = (url: string) => ({ ...STRICT, public_url: new URL(url) });
+  assert.equal(isPublicHost("[::ffff:5.6.7.8]", 80, at("http://5.6.7.8")), true);
+  assert.equal(isPublicHost("5.6.7.8", 444, at("https://[::ffff:506:708]")), true);
+  assert.equal(isPublicHost("2001:db8::1", 443, at("https://[2001:db8:0::1]")), true);
+  assert.equal(isPublicHost("5.6.7.9", 80, at("http://5.6.7.8")), false);
+  assert.equal(isPublicHost("localhost", 8080, at("http://localhost:8080")), true);
+  assert.equal(isPublicHost("localhost", 9000, at("http://localhost:8080")), false);
+  assert.equal(isPublicHost("127.0.0.1", 9000, at("http://127.0.0.1:8080")), false);
+  assert.equal(isPublicHost("localhost", 80, STRICT), false);
 });

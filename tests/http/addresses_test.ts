@@ -41,6 +41,34 @@ Deno.test("post() blocks literals, metadata and the daemon's own listener", asyn
   }, { rules: () => own });
 });
 
+Deno.test("post() blocks the host of server.public_url, by its name and by its address", async () => {
+  const at = (url: string) => ({ rules: () => ({ ...RULES, public_url: new URL(url) }) });
+  const lookup = () => Promise.resolve(["5.6.7.8"]);
+  const cases: [string, string][] = [
+    ["https://hooks.test/", "https://hooks.test./x"],
+    ["https://hooks.test/", "https://hooks.test:444/x"],
+    ["https://5.6.7.8/", "https://leads.there.test/"],
+    ["http://127.0.0.1:8080/", "http://127.0.0.1:8080/ingest"],
+  ];
+  for (const [own, url] of cases) {
+    await withClient(async (client) => {
+      const exchange = await client.post({ url: new URL(url) }, request());
+      failed(exchange, "blocked", /it is the host of server\.public_url/);
+    }, { ...at(own), lookup });
+  }
+});
+
+Deno.test("post() blocks a kept connection once server.public_url names its host", async () => {
+  let rules = RULES;
+  await withReceiver((socket) => socket.write(OK), async (server, client) => {
+    const target = to(server.port);
+    answered(await client.post(target, request()));
+    rules = { ...RULES, public_url: new URL(target.url) };
+    failed(await client.post(target, request()), "blocked", /server\.public_url/);
+    assert.equal(server.requests.length, 1);
+  }, { rules: () => rules });
+});
+
 Deno.test("post() reaches an IPv4 address that is written as IPv6", async () => {
   await withReceiver((socket) => socket.write(OK), async (server, client) => {
     for (const host of ["[::ffff:127.0.0.1]", "[::ffff:7f00:1]", "mapped.test"]) {
