@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { checkedApi } from "../support/checked.ts";
-import { booking, startDaemon } from "../support/daemon.ts";
+import { booking, spawnDaemon, startDaemon } from "../support/daemon.ts";
 import { embeddedDatabase } from "../support/databases.ts";
 import { startReceiver } from "../support/receiver.ts";
 
@@ -21,4 +21,19 @@ Deno.test("a daemon on an embedded database makes a key once, for its owner only
   await daemon.post(booking("apt_1"));
   await receiver.received(1);
   assert.ok(!JSON.stringify(daemon.log).includes(key.trim()));
+});
+
+Deno.test("the log of a first start begins with what takes so long", async () => {
+  const parent = Deno.makeTempDirSync({ prefix: "bookme-first-" });
+  const directory = `${parent}/data`;
+  {
+    await using daemon = await spawnDaemon({ database: { directory } });
+    const said = daemon.log.map(({ message }) => message);
+    assert.equal(said[0], "Creating the embedded database, which takes some seconds");
+    assert.equal(daemon.log[0]?.["directory"], directory);
+    assert.equal(said[1], "Embedded database created");
+    daemon.kill("SIGTERM");
+    await daemon.status;
+  }
+  Deno.removeSync(parent, { recursive: true });
 });

@@ -139,6 +139,25 @@ onServer("a token that is taken out of the file is refused after a reload", asyn
   assert.equal((await daemon.api("stats", "other-token-of-the-tests-01")).status, 200);
 });
 
+Deno.test("another limit to the disk is in force after a reload", async () => {
+  await using database = await embeddedDatabase();
+  assert.ok("directory" in database.section);
+  await using daemon = await startDaemon({
+    database: { ...database.section, min_free: "999999999GiB" },
+  });
+  assert.equal((await daemon.post(booking("apt_1"))).status, 503);
+  await edit(daemon, (file) => file.database.min_free = "0B");
+  const api = await checkedApi(daemon);
+  assert.deepEqual((await api.expect(200, "POST", "reload")).body, {
+    changed: ["database.min_free_bytes changed"],
+    at_next_start: [],
+  });
+  await until(
+    "posts are accepted",
+    async () => (await daemon.post(booking("apt_1"))).status === 202,
+  );
+});
+
 onServer("a reload under load loses nothing and sends nothing twice", async (database) => {
   await using receiver = await startReceiver();
   await using daemon = await startDaemon({
