@@ -47,6 +47,20 @@ function readOrMake(path: string, make: () => string): { text: string; made_at?:
     if (!(error instanceof Deno.errors.NotFound)) throw error;
   }
   const text = make();
-  Deno.writeTextFileSync(path, text + "\n", { mode: 0o600, createNew: true });
+  try {
+    Deno.writeTextFileSync(path, text + "\n", { mode: 0o600, createNew: true });
+  } catch (error) {
+    // On a full disk it is there, and empty: the next start would take it for what was made.
+    if (!(error instanceof Deno.errors.AlreadyExists)) removeIfThere(path);
+    throw error;
+  }
   return { text, made_at: path };
+}
+
+function removeIfThere(path: string): void {
+  try {
+    Deno.removeSync(path);
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+  }
 }

@@ -3,6 +3,7 @@ import { adminTokens, sealKeys } from "../../lib/config/first_start.ts";
 import { Secret } from "../../lib/core/secret.ts";
 import { serverConfig } from "../support/config.ts";
 import { seal, unseal } from "../../lib/core/seal.ts";
+import { onSmallDisk } from "../support/small_disk.ts";
 
 type Input = Parameters<typeof adminTokens>[0] & Parameters<typeof sealKeys>[0];
 
@@ -52,3 +53,15 @@ Deno.test("sealKeys() makes a key once that opens what it sealed", () =>
     const sealed = seal(content, "ep_1", key, new Uint8Array(12));
     assert.deepEqual(unseal(sealed, "ep_1", again.keys), content);
   }));
+
+onSmallDisk("a full disk leaves no empty token or key behind", "size=1m", (disk) => {
+  const database = { kind: "embedded", directory: disk.directory, min_free_bytes: 0 } as const;
+  const config = { admin: { tokens: [], public: [] }, database, encryption_keys: [] };
+  disk.fill(0);
+  assert.throws(() => adminTokens(config), /No space left on device/);
+  assert.throws(() => sealKeys(config), /No space left on device/);
+  disk.clear();
+  assert.equal(adminTokens(config).made_at, `${disk.directory}/admin.token`);
+  assert.equal(sealKeys(config).made_at, `${disk.directory}/encryption.key`);
+  return Promise.resolve();
+});
