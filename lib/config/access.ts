@@ -10,7 +10,7 @@ import { TOKEN_FILE } from "./first_start.ts";
 import { readFile } from "./load.ts";
 import { filePath, readText, resolveSecret, type Surroundings } from "./references.ts";
 import { serverSchema } from "./sections.ts";
-import { parseYaml, type Path, YamlError, type YamlFile } from "./yaml.ts";
+import { keyLabel, parseYaml, type Path, YamlError, type YamlFile } from "./yaml.ts";
 
 /** Address and token of a configuration's daemon. */
 export interface Access {
@@ -72,7 +72,7 @@ function readToken(
       ["admin", "tokens", index, "token"],
       () => new Secret(resolveSecret(named, around)),
     ),
-    token_name: `${JSON.stringify(chosen["name"])} of admin.tokens`,
+    token_name: `${JSON.stringify(keyLabel(String(chosen["name"])))} of admin.tokens`,
   };
 }
 

@@ -98,7 +98,10 @@ export type AddressParameters = Readonly<Record<string, string>>;
  */
 export function parseDatabaseUrl(text: string, sources: AddressSources): AddressResult {
   try {
-    return resolveDatabaseAddress(splitUrl(text), sources);
+    const { given, unknown } = splitUrl(text);
+    const result = resolveDatabaseAddress(given, sources);
+    if (unknown.length === 0) return result;
+    return { mistakes: [...unknown, ...("mistakes" in result ? result.mistakes : [])] };
   } catch (error) {
     if (error instanceof FormError) return { mistakes: [error.mistake] };
     throw error;
@@ -156,7 +159,7 @@ export function formatAddressMistake({ parameter, variable, at, message }: Addre
 /** Whether a URL holds a password, or may hold one because it cannot be read. */
 export function mayHavePassword(url: string): boolean {
   try {
-    return splitUrl(url)["password"] !== undefined;
+    return splitUrl(url).given["password"] !== undefined;
   } catch (error) {
     if (error instanceof FormError) return true;
     throw error;
@@ -185,8 +188,13 @@ class FormError extends Error {
 
 const ENCODE = "percent-encode it if it is part of the password or of a name";
 
-/** The parameters in a URL, as libpq's `conninfo_uri_parse_options` cuts it. */
-function splitUrl(text: string): AddressParameters {
+/**
+ * The parameters in a URL, as libpq's `conninfo_uri_parse_options` cuts it, and a mistake for each that
+ * is unknown. Throws a `FormError` if it cannot be cut.
+ */
+function splitUrl(
+  text: string,
+): { readonly given: AddressParameters; readonly unknown: readonly AddressMistake[] } {
   const hidden = textMistake(text);
   if (hidden !== undefined) throw new FormError(hidden);
   const scheme = /^postgres(ql)?:\/\//.exec(text)?.[0];
@@ -219,8 +227,7 @@ function splitUrl(text: string): AddressParameters {
   refuseRawSigns(text, start, authority, query);
   putHosts(text, authority, path, given);
   if (text[path] === "/") put("dbname", path + 1, query);
-  putQuery(text, query + 1, given);
-  return given;
+  return { given, unknown: putQuery(text, query + 1, given) };
 }
 
 /** Index of the first of `signs` from `from` on, or `to`. */
@@ -262,7 +269,12 @@ function putHosts(text: string, from: number, to: number, given: Record<string, 
   if (ports.some((port) => port !== "")) given["port"] = ports.join(",");
 }
 
-function putQuery(text: string, from: number, given: Record<string, string>): void {
+function putQuery(
+  text: string,
+  from: number,
+  given: Record<string, string>,
+): readonly AddressMistake[] {
+  const unknown: AddressMistake[] = [];
   for (let at = from; at < text.length;) {
     const end = find(text, "&", at);
     const equals = find(text, "=", at, end);
@@ -276,11 +288,12 @@ function putQuery(text: string, from: number, given: Record<string, string>): vo
       }
       const name = decodePart(text, at, equals);
       const value = decodePart(text, equals + 1, end);
-      if (!isKnown(name)) throw new FormError(unknownParameter(name), at);
-      if (value !== "") given[name] = value;
+      if (!isKnown(name)) unknown.push({ at, message: unknownParameter(name) });
+      else if (value !== "") given[name] = value;
     }
     at = end + 1;
   }
+  return unknown;
 }
 
 function decodePart(text: string, from: number, to: number): string {
@@ -463,9 +476,7 @@ function refuseUnsupported(given: AddressParameters, mistakes: AddressMistake[])
   for (const [parameter, value] of Object.entries(given)) {
     const refused = REFUSED[parameter];
     if (refused !== undefined) mistakes.push({ parameter, message: refused });
-    else if (!isKnown(parameter)) {
-      mistakes.push({ parameter, message: unknownParameter(parameter) });
-    } else if (value.includes("\0")) {
+    else if (value.includes("\0")) {
       mistakes.push({ parameter, message: "Has a zero byte, which PostgreSQL cannot take" });
     }
   }
