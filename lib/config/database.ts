@@ -185,7 +185,11 @@ function parametersOf(section: Section): Record<string, string> {
   if (tls !== undefined) {
     // Keys for TLS mean that it is wanted, and wanted to be worth something.
     put("sslmode", tls["mode"] ?? "verify-full");
-    for (const [key, name] of Object.entries(TLS_KEYS).slice(1)) put(name, tls[key]);
+    const files = Object.entries(TLS_KEYS).slice(1).filter(([key]) => tls[key] !== undefined);
+    const are_named = files.every(([key]) =>
+      tls[key] === "system" || isReference(String(tls[key]))
+    );
+    if (are_named) { for (const [key, name] of files) put(name, tls[key]); }
   }
   return parameters;
 }

@@ -140,11 +140,22 @@ export function looksSecret(word: string): boolean {
   );
 }
 
+function isMixed(text: string): boolean {
+  return text.split(/[^A-Za-z0-9]+/).some((part) =>
+    part.length >= 8 && /[a-z]/.test(part) && /[A-Z]/.test(part) && /\d/.test(part)
+  );
+}
+
 /** A message with `…` for every word that looks like a secret, except names of variables and folders. */
 export function hideSecrets(message: string): string {
   return message.replace(/(variable )?[^\s"'`,;()]+/g, (word, variable: string | undefined) => {
-    const last = word.slice(word.lastIndexOf("/") + 1);
-    return variable === undefined && looksSecret(word.startsWith("/") ? last : word) ? "…" : word;
+    if (variable !== undefined) return word;
+    // Folders may have numbers in hexadecimal, but no base64.
+    const [file = "", ...folders] = word.split("/").toReversed();
+    const is_secret = word.startsWith("/")
+      ? word.includes("whsec_") || looksSecret(file) || folders.some(isMixed)
+      : looksSecret(word);
+    return is_secret ? "…" : word;
   });
 }
 

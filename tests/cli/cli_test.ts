@@ -145,7 +145,7 @@ endpoints:
   await withConfig(yaml, async (path, directory) => {
     const { code, out, err } = await runHere(["--config", path, "check"]);
     assert.deepEqual([code, err], [0, ""]);
-    assert.match(out, /database +PostgreSQL server db\.example\.com\/bookme\n/);
+    assert.match(out, /database +PostgreSQL server db\.example\.com:5432\/bookme\n/);
     assert.match(
       out,
       /endpoints +2\n {4}crm {2}crm\.example\.com {2}booking\.\*\n {4}b .*unsigned/,
@@ -162,7 +162,7 @@ Deno.test("check prints every mistake with its place on standard error, and exit
     assert.deepEqual([code, out], [2, ""]);
     const lines = err.trimEnd().split("\n");
     assert.equal(lines.length, 60);
-    assert.match(lines[59] ?? "", /config\.yaml:60:1: wrong59: Unknown key/);
+    assert.match(lines[59] ?? "", /config\.yaml:60:1: …: Unknown key/);
   });
   const missing = await runHere(["check", "--config", "/nowhere/config.yaml"]);
   assert.equal(missing.code, 2);

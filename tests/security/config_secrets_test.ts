@@ -8,7 +8,7 @@ import { inDirectoryAsync } from "../support/config.ts";
 const SECRETS = [
   `c4n4ry${randomBytes(18).toString("base64url")}`,
   `whsec_${randomBytes(32).toString("base64")}`,
-  `K3str3l#${randomBytes(9).toString("hex")}:x`,
+  `K3str3l#a1b2c3d4${randomBytes(9).toString("hex")}:x`,
   `Pa55w0rdKestrel%${randomBytes(9).toString("hex")}`,
 ];
 
@@ -49,6 +49,8 @@ const PLACES: readonly string[] = [
   "secrets: { a: '%S%' }",
   "secrets: { a: 'env:S' }",
   "secrets: { a: 'file:S' }",
+  "secrets: { a: 'file:/run/S' }",
+  "database: { host: h, user: u, tls: { mode: require, ca: 'file:S' } }",
   "secrets: { a: 'S ' }",
   "secrets: { a: '\"S\"' }",
   "secrets: { a: env:SPACED, b: env:QUOTED, c: env:MARKED }",
@@ -158,7 +160,7 @@ Deno.test("secrets.process: the log of a start shows no more", async () => {
   for (
     const yaml of [
       `secrets: { a: env:SET, "${whsec}" }`,
-      `database: { url: 'postgres://u:${percent}@h' }`,
+      `database: { url: 'postgres://u:${percent}%@h' }`,
       `secrets: { a: $Word${percent.replace("%", "")} }`,
       `${ENDPOINT}    url: 'https://u:${percent}@a b.example/'\n    unsigned: true`,
       `secrets: { a: "${whsec}`,
