@@ -76,9 +76,12 @@ export function listen(
 ): Promise<HttpServer> {
   const server = createLimited(limits);
   const handler = Promise.withResolvers<RequestListener>();
+  let run: RequestListener = (incoming, outgoing) =>
+    void handler.promise.then((present) => present(incoming, outgoing));
+  void handler.promise.then((present) => run = present);
   const turns = takeTurns(server, {
     mistakeOf: (incoming) => shapeMistake(incoming, limits.fields),
-    run: (incoming, outgoing) => void handler.promise.then((run) => run(incoming, outgoing)),
+    run: (incoming, outgoing) => run(incoming, outgoing),
     refused,
   });
   return new Promise((resolve, reject) => {
