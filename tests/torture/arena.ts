@@ -134,7 +134,7 @@ export async function openArena(options: ArenaOptions): Promise<Arena> {
       server: { listen: `127.0.0.1:${port}` },
       database: embedded ? { directory: data, min_free: setting.min_free ?? "0B" } : {
         url: `postgres://app@127.0.0.1:${proxies.get(name)?.port}/${database}` +
-          `?application_name=${holder}`,
+          `?sslmode=disable&application_name=${holder}`,
       },
       secrets: { main: "secret-of-the-torture-0123456789" },
       admin: { tokens: [{ name: "ops", token: TOKEN, role: "admin" }] },
