@@ -119,7 +119,7 @@ async function startOn(
     seal_keys: keys,
     reload,
   });
-  await db.listen((payload) => hear(engine, payload), () => engine.dispatcher.wake("all"));
+  db.listen((payload) => hear(engine, payload), () => engine.dispatcher.wake("all"));
 
   log.info("Listening", { url: http.url, version: VERSION, database: db.kind });
   logMade("Admin token", made_token, log);

@@ -1,6 +1,7 @@
 import { messageOf } from "../core/errors.ts";
 import { type Overview, overview, type Room } from "../store/claims.ts";
-import { isSilence, within } from "../store/deadline.ts";
+import { within } from "../store/deadline.ts";
+import { isAstray } from "../store/errors.ts";
 import type { Context } from "./context.ts";
 import type { Timers } from "./timers.ts";
 
@@ -64,7 +65,7 @@ export function makePulse(
 
   function failed(what: string, error: unknown): void {
     failures++;
-    if (isSilence(error)) db.reset();
+    if (isAstray(error)) db.reset();
     if (failures === 1 || failures % 30 === 0) {
       log.error(what, { cause: messageOf(error), failures });
     }

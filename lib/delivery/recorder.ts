@@ -1,7 +1,7 @@
 import { deliveryId } from "../core/ids.ts";
 import { messageOf } from "../core/errors.ts";
-import { isRefusal } from "../store/errors.ts";
-import { isSilence, within } from "../store/deadline.ts";
+import { isAstray, isRefusal } from "../store/errors.ts";
+import { within } from "../store/deadline.ts";
 import { record, type Result } from "../store/results.ts";
 import type { Context } from "./context.ts";
 
@@ -55,7 +55,7 @@ export function makeRecorder(
         backoff_ms = 50;
       } catch (error) {
         failing = true;
-        if (isSilence(error)) ctx.db.reset();
+        if (isAstray(error)) ctx.db.reset();
         ctx.log.error("Recording failed, trying again", {
           results: writing.length,
           cause: messageOf(error),

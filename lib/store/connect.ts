@@ -1,14 +1,13 @@
-import { connect, type Socket } from "node:net";
+import { Duplex } from "node:stream";
 import postgres, { type Options, type Sql } from "postgres";
-import type { DatabaseAddress } from "../core/database_address.ts";
-import type { Settings } from "./cluster.ts";
+import type { Connector } from "./connection/connector.ts";
+import type { Purpose, Session } from "./connection/dial.ts";
 import type { Embedded } from "./embedded.ts";
+import { failure } from "./connection/failure.ts";
 
 /** Sessions on a server, opened on demand. */
 export interface Pool {
   readonly sql: Sql;
-  /** Cuts every connection: statements under way reject, and later ones open new connections. */
-  reset(): void;
   close(): Promise<void>;
 }
 
@@ -18,51 +17,93 @@ export const STATEMENT_TIMEOUT_MS = 30_000;
 /** The name under which a server's `pg_stat_activity` lists daemons. */
 export const APPLICATION = "bookme-webhooks";
 
-const CONNECT_TIMEOUT_MS = 5_000;
+/** What a pool does besides running statements. */
+export interface PoolOptions extends Purpose {
+  readonly max: number;
+  /** Called with each session that opens. */
+  readonly opened?: (session: Session) => void;
+  /** Called with the payload of each notification on the purpose's channel. */
+  readonly heard?: (payload: string) => void;
+}
 
+/**
+ * Every option of postgres.js that it would else read from the environment (`PGDEBUG`, `PGPASSWORD`,
+ * `PGTARGETSESSIONATTRS` …). The connector has done what most of them are about.
+ */
 const COMMON = {
-  fetch_types: false,
+  // Of a server, only for messages.
+  host: ["localhost"],
+  port: [5432],
+  username: "postgres",
+  database: "postgres",
+  password: "unused",
+  ssl: false,
+  sslnegotiation: null,
+  target_session_attrs: "primary",
+  connect_timeout: 0,
+  keep_alive: 0,
   idle_timeout: 0,
+  max_lifetime: null,
+  max_pipeline: 100,
+  prepare: true,
+  debug: false,
+  publications: "alltables",
+  fetch_types: false,
   onnotice: () => {},
-  // Short, because deliveries wait for it; the default grows to many seconds.
-  backoff: (retries: number) => Math.min(0.05 * 2 ** retries, 1),
-};
+  // The connector has a backoff. This one would hold up the rejection of each waiting statement.
+  backoff: () => 0,
+} as const;
 
-/** Up to `max` sessions on a server. */
-export function openPool(address: DatabaseAddress, max: number, settings: Settings): Pool {
-  const sockets = new Set<Socket>();
+/** Up to `max` sessions of the connector. */
+export function openPool(
+  connector: Connector,
+  { max, opened, heard, ...purpose }: PoolOptions,
+): Pool {
+  let closed = false;
+  const sockets = new Set<Session["socket"]>();
+  async function socket(): Promise<Duplex> {
+    try {
+      if (closed) throw failure("CONNECTION_ENDED", "The pool is closed");
+      const session = await connector.open(purpose);
+      const { socket } = session;
+      if (closed || socket.destroyed) {
+        socket.destroy();
+        throw failure("CONNECTION_CLOSED", "The connection was closed as soon as it was open");
+      }
+      sockets.add(socket);
+      socket.once("close", () => sockets.delete(socket));
+      opened?.(session);
+      return handOver(session);
+    } catch (error) {
+      return lostSocket(error as Error);
+    }
+  }
+  const [first] = connector.address.hosts;
   const sql = postgres({
     ...COMMON,
-    ...targetOf(address),
+    ...(first !== undefined && "host" in first ? { host: [first.host], port: [first.port] } : {}),
     max,
-    connect_timeout: (address.connect_timeout_ms ?? CONNECT_TIMEOUT_MS) / 1000,
-    connection: {
-      ...address.options,
-      application_name: address.application_name ?? APPLICATION,
-      jit: "off",
-      statement_timeout: STATEMENT_TIMEOUT_MS,
-      ...settings,
-    },
-    // postgres.js keeps its sockets to itself, and reset() must cut them.
-    socket: (target: Target) => openSocket(target, sockets),
+    max_lifetime: lifetime(),
+    socket,
+    onnotify: (_channel: string, payload: string) => heard?.(payload),
   } as unknown as Options<Record<string, never>>);
   return {
     sql,
-    reset: () => sockets.forEach((socket) => socket.destroy()),
-    close: () => sql.end({ timeout: 1 }),
+    async close() {
+      closed = true;
+      await sql.end({ timeout: 1 });
+      for (const socket of sockets) socket.destroy();
+    },
   };
 }
 
 /** The one session of an embedded database; closing it closes the database. */
-export function openSession(embedded: Embedded): Omit<Pool, "reset"> {
+export function openSession(embedded: Embedded): Pool {
   const sql = postgres({
     ...COMMON,
     max: 1,
-    max_lifetime: null,
-    username: "postgres",
-    database: "postgres",
     socket: () => embedded.connect(),
-  } as Options<Record<string, never>>);
+  } as unknown as Options<Record<string, never>>);
   return {
     sql,
     async close() {
@@ -72,49 +113,29 @@ export function openSession(embedded: Embedded): Omit<Pool, "reset"> {
   };
 }
 
-function targetOf({ hosts, user, password, name, tls }: DatabaseAddress) {
-  const [first] = hosts;
-  const tcp = hosts.filter((host) => "host" in host);
-  const is_socket = first !== undefined && "socket" in first;
-  return {
-    ...(is_socket
-      ? { path: first.socket, host: "localhost" }
-      : { host: tcp.map((each) => each.address ?? each.host), port: tcp.map(({ port }) => port) }),
-    username: user,
-    // Empty, or postgres.js takes one from the environment.
-    password: password?.reveal() ?? "",
-    database: name,
-    ssl: is_socket ? false : tlsOf(tls),
-  };
+// Between 30 and 60 minutes, in seconds: backends grow with what they have planned.
+function lifetime(): () => number {
+  return () => 60 * (30 + Math.random() * 30);
 }
 
-function tlsOf({ mode, ca, cert, key }: DatabaseAddress["tls"]) {
-  if (mode === "disable") return false;
-  if (mode === "allow" || mode === "prefer") return mode;
-  return {
-    rejectUnauthorized: mode !== "require",
-    ...(ca === undefined ? {} : { ca }),
-    ...(cert === undefined ? {} : { cert, key: key?.reveal() }),
-    ...(mode === "verify-ca" ? { checkServerIdentity: () => undefined } : {}),
-  };
+// The session has started, which postgres.js does not know: its startup message is kept back, and
+// answered. Both are the socket's own methods afterwards, at no cost for what passes.
+function handOver({ socket, greeting }: Session): Duplex {
+  const { write } = socket;
+  socket.write = ((_startup: Uint8Array) => {
+    socket.write = write;
+    // Deferred, because postgres.js drops writes that it is asked for during a write.
+    queueMicrotask(() => {
+      socket.emit("data", greeting);
+      socket.resume();
+    });
+    return true;
+  }) as typeof write;
+  return socket;
 }
 
-/** The part of postgres.js's options that says where to connect. */
-interface Target {
-  readonly host: readonly string[];
-  readonly port: readonly number[];
-  readonly path?: string | false;
-}
-
-// Returned before it is connected: postgres.js writes into the socket's buffer, and hears of a failure
-// by the socket's events. (From a rejected promise it would not recover.)
-function openSocket(target: Target, sockets: Set<Socket>): Socket {
-  const host = target.host[0] ?? "localhost";
-  const socket = typeof target.path === "string"
-    ? connect(target.path)
-    : connect({ host, port: target.port[0] ?? 5432, noDelay: true });
-  sockets.add(socket);
-  socket.once("close", () => sockets.delete(socket));
-  // postgres.js reads the name for TLS from here.
-  return Object.assign(socket, { host });
+// From a rejected promise postgres.js would not recover; of a socket that is destroyed it hears nothing.
+// This one fails at the first write.
+function lostSocket(error: Error): Duplex {
+  return new Duplex({ read() {}, write: (_chunk, _encoding, done) => done(error) });
 }

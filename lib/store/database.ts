@@ -1,13 +1,24 @@
 import type { Sql } from "postgres";
 import type { Config } from "../config/config.ts";
 import type { DatabaseAddress } from "../core/database_address.ts";
-import { AppError, messageOf } from "../core/errors.ts";
 import { CHANNEL } from "./changes.ts";
-import { openPool, openSession, type Pool } from "./connect.ts";
-import { isSilence, within } from "./deadline.ts";
+import {
+  APPLICATION,
+  openPool,
+  openSession,
+  type Pool,
+  type PoolOptions,
+  STATEMENT_TIMEOUT_MS,
+} from "./connect.ts";
 import type { Settings } from "./cluster.ts";
+import { makeConnector } from "./connection/connector.ts";
+import { within } from "./deadline.ts";
 import type { Embedded, Say } from "./embedded.ts";
+import { isAstray } from "./errors.ts";
+import { failure } from "./connection/failure.ts";
 import { migrate } from "./migrations.ts";
+import { pooled, TOKEN_SETTING } from "./connection/session.ts";
+import { type OpenOptions, untilThere } from "./connection/waiting.ts";
 
 /** The open database. On an embedded one, the three pools are one and the same session. */
 export interface Database {
@@ -21,13 +32,13 @@ export interface Database {
   /** Names of the migrations that opening applied. */
   readonly migrated: readonly string[];
   /**
-   * Calls `heard` with each payload that another process sends on `CHANNEL`, and `fresh` whenever the
-   * connection for it opens, again or first: payloads sent in between are lost.
+   * Calls `heard` with each payload that another process sends on `CHANNEL`, and `fresh` now and whenever
+   * the connection for it opens again: payloads sent in between are lost.
    */
-  listen(heard: (payload: string) => void, fresh: () => void): Promise<void>;
+  listen(heard: (payload: string) => void, fresh: () => void): void;
   /** Resolves when the database answers; rejects after `timeout_ms`. */
   ping(timeout_ms: number): Promise<void>;
-  /** Cuts all connections, for when the server has fallen silent; new ones open on demand. */
+  /** Cuts all connections, for when they lead nowhere any more; new ones open on demand. */
   reset(): void;
   close(): Promise<void>;
 }
@@ -57,11 +68,20 @@ interface Place {
 }
 
 /**
- * Opens the configured database and migrates it to this program's schema. `say` hears what takes a
- * while, and what happens to an embedded database later.
+ * Opens the configured database and migrates it to this program's schema. Waits for a server that is away
+ * for `connect_timeout_ms`, unless `signal` ends that. `say` hears what takes a while, and what happens to
+ * an embedded database later. Throws an `AppError` with the reason if the database cannot be used.
  */
-export async function openDatabase({ database }: Place, say?: Say): Promise<Database> {
-  if (database.kind === "server") return await openServer(database.address);
+export async function openDatabase(
+  { database }: Place,
+  say?: Say,
+  signal?: AbortSignal,
+): Promise<Database> {
+  if (database.kind === "server") {
+    const waiting = (cause: string) => say?.info("Waiting for the database", { cause });
+    const options = { waiting, ...(signal === undefined ? {} : { signal }) };
+    return await openServer(database.address, database.connect_timeout_ms, options);
+  }
   const { openEmbedded } = await import("./embedded.ts");
   return await openOnly(await openEmbedded(database.directory, { ...HOT, ...LOOKUPS }, say));
 }
@@ -80,7 +100,7 @@ async function openOnly(embedded: Embedded): Promise<Database> {
       admin: sql,
       migrated,
       // One process: no other could send anything.
-      listen: () => Promise.resolve(),
+      listen: () => {},
       ping: async (timeout_ms) => void await within(sql`select 1`, timeout_ms),
       reset: () => {},
       close,
@@ -91,69 +111,104 @@ async function openOnly(embedded: Embedded): Promise<Database> {
   }
 }
 
-async function openServer(address: DatabaseAddress): Promise<Database> {
+async function openServer(
+  address: DatabaseAddress,
+  connect_timeout_ms: number,
+  options: OpenOptions,
+): Promise<Database> {
+  const connector = makeConnector(address);
   const pools: Pool[] = [];
-  const open = (max: number, settings: Settings) => {
-    const pool = openPool(address, max, settings);
+  const open = (max: number, settings: Settings, more: Partial<PoolOptions> = {}) => {
+    const pool = openPool(connector, {
+      application_name: address.application_name ?? APPLICATION,
+      settings: { statement_timeout: STATEMENT_TIMEOUT_MS, ...settings },
+      ...more,
+      max,
+    });
     pools.push(pool);
     return pool;
   };
-  const close = async () => void await Promise.all(pools.map((pool) => pool.close()));
+  const { listen, ping } = openPulse(open);
+  let heart: ReturnType<typeof startHeart> | undefined;
+  const close = async () => {
+    await Promise.all([heart?.stop(), ...pools.map((pool) => pool.close())]);
+    connector.reset();
+  };
   try {
+    const migrations = open(1, { statement_timeout: 0 });
+    const migrated = await untilThere(connector, connect_timeout_ms, options, async () => {
+      await ping(SILENCE_MS);
+      heart ??= startHeart(ping, connector.reset);
+      return await migrate(migrations.sql);
+    });
+    void migrations.close();
     const ingest = open(2, { ...HOT, ...LOOKUPS });
     const engine = open(2, { ...HOT, ...LOOKUPS });
     const admin = open(2, { statement_timeout: 10_000 });
-    // Connected during the migration, so that the first event does not wait for it. If that fails, so
-    // does the migration, which reports it.
+    // So that the first event does not wait for a connection.
     for (const { sql } of [ingest, engine, admin]) sql`select 1`.catch(() => {});
-    const migrations = open(1, { statement_timeout: 0 });
-    const migrated = await migrate(migrations.sql);
-    void migrations.close();
-    // A connection of its own, so that it waits for no other statement.
-    const pulse = open(1, {}).sql;
-    const ping = (timeout_ms: number) => within(askWhetherWritable(pulse), timeout_ms);
-    const reset = () => pools.forEach((pool) => pool.reset());
-    const heart = startHeart(ping, reset);
     return {
       kind: "server",
       ingest: ingest.sql,
       engine: engine.sql,
       admin: admin.sql,
       migrated,
-      listen: async (heard, fresh) => void await admin.sql.listen(CHANNEL, heard, fresh),
+      listen,
       ping,
-      reset,
-      close: async () => void await Promise.all([heart.stop(), close()]),
+      reset: connector.reset,
+      close,
     };
   } catch (error) {
     await close();
-    if (error instanceof AppError) throw error;
-    throw new AppError(
-      "unavailable",
-      `The database does not answer: ${
-        messageOf(error)
-      }; check database.url and that it is running`,
-    );
+    throw error;
   }
 }
 
-async function askWhetherWritable(sql: Sql): Promise<void> {
-  const [row] = await sql<{ read_only: string }[]>`
-    select current_setting('transaction_read_only') as read_only`;
-  // It answers but accepts no writes: a standby, or default_transaction_read_only.
-  if (row?.read_only === "on") throw new Error("The database is read-only");
+/**
+ * The pulse: a session of its own, so that it waits for no other statement. It listens, and is asked
+ * whether the server accepts writes and the session is still the same one.
+ */
+function openPulse(
+  open: (max: number, settings: Settings, more: Partial<PoolOptions>) => Pool,
+): Pick<Database, "listen" | "ping"> {
+  let heard = (_payload: string) => {};
+  let fresh = () => {};
+  let token = "";
+  const { sql } = open(1, {}, {
+    channel: CHANNEL,
+    heard: (payload) => heard(payload),
+    opened: (session) => {
+      ({ token } = session);
+      fresh();
+    },
+  });
+  const ask = async () => {
+    const [row] = await sql<{ read_only: string; token: string | null }[]>`
+      select current_setting('transaction_read_only') as read_only,
+        current_setting(${TOKEN_SETTING}, true) as token`;
+    if (row?.read_only === "on") throw failure("25006", "The database is read-only");
+    if (row?.token !== token) throw pooled();
+  };
+  return {
+    ping: (timeout_ms) => within(ask(), timeout_ms),
+    listen(hear, freshen) {
+      heard = hear;
+      fresh = freshen;
+      fresh();
+    },
+  };
 }
 
 // A connection whose other end fell silent (a firewall that forgot it, a machine that is gone) never
 // fails by itself: every statement on it would wait forever. Slow statements are not silence, which is
 // why the heart has a connection of its own.
-function startHeart(ping: (timeout_ms: number) => Promise<void>, silent: () => void) {
+function startHeart(ping: (timeout_ms: number) => Promise<void>, astray: () => void) {
   let stopped = false;
   let timer: ReturnType<typeof setTimeout> | undefined;
   let beating: Promise<void> | undefined;
   const beat = async () => {
     await ping(SILENCE_MS).catch((error) => {
-      if (isSilence(error)) silent();
+      if (isAstray(error)) astray();
     });
     if (!stopped) timer = setTimeout(() => beating = beat(), HEARTBEAT_MS);
   };

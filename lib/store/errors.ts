@@ -1,14 +1,23 @@
-/** Whether an error means that the database is away or overloaded, so that retrying may succeed. */
+import { isSilence } from "./deadline.ts";
+
+/**
+ * Whether an error means that the database is away, overloaded or in somebody's hands, so that retrying
+ * may succeed: no caller's mistake, and none of this program.
+ */
 export function isOutage(error: unknown): boolean {
   const code = codeOf(error);
   if (code === undefined) return false;
   // PostgreSQL's classes: connection, out of resources, operator intervention (shutdown, timeout),
-  // transaction rollback (deadlock), lock not available, read-only. Then the codes of postgres.js and
-  // the operating system.
-  return /^(08|53|57|40|58|25006|55P03|XX)/.test(code) ||
-    /^(CONNECT|ECONN|EPIPE|ENOTFOUND|ETIMEDOUT|EHOST|ENET|EAI_|ENOENT|CONNECTION_|TIMEOUT)/.test(
-      code,
-    );
+  // transaction rollback (deadlock), lock not available, read-only; a role, database, schema or table
+  // that is gone, or rights that are. Then the codes of postgres.js, the connector and the system.
+  return /^(08|53|57|40|58|25006|55P03|XX|28|3D|3F|42501|42P01)/.test(code) ||
+    /^(CONNECT|ECONN|EPIPE|ENOTFOUND|ETIMEDOUT|EHOST|ENET|EAI_|ENOENT|TIMEOUT|TLS_|PROTOCOL|POOLED)/
+      .test(code);
+}
+
+/** Whether an error says that connections lead to the wrong place: cut them, and look again. */
+export function isAstray(error: unknown): boolean {
+  return isSilence(error) || codeOf(error) === "25006";
 }
 
 /**

@@ -1,6 +1,7 @@
 import type { Sql } from "postgres";
 import type { DatabaseAddress } from "../core/database_address.ts";
 import { openPool, openSession } from "./connect.ts";
+import { makeConnector } from "./connection/connector.ts";
 import { hasEmbedded, openEmbedded } from "./embedded.ts";
 import { TRANSFER_VERSION } from "./migrations.ts";
 
@@ -11,10 +12,7 @@ export interface DatabaseHealth {
   readonly schema_version: number | null;
   /** Settings without which a power cut loses acknowledged events: `on`, `off` and the like. */
   readonly fsync: string;
-  readonly synchronous_commit: string;
   readonly full_page_writes: string;
-  /** Whether it is a standby, which accepts no writes. */
-  readonly is_replica: boolean;
   /** Its clock minus this machine's, in milliseconds, give or take half of `round_trip_ms`. */
   readonly ahead_ms: number;
   readonly round_trip_ms: number;
@@ -22,9 +20,16 @@ export interface DatabaseHealth {
 
 const APPLICATION = "bookme-webhooks doctor";
 
-/** Inspects a server's database without changing anything. Rejects if it does not answer. */
+/**
+ * Inspects a server's database without changing anything. Rejects if it does not answer, or accepts no
+ * writes.
+ */
 export async function inspectServer(address: DatabaseAddress): Promise<DatabaseHealth> {
-  const pool = openPool(address, 1, { application_name: APPLICATION, statement_timeout: 10_000 });
+  const pool = openPool(makeConnector(address), {
+    application_name: APPLICATION,
+    settings: { statement_timeout: 10_000 },
+    max: 1,
+  });
   try {
     return await inspect(pool.sql);
   } finally {
@@ -57,9 +62,7 @@ async function inspect(sql: Sql): Promise<DatabaseHealth> {
   const [row] = await sql<(Omit<DatabaseHealth, "ahead_ms"> & { clock_ms: number })[]>`
     select current_setting('server_version') as version,
       current_setting('fsync') as fsync,
-      current_setting('synchronous_commit') as synchronous_commit,
       current_setting('full_page_writes') as full_page_writes,
-      pg_is_in_recovery() as is_replica,
       (extract(epoch from clock_timestamp()) * 1000)::float8 as clock_ms`;
   const round_trip_ms = Date.now() - asked_ms;
   if (row === undefined) throw new Error("The database reports no settings");

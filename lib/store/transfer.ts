@@ -2,6 +2,7 @@ import type { Sql } from "postgres";
 import { AppError } from "../core/errors.ts";
 import { type DatabaseAddress, describeAddress } from "../core/database_address.ts";
 import { APPLICATION, openPool, openSession } from "./connect.ts";
+import { makeConnector } from "./connection/connector.ts";
 import { hasEmbedded, openEmbedded } from "./embedded.ts";
 import { migrate, TRANSFER_VERSION } from "./migrations.ts";
 
@@ -36,10 +37,10 @@ export async function transfer(
   await using stack = new AsyncDisposableStack();
   const { sql: source, ...from } = await openSource(directory);
   stack.defer(() => from.close());
-  const { sql: target, ...to } = openPool(address, 1, {
+  const { sql: target, ...to } = openPool(makeConnector(address), {
     application_name: `${APPLICATION} transfer`,
-    statement_timeout: 0,
-    ...FORMAT,
+    settings: FORMAT,
+    max: 1,
   });
   stack.defer(() => to.close());
   await migrate(source, { transferring: true });

@@ -61,11 +61,6 @@ Deno.test("the daemon outlives an outage of its database", async () => {
     await using sql = connectTo(url);
     const [row] = await sql<{ events: number }[]>`select count(*)::int as events from events`;
     assert.equal(row?.events, 2, "nothing of what was refused is stored");
-    await until("it listens again", async () => {
-      const rows = await sql`
-        select from pg_stat_activity where query ilike 'listen%' and datname = current_database()`;
-      return rows.length === 1;
-    });
   }
 });
 
@@ -138,7 +133,7 @@ Deno.test("a daemon whose database is away says so and does not start", async ()
   const { url } = await freshDatabase(own);
   await own.stop();
   await assert.rejects(
-    () => startDaemon({ database: { url } }),
+    () => startDaemon({ database: { url, connect_timeout: "1s" } }),
     (error: Error) => /The database does not answer.*database\.url/.test(error.message),
   );
 });

@@ -3,7 +3,6 @@ import type { Config } from "../../lib/config/config.ts";
 import { loadConfig } from "../../lib/config/load.ts";
 import { start } from "../../lib/daemon.ts";
 import { makeLog } from "../../lib/observe/log.ts";
-import type { TestDatabase } from "./databases.ts";
 import { until } from "./wait.ts";
 
 export const ADMIN = "admin-token-of-the-tests-0123";
@@ -13,7 +12,7 @@ export const SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwMfKQ9r8GKYo=";
 
 /** Sections of a configuration file, as in the file. */
 export interface Sections {
-  readonly database: TestDatabase["section"];
+  readonly database: Readonly<Record<string, unknown>>;
   readonly endpoints?: readonly Record<string, unknown>[];
   readonly [section: string]: unknown;
 }

@@ -30,7 +30,8 @@ export async function travelDatabase(server: SharedServer): Promise<TravelDataba
     end $$`).simple();
   const sql = connectTo(fresh.url);
   return {
-    url: fresh.url,
+    // The program sets its search path itself, unless its URL names one.
+    url: `${fresh.url}?options=-c%20search_path%3Dtravel%2Cpg_catalog%2Cpublic`,
     async forward(by_ms) {
       await sql`update travel.shift set by = by + ${by_ms}::float8 * interval '1 ms'`;
     },

@@ -13,7 +13,7 @@ embedded database if it does not exist; it must not be in use.`,
     const config = loadConfig(values.config, io.env);
     const { openDatabase } = await import("../../store/database.ts");
     const db = await openDatabase(config, {
-      info: (message) => io.err(message),
+      info: (message, { cause = "" }) => io.err(`${message}${cause === "" ? "" : ": "}${cause}`),
       error: (message) => io.err(message),
     });
     await db.close();

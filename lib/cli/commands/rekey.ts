@@ -22,7 +22,10 @@ must not be in use. Running it again does nothing.`,
     const keys = config.encryption_keys.map((key) => parseSealKey(key.reveal()));
     const { rekey } = await import("../../maintenance/sealed_secrets.ts");
     const { openDatabase } = await import("../../store/database.ts");
-    const db = await openDatabase(config);
+    const db = await openDatabase(config, {
+      info: (message, { cause = "" }) => io.err(`${message}${cause === "" ? "" : ": "}${cause}`),
+      error: (message) => io.err(message),
+    });
     try {
       const { resealed, unreadable } = await rekey(db, keys);
       io.out(

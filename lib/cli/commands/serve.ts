@@ -17,8 +17,9 @@ export const serve = command({
   name: "serve",
   summary: "Runs the daemon (the default command)",
   about: `Accepts events at POST /ingest and delivers them to the configured endpoints. Logs to
-standard error: text on a terminal, else one JSON object per line. SIGTERM or Ctrl-C lets attempts
-under way finish, then stops; a second one stops at once.`,
+standard error: text on a terminal, else one JSON object per line. Waits for a database server for
+database.connect_timeout (60s). SIGTERM or Ctrl-C ends a start at once; later it lets attempts under
+way finish, then stops, and a second one stops at once.`,
   options: { config: CONFIG },
   examples: [
     ["cp config.example.yaml config.yaml && bookme-webhooks", "First start, on loopback"],
@@ -27,13 +28,18 @@ under way finish, then stops; a second one stops at once.`,
   async run({ io, values }) {
     const started = Promise.withResolvers<Daemon>();
     started.promise.catch(() => {});
+    // A start that is given up leaves nothing half done that the next one would not clear away.
+    const starting = new AbortController();
     const atOnce = Promise.withResolvers<void>();
     let asked = false;
-    // From the very beginning: without a listener a signal ends the process, whatever is half done. What
-    // is asked for while it starts is done when it has.
+    let daemon: Daemon | undefined;
+    // From the very beginning: without a listener a signal ends the process, whatever is half done.
     using _stop = onStop(() => {
-      started.promise.then((daemon) => daemon.stop(), () => {});
-      if (asked) setTimeout(atOnce.resolve, AT_ONCE_MS);
+      daemon?.stop();
+      if (daemon === undefined) {
+        starting.abort();
+        atOnce.resolve();
+      } else if (asked) setTimeout(atOnce.resolve, AT_ONCE_MS);
       asked = true;
     });
     // A file with mistakes changes nothing, and the log has said so.
@@ -48,15 +54,16 @@ under way finish, then stops; a second one stops at once.`,
       // Only here: the other commands need not wait for them to load.
       const { openDatabase } = await import("../../store/database.ts");
       // The rest is loaded while the database is being opened; `start` meets what it throws.
-      const opening = openDatabase(config, log);
+      const opening = openDatabase(config, log, starting.signal);
       opening.catch(() => {});
       const { start } = await import("../../daemon.ts");
-      const daemon = await start(config, log, opening);
+      daemon = await start(config, log, opening);
       started.resolve(daemon);
       await daemon.stopped;
     };
     try {
       await Promise.race([run(), atOnce.promise]);
+      if (starting.signal.aborted) log.info("Stopped before it had started");
     } catch (error) {
       // With no reader, saying why would wait for one.
       if (!await lines.flush(LAST_LINES_MS)) return 1;

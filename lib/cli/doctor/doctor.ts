@@ -188,14 +188,6 @@ async function judge(
     schemaVerdict(schema_version, SCHEMA_VERSION),
     ...durabilityVerdicts(health),
   ];
-  if (health.is_replica) {
-    verdicts.push({
-      mark: "✗",
-      subject: "database",
-      text: "It is a read-only replica",
-      remedy: "let database.url name the primary",
-    });
-  }
   const off_ms = Math.round(ahead_ms);
   const exact = Math.abs(off_ms) <= MAX_AHEAD_MS + round_trip_ms;
   verdicts.push(
@@ -230,10 +222,9 @@ function schemaVerdict(found: number | null, known: number): Verdict {
 
 function durabilityVerdicts(health: {
   readonly fsync: string;
-  readonly synchronous_commit: string;
   readonly full_page_writes: string;
 }): Verdict[] {
-  const settings = ["fsync", "synchronous_commit", "full_page_writes"] as const;
+  const settings = ["fsync", "full_page_writes"] as const;
   const off = settings.filter((name) => !DURABLE.includes(health[name]));
   if (off.length === 0) {
     return [{

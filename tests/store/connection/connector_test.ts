@@ -1,0 +1,319 @@
+import assert from "node:assert/strict";
+import { connect, type Socket } from "node:net";
+import type { DatabaseAddress } from "../../../lib/core/database_address.ts";
+import { openPool } from "../../../lib/store/connect.ts";
+import { makeConnector } from "../../../lib/store/connection/connector.ts";
+import { isOutage } from "../../../lib/store/errors.ts";
+import { isPermanent } from "../../../lib/store/connection/failure.ts";
+import { serverConfig } from "../../support/config.ts";
+import { server } from "../../support/databases.ts";
+import { connectTo, freePort, freshDatabase, startPostgres } from "../../support/postgres.ts";
+import { type Leaf, testCertificates } from "../../support/tls.ts";
+import { until, within } from "../../support/wait.ts";
+import {
+  answersHttp,
+  closes,
+  type Play,
+  readsAndCloses,
+  refuses,
+  saysNothing,
+  startPeer,
+} from "./peers.ts";
+
+const PORT = Number(new URL(server.url("postgres")).port);
+
+/** A pool at an address. */
+function poolAt(url: string | DatabaseAddress, max = 2) {
+  const address = typeof url === "string" ? serverConfig(url).address : url;
+  const connector = makeConnector(address);
+  const pool = openPool(connector, { application_name: "test", settings: {}, max });
+  return Object.assign(pool, { connector, [Symbol.asyncDispose]: pool.close });
+}
+
+/** Why a statement fails. */
+async function failureOf(query: PromiseLike<unknown>): Promise<Error & { code?: string }> {
+  try {
+    await within("the statement ends", query);
+  } catch (error) {
+    return error as Error;
+  }
+  return assert.fail("the statement succeeds");
+}
+
+const STORMS: readonly (readonly [string, Play, RegExp])[] = [
+  ["accepts and closes", closes, /127\.0\.0\.1:\d+ closes connections before they are ready/],
+  ["reads and closes", readsAndCloses, /127\.0\.0\.1:\d+ closes connections before they are ready/],
+  [
+    "answers HTTP",
+    answersHttp,
+    /127\.0\.0\.1:\d+ does not speak PostgreSQL's protocol: .*HTTP\/1\.1 400/,
+  ],
+  [
+    "is full",
+    refuses("53300", "too many clients"),
+    /127\.0\.0\.1:\d+ answers FATAL: too many clients/,
+  ],
+  ["starts up", refuses("57P03", "starting up"), /127\.0\.0\.1:\d+ answers FATAL: starting up/],
+];
+for (const [name, play, says] of STORMS) {
+  for (const sslmode of ["disable", "prefer"]) {
+    Deno.test(`a server that ${name} gets few connections, and statements fail (${sslmode})`, async () => {
+      await using peer = await startPeer(play);
+      await using pool = poolAt(`postgres://u@127.0.0.1:${peer.port}/d?sslmode=${sslmode}`);
+      const errors = await Promise.all(
+        Array.from({ length: 300 }, () => failureOf(pool.sql`select 1`)),
+      );
+      for (const error of errors) {
+        assert.match(error.message, says);
+        assert.ok(isOutage(error));
+        assert.ok(!isPermanent(error));
+      }
+      // One after the other, as a daemon asks that finds its database away.
+      for (let asked = 0; asked < 300; asked++) await failureOf(pool.sql`select 1`);
+      // prefer may open a second one for each attempt.
+      assert.ok(peer.accepted < 60, `${peer.accepted} connections for 600 statements`);
+    });
+  }
+}
+
+Deno.test("a server that says nothing is given up after connect_timeout", async () => {
+  await using peer = await startPeer(saysNothing);
+  await using pool = poolAt(
+    `postgres://u@127.0.0.1:${peer.port}/d?sslmode=disable&connect_timeout=1`,
+  );
+  const error = await failureOf(pool.sql`select 1`);
+  assert.equal(error.message, `127.0.0.1:${peer.port} gives no answer within 1 s`);
+  assert.ok(isOutage(error));
+});
+
+Deno.test("a server that closes sessions as soon as they are open gets few connections", async () => {
+  const fresh = await freshDatabase(server);
+  await using sql = connectTo(fresh.url);
+  {
+    await using pool = poolAt(fresh.url);
+    let ended = 0;
+    for (let asked = 0; asked < 200; asked++) {
+      await pool.sql`select pg_terminate_backend(pg_backend_pid())`.catch(() => {});
+      await sql`select 1`;
+      ended++;
+    }
+    assert.equal(ended, 200);
+    const [row] = await sql<{ sessions: number }[]>`
+      select sessions::int from pg_stat_database where datname = current_database()`;
+    assert.ok((row?.sessions ?? 999) < 100, `${row?.sessions} sessions for 200 statements`);
+  }
+  await sql.end();
+  await fresh.drop();
+});
+
+Deno.test("statements run as soon as a server that closed connections is there", async () => {
+  await using peer = await startPeer(closes);
+  await using pool = poolAt(`postgres://postgres@127.0.0.1:${peer.port},127.0.0.1:1/postgres`);
+  await failureOf(pool.sql`select 1`);
+  peer.play = (socket) => relayTo(PORT, socket);
+  const [row] = await until("a statement runs", () => pool.sql`select 1 as one`);
+  assert.equal(row?.one, 1);
+});
+
+function relayTo(port: number, socket: Socket): void {
+  const upstream = connect({ host: "127.0.0.1", port });
+  upstream.on("error", () => socket.destroy());
+  socket.on("close", () => upstream.destroy());
+  socket.pipe(upstream).pipe(socket);
+}
+
+Deno.test("a host that refuses gives way to the next one at once, and one that is silent soon", async () => {
+  await using silent = await startPeer(saysNothing);
+  const free = await freePort();
+  const hosts = `127.0.0.1:${free},127.0.0.1:${silent.port},127.0.0.1:${PORT}`;
+  await using pool = poolAt(`postgres://postgres@${hosts}/postgres?sslmode=disable`);
+  const rows = await within(
+    "all are answered",
+    Promise.all(
+      Array.from({ length: 20 }, (_, nth) => pool.sql`select ${nth}::int as nth`),
+    ),
+  );
+  assert.deepEqual(rows.map(([row]) => row?.nth), Array.from({ length: 20 }, (_, nth) => nth));
+  // The next session begins with the host that was found.
+  assert.ok(silent.accepted <= 2, `${silent.accepted}`);
+});
+
+Deno.test("all hosts down: each is named, and no statement hangs", async () => {
+  const [a, b] = [await freePort(), await freePort()];
+  await using pool = poolAt(`postgres://u@127.0.0.1:${a},[::1]:${b}/d`);
+  const errors = await Promise.all(Array.from({ length: 50 }, () => failureOf(pool.sql`select 1`)));
+  for (const { message, code } of errors) {
+    assert.equal(code, "ECONNREFUSED");
+    assert.match(message, new RegExp(`^127\\.0\\.0\\.1:${a} refuses .*; \\[::1\\]:${b} refuses `));
+  }
+});
+
+Deno.test("passwords: scram, md5, plain, wrong, none, and a server that does not know it", async () => {
+  await using own = await startPostgres();
+  await using sql = connectTo(own.url("postgres"));
+  const odd = "pä ss\u00a0'wörd";
+  await sql.unsafe(`
+    create role scram login password '${odd.replace("'", "''")}';
+    create role plain login password 'plain-password';
+    set password_encryption = md5;
+    create role hashed login password 'hashed-password'`).simple();
+  await writeHba(sql, [
+    "host all scram all scram-sha-256",
+    "host all hashed all md5",
+    "host all plain all password",
+  ]);
+  const { port } = new URL(own.url("postgres"));
+  const url = (user: string, password: string) =>
+    `postgres://${user}:${encodeURIComponent(password)}@127.0.0.1:${port}/postgres`;
+  for (
+    const [user, password] of [["scram", odd], ["hashed", "hashed-password"], [
+      "plain",
+      "plain-password",
+    ]] as const
+  ) {
+    await using pool = poolAt(url(user, password));
+    const [row] = await pool.sql`select current_user::text as user`;
+    assert.equal(row?.user, user);
+    await using wrong = poolAt(url(user, "another-password"));
+    const error = await failureOf(wrong.sql`select 1`);
+    assert.equal(error.code, "28P01");
+    assert.ok(isPermanent(error));
+    assert.match(
+      error.message,
+      /password authentication failed for user ".*"; check database\.user/,
+    );
+    assert.doesNotMatch(error.message, /another-password/);
+    await using none = poolAt(`postgres://${user}@127.0.0.1:${port}/postgres`);
+    const missing = await failureOf(none.sql`select 1`);
+    assert.match(missing.message, /asks for a password; set database\.password/);
+    assert.ok(isPermanent(missing));
+  }
+});
+
+Deno.test("what no waiting cures is told from an outage: no database, no role, no rights", async () => {
+  await using own = await startPostgres();
+  await using sql = connectTo(own.url("postgres"));
+  await sql.unsafe("create role app login; create role nobody nologin").simple();
+  await sql.unsafe("create database closed");
+  await sql.unsafe("revoke connect on database closed from public");
+  const { port } = new URL(own.url("postgres"));
+  for (
+    const [user, name, code, says] of [
+      ["app", "none", "3D000", /create it: createdb -E UTF8 -T template0 none$/],
+      ["stranger", "postgres", "28000", /role "stranger" does not exist; correct the user/],
+      ["nobody", "postgres", "28000", /not permitted to log in/],
+      ["app", "closed", "42501", /permission denied for database/],
+    ] as const
+  ) {
+    await using pool = poolAt(`postgres://${user}@127.0.0.1:${port}/${name}`);
+    const error = await failureOf(pool.sql`select 1`);
+    assert.deepEqual([error.code, isPermanent(error)], [code, true]);
+    assert.match(error.message, says);
+  }
+});
+
+// --- TLS -------------------------------------------------------------------------------------------
+
+type Client = ReturnType<typeof connectTo>;
+
+/** Writes a file as the server's user, readable by it alone. Relative to the data directory. */
+async function writeFile(sql: Client, name: string, text: string): Promise<void> {
+  await sql.unsafe(`copy (select unnest(string_to_array('${text}', E'\\n')))
+    to program 'umask 077; cat > ${name}'`);
+}
+
+async function writeHba(sql: Client, lines: readonly string[]): Promise<void> {
+  const all = ["host all postgres all trust", ...lines].join("\n");
+  await writeFile(sql, "pg_hba.conf", all);
+  await sql`select pg_reload_conf()`;
+  await until("the rules are read", async () => {
+    const rows = await sql`select from pg_hba_file_rules where error is null`;
+    return rows.length === lines.length + 1;
+  });
+}
+
+/** Turns TLS on; clients' certificates are checked by `ca`. */
+async function serveTls(sql: Client, { cert, key }: Leaf, ca: string): Promise<void> {
+  await writeFile(sql, "server.crt", cert);
+  await writeFile(sql, "server.key", key);
+  await writeFile(sql, "root.crt", ca);
+  await sql.unsafe("alter system set ssl_ca_file = 'root.crt'");
+  await sql.unsafe("alter system set ssl = on");
+  await sql`select pg_reload_conf()`;
+  await until("TLS is on", async () => {
+    const [row] = await sql`select current_setting('ssl') as ssl`;
+    return row?.ssl === "on";
+  });
+}
+
+Deno.test("the six values of sslmode, as libpq has them", async () => {
+  const { ca, good, wrong_name, client, self_signed } = await testCertificates();
+  await using own = await startPostgres();
+  await using sql = connectTo(own.url("postgres"));
+  await sql.unsafe("create role app login");
+  const { port } = new URL(own.url("postgres"));
+  const base = serverConfig(`postgres://app@127.0.0.1:${port}/postgres`).address;
+  /** `tls`, `plain`, or the code of the failure, with `!` if it is permanent. */
+  const open = async (tls: DatabaseAddress["tls"], host = "127.0.0.1") => {
+    await using pool = poolAt({ ...base, hosts: [{ host, port: Number(port) }], tls });
+    try {
+      const [row] = await pool.sql`select ssl from pg_stat_ssl where pid = pg_backend_pid()`;
+      return row?.ssl ? "tls" : "plain";
+    } catch (error) {
+      return `${(error as { code?: string }).code}${isPermanent(error) ? "!" : ""}`;
+    }
+  };
+  const modes = ["disable", "allow", "prefer", "require"] as const;
+  const all = () => Promise.all(modes.map((mode) => open({ mode })));
+
+  await writeHba(sql, ["host all app all trust"]);
+  assert.deepEqual(await all(), ["plain", "plain", "plain", "TLS_REFUSED!"], "no TLS");
+  await serveTls(sql, wrong_name, ca);
+  assert.deepEqual(await all(), ["plain", "plain", "tls", "tls"], "both");
+  assert.equal(await open({ mode: "verify-ca", ca }), "tls");
+  assert.equal(await open({ mode: "verify-full", ca }), "TLS_FAILED!", "another name");
+  assert.equal(
+    await open({ mode: "verify-ca", ca: self_signed.cert }),
+    "TLS_FAILED!",
+    "another CA",
+  );
+  assert.equal(await open({ mode: "verify-full" }), "TLS_FAILED!", "the system's authorities");
+
+  await writeHba(sql, ["hostssl all app all trust"]);
+  assert.deepEqual(await all(), ["28000!", "tls", "tls", "tls"], "TLS only");
+  await writeHba(sql, ["hostnossl all app all trust"]);
+  assert.deepEqual(await all(), ["plain", "plain", "plain", "28000!"], "no TLS allowed");
+
+  await writeHba(sql, ["hostssl all app all trust clientcert=verify-ca"]);
+  await serveTls(sql, good, ca);
+  await until(
+    "the new certificate is served",
+    async () =>
+      await open({ mode: "verify-full", ca, cert: client.cert, key: secret(client.key) }) === "tls",
+  );
+  assert.equal(
+    await open(
+      { mode: "verify-full", ca, cert: client.cert, key: secret(client.key) },
+      "localhost",
+    ),
+    "tls",
+    "localhost, whichever of its addresses listens",
+  );
+  assert.equal(await open({ mode: "verify-full", ca }), "28000!", "no client certificate");
+});
+
+function secret(text: string) {
+  return serverConfig(`postgres://u:${encodeURIComponent(text)}@h/d`).address.password ??
+    assert.fail();
+}
+
+Deno.test("bytes after the answer to a request for TLS are refused", async () => {
+  await using peer = await startPeer((socket) =>
+    void socket.once("data", () => socket.write("SE"))
+  );
+  await using pool = poolAt(`postgres://u@127.0.0.1:${peer.port}/d?sslmode=require`);
+  assert.match(
+    (await failureOf(pool.sql`select 1`)).message,
+    /does not speak PostgreSQL's protocol/,
+  );
+});
