@@ -18,8 +18,15 @@ export interface SharedServer {
 export interface PostgresServer extends SharedServer, AsyncDisposable {
   /** Stops it as an administrator would: clients are notified and cut off. */
   stop(): Promise<void>;
+  /** Ends it as a power cut would, but for what the system has written. */
+  kill(): Promise<void>;
   /** Starts it again, on the same port and data. */
   start(): Promise<void>;
+  /**
+   * Starts a standby with `more` settings, which streams from here; `name` is that of its connection, for
+   * `synchronous_standby_names`.
+   */
+  standby(name: string, more?: Readonly<Record<string, string>>): Promise<PostgresServer>;
   /** Ends it and removes its data. */
   close(): Promise<void>;
 }
@@ -90,37 +97,76 @@ export async function startPostgres(
   more: Readonly<Record<string, string>> = {},
 ): Promise<PostgresServer> {
   const directory = Deno.makeTempDirSync({ prefix: "bookme-postgres-" });
-  const { user, port, command } = await prepareCluster(directory, more);
+  return await serveCluster(directory, await prepareCluster(directory, more));
+}
+
+async function serveCluster(
+  directory: string,
+  { user, port, command }: Awaited<ReturnType<typeof prepareCluster>>,
+): Promise<PostgresServer> {
   let guard: Guard | undefined = await startGuarded(command, directory, user);
   const close = async () => {
     if (guard === undefined) Deno.removeSync(directory, { recursive: true });
     await guard?.end("");
   };
+  const end = async (signal: string) => {
+    await guard?.end(`${signal}\n`);
+    guard = undefined;
+  };
   return {
     url: urlAt(port),
-    async stop() {
-      await guard?.end("INT\n");
-      guard = undefined;
-    },
+    stop: () => end("INT"),
+    kill: () => end("KILL"),
     async start() {
       guard = await startGuarded(command, directory, user);
     },
+    standby: (name, more) => startStandby(directory, urlAt(port)("postgres"), name, more),
     close,
     [Symbol.asyncDispose]: close,
   };
+}
+
+// What pg_basebackup does, which the package does not have.
+async function startStandby(
+  primary: string,
+  url: string,
+  name: string,
+  more: Readonly<Record<string, string>> = {},
+): Promise<PostgresServer> {
+  const directory = Deno.makeTempDirSync({ prefix: "bookme-postgres-" });
+  await using sql = connectTo(url);
+  await sql`select pg_backup_start(${name}, true)`;
+  const { hostname, port } = new URL(url);
+  const cluster = await prepareCluster(directory, {
+    ...more,
+    primary_conninfo: `host=${hostname} port=${port} user=postgres application_name=${name}`,
+  }, `${primary}/data`);
+  const [label] = await sql<{ labelfile: string }[]>`select labelfile from pg_backup_stop(false)`;
+  const files = { backup_label: label?.labelfile ?? "", "standby.signal": "" };
+  for (const [file, text] of Object.entries(files)) {
+    const path = `${directory}/data/${file}`;
+    Deno.writeTextFileSync(path, text);
+    if (cluster.user !== undefined) Deno.chownSync(path, cluster.user.uid, cluster.user.gid);
+  }
+  Deno.removeSync(`${directory}/data/postmaster.pid`);
+  return await serveCluster(directory, cluster);
 }
 
 function urlAt(port: number): SharedServer["url"] {
   return (database) => `postgres://postgres@127.0.0.1:${port}/${database}`;
 }
 
-/** A new cluster in `directory`, and the command that serves it. */
-async function prepareCluster(directory: string, more: Readonly<Record<string, string>>) {
+/** A new cluster in `directory`, a copy of `source`, and the command that serves it. */
+async function prepareCluster(
+  directory: string,
+  more: Readonly<Record<string, string>>,
+  source?: string,
+) {
   const { bin, data, user } = await prepared();
   if (user !== undefined) Deno.chownSync(directory, user.uid, user.gid);
   const copy = `${directory}/data`;
   await run(["rm", "-rf", copy], user);
-  await run(["cp", "-a", data, copy], user);
+  await run(["cp", "-a", source ?? data, copy], user);
   const port = await freePort();
   const settings = Object.entries({ ...SETTINGS, ...more })
     .flatMap(([name, value]) => ["-c", `${name}=${value}`]);
