@@ -18,7 +18,7 @@ import { makeInForce } from "./in_force.ts";
 import type { Log } from "./observe/log.ts";
 import { logSignals } from "./observe/log_signals.ts";
 import { makeSignals } from "./observe/signals.ts";
-import { readiness } from "./readiness.ts";
+import { type Failing, readiness, watchStatements } from "./readiness.ts";
 import { makeReloader } from "./reload.ts";
 import { makeStop } from "./shutdown.ts";
 import { type Database, openDatabase } from "./store/database.ts";
@@ -103,6 +103,7 @@ async function startOn(
   });
   stack.defer(() => client.close());
   logSignals(signals, log, ctx.clock.now);
+  const failing = watchStatements(signals);
   const reloader = makeReloader(ctx, (next) => {
     in_force = makeInForce(next, adminTokens(next).tokens, http);
   });
@@ -113,7 +114,7 @@ async function startOn(
   const reload = (actor: Actor) => reloader.reload(actor, engine.fleet.reload);
   serve(http, log, {
     ...ctx,
-    ...engineForRoutes(ctx, engine, disk),
+    ...engineForRoutes(ctx, engine, disk, failing),
     in_force: () => in_force,
     now: ctx.clock.now,
     seal_keys: keys,
@@ -147,6 +148,7 @@ function engineForRoutes(
   { db, clock, random }: Context,
   { dispatcher, fleet, intake, replayer }: Engine,
   disk: Disk,
+  failing: Failing,
 ) {
   const ids = makeEventIds(() => random32(random));
   return {
@@ -159,7 +161,7 @@ function engineForRoutes(
     wake: dispatcher.wake,
     endpoints_changed: fleet.reload,
     replays_changed: replayer.wake,
-    readiness: () => readiness(db, dispatcher, disk),
+    readiness: () => readiness(db, dispatcher, disk, failing),
   };
 }
 

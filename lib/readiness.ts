@@ -1,23 +1,46 @@
 import type { Disk } from "./disk.ts";
 import { messageOf } from "./core/errors.ts";
 import type { Dispatcher } from "./delivery/dispatcher.ts";
+import type { Signals, SignalValues } from "./observe/signals.ts";
 import type { Database } from "./store/database.ts";
 import type { Readiness } from "../routes/context.ts";
 
-const PING_TIMEOUT_MS = 4_000;
+const CHECK_TIMEOUT_MS = 4_000;
+/** How long a failed statement counts if none of its part succeeds: then others are let in to try. */
+const FAILING_MS = 10_000;
+
+/** Why statements fail at present; undefined while none does. */
+export type Failing = () => string | undefined;
+
+/** Follows the signals of each part: a success makes up for the failures before it. */
+export function watchStatements(
+  { statement_failed, ingested, claimed, recorded }: Signals,
+): Failing {
+  const failed = new Map<SignalValues["statement_failed"]["part"], { cause: string; at: number }>();
+  statement_failed.on(({ part, cause }) => failed.set(part, { cause, at: performance.now() }));
+  ingested.on(() => failed.delete("ingest"));
+  claimed.on(() => failed.delete("engine"));
+  recorded.on(() => failed.delete("engine"));
+  return () => {
+    const now = performance.now();
+    for (const { cause, at } of failed.values()) if (now - at < FAILING_MS) return cause;
+    return undefined;
+  };
+}
 
 /**
- * Whether events are accepted and delivered: asks the database, which takes 4 seconds at most, and looks
- * at its disk if it is embedded.
+ * Whether events are accepted and delivered: asks the database, which takes 4 seconds at most, what became
+ * of the last statements, and its disk if it is embedded.
  */
 export async function readiness(
-  db: Pick<Database, "kind" | "ping">,
+  db: Pick<Database, "kind" | "check">,
   dispatcher: Pick<Dispatcher, "healthy" | "stopping">,
   disk: Pick<Disk, "problem">,
+  failing: Failing,
 ): Promise<Readiness> {
-  const database = await db.ping(PING_TIMEOUT_MS).then(() => "ok", messageOf);
+  const refused = await db.check(CHECK_TIMEOUT_MS).then(() => undefined, messageOf);
   const checks = {
-    database,
+    database: refused ?? failing() ?? "ok",
     dispatcher: engineCheck(dispatcher),
     ...(db.kind === "embedded" ? { disk: disk.problem() ?? "ok" } : {}),
   };

@@ -1,15 +1,28 @@
 import { Hono } from "hono";
-import { AppError } from "../lib/core/errors.ts";
+import { AppError, messageOf } from "../lib/core/errors.ts";
+import { within } from "../lib/store/deadline.ts";
+import { isOutage } from "../lib/store/errors.ts";
 import { apiRoutes } from "./api/routes.ts";
 import type { Env, RouteContext } from "./context.ts";
 import { healthRoutes } from "./health.ts";
 import { ingestRoutes } from "./ingest.ts";
 import { toProblem } from "./middleware/problem.ts";
 
+/**
+ * As long as a statement of the API may run. Where all connections are taken, it waits for one of them,
+ * longer than anybody waits for the answer.
+ */
+const READ_TIMEOUT_MS = 10_000;
+
 /** The application: everything that the daemon answers over HTTP. */
 export function makeApp(ctx: RouteContext): Hono<Env> {
   const app = new Hono<Env>();
-  app.onError((error) => toProblem(error, ctx.log));
+  app.onError((error) => {
+    if (isOutage(error)) {
+      ctx.signals.statement_failed.emit({ part: "api", cause: messageOf(error) });
+    }
+    return toProblem(error, ctx.log);
+  });
   app.notFound((c) => {
     const { method, path } = c.req;
     const allow = methodsAt(app, path);
@@ -26,6 +39,7 @@ export function makeApp(ctx: RouteContext): Hono<Env> {
     c.env.outgoing.setHeader("Referrer-Policy", "no-referrer");
     await next();
   });
+  app.get("/api/*", async (_c, next) => await within(next(), READ_TIMEOUT_MS));
   app.route("/ingest", ingestRoutes(ctx));
   app.route("/", apiRoutes(ctx));
   app.route("/", healthRoutes(ctx));

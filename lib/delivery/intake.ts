@@ -80,10 +80,9 @@ export function makeIntake(
       try {
         await commit(batch);
       } catch (error) {
-        ctx.log.error("Events could not be stored", {
-          requests: batch.length,
-          cause: messageOf(error),
-        });
+        const cause = messageOf(error);
+        ctx.log.error("Events could not be stored", { requests: batch.length, cause });
+        ctx.signals.statement_failed.emit({ part: "ingest", cause });
         const unavailable = () =>
           new AppError("unavailable", `${causeOf(error)}, ${LOST}`, {
             retry_after_s: RETRY_AFTER_S,

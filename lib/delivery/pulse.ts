@@ -34,7 +34,7 @@ export const ANSWER_TIMEOUT_MS = 35_000;
 
 /** A pulse whose polls end with `timers`. */
 export function makePulse(
-  { db, log, clock }: Pick<Context, "db" | "log" | "clock">,
+  { db, log, clock, signals }: Pick<Context, "db" | "log" | "clock" | "signals">,
   timers: Timers,
   { asked, heard }: Polling,
 ): Pulse {
@@ -66,6 +66,7 @@ export function makePulse(
   function failed(what: string, error: unknown): void {
     failures++;
     if (isAstray(error)) db.reset();
+    signals.statement_failed.emit({ part: "engine", cause: messageOf(error) });
     if (failures === 1 || failures % 30 === 0) {
       log.error(what, { cause: messageOf(error), failures });
     }

@@ -56,6 +56,7 @@ export function makeRecorder(
       } catch (error) {
         failing = true;
         if (isAstray(error)) ctx.db.reset();
+        signals.statement_failed.emit({ part: "engine", cause: messageOf(error) });
         ctx.log.error("Recording failed, trying again", {
           results: writing.length,
           cause: messageOf(error),

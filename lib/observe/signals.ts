@@ -39,6 +39,11 @@ export interface SignalValues {
     /** Numbers of all endpoints now in use. */
     readonly endpoint_nos: readonly number[];
   };
+  /** A statement failed that should not, because of the database; `cause` is the error's message. */
+  readonly statement_failed: {
+    readonly part: "ingest" | "engine" | "api";
+    readonly cause: string;
+  };
   /** A maintenance job ran; `count` rows were changed. */
   readonly maintained: {
     readonly job: string;
@@ -71,6 +76,7 @@ export function makeSignals(): Signals {
     recorded: makeSignal(),
     lease_lost: makeSignal(),
     endpoints_changed: makeSignal(),
+    statement_failed: makeSignal(),
     maintained: makeSignal(),
   };
 }

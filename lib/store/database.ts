@@ -12,7 +12,7 @@ import {
 } from "./connect.ts";
 import type { Settings } from "./cluster.ts";
 import { makeConnector } from "./connection/connector.ts";
-import { within } from "./deadline.ts";
+import { isSilence, within } from "./deadline.ts";
 import type { Embedded, Say } from "./embedded.ts";
 import { isAstray } from "./errors.ts";
 import { failure } from "./connection/failure.ts";
@@ -36,8 +36,11 @@ export interface Database {
    * the connection for it opens again: payloads sent in between are lost.
    */
   listen(heard: (payload: string) => void, fresh: () => void): void;
-  /** Resolves when the database answers; rejects after `timeout_ms`. */
-  ping(timeout_ms: number): Promise<void>;
+  /**
+   * Resolves when the database answers on a connection of each of the three, and accepts writes. Rejects
+   * with the reason, after `timeout_ms` at the latest.
+   */
+  check(timeout_ms: number): Promise<void>;
   /** Cuts all connections, for when they lead nowhere any more; new ones open on demand. */
   reset(): void;
   close(): Promise<void>;
@@ -101,7 +104,7 @@ async function openOnly(embedded: Embedded): Promise<Database> {
       migrated,
       // One process: no other could send anything.
       listen: () => {},
-      ping: async (timeout_ms) => void await within(sql`select 1`, timeout_ms),
+      check: async (timeout_ms) => void await within(sql`select 1`, timeout_ms),
       reset: () => {},
       close,
     };
@@ -154,7 +157,7 @@ async function openServer(
       admin: admin.sql,
       migrated,
       listen,
-      ping,
+      check: makeCheck(ping, { ingest, engine, admin }),
       reset: connector.reset,
       close,
     };
@@ -170,7 +173,7 @@ async function openServer(
  */
 function openPulse(
   open: (max: number, settings: Settings, more: Partial<PoolOptions>) => Pool,
-): Pick<Database, "listen" | "ping"> {
+): Pick<Database, "listen"> & { ping(timeout_ms: number): Promise<void> } {
   let heard = (_payload: string) => {};
   let fresh = () => {};
   let token = "";
@@ -196,6 +199,29 @@ function openPulse(
       fresh = freshen;
       fresh();
     },
+  };
+}
+
+// A pool whose connections are all taken, or that gets none, is of no use although the database answers.
+function makeCheck(
+  ping: (timeout_ms: number) => Promise<void>,
+  pools: Readonly<Record<string, Pool>>,
+): Database["check"] {
+  const probes = Object.entries(pools).map(([name, { sql }]) => {
+    // One at a time: those that nobody waits for any more are not followed by others.
+    let asked: Promise<unknown> | undefined;
+    return async (timeout_ms: number) => {
+      asked ??= sql`select 1`.finally(() => asked = undefined);
+      try {
+        await within(asked, timeout_ms);
+      } catch (error) {
+        if (!isSilence(error)) throw error;
+        throw failure("TIMEOUT", `No connection for ${name} became free within ${timeout_ms} ms`);
+      }
+    };
+  });
+  return async (timeout_ms) => {
+    await Promise.all([ping, ...probes].map((probe) => probe(timeout_ms)));
   };
 }
 

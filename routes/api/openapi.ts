@@ -69,7 +69,7 @@ const REFUSALS: Readonly<Record<ErrorCode, string>> = {
   unsupported_media_type: "The body is not application/json",
   invalid: "The request has mistakes; `errors` names each",
   too_many_requests: "Too many wrong tokens from this address",
-  unavailable: "The database is away; try again",
+  unavailable: "The database cannot be used now; the detail says why",
 };
 
 /** The OpenAPI 3.1 document of these operations, made of the schemas that validate them. */
