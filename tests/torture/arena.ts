@@ -33,6 +33,8 @@ export type EndpointId = typeof ENDPOINTS[number]["id"];
 export interface Setting {
   readonly daemons?: number;
   readonly embedded?: boolean;
+  /** A server of its own. */
+  readonly cluster?: Cluster;
   /** Where the embedded database lives; a temporary directory unless given. */
   readonly directory?: string;
   /** Free space of its disk below which ingest stops; by default hardly any. */
@@ -60,7 +62,7 @@ export interface Arena {
   readonly daemons: readonly Daemon[];
   readonly receivers: Readonly<Record<EndpointId, Receiver>>;
   readonly client: Client;
-  /** The proxy before the database of each daemon, by its name. */
+  /** The proxies before the database of each daemon, by its name; of a second host, `d1@1`. */
   readonly proxies: ReadonlyMap<string, Proxy>;
   /** Set while the database is away: starts may fail then. */
   away: boolean;
@@ -97,7 +99,8 @@ export interface ArenaOptions {
 
 /** Opens an arena: database, receivers, client, and, unless the fault does it, daemons. */
 export async function openArena(options: ArenaOptions): Promise<Arena> {
-  const { random, cluster, database, setting } = options;
+  const { random, database, setting } = options;
+  const cluster = setting.cluster ?? options.cluster;
   const embedded = setting.embedded ?? false;
   const directory = Deno.makeTempDirSync({ prefix: "bookme-torture-" });
   const findings: Violation[] = [];
@@ -133,7 +136,7 @@ export async function openArena(options: ArenaOptions): Promise<Arena> {
     return (holder: string) => ({
       server: { listen: `127.0.0.1:${port}` },
       database: embedded ? { directory: data, min_free: setting.min_free ?? "0B" } : {
-        url: `postgres://app@127.0.0.1:${proxies.get(name)?.port}/${database}` +
+        url: `postgres://app@${hostsOf(name)}/${database}` +
           `?sslmode=disable&application_name=${holder}`,
       },
       secrets: { main: "secret-of-the-torture-0123456789" },
@@ -150,6 +153,11 @@ export async function openArena(options: ArenaOptions): Promise<Arena> {
     });
   }
 
+  function hostsOf(daemon: string): string {
+    return cluster.ports.map((_, at) => `127.0.0.1:${proxies.get(proxyName(daemon, at))?.port}`)
+      .join(",");
+  }
+
   function launchOf(holder: string): Launch {
     const { executable, tree } = options;
     const run = [Deno.execPath(), "run", "-A", "--no-check", "--cached-only", `${tree}/main.ts`];
@@ -162,7 +170,9 @@ export async function openArena(options: ArenaOptions): Promise<Arena> {
   }
 
   async function startOne(name: string, port: number): Promise<void> {
-    if (!embedded) proxies.set(name, await startProxy(cluster.port));
+    for (const [at, server_port] of embedded ? [] : cluster.ports.entries()) {
+      proxies.set(proxyName(name, at), await startProxy(server_port));
+    }
     daemons.push(keepDaemon({
       name,
       port,
@@ -237,6 +247,11 @@ export async function openArena(options: ArenaOptions): Promise<Arena> {
     throw error;
   }
   return arena;
+}
+
+/** The name of the proxy between a daemon and a host of its database. */
+export function proxyName(daemon: string, host: number): string {
+  return host === 0 ? daemon : `${daemon}@${host}`;
 }
 
 async function startReceivers(setting: Setting, random: Random) {

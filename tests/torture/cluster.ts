@@ -5,7 +5,8 @@ import { until } from "../support/wait.ts";
 /** A durable PostgreSQL server that can be treated badly. */
 export interface Cluster {
   readonly version: string;
-  readonly port: number;
+  /** Where daemons find it: one port for each of its hosts. */
+  readonly ports: readonly (() => number)[];
   /** The superuser's connections to a database, which no fault of ours shuts out. */
   connect(database: string): Sql;
   /** Makes an empty database of the role `app`, as which daemons connect. */
@@ -16,12 +17,16 @@ export interface Cluster {
   /** Ends all of its processes by SIGKILL. */
   kill(): Promise<void>;
   start(): Promise<void>;
+  /** Restarts it as a standby, which accepts no writes. `promote` makes it a primary again. */
+  demote(): Promise<void>;
+  promote(): Promise<void>;
   /** Runs statements as the superuser. */
   run(statements: string): Promise<void>;
   close(): Promise<void>;
 }
 
-const SETTINGS = {
+/** Settings of servers that keep what they acknowledge. */
+export const SETTINGS = {
   fsync: "on",
   synchronous_commit: "on",
   deadlock_timeout: "200ms",
@@ -37,9 +42,13 @@ export async function startCluster(): Promise<Cluster> {
   const [row] = await admin<{ version: string }[]>`
     select current_setting('server_version') as version`;
   await admin.unsafe("create role app login");
+  const start = async () => {
+    await server.start();
+    await until("PostgreSQL takes connections", async () => await admin`select 1`);
+  };
   return {
     version: row?.version ?? "unknown",
-    port,
+    ports: [() => port],
     connect: (database) => open(server, database),
     async createDatabase(name) {
       await admin.unsafe(
@@ -57,9 +66,14 @@ export async function startCluster(): Promise<Cluster> {
       killAll(await postmaster(admin));
       await server.stop(); // which has nothing to stop any more
     },
-    async start() {
-      await server.start();
-      await until("PostgreSQL takes connections", async () => await admin`select 1`);
+    start,
+    async demote() {
+      await admin.unsafe("copy (select) to program 'touch standby.signal'");
+      await server.stop();
+      await start();
+    },
+    async promote() {
+      await until("it is promoted", async () => await admin`select pg_promote()`);
     },
     async run(statements) {
       await until("the superuser's statement runs", async () => {

@@ -2,11 +2,13 @@ import { messageOf } from "../../lib/core/errors.ts";
 import { freeBytes } from "../../lib/store/disk.ts";
 import { sleep, until } from "../support/wait.ts";
 import { testCertificates } from "../support/tls.ts";
-import { allReady, type Arena, type Setting, TIMEOUT_MS } from "./arena.ts";
+import type { Socket } from "node:net";
+import { allReady, type Arena, proxyName, type Setting, TIMEOUT_MS } from "./arena.ts";
 import { type Daemon, endedBy } from "./daemons.ts";
 import { connectTo } from "./client.ts";
 import { startDnsServer } from "./dns.ts";
-import type { Moment, Statement, Verdict } from "./proxy.ts";
+import { type Pair, startPair } from "./pair.ts";
+import type { Moment, Proxy, Statement, Verdict } from "./proxy.ts";
 import type { Manner } from "./receivers.ts";
 import { fillPipe, makeCgroup, makeSmallDisk, mountWrap } from "./system.ts";
 
@@ -215,6 +217,72 @@ function blackhole(arena: Arena, on: boolean): Promise<void> {
   return Promise.resolve();
 }
 
+/** The daemons' proxies before one host. */
+function proxiesOf(arena: Arena, host: number) {
+  return arena.daemons.map(({ name }) => arena.proxies.get(proxyName(name, host)))
+    .filter((proxy) => proxy !== undefined);
+}
+
+// The primary is killed, stopped, or cut off without a word while it still runs; its synchronous standby
+// takes over, and gets a new standby in the place of the old primary.
+async function failOver(arena: Arena, pair: Pair, seconds: number): Promise<void> {
+  const { random } = arena;
+  for (const goes_on = clockFor(seconds); goes_on();) {
+    arena.strikes++;
+    arena.away = true;
+    const old = proxiesOf(arena, pair.primary);
+    const how = random.pick(["kill", "stop", "silence"] as const);
+    if (how === "silence") old.forEach((proxy) => proxy.blackhole = true);
+    else await pair[how]();
+    await sleep(random.int(0, 2_000));
+    await pair.failOver();
+    // Before that, nothing is acknowledged: the new primary waits for a standby of its own.
+    await pair.rebuild();
+    arena.away = false;
+    await allReady(arena, `a failover (${how})`);
+    old.forEach((proxy) => proxy.blackhole = false);
+    await sleep(random.int(1_000, 2_500));
+  }
+}
+
+/** What stands before a database that is away, as daemons see it. */
+const BALANCERS: readonly ((client: Socket) => void)[] = [
+  (client) => client.destroy(),
+  (client) => client.once("data", () => client.end()),
+  (client) => client.once("data", () => client.end("HTTP/1.1 503 Service Unavailable\r\n\r\n")),
+  (client) => client.resume(), // and says nothing
+];
+/** Connections that a daemon may open in an outage: some at once, then one or two a second. */
+const MOST_AT_ONCE = 20;
+const MOST_PER_S = 5;
+
+// A balancer whose only backend goes and comes back.
+async function balance(arena: Arena, seconds: number): Promise<void> {
+  const proxies = proxiesOf(arena, 0);
+  const counts = new Map<Proxy, number>();
+  let from = 0;
+  await outages(arena, seconds, () => {
+    const play = arena.random.pick(BALANCERS);
+    for (const proxy of proxies) {
+      proxy.play = play;
+      proxy.cut();
+      counts.set(proxy, proxy.accepted);
+    }
+    from = performance.now();
+    return Promise.resolve();
+  }, () => {
+    const most = MOST_AT_ONCE + MOST_PER_S * (performance.now() - from) / 1000;
+    for (const proxy of proxies) {
+      const count = proxy.accepted - (counts.get(proxy) ?? 0);
+      if (count > most) {
+        arena.find({ invariant: "G", text: `${count} connections to a database that is away` });
+      }
+      proxy.play = undefined;
+    }
+    return Promise.resolve();
+  });
+}
+
 const SHUT_OUT = `select pg_terminate_backend(pid) from pg_stat_activity where usename = 'app'`;
 
 async function resetAtCommit(arena: Arena, seconds: number): Promise<void> {
@@ -358,6 +426,22 @@ function tlsFault(name: string, which: "expired" | "wrong_name"): Fault {
       await victim.certificate(certificates[which]);
       await sleep(seconds * 1000);
       await victim.certificate(certificates.good);
+    },
+  };
+}
+
+function makeFailover(): Fault {
+  let pair: Pair | undefined;
+  return {
+    name: "pg-failover",
+    seconds: 40,
+    async setting() {
+      const cluster = pair = await startPair();
+      return { cluster, [Symbol.asyncDispose]: () => cluster.close() };
+    },
+    async inject(arena, seconds) {
+      if (pair === undefined) throw new Error("There is no pair of servers");
+      await failOver(arena, pair, seconds);
     },
   };
 }
@@ -637,16 +721,13 @@ const EVERYTHING: readonly Fault[] = [
       outages(
         arena,
         seconds,
-        () =>
-          arena.cluster.run(
-            "alter system set default_transaction_read_only = on; select pg_reload_conf()",
-          ),
-        () =>
-          arena.cluster.run(
-            "alter system reset default_transaction_read_only; select pg_reload_conf()",
-          ),
+        // Settings would change nothing; a standby accepts no writes.
+        arena.cluster.demote,
+        arena.cluster.promote,
       ),
   },
+  makeFailover(),
+  { name: "pg-balancer", seconds: 40, inject: balance },
   {
     name: "pg-no-connections",
     seconds: 25,

@@ -14,6 +14,12 @@ export interface Proxy {
   blackhole: boolean;
   /** Adds so much to every way. */
   delay_ms: number;
+  /** What it does with a new connection instead of passing it on. */
+  play: ((client: Socket) => void) | undefined;
+  /** Connections accepted so far. */
+  readonly accepted: number;
+  /** Cuts all connections, as a balancer does whose backend is gone. */
+  cut(): void;
   close(): Promise<void>;
 }
 
@@ -40,11 +46,18 @@ function statementOf(text: string): Statement {
   return "other";
 }
 
-/** Starts a proxy on a free port of loopback, before the server on `server_port`. */
-export async function startProxy(server_port: number): Promise<Proxy> {
+/** Starts a proxy on a free port of loopback, before the server that is on `server_port` at the time. */
+export async function startProxy(server_port: () => number): Promise<Proxy> {
   const sockets = new Set<Socket>();
+  let accepted = 0;
   const server = createServer({ noDelay: true }, (client) => {
-    const upstream = connect({ host: "127.0.0.1", port: server_port, noDelay: true });
+    accepted++;
+    if (proxy.play !== undefined) {
+      sockets.add(client);
+      client.on("error", () => {}).once("close", () => sockets.delete(client));
+      return proxy.play(client);
+    }
+    const upstream = connect({ host: "127.0.0.1", port: server_port(), noDelay: true });
     for (const socket of [client, upstream]) {
       sockets.add(socket);
       socket.once("close", () => sockets.delete(socket));
@@ -57,9 +70,14 @@ export async function startProxy(server_port: number): Promise<Proxy> {
     watch: undefined,
     blackhole: false,
     delay_ms: 0,
+    play: undefined,
+    get accepted() {
+      return accepted;
+    },
+    cut: () => sockets.forEach((socket) => socket.destroy()),
     async close() {
       server.close();
-      for (const socket of sockets) socket.destroy();
+      proxy.cut();
       await until("the proxy is closed", () => sockets.size === 0);
     },
   };
