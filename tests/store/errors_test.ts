@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { isOutage, isRefusal } from "../../lib/store/errors.ts";
+import { isAstray, isOutage, isRefusal } from "../../lib/store/errors.ts";
 import { isSilence, within } from "../../lib/store/deadline.ts";
 import { onServer } from "../support/databases.ts";
 
@@ -57,4 +57,13 @@ onServer("isOutage() and isRefusal() know the errors of a real server", async (d
   assert.deepEqual([isOutage(killed), isRefusal(killed)], [true, false]);
   const silent = await within(new Promise(() => {}), 1).catch((error) => error);
   assert.deepEqual([isOutage(silent), isRefusal(silent), isSilence(silent)], [true, false, true]);
+});
+
+Deno.test("isAstray() is true of silence and of a server that accepts no writes any more", async () => {
+  const silence = await within(new Promise(() => {}), 1).catch((error) => error);
+  assert.ok(isAstray(silence));
+  assert.ok(isAstray(withCode("25006")));
+  for (const code of ["57P01", "ECONNREFUSED", "40P01", undefined]) {
+    assert.ok(!isAstray(withCode(code)), code);
+  }
 });

@@ -50,12 +50,16 @@ export async function dial(
 ): Promise<{ readonly session: Session; readonly host: DatabaseHost | undefined }> {
   let found: DatabaseHost | undefined;
   const session = await firstOf(hosts, async (host, stop) => {
-    const targets = await targetsOf(host);
+    const targets = await targetsOf(host, timeoutOf(plan.address), stop);
     const session = await firstOf(targets, (target, stop) => openAt(plan, target, stop), stop);
     found ??= host;
     return session;
   }, stop);
   return { session, host: found };
+}
+
+function timeoutOf({ connect_timeout_ms = CONNECT_TIMEOUT_MS }: DatabaseAddress): number {
+  return connect_timeout_ms;
 }
 
 async function openAt(
@@ -84,7 +88,7 @@ async function start(
   opening: Opening,
   stop: AbortSignal,
 ): Promise<Session> {
-  const timeout_ms = address.connect_timeout_ms ?? CONNECT_TIMEOUT_MS;
+  const timeout_ms = timeoutOf(address);
   // Of this attempt alone, so that nothing that happens later cuts a session that it has opened.
   const attempt = new AbortController();
   const { signal } = attempt;
@@ -158,16 +162,28 @@ function together(failures: readonly Failure[]): Failure {
   return failure(code, failures.map(messageOf).join("; "), failures.some(isPermanent));
 }
 
-async function targetsOf(host: DatabaseHost): Promise<Target[]> {
+async function targetsOf(
+  host: DatabaseHost,
+  timeout_ms: number,
+  stop: AbortSignal,
+): Promise<Target[]> {
   if ("socket" in host) return [host];
   const { host: name, port, address } = host;
   if (address !== undefined) return [{ host: name, port, ip: address }];
   return await new Promise((resolve, reject) => {
+    const lose = (code: string, text: string) =>
+      reject(failure(code, `The name ${name} has ${text} (${code})`));
+    // A resolver takes its time, and cannot be stopped.
+    const timer = later(() => lose("CONNECT_TIMEOUT", "no answer from DNS"), timeout_ms);
+    const end = () => lose("CONNECTION_CLOSED", "not been looked up to the end");
+    stop.addEventListener("abort", end);
     lookup(name, { all: true }, (error, found) => {
-      const code = (error as { code?: string } | null)?.code ?? "ENOTFOUND";
+      clearTimeout(timer);
+      stop.removeEventListener("abort", end);
       if (error == null && found.length > 0) {
-        resolve(found.map((one) => ({ host: name, port, ip: one.address })));
-      } else reject(failure(code, `The name ${name} has no address (${code})`));
+        return resolve(found.map((one) => ({ host: name, port, ip: one.address })));
+      }
+      lose((error as { code?: string } | null)?.code ?? "ENOTFOUND", "no address");
     });
   });
 }

@@ -138,6 +138,28 @@ Deno.test("a host that refuses gives way to the next one at once, and one that i
   assert.ok(silent.accepted <= 2, `${silent.accepted}`);
 });
 
+Deno.test("a socket is opened by its path, without TLS whatever sslmode says", async () => {
+  const directory = Deno.makeTempDirSync({ prefix: "bookme-socket-" });
+  Deno.chmodSync(directory, 0o777);
+  {
+    await using own = await startPostgres({ unix_socket_directories: directory });
+    const { port } = new URL(own.url("postgres"));
+    const place = `host=${encodeURIComponent(directory)}&port=${port}`;
+    await using pool = poolAt(`postgres://postgres@/postgres?${place}&sslmode=require`);
+    const [row] = await pool.sql`select inet_server_addr() is null as is_socket`;
+    assert.equal(row?.is_socket, true);
+  }
+  await using gone = poolAt(
+    `postgres://postgres@/postgres?host=${encodeURIComponent(directory)}&port=1`,
+  );
+  const error = await failureOf(gone.sql`select 1`);
+  assert.equal(
+    error.message,
+    `${directory}/.s.PGSQL.1 does not exist (ENOENT); check that the server runs`,
+  );
+  Deno.removeSync(directory, { recursive: true });
+});
+
 Deno.test("all hosts down: each is named, and no statement hangs", async () => {
   const [a, b] = [await freePort(), await freePort()];
   await using pool = poolAt(`postgres://u@127.0.0.1:${a},[::1]:${b}/d`);
