@@ -180,11 +180,12 @@ Deno.test("migrate applies what is missing once, and exits with 1 where the data
     const again = await runHere(["migrate", "--config", path]);
     assert.deepEqual([again.code, again.out], [0, "Nothing to apply: the schema is up to date\n"]);
   });
-  const url = 'database: { url: "postgres://bookme:hunter2@127.0.0.1:1/bookme" }\n';
+  const url =
+    'database: { url: "postgres://bookme:hunter2@127.0.0.1:1/bookme", connect_timeout: 1s }\n';
   await withConfig(url, async (path) => {
     const { code, out, err } = await runHere(["migrate", "--config", path]);
     assert.deepEqual([code, out], [1, ""]);
-    assert.match(err, /^The database .*ECONNREFUSED 127\.0\.0\.1:1.*\n$/);
+    assert.match(err, /^The database .*127\.0\.0\.1:1 refuses connections \(ECONNREFUSED\).*\n$/);
     assert.doesNotMatch(err, /hunter2|bug/);
   });
 });
