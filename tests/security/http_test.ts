@@ -269,6 +269,7 @@ const LONG = "a".repeat(17_000);
 const ENDLESS = "a".repeat(2_000_000);
 
 refuses("http.endless: chunk sizes, extensions and trailers are cut off at 16 KiB", 431, {
+  "a short trailer of many fields": `${CHUNKED}2\r\n{}\r\n0\r\n${"X-A: a\r\n".repeat(2_060)}\r\n`,
   "an extension": `${CHUNKED}2;${LONG}\r\n{}\r\n0\r\n\r\n`,
   "a quoted extension": `${CHUNKED}2;a="${LONG}"\r\n{}\r\n0\r\n\r\n`,
   "an extension of the second chunk": `${CHUNKED}1\r\n{\r\n1;${LONG}\r\n}\r\n0\r\n\r\n`,
