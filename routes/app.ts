@@ -1,7 +1,7 @@
 import { Hono } from "hono";
 import { AppError, messageOf } from "../lib/core/errors.ts";
 import { within } from "../lib/store/deadline.ts";
-import { isOutage } from "../lib/store/errors.ts";
+import { isOfConnection, isOutage } from "../lib/store/errors.ts";
 import { apiRoutes } from "./api/routes.ts";
 import type { Env, RouteContext } from "./context.ts";
 import { healthRoutes } from "./health.ts";
@@ -18,7 +18,7 @@ const READ_TIMEOUT_MS = 10_000;
 export function makeApp(ctx: RouteContext): Hono<Env> {
   const app = new Hono<Env>();
   app.onError((error) => {
-    if (isOutage(error)) {
+    if (isOutage(error) && !isOfConnection(error)) {
       ctx.signals.statement_failed.emit({ part: "api", cause: messageOf(error) });
     }
     return toProblem(error, ctx.log);

@@ -2,7 +2,7 @@ import { AppError, messageOf } from "../core/errors.ts";
 import { makeEventIds } from "../core/ids.ts";
 import { STATEMENT_TIMEOUT_MS } from "../store/connect.ts";
 import { isSilence, within } from "../store/deadline.ts";
-import { isDiskFull } from "../store/errors.ts";
+import { isDiskFull, isOfConnection } from "../store/errors.ts";
 import {
   type Businesses,
   findBusinesses,
@@ -82,7 +82,7 @@ export function makeIntake(
       } catch (error) {
         const cause = messageOf(error);
         ctx.log.error("Events could not be stored", { requests: batch.length, cause });
-        ctx.signals.statement_failed.emit({ part: "ingest", cause });
+        if (!isOfConnection(error)) ctx.signals.statement_failed.emit({ part: "ingest", cause });
         const unavailable = () =>
           new AppError("unavailable", `${causeOf(error)}, ${LOST}`, {
             retry_after_s: RETRY_AFTER_S,

@@ -1,7 +1,7 @@
 import { messageOf } from "../core/errors.ts";
 import { type Overview, overview, type Room } from "../store/claims.ts";
 import { within } from "../store/deadline.ts";
-import { isAstray } from "../store/errors.ts";
+import { isAstray, isOfConnection } from "../store/errors.ts";
 import type { Context } from "./context.ts";
 import type { Timers } from "./timers.ts";
 
@@ -66,7 +66,9 @@ export function makePulse(
   function failed(what: string, error: unknown): void {
     failures++;
     if (isAstray(error)) db.reset();
-    signals.statement_failed.emit({ part: "engine", cause: messageOf(error) });
+    if (!isOfConnection(error)) {
+      signals.statement_failed.emit({ part: "engine", cause: messageOf(error) });
+    }
     if (failures === 1 || failures % 30 === 0) {
       log.error(what, { cause: messageOf(error), failures });
     }

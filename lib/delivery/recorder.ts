@@ -1,6 +1,6 @@
 import { deliveryId } from "../core/ids.ts";
 import { messageOf } from "../core/errors.ts";
-import { isAstray, isRefusal } from "../store/errors.ts";
+import { isAstray, isOfConnection, isRefusal } from "../store/errors.ts";
 import { within } from "../store/deadline.ts";
 import { record, type Result } from "../store/results.ts";
 import type { Context } from "./context.ts";
@@ -56,7 +56,9 @@ export function makeRecorder(
       } catch (error) {
         failing = true;
         if (isAstray(error)) ctx.db.reset();
-        signals.statement_failed.emit({ part: "engine", cause: messageOf(error) });
+        if (!isOfConnection(error)) {
+          signals.statement_failed.emit({ part: "engine", cause: messageOf(error) });
+        }
         ctx.log.error("Recording failed, trying again", {
           results: writing.length,
           cause: messageOf(error),

@@ -39,7 +39,7 @@ export interface SignalValues {
     /** Numbers of all endpoints now in use. */
     readonly endpoint_nos: readonly number[];
   };
-  /** A statement failed that should not, because of the database; `cause` is the error's message. */
+  /** A statement failed on a connection that works, because of the database; `cause` is the error's message. */
   readonly statement_failed: {
     readonly part: "ingest" | "engine" | "api";
     readonly cause: string;

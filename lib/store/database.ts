@@ -46,7 +46,7 @@ export interface Database {
   close(): Promise<void>;
 }
 
-const HEARTBEAT_MS = 2_000;
+const HEARTBEAT_MS = 1_000;
 const SILENCE_MS = 4_000;
 
 /** Statements that run all the time are planned once. */

@@ -15,6 +15,12 @@ export function isOutage(error: unknown): boolean {
       .test(code);
 }
 
+/** Whether an error is about the connection and not about a statement: asking for another one shows it. */
+export function isOfConnection(error: unknown): boolean {
+  return /^(08|28|3D|57P|25006|53300|CONNECT|ECONN|EPIPE|ENOTFOUND|ETIMEDOUT|EHOST|ENET|EAI_|ENOENT|TLS_|PROTOCOL|POOLED)/
+    .test(codeOf(error) ?? "");
+}
+
 /** Whether an error says that connections lead to the wrong place: cut them, and look again. */
 export function isAstray(error: unknown): boolean {
   return isSilence(error) || codeOf(error) === "25006";

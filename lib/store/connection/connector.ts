@@ -33,8 +33,8 @@ export function makeConnector(
   const sockets = new Set<Socket>();
   const tokens = new Set<string>();
   let cut = new AbortController();
-  /** The host that last had a session, which is tried first. */
-  let preferred: DatabaseHost | undefined;
+  /** In the order in which they are tried: first the one that last had a session. */
+  let hosts: readonly DatabaseHost[] = address.hosts;
   let failed: Failure | undefined;
   let failures = 0;
   let failed_at = 0;
@@ -97,13 +97,9 @@ export function makeConnector(
   }
 
   async function openSession(purpose: Purpose): Promise<Session> {
-    const { hosts } = address;
     const isTaken = (token: string) => tokens.has(token);
-    const order = preferred === undefined
-      ? hosts
-      : [preferred, ...hosts.filter((host) => host !== preferred)];
-    const { session, host } = await dial({ ...purpose, address, isTaken }, order, cut.signal);
-    preferred = host;
+    const { session, host } = await dial({ ...purpose, address, isTaken }, hosts, cut.signal);
+    if (host !== undefined) hosts = [host, ...hosts.filter((one) => one !== host)];
     keep(session);
     return session;
   }
@@ -129,6 +125,9 @@ export function makeConnector(
     reset() {
       cut.abort(failure("CONNECTION_CLOSED", "was left, because it had fallen silent"));
       cut = new AbortController();
+      // The one that has fallen silent must not hold up the search for another.
+      const [silent, ...others] = hosts;
+      if (silent !== undefined) hosts = [...others, silent];
       for (const socket of sockets) socket.destroy();
     },
   };
