@@ -27,8 +27,9 @@ const HTAB = 9;
 const LF = 10;
 const CR = 13;
 const SPACE = 32;
+const DOT = 46;
 const COLON = 58;
-const VERSION_PREFIX = "HTTP/1.";
+const VERSION_PREFIX = "HTTP/";
 const NOTHING = new Uint8Array(0);
 
 type Framing = "length" | "chunked" | "close";
@@ -144,8 +145,9 @@ export function readResponse(response: Response, bytes: Uint8Array): void {
  */
 export function endResponse(response: Response, closed: boolean): void {
   if (response.phase === "done") response.reusable = false;
-  if (response.phase === "head" && closed && response.status >= 200) {
-    settle(response, response.pending);
+  if (response.phase === "head" && closed) {
+    if (response.status === 0) readLastLine(response);
+    if (response.status >= 200) settle(response, response.pending);
   }
   if (response.phase === "body") finish(response, !(closed && response.framing === "close"), false);
 }
@@ -313,35 +315,70 @@ function oddByte(buffer: Uint8Array): number {
   return -1;
 }
 
+interface StatusLine {
+  readonly status: number;
+  readonly version_minor: number;
+  readonly tidy: boolean;
+}
+
 /**
- * `HTTP/1.1 200 OK`; the reason, and the space before it, may be missing. Blanks may be more than one
- * space, and the version any 1.x.
+ * `HTTP/1.1 200 OK`, or the place of the mistake in it. The reason, and the space before it, may be
+ * missing. Blanks may be more than one space, and the version any: what it carries is read as HTTP/1.
  */
-function readStatusLine(response: Response, buffer: Uint8Array, end: number): void {
+function parseStatusLine(buffer: Uint8Array, end: number): StatusLine | number {
   const digit = (at: number) => {
     const value = (buffer[at] ?? 0) - 48;
     return at < end && value >= 0 && value <= 9 ? value : NaN;
   };
   const start = textStart(buffer);
   let at = start + VERSION_PREFIX.length;
-  let minor = digit(at);
-  if (Number.isNaN(minor)) return failStatusLine(response, buffer, at, end);
-  while (digit(++at) >= 0) minor = minor * 10 + digit(at);
+  const number = () => {
+    let value = digit(at);
+    while (digit(++at) >= 0) value = value * 10 + digit(at);
+    return value;
+  };
+  const major = digit(at) >= 0 ? number() : NaN;
+  if (Number.isNaN(major)) return at;
+  let minor = 0;
+  if (at < end && buffer[at] === DOT) {
+    at++;
+    if (Number.isNaN(digit(at))) return at;
+    minor = number();
+  }
   const version_end = at;
   while (at < end && isBlank(buffer[at])) at++;
-  if (at === version_end) return failStatusLine(response, buffer, at, end);
+  if (at === version_end) return at;
   const status = digit(at) * 100 + digit(at + 1) * 10 + digit(at + 2);
-  if (!(status >= 100)) return failStatusLine(response, buffer, at, end);
+  if (!(status >= 100)) return at;
   at += 3;
-  if (at < end && !isBlank(buffer[at]) && buffer[at] !== CR) {
-    return failStatusLine(response, buffer, at, end);
-  }
-  const tidy = start === 0 && buffer[0] === 72 && buffer[1] === 84 && minor <= 1 &&
+  if (digit(at) >= 0) return at;
+  const tidy = start === 0 && buffer[0] === 72 && buffer[1] === 84 && major === 1 && minor <= 1 &&
     version_end === 8 && at === 12 && (at === end || buffer[12] === SPACE) && buffer[8] === SPACE &&
     isText(buffer, 12, end);
+  return { status, version_minor: major > 1 ? 1 : major < 1 ? 0 : minor, tidy };
+}
+
+function readStatusLine(response: Response, buffer: Uint8Array, end: number): void {
+  const line = parseStatusLine(buffer, end);
+  if (typeof line === "number") failStatusLine(response, buffer, line, end);
+  else applyStatusLine(response, line);
+}
+
+function applyStatusLine(response: Response, { status, version_minor, tidy }: StatusLine): void {
   if (!tidy) response.untidy = true;
-  response.version_minor = minor;
+  response.version_minor = version_minor;
   response.status = status;
+}
+
+/** A status line that the end of the connection ended. */
+function readLastLine(response: Response): void {
+  const { pending } = response;
+  if (oddByte(pending) >= 0) return;
+  const line = parseStatusLine(pending, pending.length);
+  if (typeof line === "number") return;
+  applyStatusLine(response, line);
+  response.untidy = true;
+  response.line_start = pending.length;
 }
 
 function readField(response: Response, buffer: Uint8Array, start: number, end: number): void {
