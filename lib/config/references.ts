@@ -22,6 +22,13 @@ export function isReference(text: string): boolean {
   return /^(env|file):/.test(text);
 }
 
+// The name in front of the colon counts in lower case only; `ENV:NAME` would be taken for the value.
+function isMisspelt(text: string): boolean {
+  return !isReference(text) && /^\s*(env|file)\s*:/i.test(text);
+}
+
+const MISSPELT = "Write env: or file: in lower case, with nothing before the colon";
+
 /**
  * The absolute path that the configuration names: itself, with or without `file:`, or `env:NAME`.
  * Throws an `AppError` for what only a shell would expand.
@@ -37,13 +44,13 @@ export function filePath(text: string, around: Surroundings): string {
 
 function pathMistake(path: string): string | undefined {
   if (path === "" || path.includes("\0")) return "Must be the path of a file or directory";
-  if (path.startsWith("env:") || path.startsWith("file:")) {
-    return "Must be env:NAME, file:PATH or a path, not one within the other";
-  }
+  if (isReference(path)) return "Must be env:NAME, file:PATH or a path, not one within the other";
+  if (isMisspelt(path)) return MISSPELT;
+  if (/^[a-z][a-z\d+.-]*:\/\//i.test(path)) return "Must be a path, not a URL";
   if (path.startsWith("~")) {
     return "A leading ~ is not expanded; write the path in full, or ./~ for a name that begins with ~";
   }
-  if (/\$[A-Za-z_{(]|%[A-Za-z_]\w*%/.test(path)) {
+  if (/\$[\w{(]|`|%[A-Za-z_]\w*%/.test(path)) {
     return "Variables are not expanded; write the path in full, or env:NAME of a variable that has it";
   }
   if (/^\/\/[^/]/.test(path)) return "Must not begin with //; write / for an absolute path";
@@ -59,6 +66,7 @@ export function resolveSecret(text: string, around: Surroundings): string {
   if (text.startsWith("file:")) {
     return readText(filePath(text, around), around.production).replace(/\r?\n$/, "");
   }
+  if (isMisspelt(text)) throw invalid(MISSPELT);
   // Without its name: it may as well be a secret that begins with a $.
   if (/^(\$\{?\w+\}?|%\w+%)$/.test(text)) {
     throw invalid("Variables are not expanded; write env: and the variable's name");

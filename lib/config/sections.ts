@@ -179,9 +179,9 @@ export function adminSchema(context: Context) {
     table({
       tokens: v.nullish(
         list(table({
-          name: textLike(/^[\w.-]{1,64}$/, "Must have 1 to 64 letters, digits, _, . or -"),
+          name: leaf(readTokenName),
           token: secret(context, { literal: true, mistake: tokenMistake }),
-          role: oneOf("admin", "viewer"),
+          role: leaf(readRole),
         })),
         [],
       ),
@@ -189,6 +189,18 @@ export function adminSchema(context: Context) {
     }),
     {},
   );
+}
+
+// The values next to a token are not shown: the token may have slipped into their place.
+function readTokenName(value: unknown): string {
+  const read = asText(value);
+  if (/^[\w.-]{1,64}$/.test(read)) return read;
+  throw invalid("Must have 1 to 64 letters, digits, _, . or -");
+}
+
+function readRole(value: unknown): "admin" | "viewer" {
+  if (value === "admin" || value === "viewer") return value;
+  throw invalid("Must be admin or viewer");
 }
 
 function tokenMistake(value: string, production: boolean): string | undefined {

@@ -129,6 +129,7 @@ function repeats(codes: readonly number[]): boolean {
  * long. Short passwords of letters look like names: messages must not repeat what stands in their place.
  */
 export function looksSecret(word: string): boolean {
+  if (hasPassword(word)) return true;
   if (word.includes("whsec_") || (word.length >= MIN_SECRET_LENGTH && !/[.:/…]/.test(word))) {
     return true;
   }
@@ -138,6 +139,11 @@ export function looksSecret(word: string): boolean {
     (part.length >= 8 && /\d/.test(part) && /[A-Za-z]/.test(part) &&
       !/^([A-Za-z]+\d{1,4}|\d+[A-Za-z]{1,8})$/.test(part))
   );
+}
+
+/** Whether it has `user:password@`, as URLs do, unless it is the very example of messages. */
+function hasPassword(text: string): boolean {
+  return /:(?!(\/\/user:)?password@)[^@]+@/.test(text);
 }
 
 function isMixed(text: string): boolean {
@@ -153,7 +159,7 @@ export function hideSecrets(message: string): string {
     // Folders may have numbers in hexadecimal, but no base64.
     const [file = "", ...folders] = word.split("/").toReversed();
     const is_secret = word.startsWith("/")
-      ? word.includes("whsec_") || looksSecret(file) || folders.some(isMixed)
+      ? word.includes("whsec_") || hasPassword(word) || looksSecret(file) || folders.some(isMixed)
       : looksSecret(word);
     return is_secret ? "…" : word;
   });

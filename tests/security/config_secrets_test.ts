@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
 import { loadConfig } from "../../lib/config/load.ts";
 import { runCli, runHere } from "../support/cli.ts";
-import { inDirectoryAsync } from "../support/config.ts";
+import { inDirectory, inDirectoryAsync } from "../support/config.ts";
 
 // Forms of a secret. Two of them contain characters that YAML or a URL reads as its own.
 const SECRETS = [
@@ -33,6 +33,8 @@ const PLACES: readonly string[] = [
   "database: { host: 'S S', user: u }",
   "database: { host: h, user: u, tls: { key: S, mode: S } }",
   "database: { host: h, user: u, password: env:X, S }",
+  "database: { directory: 'postgres://u:S@h/n' }",
+  "database: { directory: 'file:postgres://u:S@h/n' }",
   "database: S",
   // Secrets, keys and tokens
   "encryption_key: S",
@@ -63,6 +65,7 @@ const PLACES: readonly string[] = [
   "admin: { tokens: [{ name: a, token: env:SPACED, role: S }] }",
   "admin: { tokens: [{ name: 'S S', token: [S], role: admin }] }",
   "admin: { tokens: [{ name: a, token: env:SET, role: admin, S }] }",
+  "admin: { tokens: [{ name: a, token: admin, role: S }] }",
   "admin: { tokens: [S] }",
   "admin: { tokens: S, public: [S] }",
   // Endpoints, and whatever else may carry credentials
@@ -142,6 +145,24 @@ Deno.test("secrets.refused: check and serve never show a secret, wherever it sta
         }
       });
     }
+  }
+});
+
+Deno.test("secrets.short: a password that looks like a word is not shown where one may stand", () => {
+  for (
+    const yaml of [
+      "database: { directory: 'postgres://u:kestrelfish@h/n' }",
+      "database: { url: file:postgres://u:kestrelfish@h/n }",
+      "database: { url: 'file:/u:kestrelfish@h/n' }",
+      "server: { listen: 'u:kestrelfish@h:80' }",
+      "server: { listen: 'http://u:kestrelfish@h:80' }",
+      "events: [{ name: a.b, description: a, schema: 'https://u:kestrelfish@h/n' }]",
+      "admin: { tokens: [{ name: 'kestrel fish', token: kestrelfish, role: kestrelfish }] }",
+      "secrets: { a: kestrelfish, b: ENV:kestrelfish }",
+      "database: { host: h, user: u, password: ' kestrelfish' }",
+    ]
+  ) {
+    inDirectory(yaml, {}, (path) => assert.doesNotMatch(refusalOf(path, {}), /kestrel/, yaml));
   }
 });
 
