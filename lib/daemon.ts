@@ -14,13 +14,15 @@ import { makeHttpClient } from "./http/client.ts";
 import { type HttpServer, listen } from "./http/server.ts";
 import { type Disk, watchDisk } from "./disk.ts";
 import { type Engine, hear, startEngine } from "./engine.ts";
-import { makeInForce } from "./in_force.ts";
+import { listenersOf, makeInForce } from "./in_force.ts";
+import { meetNeighbours } from "./neighbours.ts";
 import type { Log } from "./observe/log.ts";
 import { logSignals } from "./observe/log_signals.ts";
 import { makeSignals } from "./observe/signals.ts";
 import { type Failing, readiness, watchStatements } from "./readiness.ts";
 import { makeReloader } from "./reload.ts";
 import { makeStop } from "./shutdown.ts";
+import { DAEMONS, type Listener } from "./store/daemons.ts";
 import { type Database, openDatabase } from "./store/database.ts";
 import type { Actor } from "./store/changes.ts";
 import { syncFile } from "./store/endpoints.ts";
@@ -86,6 +88,7 @@ async function startOn(
   stack.defer(() => http.close());
   checkSourceAddress(config, log);
   const { tokens, ...made_token } = adminTokens(config);
+  let neighbouring: readonly Listener[] = [];
   let in_force = makeInForce(config, tokens, http);
   const ctx: Context = {
     config: () => in_force.config,
@@ -105,8 +108,13 @@ async function startOn(
   logSignals(signals, log, ctx.clock.now);
   const failing = watchStatements(signals);
   const reloader = makeReloader(ctx, (next) => {
-    in_force = makeInForce(next, adminTokens(next).tokens, http);
+    in_force = makeInForce(next, adminTokens(next).tokens, http, neighbouring);
   });
+  const neighbours = await meetNeighbours(db, log, listenersOf(http), (others) => {
+    neighbouring = others;
+    in_force = makeInForce(in_force.config, in_force.tokens, http, neighbouring);
+  });
+  stack.defer(() => neighbours.stop());
   const disk = watchDisk(ctx.config, log);
   stack.defer(() => disk.stop());
   const engine = await startEngine(ctx, client, keys, reloader.settled);
@@ -120,7 +128,10 @@ async function startOn(
     seal_keys: keys,
     reload,
   });
-  db.listen((payload) => hear(engine, payload), () => engine.dispatcher.wake("all"));
+  db.listen(
+    (payload) => payload === DAEMONS ? void neighbours.look() : hear(engine, payload),
+    () => engine.dispatcher.wake("all"),
+  );
 
   log.info("Listening", { url: http.url, version: VERSION, database: db.kind });
   logMade("Admin token", made_token, log);
@@ -129,7 +140,7 @@ async function startOn(
     url: http.url,
     admin_token: tokens.find((token) => token.role === "admin")?.token,
     reload: () => reload({ name: "SIGHUP", address: null }),
-    ...makeStop({ http, client, db, disk, log, ...engine }),
+    ...makeStop({ http, client, db, disk, neighbours, log, ...engine }),
   };
 }
 

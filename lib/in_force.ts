@@ -20,28 +20,32 @@ interface Listener {
   readonly port: number;
 }
 
-/** Derives everything that `config` puts in force; `tokens` are those of the admin API. */
+/**
+ * Derives everything that `config` puts in force; `tokens` are those of the admin API, `others` the
+ * listeners of other daemons.
+ */
 export function makeInForce(
   config: Config,
   tokens: readonly AdminToken[],
   listener: Listener,
+  others: readonly Listener[] = [],
 ): InForce {
   return Object.freeze({
     config,
-    rules: rulesOf(config, listener),
+    rules: { ...addressRules(config), own_listener: [...listenersOf(listener), ...others] },
     event_types: makeEventTypes(config.event_types),
     tokens,
     ingest_signers: config.ingest.secrets.map((secret) => makeSigner(secret.reveal())),
   });
 }
 
-// The bound address counts, not the configured one: that may be a name, or port 0.
-function rulesOf(config: Config, { address, port }: Listener): AddressRules {
+/**
+ * Every address of a listener: for a wildcard all of this machine's. The bound address counts, not the
+ * configured one: that may be a name, or port 0.
+ */
+export function listenersOf({ address, port }: Listener): Listener[] {
   const addresses = isWildcard(address) ? [address, ...ownAddresses()] : [address];
-  return {
-    ...addressRules(config),
-    own_listener: addresses.map((address) => ({ address, port })),
-  };
+  return addresses.map((address) => ({ address, port }));
 }
 
 function ownAddresses(): string[] {

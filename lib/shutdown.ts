@@ -3,6 +3,7 @@ import type { Engine } from "./engine.ts";
 import type { HttpClient } from "./http/client.ts";
 import type { HttpServer } from "./http/server.ts";
 import type { Log } from "./observe/log.ts";
+import type { Neighbours } from "./neighbours.ts";
 import type { Database } from "./store/database.ts";
 import { isSilence, within } from "./store/deadline.ts";
 
@@ -11,6 +12,7 @@ interface Parts extends Engine {
   readonly http: HttpServer;
   readonly client: HttpClient;
   readonly db: Database;
+  readonly neighbours: Neighbours;
   readonly disk: Disk;
   readonly log: Log;
 }
@@ -58,6 +60,7 @@ async function stop(parts: Parts): Promise<void> {
   await atMost(CLOSE_GRACE_MS, intake.settle().then(() => dispatcher.stop(0)));
   client.close();
   parts.disk.stop();
+  await parts.neighbours.stop();
   await db.close();
   log.info("Stopped");
 }

@@ -10,6 +10,17 @@ create table fleet (
 );
 insert into fleet (revision) values (1);
 
+-- The daemons that run: nothing is delivered to their listeners. Each says every ten seconds that it
+-- lives; one not seen for a minute is gone.
+create table daemons (
+  id uuid primary key,
+  -- Equal for daemons on one machine.
+  machine text not null,
+  -- [{"address": "10.0.0.5", "port": 8080}]
+  listeners jsonb not null,
+  seen_at timestamptz not null
+);
+
 create table endpoints (
   no integer generated always as identity primary key,
   id text not null unique,

@@ -18,8 +18,9 @@ export interface AddressRules {
   /** Private networks that may contain endpoints: `delivery.allow_networks`. */
   readonly allow_networks: readonly Cidr[];
   /**
-   * Addresses of the daemon's own listener, which is never an endpoint. A wildcard (`0.0.0.0`, `::`)
-   * covers every loopback address at its port; the caller adds the machine's other addresses.
+   * Addresses of this daemon's listener and of others on its database, which are never endpoints. A
+   * wildcard (`0.0.0.0`, `::`) covers every loopback address at its port; the caller adds the machine's
+   * other addresses.
    */
   readonly own_listener: readonly { readonly address: string; readonly port: number }[];
   /** `server.public_url`: its host is never an endpoint. */
@@ -126,7 +127,7 @@ export function classifyEndpointAddress(
   const range = rangeOf(octets);
   if (NO_HOST.has(range)) return refuse(`${range} addresses are never allowed`);
   if (isOwnListener(octets, range === "loopback", port, rules)) {
-    return refuse("this is the daemon's own listener");
+    return refuse("this is a daemon's own listener");
   }
   const carried = carriedIpv4(octets);
   if (carried !== undefined) {
@@ -245,6 +246,12 @@ function bareHost(host: string): string {
 /** Whether a listener at this address accepts connections to every address of its machine. */
 export function isWildcard(address: string): boolean {
   return address === "0.0.0.0" || address === "::";
+}
+
+/** Whether an address leads to its own machine only. */
+export function isLoopback(address: string): boolean {
+  const octets = parseAddress(address);
+  return octets !== undefined && rangeOf(octets) === "loopback";
 }
 
 /** The address of a listener for clients on its own machine: loopback for a wildcard. */

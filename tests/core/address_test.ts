@@ -198,7 +198,7 @@ Deno.test("classifyEndpointAddress() never allows the daemon's own listener", ()
     allow_loopback: true,
     own_listener: [{ address, port: 8080 }],
   });
-  const rule = "this is the daemon's own listener";
+  const rule = "this is a daemon's own listener";
   assert.equal(ruleOf("127.0.0.1", own("127.0.0.1"), 8080), rule);
   assert.equal(ruleOf("::ffff:127.0.0.1", own("127.0.0.1"), 8080), rule);
   assert.equal(ruleOf("127.0.0.1", own("127.0.0.1"), 8081), "allowed: loopback");
