@@ -42,8 +42,9 @@ export function makeExchanges(pool: Pool): Exchanges {
 
   function data(connection: Connection, bytes: Uint8Array): void {
     const { flight, response } = connection;
-    // Unasked bytes on an idle connection would pass for the next answer.
-    if (flight === undefined) return pool.close(connection);
+    // Unasked bytes on an idle connection would pass for the next answer, and the next ones may come
+    // a moment later, when there is a question again.
+    if (flight === undefined) return pool.distrust(connection);
     const was_in_head = response.phase === "head";
     readResponse(response, bytes);
     if (response.phase === "done") answer(connection, flight);

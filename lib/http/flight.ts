@@ -75,7 +75,10 @@ export interface Route {
   /** Request line and Host field. */
   readonly start: string;
   readonly tls: TlsIdentity;
-  /** The receiver was seen to close connections unannounced: none is kept before this time. */
+  /**
+   * The receiver was seen to close connections unannounced, or to speak unasked: none is kept before
+   * this time.
+   */
   closes_until_ms: number;
 }
 

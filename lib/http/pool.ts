@@ -104,6 +104,8 @@ export interface Pool {
   close(connection: Connection): void;
   /** Closes a connection that its receiver ended, and learns from that. */
   lose(connection: Connection): void;
+  /** Closes a connection on which bytes came unasked, and for a while keeps none of its route. */
+  distrust(connection: Connection): void;
   /** Closes idle and draining connections whose time is up. */
   sweep(now_ms: number): void;
   closeAll(): void;
@@ -196,6 +198,13 @@ export function makePool(options: PoolOptions): Pool {
     close(connection);
   }
 
+  function distrust(connection: Connection): void {
+    const { state, route } = connection;
+    if (state === "closing" || state === "closed") return;
+    route.closes_until_ms = performance.now() + CLOSES_FOR_MS;
+    for (const other of [connection, ...idleOf(route)]) close(other);
+  }
+
   function sweep(now_ms: number): void {
     for (const connection of connections) {
       const { state, until_ms } = connection;
@@ -213,6 +222,7 @@ export function makePool(options: PoolOptions): Pool {
     release,
     close,
     lose,
+    distrust,
     sweep,
     closeAll,
     connections,

@@ -218,4 +218,5 @@ Deno.test("data() closes a connection that speaks unasked", async () => {
   assert.equal(connection.state, "idle");
   exchanges.data(connection, Buffer.from(KEPT));
   assert.equal(connection.state, "closing");
+  assert.ok(connection.route.closes_until_ms > performance.now(), "the next ones are not kept");
 });

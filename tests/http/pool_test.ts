@@ -167,6 +167,25 @@ Deno.test("lose() remembers a receiver that closes connections unannounced", () 
   }
 });
 
+Deno.test("distrust() keeps no connection of the route, and leaves other routes alone", () => {
+  const pool = newPool();
+  const route = routeTo("127.0.0.1:1");
+  const kept = (of: typeof route) => {
+    const connection = answeredConnection(pool, of);
+    pool.release(connection, performance.now());
+    return connection;
+  };
+  const [first, second, other] = [kept(route), kept(route), kept(routeTo("127.0.0.1:1"))];
+  pool.distrust(first);
+  assert.deepEqual([first, second, other].map(({ state }) => state), [
+    "closing",
+    "closing",
+    "idle",
+  ]);
+  assert.equal(kept(route).state, "closing");
+  assert.equal(kept(other.route).state, "idle");
+});
+
 Deno.test("closeAll() closes the connections in every state", () => {
   const pool = newPool();
   const paths: readonly (readonly State[])[] = [
