@@ -31,27 +31,32 @@ export function watchDisk(
   measure: (directory: string) => number = freeBytes,
 ): Disk {
   let measured_at = -Infinity;
+  let free_bytes = Infinity;
   let problem: string | undefined;
   const ticker = setInterval(look, LOOK_MS);
   look();
 
   function look(): string | undefined {
     const { database } = config();
-    const now = performance.now();
-    if (database.kind === "server" || now - measured_at < MEASURED_MS) return problem;
-    measured_at = now;
+    if (database.kind === "server") return undefined;
     const { directory } = database;
+    // Not remembered, so that the limit of a reload is in force at once.
     const min_free_bytes = limitOf(database.min_free_bytes);
-    const free_bytes = measureOr(directory, min_free_bytes);
+    const now = performance.now();
+    if (now - measured_at >= MEASURED_MS) {
+      measured_at = now;
+      free_bytes = measureOr(directory, Infinity);
+    }
+    const is_low = free_bytes < min_free_bytes;
+    if (!is_low && problem === undefined) return undefined;
+    const was_low = problem !== undefined;
+    problem = is_low ? lowDisk(directory, free_bytes, min_free_bytes) : undefined;
     const fields = {
       directory,
-      free: formatSize(free_bytes),
+      // Unknown if it cannot be asked.
+      free: Number.isFinite(free_bytes) ? formatSize(free_bytes) : undefined,
       min_free: formatSize(min_free_bytes),
     };
-    const was_low = problem !== undefined;
-    problem = free_bytes < min_free_bytes
-      ? lowDisk(directory, free_bytes, min_free_bytes)
-      : undefined;
     if (problem !== undefined && !was_low) log.error("Disk low: events are refused", fields);
     if (problem === undefined && was_low) log.info("Disk has room: events are accepted", fields);
     return problem;

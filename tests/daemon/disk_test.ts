@@ -49,6 +49,25 @@ Deno.test("watchDisk() tells of low and of enough room, once each", async () => 
   }
 });
 
+Deno.test("watchDisk() has the limit of a reload in force at once", () => {
+  let min_free_bytes = 512 * MIB;
+  const ignore = () => {};
+  const disk = watchDisk(
+    () => ({ database: { kind: "embedded", directory: "/data", min_free_bytes } }),
+    { info: ignore, warn: ignore, error: ignore },
+    () => 512 * MIB,
+  );
+  try {
+    assert.equal(disk.problem(), undefined);
+    min_free_bytes += 1;
+    assert.match(disk.problem() ?? "", /512 MiB free/);
+    min_free_bytes -= 1;
+    assert.equal(disk.problem(), undefined);
+  } finally {
+    disk.stop();
+  }
+});
+
 Deno.test("a low disk refuses events with the free space and the limit", async () => {
   await using database = await embeddedDatabase();
   assert.ok("directory" in database.section);
