@@ -104,6 +104,18 @@ Deno.test("doctor counts the events without a known business", async () => {
   ]);
 });
 
+Deno.test("doctor leaves the database to a daemon that is only short of disk", async () => {
+  await using database = await embeddedDatabase();
+  assert.ok("directory" in database.section);
+  const section = { directory: database.section.directory, min_free: "999999999GiB" };
+  await using daemon = await startOperated({ database: section });
+  const { code, out } = await daemon.cli(["doctor"]);
+  assert.equal(code, 1, out);
+  assert.match(out, /^✗ daemon: .* is not ready: Disk low: /m);
+  assert.match(out, /^✓ database: embedded in .*, in the daemon's hands/m);
+  assert.match(out, /^✗ disk: Disk low: /m);
+});
+
 Deno.test("checkDisk() has the free space and the limit, and no view of a server's disk", () => {
   const database = {
     kind: "embedded",

@@ -42,7 +42,10 @@ something is broken.`,
     say({ mark: "✓", subject: "configuration", text: `${values.config} is valid` });
     say({ mark: "✓", subject: "version", text: `${VERSION}, on Deno ${Deno.version.deno}` });
     const daemon = await checkDaemon(io, config, values);
-    const database = await checkDatabase(config, daemon.api !== undefined);
+    const database = await checkDatabase(
+      config,
+      daemon.api !== undefined || daemon.has_database === true,
+    );
     say(...(daemon.absent && database.is_new ? [notStarted(values)] : daemon.verdicts));
     say(...database.verdicts, checkDisk(config));
     say(...checkAddresses(config));
@@ -68,6 +71,8 @@ interface DaemonCheck {
   readonly api?: Api;
   /** Whether none answers where this configuration has it, or it has made no token yet. */
   readonly absent?: boolean;
+  /** Whether one that is not ready says that its database is well. */
+  readonly has_database?: boolean;
 }
 
 async function checkDaemon(io: Io, config: Config, values: ApiValues): Promise<DaemonCheck> {
@@ -90,9 +95,14 @@ async function checkDaemon(io: Io, config: Config, values: ApiValues): Promise<D
   try {
     const { status, body } = await send(`${api.url}/readyz`);
     const said: unknown = JSON.parse(body);
-    const checks = isObject(said) && isObject(said["checks"]) ? Object.values(said["checks"]) : [];
-    const wrong = checks.filter((check) => check !== "ok").join("; ");
-    if (status !== 200) return bad(`${api.url} is not ready: ${wrong || `status ${status}`}`);
+    const checks = isObject(said) && isObject(said["checks"]) ? said["checks"] : {};
+    const wrong = Object.values(checks).filter((check) => check !== "ok").join("; ");
+    if (status !== 200) {
+      return {
+        ...bad(`${api.url} is not ready: ${wrong || `status ${status}`}`),
+        has_database: checks["database"] === "ok",
+      };
+    }
     await api.get("endpoints", { limit: "1" });
     const text = `${api.url} is ready, and takes the token ${api.token_name}`;
     return { verdicts: [{ mark: "✓", subject, text }, await checkVersion(api)], api };
