@@ -1,6 +1,7 @@
 /** Lets the program run on the old Deno of the smoke test, see smoke.ts. */
 
 import type { Buffer } from "node:buffer";
+import { EventEmitter } from "node:events";
 import { type OnReadOpts, Socket } from "node:net";
 
 Object.defineProperty(Deno, "version", { value: { ...Deno.version, deno: "2.9.0" } });
@@ -28,3 +29,14 @@ Socket.prototype.connect = function (this: Socket, ...args: unknown[]) {
   }
   return Reflect.apply(connect, this, args);
 } as typeof connect;
+
+// Its server makes no connection known: each request has a socket of its own, which is none.
+const { emit } = EventEmitter.prototype;
+EventEmitter.prototype.emit = function (name, ...args) {
+  const [request] = args as { socket?: { destroySoon?: () => void } }[];
+  if (name === "request" && request?.socket !== undefined) {
+    request.socket.destroySoon ??= () => {};
+    emit.call(this, "connection", request.socket);
+  }
+  return emit.call(this, name, ...args);
+};
