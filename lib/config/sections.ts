@@ -1,5 +1,6 @@
 import { isIP } from "node:net";
 import * as v from "valibot";
+import { isLoopback } from "../core/address.ts";
 import { invalid, show } from "../core/errors.ts";
 import { EVENT_NAME } from "../core/event_types.ts";
 import { isObject } from "../core/json.ts";
@@ -102,10 +103,6 @@ function readListen(value: unknown): { host: string; port: number } {
     throw invalid(`Must be HOST:PORT, such as 127.0.0.1:8080 or [::1]:8080, not ${show(value)}`);
   }
   return { host: ipv6 ?? name ?? "", port };
-}
-
-function isLoopback(host: string): boolean {
-  return host === "localhost" || host === "::1" || (isIP(host) === 4 && host.startsWith("127."));
 }
 
 /**

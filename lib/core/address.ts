@@ -248,10 +248,10 @@ export function isWildcard(address: string): boolean {
   return address === "0.0.0.0" || address === "::";
 }
 
-/** Whether an address leads to its own machine only. */
-export function isLoopback(address: string): boolean {
-  const octets = parseAddress(address);
-  return octets !== undefined && rangeOf(octets) === "loopback";
+/** Whether a host, an address or `localhost`, leads to its own machine only. */
+export function isLoopback(host: string): boolean {
+  return host === "localhost" || host === "::1" ||
+    (ipaddr.IPv4.isValidFourPartDecimal(host) && host.startsWith("127."));
 }
 
 /** The address of a listener for clients on its own machine: loopback for a wildcard. */

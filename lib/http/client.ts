@@ -4,6 +4,7 @@
  * to addresses that it has checked itself.
  */
 
+import { makeStallWatch } from "../core/stall.ts";
 import { type ConnectOptions, makeConnector } from "./connect.ts";
 import { makeExchanges } from "./exchange.ts";
 import {
@@ -45,8 +46,7 @@ export function makeHttpClient(options: HttpClientOptions): HttpClient {
   const routes = new WeakMap<Target, Route>();
   let closed = false;
   let ticker: ReturnType<typeof setInterval> | undefined;
-  let ticked_ms = 0;
-  let was_late = false;
+  const stalls = makeStallWatch(TICK_MS);
 
   function post(target: Target, request: PostRequest): Promise<Exchange> {
     return new Promise((resolve) => {
@@ -75,7 +75,7 @@ export function makeHttpClient(options: HttpClientOptions): HttpClient {
   /** One timer watches every deadline. */
   function startTicking(): void {
     if (ticker !== undefined) return;
-    ticked_ms = performance.now();
+    stalls.start(performance.now());
     ticker = setInterval(tick, TICK_MS);
   }
 
@@ -87,10 +87,7 @@ export function makeHttpClient(options: HttpClientOptions): HttpClient {
   function tick(): void {
     const now_ms = performance.now();
     // After a stall of the process its sockets come first, because answers may be waiting there.
-    const late = now_ms - ticked_ms > 4 * TICK_MS && !was_late;
-    was_late = late;
-    ticked_ms = now_ms;
-    const due_ms = late ? -Infinity : now_ms;
+    const due_ms = stalls.tick(now_ms) > 0 ? -Infinity : now_ms;
     connector.tick(due_ms);
     exchanges.tick(due_ms);
     pool.sweep(now_ms);

@@ -1,4 +1,5 @@
 import { type Bagged, makeBag } from "../core/bag.ts";
+import { makeStallWatch } from "../core/stall.ts";
 
 class SilentError extends Error {
   readonly code = "TIMEOUT";
@@ -21,8 +22,7 @@ interface Wait extends Bagged {
 const LOOK_MS = 100;
 const waits = makeBag<Wait>();
 let looking: ReturnType<typeof setInterval> | undefined;
-let looked_at = 0;
-let was_late = false;
+const stalls = makeStallWatch(LOOK_MS);
 /** Time in which this process did not run: nobody's silence. */
 let stalled_ms = 0;
 const clock = () => performance.now() - stalled_ms;
@@ -50,23 +50,12 @@ export function within<T>(work: PromiseLike<T>, timeout_ms: number): Promise<T> 
 
 function startLooking(): void {
   if (looking !== undefined) return;
-  looked_at = performance.now();
+  stalls.start(performance.now());
   looking = setInterval(endWaits, LOOK_MS);
 }
 
-// Timers come before sockets: after a stall, answers may wait that nobody has read yet. Two stalls in a
-// row count as a slow machine, on which time passes all the same.
-function noticeStall(): void {
-  const before = looked_at;
-  looked_at = performance.now();
-  const late_ms = looked_at - before - LOOK_MS;
-  const is_late = late_ms > 3 * LOOK_MS && !was_late;
-  was_late = is_late;
-  if (is_late) stalled_ms += late_ms;
-}
-
 function endWaits(): void {
-  noticeStall();
+  stalled_ms += stalls.tick(performance.now());
   const now = clock();
   for (const wait of waits) {
     if (now < wait.ends_at) continue;

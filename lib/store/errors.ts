@@ -1,24 +1,25 @@
 import { isSilence } from "./deadline.ts";
 
+// PostgreSQL's classes: connection, roles and rights to connect, no such database, shutdown; read-only, too
+// many connections. Then the codes of postgres.js, the connector and the system.
+const OF_CONNECTION =
+  /^(08|28|3D|57P|25006|53300|CONNECT|ECONN|EPIPE|ENOTFOUND|ETIMEDOUT|EHOST|ENET|EAI_|ENOENT|TLS_|PROTOCOL|POOLED)/;
+
+// Out of resources, operator intervention (timeout), system, internal; transaction rollback (deadlock),
+// lock not available; a schema or table that is gone, or rights that are; silence.
+const OF_STATEMENT = /^(53|57|58|XX|40|55P03|3F|42501|42P01|TIMEOUT)/;
+
 /**
  * Whether an error means that the database is away, overloaded or in somebody's hands, so that retrying
  * may succeed: no caller's mistake, and none of this program.
  */
 export function isOutage(error: unknown): boolean {
-  const code = codeOf(error);
-  if (code === undefined) return false;
-  // PostgreSQL's classes: connection, out of resources, operator intervention (shutdown, timeout),
-  // transaction rollback (deadlock), lock not available, read-only; a role, database, schema or table
-  // that is gone, or rights that are. Then the codes of postgres.js, the connector and the system.
-  return /^(08|53|57|40|58|25006|55P03|XX|28|3D|3F|42501|42P01)/.test(code) ||
-    /^(CONNECT|ECONN|EPIPE|ENOTFOUND|ETIMEDOUT|EHOST|ENET|EAI_|ENOENT|TIMEOUT|TLS_|PROTOCOL|POOLED)/
-      .test(code);
+  return isOfConnection(error) || OF_STATEMENT.test(codeOf(error) ?? "");
 }
 
 /** Whether an error is about the connection and not about a statement: asking for another one shows it. */
 export function isOfConnection(error: unknown): boolean {
-  return /^(08|28|3D|57P|25006|53300|CONNECT|ECONN|EPIPE|ENOTFOUND|ETIMEDOUT|EHOST|ENET|EAI_|ENOENT|TLS_|PROTOCOL|POOLED)/
-    .test(codeOf(error) ?? "");
+  return OF_CONNECTION.test(codeOf(error) ?? "");
 }
 
 /** Whether an error says that connections lead to the wrong place: cut them, and look again. */

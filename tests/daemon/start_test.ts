@@ -1,28 +1,23 @@
 import assert from "node:assert/strict";
 import { closes, type Play, refuses, saysNothing, startPeer } from "../store/connection/peers.ts";
-import { frontOf, type LogLine, startDaemon, writeConfig } from "../support/daemon.ts";
+import {
+  frontOf,
+  linesOf,
+  type LogLine,
+  spawnServe,
+  startDaemon,
+  writeConfig,
+} from "../support/daemon.ts";
 import { freePort, freshDatabase, startPostgres } from "../support/postgres.ts";
 import { until, within } from "../support/wait.ts";
-
-const MAIN = new URL("../../main.ts", import.meta.url).pathname;
 
 /** A daemon's process that may never come to listen. */
 function spawnStart(database: Record<string, unknown>) {
   const { path, remove } = writeConfig({ database });
-  const child = new Deno.Command(Deno.execPath(), {
-    args: ["run", "-A", "--no-check", MAIN, "serve", "--config", path],
-    stdin: "null",
-    stdout: "null",
-    stderr: "piped",
-  }).spawn();
+  const child = spawnServe(path);
   const lines: string[] = [];
   const reading = (async () => {
-    let rest = "";
-    for await (const text of child.stderr.pipeThrough(new TextDecoderStream())) {
-      const parts = (rest + text).split("\n");
-      rest = parts.pop() ?? "";
-      lines.push(...parts);
-    }
+    for await (const line of linesOf(child.stderr)) lines.push(line);
   })();
   return {
     lines,

@@ -142,7 +142,7 @@ Deno.test("stores do not import each other", () => {
     "scope",
     "reports/page",
   ].map((name) => `lib/store/${name}.ts`);
-  // What opens a connection is a room of its own, which knows no statement of the product.
+  // The room that opens connections knows no statement of the product.
   const connection = (path: string) => path.startsWith("lib/store/connection/");
   // What opens databases makes them, too.
   const made = ["cluster", "connect", "embedded", "migrations"].map((name) =>

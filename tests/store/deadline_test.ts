@@ -50,6 +50,6 @@ Deno.test("within() does not take a stall of this process for silence", async ()
   // The answer is here, and nobody reads it.
   for (const end = performance.now() + 1_500; performance.now() < end;);
   assert.equal(await answer, 1);
-  // Whoever is silent is so all the same.
+  // A later wait still ends by its own time.
   await assert.rejects(within(never, 20), isSilence);
 });

@@ -108,7 +108,7 @@ onSmallDisk("a database that cannot be made says why", "size=200m,nr_inodes=200"
     () => openEmbedded(directory, {}),
     /The database in \S+\/data cannot be created: no space left on the disk \([\d.]+ MiB free\)/,
   );
-  // What was made of it gives its room back.
+  // The unfinished database is removed, and its space is free again.
   assert.deepEqual([...Deno.readDirSync(directory)].map(({ name }) => name), ["lock"]);
 });
 

@@ -168,6 +168,16 @@ export interface DaemonProcess extends Front, AsyncDisposable {
 
 const MAIN = new URL("../../main.ts", import.meta.url).pathname;
 
+/** Starts `main.ts serve` as a process, with its log on a pipe. */
+export function spawnServe(path: string): Deno.ChildProcess {
+  return new Deno.Command(Deno.execPath(), {
+    args: ["run", "-A", "--no-check", MAIN, "serve", "--config", path],
+    stdin: "null",
+    stdout: "null",
+    stderr: "piped",
+  }).spawn();
+}
+
 /**
  * Starts `main.ts` as a process and waits until it listens, while `meanwhile` runs. Throws with its
  * output if it ends instead.
@@ -177,12 +187,7 @@ export async function spawnDaemon(
   meanwhile: (kill: DaemonProcess["kill"]) => Promise<void> = () => Promise.resolve(),
 ): Promise<DaemonProcess> {
   const { path, remove } = writeConfig(sections);
-  const child = new Deno.Command(Deno.execPath(), {
-    args: ["run", "-A", "--no-check", MAIN, "serve", "--config", path],
-    stdin: "null",
-    stdout: "null",
-    stderr: "piped",
-  }).spawn();
+  const child = spawnServe(path);
   const log: LogLine[] = [];
   const noise: string[] = [];
   let over = false;
@@ -225,7 +230,8 @@ export async function spawnDaemon(
   }
 }
 
-async function* linesOf(stream: ReadableStream<Uint8Array>): AsyncGenerator<string> {
+/** The lines of a stream, the last one also without its end. */
+export async function* linesOf(stream: ReadableStream<Uint8Array>): AsyncGenerator<string> {
   let rest = "";
   for await (const text of stream.pipeThrough(new TextDecoderStream())) {
     const lines = (rest + text).split("\n");

@@ -100,7 +100,7 @@ export async function startPair(): Promise<Pair> {
     async rebuild() {
       const other = primary === 0 ? 1 : 0;
       await servers[other].close();
-      // What is copied changes meanwhile, and a file may vanish.
+      // The primary goes on writing: a file may vanish while it is copied.
       servers[other] = await until(
         "a standby is made",
         () => servers[primary].standby("s1", STANDBY),

@@ -44,7 +44,7 @@ export async function openTransport(
   const abort = () => raw.destroy(signal.reason);
   signal.addEventListener("abort", abort, { once: true });
   raw.once("close", () => signal.removeEventListener("abort", abort));
-  // Whoever waits for this socket hears of its errors; one that nobody waits for must not end the process.
+  // An error while nobody waits for this socket must not end the process; waits have listeners of their own.
   raw.on("error", () => {});
   await heard(raw, "connect", connectFailure);
   if (opening === "plain" || "socket" in target) return raw;
@@ -82,7 +82,7 @@ async function secure(raw: Socket, host: string, tls: DatabaseTls): Promise<Sock
   return socket;
 }
 
-// What the first such event brings, or the failure if the socket is lost before.
+// The value of the next such event. Rejects with a failure if the socket is lost before it.
 function heard<T>(
   socket: Socket,
   event: "connect" | "data" | "secureConnect",

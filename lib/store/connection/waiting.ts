@@ -70,10 +70,8 @@ export async function untilThere<T>(
 
 function inFull(error: unknown, timeout_ms: number): string {
   const cause = messageOf(error);
-  return isOutage(error) && !isPermanent(error)
-    ? `The database does not answer within ${
-      timeout_ms / 1000
-    } s: ${cause}; check database.url or ` +
-      "database.host, and that it is running"
-    : `The database cannot be used: ${cause}`;
+  if (!isOutage(error) || isPermanent(error)) return `The database cannot be used: ${cause}`;
+  const time = `${timeout_ms / 1000} s`;
+  return `The database does not answer within ${time}: ${cause}; check database.url or ` +
+    "database.host, and that it is running";
 }

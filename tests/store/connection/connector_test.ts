@@ -212,7 +212,7 @@ Deno.test("passwords: scram, md5, plain, wrong, none, and a server that does not
   }
 });
 
-Deno.test("what no waiting cures is told from an outage: no database, no role, no rights", async () => {
+Deno.test("a missing database, role or right is a permanent failure, not an outage", async () => {
   await using own = await startPostgres();
   await using sql = connectTo(own.url("postgres"));
   await sql.unsafe("create role app login; create role nobody nologin").simple();

@@ -194,7 +194,7 @@ Deno.test("listen() hears again once its session was cut", async () => {
     assert.equal(fresh, 1);
     await sql`select pg_terminate_backend(pid) from pg_stat_activity
       where application_name = 'bookme-webhooks'`;
-    await until("it is told that it may have missed something", () => fresh === 2);
+    await until("it hears that payloads may be lost", () => fresh === 2);
     await sql`select pg_notify('bookme_webhooks', 'again')`;
     await until("it hears", () => heard.includes("again"));
   } finally {
