@@ -471,28 +471,3 @@ onServer("delivery: however many hang, those that answer have room", async (data
   hanging.answer(statuses(200));
   await hanging[Symbol.asyncDispose]();
 });
-
-onServer("delivery: a rate limit costs nothing while nothing is due", async (database) => {
-  await using receiver = await startReceiver();
-  await using daemon = await startDaemon({
-    database: database.section,
-    endpoints: [endpoint("all", receiver.url, { rate_limit: "1000/s" })],
-  });
-  for (let nth = 1; nth <= 60; nth++) {
-    await daemon.post(booking("apt_1"));
-    await receiver.received(nth); // one claim for each
-  }
-  await using db = await database.open();
-  const commits = async () => {
-    const [row] = await db.admin<{ commits: number }[]>`
-      select xact_commit::float8 as commits from pg_stat_database
-      where datname = current_database()`;
-    return row?.commits ?? 0;
-  };
-  await sleep(2_000); // what is counted shows a second later
-  const before = await commits();
-  await sleep(3_000);
-  const spent = await commits() - before;
-  // Some 30 of polls and sweeps; it was 400 when each claim had started a chain of its own.
-  assert.ok(spent < 120, `${spent} statements in three seconds`);
-});
