@@ -83,7 +83,7 @@ onServer(
   },
 );
 
-onServer("POST /api/endpoints/:id/rotate refuses what makes no sense", async (database) => {
+onServer("POST /api/endpoints/:id/rotate refuses contradictory values", async (database) => {
   await using daemon = await startDaemon({
     database: database.section,
     encryption_key: ENCRYPTION_KEY,

@@ -19,7 +19,7 @@ function withConfig<T>(yaml: string, work: (path: string, directory: string) => 
   });
 }
 
-Deno.test("run() tells the version and lists every command", async () => {
+Deno.test("run() prints the version and lists every command", async () => {
   assert.deepEqual(await runHere(["--version"]), {
     code: 0,
     out: `bookme-webhooks ${VERSION}\n`,
@@ -32,7 +32,7 @@ Deno.test("run() tells the version and lists every command", async () => {
   }
 });
 
-Deno.test("run() teaches every command with examples and all of its options", async () => {
+Deno.test("run() shows each command's examples and options", async () => {
   for (const command of COMMANDS) {
     for (const args of [[command.name, "--help"], [command.name, "-h"], ["help", command.name]]) {
       const { code, out, err } = await runHere(args);
@@ -50,7 +50,7 @@ Deno.test("run() teaches every command with examples and all of its options", as
   }
 });
 
-Deno.test("run() refuses what it does not know, with the nearest name and the usage", async () => {
+Deno.test("run() refuses unknown arguments with the nearest name and the usage", async () => {
   const table: [string[], RegExp][] = [
     [["lisen"], /^Unknown command "lisen"; did you mean listen\?\nUsage: .* \[COMMAND\]/],
     [["help", "lisen"], /did you mean listen\?/],
@@ -108,7 +108,7 @@ Deno.test("run() never takes a secret from an argument, and does not repeat it",
   }
 });
 
-Deno.test("run() tells a bug from a failure, and shows the stack only when asked", async () => {
+Deno.test("run() distinguishes a bug from a failure, and shows the stack only on request", async () => {
   await withConfig("database: { directory: ./file }\n", async (path, directory) => {
     await Deno.writeTextFile(`${directory}/file`, "");
     const { code, err } = await runHere(["migrate", "--config", path]);
@@ -169,7 +169,7 @@ Deno.test("check prints every mistake with its place on standard error, and exit
   assert.match(missing.err, /cp config\.example\.yaml config\.yaml/);
 });
 
-Deno.test("migrate applies what is missing once, and exits with 1 where the database is away", async () => {
+Deno.test("migrate applies missing migrations once, and exits with 1 if the database is away", async () => {
   await using database = await serverDatabase();
   await withConfig(stringify({ database: database.section }), async (path) => {
     assert.deepEqual(await runCli(["migrate", "--config", path]), {
@@ -222,7 +222,7 @@ Deno.test("secret prints a new secret each time", async () => {
   assert.notEqual(one.out, two.out);
 });
 
-Deno.test("serve runs without a command's name until SIGTERM, and is alone with its database", async () => {
+Deno.test("serve is the default command, runs until SIGTERM, and locks its database", async () => {
   await using database = await embeddedDatabase();
   const yaml = stringify({ server: { listen: "127.0.0.1:0" }, database: database.section });
   await withConfig(yaml, async (path) => {

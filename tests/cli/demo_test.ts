@@ -63,7 +63,7 @@ Deno.test("demo --once delivers the eight samples everywhere, on a free port, an
   }
 });
 
-Deno.test("demo --once exits with 1 where something did not arrive", async () => {
+Deno.test("demo --once exits with 1 if something did not arrive", async () => {
   const demo = startCli(["demo", "--once", "--port", "0"]);
   await demo.until(/✗ flaky .* again in 2 s/);
   demo.kill("SIGINT");

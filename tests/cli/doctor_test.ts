@@ -206,7 +206,7 @@ onBoth(
   },
 );
 
-Deno.test("doctor exits with 1 where database or daemon are away, 2 where the file has mistakes", async () => {
+Deno.test("doctor exits with 1 if database or daemon are away, 2 if the file has mistakes", async () => {
   const listen = `127.0.0.1:${await freePort()}`;
   const { path, remove } = writeConfig({
     server: { listen },

@@ -54,7 +54,7 @@ function post(url: string, sending: Sending = {}) {
   });
 }
 
-Deno.test("startReceiver() verifies, keeps the bytes, and knows an event that comes again", async () => {
+Deno.test("startReceiver() verifies, keeps the bytes, and recognises a repeated event", async () => {
   const received: Received[] = [];
   const receiver = await startReceiver({
     keys: { secret: SECRET },
@@ -125,7 +125,7 @@ Deno.test("startReceiver() misbehaves on request", async () => {
   }
 });
 
-Deno.test("startReceiver() takes POST at its path only, and stops in the middle of a delay", async () => {
+Deno.test("startReceiver() accepts POST at its path only, and stops during a delay", async () => {
   const receiver = await startReceiver({ keys: { secret: SECRET }, path: "/a", delay_ms: 60_000 });
   assert.deepEqual(await send(receiver.url), { status: 405, body: "Post events here" });
   const other = await post(receiver.url.replace(/a$/, "b"));
@@ -148,7 +148,7 @@ Deno.test("startReceiver() stops in spite of a client that never ends its reques
   await closed;
 });
 
-Deno.test("startReceiver() says what to do where the port is taken", async () => {
+Deno.test("startReceiver() names the remedy if the port is taken", async () => {
   const taken = createServer();
   await new Promise<void>((resolve) => taken.listen(0, "127.0.0.1", () => resolve()));
   const { port } = taken.address() as AddressInfo;
@@ -187,7 +187,7 @@ function hostile(): Received {
 // deno-lint-ignore no-control-regex
 const ACTS = /[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e]/;
 
-Deno.test("describe() tells which signature failed and why, and lets nothing act", () => {
+Deno.test("describe() names the failed signature and why, and escapes control characters", () => {
   const text = describe(hostile(), PLAIN, true);
   assert.doesNotMatch(text, ACTS);
   assert.match(text, /^10:20:30 .*✗ not verified {2}200 {2}duplicate {2}test\n/);

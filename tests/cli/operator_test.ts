@@ -33,7 +33,7 @@ async function drained(daemon: Operated): Promise<void> {
   });
 }
 
-Deno.test("an operator finds the failing endpoint, sees why, mends it, replays, watches it drain", async () => {
+Deno.test("an operator finds the failing endpoint, sees why, fixes it, replays, watches it drain", async () => {
   await using database = await embeddedDatabase();
   await using analytics = await startReceiver();
   await using crm = await startReceiver(() => ({
@@ -160,7 +160,7 @@ Deno.test("deliveries pages, filters and hands on the API's JSON", async () => {
   }
 });
 
-Deno.test("retry and cancel do what they can, and exit with 1 where something could not be", async () => {
+Deno.test("retry and cancel do what they can, and exit with 1 if anything failed", async () => {
   await using database = await serverDatabase();
   await using receiver = await startReceiver(statuses(500));
   await using daemon = await startOperated({
@@ -196,7 +196,7 @@ Deno.test("retry and cancel do what they can, and exit with 1 where something co
   assert.match(none.err, /no attempt 7; choose one of 1, 2/);
 });
 
-Deno.test("send tells what came of it, takes data from a file or standard input, and one endpoint for granted", async () => {
+Deno.test("send prints the result, reads data from a file or standard input, and needs no --endpoint if there is one", async () => {
   await using database = await serverDatabase();
   await using receiver = await startReceiver(statuses(200, 401));
   await using daemon = await startOperated({
@@ -270,7 +270,7 @@ Deno.test("the daemon's address and token come from its configuration, or from -
   });
 });
 
-Deno.test("a daemon behind TLS is asked by the authorities of the environment, and no others", async () => {
+Deno.test("commands trust the environment's authorities only for a daemon behind TLS", async () => {
   const certificates = await testCertificates();
   const server = createServer(certificates.good, (_, response) => {
     response.end(JSON.stringify({ data: [], next_cursor: null }));
@@ -300,7 +300,7 @@ Deno.test("a daemon behind TLS is asked by the authorities of the environment, a
   }
 });
 
-Deno.test("a viewer's token may look, and a change is refused in words", async () => {
+Deno.test("a viewer's token may read; a change is refused with the reason", async () => {
   await using database = await serverDatabase();
   await using daemon = await startOperated({
     database: database.section,
@@ -314,7 +314,7 @@ Deno.test("a viewer's token may look, and a change is refused in words", async (
   assert.match(err, /may only read/);
 });
 
-Deno.test("options of the API's commands are checked before anything is asked", async () => {
+Deno.test("options are checked before the daemon is asked", async () => {
   const table: [string[], RegExp][] = [
     [
       ["deliveries", "--status", "faild"],

@@ -163,7 +163,7 @@ Deno.test("transfer goes on after kill -9 at any moment, and loses nothing", asy
   }
 });
 
-Deno.test("transfer refuses a target with something in it, a running daemon, and what is no target", async () => {
+Deno.test("transfer refuses a non-empty target, a running daemon, and anything but a target", async () => {
   const { database, sections } = await filled();
   await using _ = database;
   await using target = await emptyDatabase();

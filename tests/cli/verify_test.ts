@@ -12,7 +12,7 @@ const SIGNATURE = makeSigner(SECRET).bookme(BYTES);
 const ENV = { SECRET, PREVIOUS };
 const VERIFY = ["verify", "--secret", "env:SECRET", "--body", "-"];
 
-Deno.test("verify says valid with exit code 0, reading all that it is given from files", async () => {
+Deno.test("verify prints valid and exits with 0, reading files", async () => {
   await inTemporary(async (directory) => {
     await Deno.writeFile(`${directory}/body.json`, BYTES);
     await Deno.writeTextFile(`${directory}/the.secret`, `${SECRET}\n`);
@@ -55,7 +55,7 @@ Deno.test("verify names the likely mistake with exit code 1, on standard output"
   }
 });
 
-Deno.test("verify checks the webhook- headers, alone or with the other", async () => {
+Deno.test("verify checks the webhook- headers, with or without X-BookMe-Signature", async () => {
   const headers = (timestamp_s: number) => [
     ...["--webhook-id", "evt_1"],
     ...["--webhook-timestamp", String(timestamp_s)],
@@ -72,7 +72,7 @@ Deno.test("verify checks the webhook- headers, alone or with the other", async (
   assert.match(late.out, /^✗ webhook-signature: The signature is right, but .* 5 minutes ago/);
 });
 
-Deno.test("verify says which option is missing or cannot be", async () => {
+Deno.test("verify names the missing or impossible option", async () => {
   const table: [string[], RegExp][] = [
     [["verify"], /^--body is missing/],
     [["verify", "--body", "-"], /^--secret is missing/],
@@ -91,7 +91,7 @@ Deno.test("verify says which option is missing or cannot be", async () => {
   assert.equal((await runHere(absent, { env: ENV })).code, 2);
 });
 
-Deno.test("verify paints on a terminal only, and not where NO_COLOR is set", async () => {
+Deno.test("verify uses colours on a terminal only, and not if NO_COLOR is set", async () => {
   const args = [...VERIFY, "--signature", SIGNATURE];
   const on = (env: Record<string, string>, isTerminal: boolean) =>
     runHere(args, { env: { ...ENV, ...env }, stdin: SAMPLE, isTerminal });

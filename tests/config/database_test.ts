@@ -164,7 +164,7 @@ Deno.test("loadConfig() reports every mistake of a server's address at once", ()
   });
 });
 
-Deno.test("loadConfig() takes libpq's variables for a server, and none of them makes one", () => {
+Deno.test("loadConfig() reads libpq's variables for a server, and none of them makes one", () => {
   inDirectory("database: { host: h }\n", {}, (path) => {
     const env = (name: string) => ({ PGUSER: "u", PGPASSWORD: "p", PGDATABASE: "n" })[name];
     const { database } = loadConfig(path, env);
@@ -282,7 +282,7 @@ Deno.test("loadConfig() names place and remedy: paths that only a shell expands"
   }
 });
 
-Deno.test("loadConfig() takes a URL without a password in production", () => {
+Deno.test("loadConfig() accepts a URL without a password in production", () => {
   inDirectory(
     "environment: production\ndatabase: { url: 'postgres://u@h/n' }\n",
     {},

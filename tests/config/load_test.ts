@@ -35,7 +35,7 @@ Deno.test("loadConfig() reads the example, which is the defaults, word for word"
   });
 });
 
-Deno.test("loadConfig() has the contract's values where the file says nothing", () => {
+Deno.test("loadConfig() has the contract's defaults", () => {
   const config = load("");
   assert.equal(config.environment, "development");
   assert.deepEqual(config.server, {
@@ -161,13 +161,13 @@ Deno.test("loadConfig() freezes all of it", () => {
   assert.ok(frozen(load(FULL, FULL_FILES)));
 });
 
-Deno.test("loadConfig() takes an empty section, and a secret by reference", () => {
+Deno.test("loadConfig() accepts an empty section, and a secret by reference", () => {
   const config = load("server:\nendpoints:\nsecrets:\ningest: { secret: env:BOOKME_SECRET }\n");
   assert.equal(config.ingest.secrets[0]?.reveal(), STRONG);
   assert.deepEqual(config.endpoints, []);
 });
 
-Deno.test("loadConfig() takes the contract's own example", () => {
+Deno.test("loadConfig() accepts the contract's own example", () => {
   const contract = `environment: development          # which of ip_ranges is in force
 server:
   listen: 127.0.0.1:8080
@@ -215,7 +215,7 @@ endpoints:
   }
 });
 
-Deno.test("loadConfig() answers all mistakes at once, in the file's order", () => {
+Deno.test("loadConfig() reports all mistakes at once, in the file's order", () => {
   const mistakes = mistakesOf(`endpoints:
   - id: a
     url: nonsense
@@ -261,7 +261,7 @@ Deno.test("ConfigError spells out fifty mistakes and counts the rest", () => {
   });
 });
 
-Deno.test("loadConfig() says how to start where there is no file", () => {
+Deno.test("loadConfig() says how to start if there is no file", () => {
   const path = join(tmpdir(), "no-such-directory", "config.yaml");
   assert.throws(
     () => loadConfig(path, () => undefined),

@@ -79,7 +79,7 @@ Deno.test("loadConfig() refuses a secret file that is not text", () => {
 
 const PRODUCTION = "environment: production\n";
 
-Deno.test("loadConfig() refuses secret files that others may read or change, in production", () => {
+Deno.test("loadConfig() refuses secret files in production that others may read or change", () => {
   inDirectory(`${PRODUCTION}secrets: { a: file:a }\n`, { a: OTHER }, (path, directory) => {
     for (
       const [mode, says] of [

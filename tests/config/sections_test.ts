@@ -13,7 +13,7 @@ import {
 
 const KEY_TEXT = "q83vEjRWeJCrze8SNFZ4kKvN7xI0VniQq83vEjRWeJA=";
 
-Deno.test("loadConfig() takes one encryption key or several, by reference", () => {
+Deno.test("loadConfig() accepts one encryption key or several, by reference", () => {
   const files = { "seal.key": `${KEY_TEXT}\n`, "old.key": `${"0f".repeat(32)}\n` };
   const keys = (yaml: string) => load(yaml, files).encryption_keys.map((key) => key.reveal());
   assert.deepEqual(keys(""), []);
@@ -224,7 +224,7 @@ Deno.test("loadConfig() names place and remedy: event types", () => {
 
 const PRODUCTION = "environment: production\n";
 
-Deno.test("loadConfig() refuses in production what development takes", () => {
+Deno.test("loadConfig() refuses in production what development accepts", () => {
   const cases: readonly Case[] = [
     {
       yaml: `secrets:\n  a: ${OTHER}\n`,
@@ -282,7 +282,7 @@ Deno.test("loadConfig() refuses in production what development takes", () => {
   }
 });
 
-Deno.test("loadConfig() takes in production what is safe there", () => {
+Deno.test("loadConfig() accepts safe values in production", () => {
   for (
     const yaml of [
       "server: { listen: localhost:80 }\n",
@@ -297,7 +297,7 @@ Deno.test("loadConfig() takes in production what is safe there", () => {
   }
 });
 
-Deno.test("loadConfig() takes private networks of every kind", () => {
+Deno.test("loadConfig() accepts private networks of every kind", () => {
   const networks = "10.0.0.0/8 172.16.0.0/12 192.168.1.0/24 100.64.0.0/10 198.18.0.0/15 fc00::/7";
   const config = load(`delivery: { allow_networks: [${networks.split(" ").join(", ")}] }\n`);
   assert.equal(config.delivery.allow_networks.map(({ text }) => text).join(" "), networks);

@@ -181,7 +181,7 @@ function counting<T>(run: () => T): { readonly result: T; readonly tokens: numbe
   }
 }
 
-Deno.test("loadConfig() answers each attack with its place, before it does much work", () => {
+Deno.test("loadConfig() reports each attack with its place, before it does much work", () => {
   withLoader((load) => {
     for (const [name, { file, line, column, says }] of Object.entries(ATTACKS)) {
       const { result: error, tokens } = counting(() => load(file));
@@ -194,7 +194,7 @@ Deno.test("loadConfig() answers each attack with its place, before it does much 
   });
 });
 
-Deno.test("loadConfig() answers sheer bulk with bounded work and a bounded message", () => {
+Deno.test("loadConfig() meets bulk with bounded work and a bounded message", () => {
   withLoader((load) => {
     for (const [name, file] of Object.entries(BULK)) {
       const { result: error, tokens } = counting(() => load(file));
@@ -208,7 +208,7 @@ Deno.test("loadConfig() answers sheer bulk with bounded work and a bounded messa
   });
 });
 
-Deno.test("loadConfig() takes a thousand endpoints", () => {
+Deno.test("loadConfig() accepts a thousand endpoints", () => {
   const endpoint = (n: number) =>
     `- id: e${n}\n  url: https://e${n}.example.com/in\n  unsigned: true\n  events: ["booking.*"]\n` +
     `  headers: { X-Tenant: t${n} }\n  timeout: 10s\n`;

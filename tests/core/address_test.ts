@@ -29,7 +29,7 @@ Deno.test("parseCidr() reads networks of both families and folds IPv4-mapped one
   assert.equal(parseCidr("::ffff:10.0.0.0/104").text, "10.0.0.0/8");
 });
 
-Deno.test("parseCidr() names what is wrong, and the network that was meant", () => {
+Deno.test("parseCidr() names the mistake, and the network that was meant", () => {
   const cases: [string, RegExp][] = [
     ["", /"" is not a network/],
     ["10.0.0/8", /not a network/],
@@ -396,7 +396,7 @@ Deno.test("checkEndpointUrl() refuses the host of server.public_url in every spe
   }
 });
 
-Deno.test("isPublicHost() knows addresses in every form, and ports on loopback", () => {
+Deno.test("isPublicHost() recognises addresses in every form, and ports on loopback", () => {
   const at = (url: string) => ({ ...STRICT, public_url: new URL(url) });
   assert.equal(isPublicHost("[::ffff:5.6.7.8]", 80, at("http://5.6.7.8")), true);
   assert.equal(isPublicHost("5.6.7.8", 444, at("https://[::ffff:506:708]")), true);

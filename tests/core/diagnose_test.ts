@@ -85,7 +85,7 @@ Deno.test("diagnoseBookme() names the mistake in the key", () => {
   assert.deepEqual(lacking.mistakes, ["prefix_missing"]);
 });
 
-Deno.test("diagnoseBookme() names what was done to the body", () => {
+Deno.test("diagnoseBookme() names how the body was changed", () => {
   const text = SAMPLE.replace("John Doe", "Chloé Weiß");
   const value: unknown = JSON.parse(text);
   const compact = JSON.stringify(value);
@@ -117,7 +117,7 @@ Deno.test("diagnoseBookme() names what was done to the body", () => {
   }
 });
 
-Deno.test("diagnoseBookme() tells of several mistakes at once, and of the signs of a lost order", () => {
+Deno.test("diagnoseBookme() names several mistakes at once, and signs of a lost key order", () => {
   const digits = sign(SAMPLE, PREVIOUS).slice("sha256=".length);
   const keys = { secret: SECRET, previous: [PREVIOUS] };
   const both = diagnoseBookme(bytes(`${SAMPLE}\n`), digits, keys);

@@ -75,11 +75,11 @@ Deno.test("repetitions() names each entry that is there already", () => {
 const namesOf = (headers: Record<string, unknown>) =>
   headerMistakes(headers).map(({ name, message }) => `${name}: ${message}`);
 
-Deno.test("headerMistakes() accepts what a receiver may want", () => {
+Deno.test("headerMistakes() accepts headers that a receiver may want", () => {
   assert.deepEqual(namesOf({ "X-Tenant": "bella", Authorization: "Bearer a\tb", "x.y~z": "" }), []);
 });
 
-Deno.test("headerMistakes() refuses what the sender writes or the connection needs", () => {
+Deno.test("headerMistakes() refuses the sender's own and hop-by-hop headers", () => {
   for (const name of ["Host", "content-length", "X-BookMe-Event", "Webhook-Id", "sec-x", "TE"]) {
     assert.match(namesOf({ [name]: "x" })[0] ?? "", /: Reserved /, name);
   }

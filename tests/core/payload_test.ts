@@ -121,7 +121,7 @@ Deno.test("parseIngest() keeps a single body whole, the white space around it to
   assert.equal(single(body).payload, body);
 });
 
-Deno.test("parseIngest() leaves text alone that JSON.parse would change", () => {
+Deno.test("parseIngest() keeps text that JSON.parse would change", () => {
   const odd = [
     '"x":1e2,"y":1E+2,"z":-0,"w":1.0',
     '"big":12345678901234567890,"small":0.1000000000000000055511151231257827',
@@ -147,7 +147,7 @@ Deno.test("parseIngest() cuts an array's elements out, without the white space a
   assert.deepEqual(parsed.events.map((event) => event.payload), [MINIMAL, tricky, MINIMAL]);
 });
 
-Deno.test("parseIngest() takes an array of one for an array, and one line for lines", () => {
+Deno.test("parseIngest() treats an array of one as an array, and one line as lines", () => {
   assert.equal(parse(`[${MINIMAL}]`).single, false);
   assert.equal(parse(MINIMAL, "ndjson").single, false);
 });
@@ -541,7 +541,7 @@ Deno.test("parseIngest() numbers the events of NDJSON, not its lines", () => {
   }
 });
 
-Deno.test("parseIngest() says what is wrong in words", () => {
+Deno.test("parseIngest() describes each mistake in words", () => {
   const table: [string, string][] = [
     ["5", "Must be an object {event, timestamp, data}, not a number"],
     ["{}", "Is missing"],

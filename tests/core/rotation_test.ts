@@ -27,7 +27,7 @@ Deno.test("rotate() without an overlap hands over at once", () => {
   assert.deepEqual(names(rotated), ["new"]);
 });
 
-Deno.test("rotate() again: what was not active yet is dropped, overlaps never grow, at most five sign", () => {
+Deno.test("rotate() again drops a secret not yet active; overlaps never grow; at most five sign", () => {
   const first = rotate([one("a", 0)], "b", 100, 50, 10);
   assert.deepEqual(names(rotate(first, "c", 20, 50, 20)), ["a", "c"], "b had not signed");
   const second = rotate(first, "c", 120, 1000, 110);
@@ -39,7 +39,7 @@ Deno.test("rotate() again: what was not active yet is dropped, overlaps never gr
   assert.throws(() => rotate([one("a", 0)], "a", 5, 0, 5), { code: "invalid" });
 });
 
-Deno.test("signingAt() says nothing of an unsigned endpoint", () => {
+Deno.test("signingAt() is empty for an unsigned endpoint", () => {
   assert.deepEqual(signingAt([], 5), []);
 });
 

@@ -13,7 +13,7 @@ import {
 
 const VALUE = "hunter2-hunter2-hunter2-hunter2";
 
-Deno.test("Secret is not printed by anything but reveal()", () => {
+Deno.test("Secret is printed by reveal() only", () => {
   const secret = new Secret(VALUE);
   const holder = { list: [secret], map: new Map([["a", secret]]) };
   const error = new Error("Failed", { cause: { secret } });

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { summarise } from "../../lib/core/summary.ts";
 
-Deno.test("summarise() sums up by outcome, and has nothing of no attempts", () => {
+Deno.test("summarise() sums up by outcome, and is empty without attempts", () => {
   const summary = summarise([
     { outcome: "delivered", bucket: 5, attempts: 3 },
     { outcome: "tls", bucket: 6, attempts: 1 },

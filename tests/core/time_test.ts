@@ -44,7 +44,7 @@ Deno.test("dayExists() agrees with Date about every day, and on years before 100
   ]);
 });
 
-Deno.test("millisecondsOf() reads leap seconds and lower-case letters, which Date does not", () => {
+Deno.test("millisecondsOf() reads leap seconds and lower-case letters, unlike Date", () => {
   const second = Date.UTC(2026, 10, 24, 10, 0, 59);
   assert.equal(millisecondsOf("2026-11-24t10:00:60z"), second);
   assert.equal(millisecondsOf("2026-11-24T10:00:60.5Z"), second + 500);

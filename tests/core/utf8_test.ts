@@ -13,7 +13,7 @@ Deno.test("borrowUtf8() encodes any text, also one that outgrows its buffer", ()
   assert.deepEqual(Uint8Array.from(borrowUtf8(long)), encode(long));
 });
 
-Deno.test("decodeUtf8() is encoding's way back, with or without the byte order mark", () => {
+Deno.test("decodeUtf8() reverses encoding, with or without a byte order mark", () => {
   fc.assert(fc.property(wellFormed, (text) => {
     assert.equal(decodeUtf8(encode(text)), text);
     assert.equal(decodeUtf8(encode(`\ufeff${text}`), { drop_bom: true }), text);

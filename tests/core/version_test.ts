@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { denoMistake } from "../../lib/core/version.ts";
 
-Deno.test("denoMistake() refuses what is older than Deno 2.9, naming it and the remedy", () => {
+Deno.test("denoMistake() refuses a Deno older than 2.9, naming it and the remedy", () => {
   for (const version of ["2.9.0", "2.9.6", "2.10.0", "2.9.0-rc.1", "3.0.0", "10.1.0"]) {
     assert.equal(denoMistake(version), undefined, version);
   }

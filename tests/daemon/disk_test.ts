@@ -14,7 +14,7 @@ async function readiness({ url }: Front) {
   return { status: response.status, ...await response.json() };
 }
 
-Deno.test("watchDisk() tells of low and of enough room, once each", async () => {
+Deno.test("watchDisk() logs low and sufficient room once each", async () => {
   const told: string[] = [];
   const tell = (level: string) => (message: string, fields = {}) =>
     void told.push(`${level} ${message} ${JSON.stringify(fields)}`);
@@ -49,7 +49,7 @@ Deno.test("watchDisk() tells of low and of enough room, once each", async () => 
   }
 });
 
-Deno.test("watchDisk() has the limit of a reload in force at once", () => {
+Deno.test("watchDisk() applies a reloaded limit at once", () => {
   let min_free_bytes = 512 * MIB;
   const ignore = () => {};
   const disk = watchDisk(

@@ -23,7 +23,7 @@ Deno.test("a daemon on an embedded database makes a key once, for its owner only
   assert.ok(!JSON.stringify(daemon.log).includes(key.trim()));
 });
 
-Deno.test("the log of a first start begins with what takes so long", async () => {
+Deno.test("the log of a first start begins by announcing the slow step", async () => {
   const parent = Deno.makeTempDirSync({ prefix: "bookme-first-" });
   const directory = `${parent}/data`;
   {

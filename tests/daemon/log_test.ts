@@ -75,7 +75,7 @@ for (
   });
 }
 
-onServer("a log that is read again goes on, and says how much is missing", async (database) => {
+onServer("a log that is read again goes on and reports how much is missing", async (database) => {
   const port = await freePort();
   const { path, remove } = writeConfig({
     server: { listen: `127.0.0.1:${port}` },

@@ -4,7 +4,7 @@ import { connectTo, freshDatabase, startPostgres } from "../support/postgres.ts"
 import { startReceiver } from "../support/receiver.ts";
 import { sleep, until, within } from "../support/wait.ts";
 
-Deno.test("the daemon outlives an outage of its database", async () => {
+Deno.test("the daemon survives an outage of its database", async () => {
   await using own = await startPostgres();
   const { url } = await freshDatabase(own);
   const gate = Promise.withResolvers<{ status: number }>();
@@ -64,7 +64,7 @@ Deno.test("the daemon outlives an outage of its database", async () => {
   }
 });
 
-Deno.test("what was sent while the role may not connect is recorded when it may again", async () => {
+Deno.test("attempts made while the role may not connect are recorded once it may", async () => {
   await using own = await startPostgres();
   const { url } = await freshDatabase(own);
   await using sql = connectTo(url);

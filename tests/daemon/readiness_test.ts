@@ -71,7 +71,7 @@ Deno.test("posts that cannot be stored make a daemon not ready, until one is sto
   await becomesReady(daemon);
 });
 
-Deno.test("a table that is gone makes a daemon not ready without any request", async () => {
+Deno.test("a missing table makes a daemon not ready without any request", async () => {
   await using app = await startApp();
   const { daemon, sql } = app;
   await sql`alter table pending_deliveries rename to moved`;

@@ -139,7 +139,7 @@ onServer("a token that is taken out of the file is refused after a reload", asyn
   assert.equal((await daemon.api("stats", "other-token-of-the-tests-01")).status, 200);
 });
 
-Deno.test("another limit to the disk is in force after a reload", async () => {
+Deno.test("a reload changes the disk limit", async () => {
   await using database = await embeddedDatabase();
   assert.ok("directory" in database.section);
   await using daemon = await startDaemon({
@@ -211,7 +211,7 @@ onServer("SIGHUP reloads the file, or says why not", async (database) => {
   await receiver.received(2);
 });
 
-Deno.test("a signal that comes while it starts is heard when it has started", async () => {
+Deno.test("a signal sent during a start is handled", async () => {
   await using receiver = await startReceiver(statuses(200));
   // It takes a while to open once it is locked.
   await using database = await embeddedDatabase();

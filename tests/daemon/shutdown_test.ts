@@ -96,7 +96,7 @@ onServer("a second SIGTERM cuts off what is under way", async (database) => {
   );
 });
 
-onServer("what waits for its slot of a rate limit is given back", async (database) => {
+onServer("deliveries waiting for a rate limit are given back at shutdown", async (database) => {
   await using receiver = await startReceiver();
   await using daemon = await startDaemon({
     database: database.section,
@@ -108,7 +108,7 @@ onServer("what waits for its slot of a rate limit is given back", async (databas
   assert.deepEqual(await leasedIn(database), { pending: 40 - receiver.requests.length, leased: 0 });
 });
 
-onServer("what was cancelled while it waited for its slot is never sent", async (database) => {
+onServer("a delivery cancelled while it waits for a rate limit is never sent", async (database) => {
   await using receiver = await startReceiver();
   const section = {
     database: database.section,
@@ -134,7 +134,7 @@ onServer("what was cancelled while it waited for its slot is never sent", async 
   assert.equal(receiver.requests.length, sent);
 });
 
-onServer("nothing is begun after SIGTERM, whatever else has to be waited for", async (database) => {
+onServer("no attempt begins after SIGTERM, whatever else is waited for", async (database) => {
   await using receiver = await startReceiver();
   await using daemon = await startDaemon({
     database: database.section,
@@ -166,7 +166,7 @@ onServer("nothing is begun after SIGTERM, whatever else has to be waited for", a
   await daemon.stop();
 });
 
-onServer("a test event that is under way at SIGTERM is still answered", async (database) => {
+onServer("a test event under way at SIGTERM is still answered", async (database) => {
   const gate = Promise.withResolvers<{ status: number }>();
   await using receiver = await startReceiver(() => gate.promise);
   await using daemon = await startDaemon({

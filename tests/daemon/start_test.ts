@@ -115,7 +115,7 @@ Deno.test("a start gives up after connect_timeout, with reason and exit 1", asyn
   assert.doesNotMatch(said, /hunter2/);
 });
 
-Deno.test("a start fails at once for what no waiting cures", async () => {
+Deno.test("a start fails at once for errors that waiting does not cure", async () => {
   await using peer = await startPeer(
     refuses("28P01", 'password authentication failed for user "app"'),
   );
@@ -134,7 +134,7 @@ Deno.test("a start fails at once for what no waiting cures", async () => {
   assert.equal(peer.accepted, 1);
 });
 
-Deno.test("a server that stays away while a daemon runs gets few connections, and posts get 503", async () => {
+Deno.test("a server that stays away gets few connections, and posts get 503", async () => {
   await using own = await startPostgres();
   const { url } = await freshDatabase(own);
   await using daemon = await startDaemon({ database: { url } });

@@ -178,7 +178,7 @@ Deno.test("planBatch() answers a known key with the first event, as a duplicate"
   assert.deepEqual([duplicate, deliveries, uuid], [true, 3, known.uuid]);
 });
 
-Deno.test("conflictOf() refuses other bytes under a known key and nothing else", () => {
+Deno.test("conflictOf() refuses other bytes under a known key, and only those", () => {
   const request = makeRequest([offer("id:a"), offer("id:b")]);
   const known = (key: string, digest: string) =>
     new Map([[key, { uuid: "u", key, digest, deliveries: 0 }]]);

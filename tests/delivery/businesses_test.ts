@@ -24,7 +24,7 @@ const finding = (cache: BusinessCache, ...subjects: string[]) => {
   return cache.find(new Set(subjects), lookUp).then((found) => [[...found], asked]);
 };
 
-Deno.test("makeBusinessCache() asks once for all that it does not know", async () => {
+Deno.test("makeBusinessCache() looks up all unknown subjects at once", async () => {
   const cache = makeBusinessCache(3);
   cache.remember(new Map([["a", "bus_1"]]));
   assert.deepEqual(await finding(cache, "a", "b", "none"), [

@@ -349,7 +349,7 @@ onServer("delivery: a slow receiver does not hold up the others", async (databas
   await slow[Symbol.asyncDispose]();
 });
 
-onServer("delivery: an endpoint's own bound holds, and is made use of", async (database) => {
+onServer("delivery: an endpoint's own limit holds and is used up", async (database) => {
   let open = 0;
   let most = 0;
   await using receiver = await startReceiver(async () => {
@@ -387,7 +387,7 @@ onServer("delivery: an endpoint that is slow and answers keeps its slots", async
   assert.ok(most_late >= 8, `${most_late} at once`);
 });
 
-onServer("delivery: nothing is sent any more to an endpoint that was paused", async (database) => {
+onServer("delivery: a paused endpoint is sent nothing more", async (database) => {
   await using receiver = await startReceiver();
   await using daemon = await startDaemon({
     database: database.section,
@@ -422,7 +422,7 @@ onServer("delivery: a new rate limit holds at once, whatever the old one was", a
 
 const cancelled = (id: string) => ({ ...booking(id), event: "booking.cancelled" });
 
-onServer("delivery: what waits for a rate limit takes no room from others", async (database) => {
+onServer("delivery: deliveries held by a rate limit take no room from others", async (database) => {
   await using limited = await startReceiver();
   await using free = await startReceiver();
   await using daemon = await startDaemon({
@@ -445,7 +445,7 @@ onServer("delivery: what waits for a rate limit takes no room from others", asyn
   assert.ok(limited.requests.length < 24 * 12, `${limited.requests.length} were sent`);
 });
 
-onServer("delivery: however many hang, those that answer have room", async (database) => {
+onServer("delivery: endpoints that answer have room however many hang", async (database) => {
   const HANGING = 600; // with what each may have, more than may be slow together
   await using hanging = await startReceiver(() => "hang");
   await using healthy = await startReceiver();

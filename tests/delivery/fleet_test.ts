@@ -76,7 +76,7 @@ const room = (endpoint_no: number, room: number) => ({
   interval_us: null,
 });
 
-Deno.test("claim() and record() let nobody write under an old token", async () => {
+Deno.test("claim() and record() refuse writes under an old token", async () => {
   const database = await travelDatabase(server);
   // The endpoint hangs behind a policy whose first attempt is an hour away: nobody sends here.
   await using nobody = await startReceiver();

@@ -49,7 +49,7 @@ function waiting(database: TravelDatabase, attempts: number): Promise<Pending> {
   });
 }
 
-Deno.test("the program takes the time of schedules from now() alone", async () => {
+Deno.test("only the database's now() schedules", async () => {
   const others = /\b(current_time|current_date|localtime|\w+_timestamp\(|timeofday|'now')/i;
   for (const folder of ["../../lib/store", "../../migrations"]) {
     const url = new URL(`${folder}/`, import.meta.url);

@@ -70,7 +70,7 @@ interface Live {
   state: "held" | "taken" | "slow";
 }
 
-Deno.test("Slots counts what a recount of all live attempts gives, whatever happens", () => {
+Deno.test("Slots agrees with a recount of all live attempts after any sequence", () => {
   const step = fc.record({
     what: fc.constantFrom("take", "hold", "share", "vacate", "slow", "end", "limit"),
     lane: fc.nat(3),

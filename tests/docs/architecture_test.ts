@@ -175,7 +175,7 @@ Deno.test("only the store speaks SQL", async () => {
   }
 });
 
-Deno.test("core is pure: no input, no output, no clock, no chance", async () => {
+Deno.test("core is pure: no I/O, no clock, no randomness", async () => {
   const packages = ["deno.json", "npm:valibot", "npm:ipaddr.js", "node:buffer", "node:crypto"];
   const wrong = imports.filter(({ from, to }) =>
     partOf(from) === "core" && partOf(to) === undefined &&

@@ -238,7 +238,7 @@ Deno.test("post() is interrupted by its signal, in every phase", async () => {
   );
 });
 
-Deno.test("close() ends what is under way and refuses what comes", async () => {
+Deno.test("close() ends requests under way and refuses new ones", async () => {
   const server = await receiver(() => {});
   const client = makeHttpClient({ rules: () => RULES });
   const waiting = client.post(to(server.port), request());

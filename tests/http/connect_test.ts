@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { until } from "../support/wait.ts";
 import { answered, failed, OK, receiver, request, to, withClient } from "./peers.ts";
 
-Deno.test("post() goes on to the next address if one refuses", async () => {
+Deno.test("post() tries the next address if one refuses", async () => {
   const server = await receiver((socket) => socket.write(OK));
   await withClient(async (client) => {
     const exchange = answered(await client.post(to(server.port, "two.test"), request()));
@@ -12,7 +12,7 @@ Deno.test("post() goes on to the next address if one refuses", async () => {
   await server.close();
 });
 
-Deno.test("post() gives an address that swallows connections only its share of the time", async () => {
+Deno.test("post() gives an address that drops packets only its share of the time", async () => {
   const server = await receiver((socket) => socket.write(OK));
   const { port } = server;
   // Linux queues two connections here, which nobody accepts, and does not answer any more.

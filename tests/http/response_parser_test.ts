@@ -391,7 +391,7 @@ function play(played: Played): Play {
   };
 }
 
-Deno.test("post() answers every response by the rules", async (t) => {
+Deno.test("post() classifies every response", async (t) => {
   for (const played of PLAYED) {
     await t.step(played.name, async () => {
       await withReceiver(play(played), async (server, client) => {

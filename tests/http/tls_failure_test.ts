@@ -27,7 +27,7 @@ Deno.test("post() refuses a certificate it cannot trust, and says why", async (t
   }
 });
 
-Deno.test("post() calls everything that fails within a handshake tls", async () => {
+Deno.test("post() reports every failure within a handshake as tls", async () => {
   const certificates = await testCertificates();
   const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   let greeting: string | undefined = "SSH-2.0-x\r\n";

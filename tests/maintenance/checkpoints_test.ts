@@ -28,7 +28,7 @@ Deno.test("checkpoints keep the embedded database's log small", async () => {
   assert.notDeepEqual(await redo(), first);
 });
 
-Deno.test("only an embedded database needs us to make its checkpoints", () => {
+Deno.test("only an embedded database needs checkpoints from us", () => {
   const jobsOn = (kind: "embedded" | "server") =>
     maintenanceJobs({ kind }, { interrupted: () => {} }, []);
   assert.ok(jobsOn("embedded").includes(checkpoints));

@@ -4,7 +4,7 @@ import { server } from "../support/databases.ts";
 import { startReceiver, statuses } from "../support/receiver.ts";
 import { travelDatabase } from "../support/travel.ts";
 
-Deno.test("the sweep fails what has had all attempts of a policy that became shorter", async () => {
+Deno.test("the sweep fails deliveries that used up a shortened policy", async () => {
   const database = await travelDatabase(server);
   await using receiver = await startReceiver(statuses(500));
   const at = (retry: string[]) =>

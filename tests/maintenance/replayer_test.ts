@@ -23,7 +23,7 @@ async function ended(api: CheckedApi, id: string) {
   });
 }
 
-onServer("POST /api/replays sends all that failed again, and only that", async (database) => {
+onServer("POST /api/replays resends all failed deliveries and no others", async (database) => {
   await using receiver = await startReceiver(({ body }) => ({
     status: /apt_\d*[05]"/.test(body.toString()) ? 200 : 500,
   }));
@@ -65,7 +65,7 @@ onServer("POST /api/replays sends all that failed again, and only that", async (
   await api.expect(409, "POST", `replays/${again.id}/cancel`);
 });
 
-onServer("POST /api/replays does not run after what fails again", async (database) => {
+onServer("POST /api/replays does not replay what fails again", async (database) => {
   await using receiver = await startReceiver(statuses(500));
   await using daemon = await startDaemon({
     database: database.section,
@@ -138,7 +138,7 @@ onServer("a replay over two daemons sends each delivery once", async (database) 
   assert.equal(receiver.requests.length, 6_000);
 });
 
-onServer("POST /api/replays refuses what makes no sense", async (database) => {
+onServer("POST /api/replays refuses contradictory filters", async (database) => {
   await using daemon = await startDaemon({ database: database.section });
   const api = await checkedApi(daemon);
   const since = HOUR_AGO();

@@ -146,7 +146,7 @@ async function rowsRead(url: string, table: string): Promise<number> {
   return row?.read ?? 0;
 }
 
-onServer("a purge looks at each old row once, and at few young ones", async (database) => {
+onServer("a purge reads each old row once, and few young ones", async (database) => {
   const { url } = database.section as { url: string };
   const kinds = [
     { count: 5_000, days: 31, ended: false, century: "00" },
@@ -202,7 +202,7 @@ onServer("a purge gets past many pending events", async (database) => {
   });
 });
 
-onServer("jobs go on with what is left when a purge fails", async (database) => {
+onServer("other jobs go on when a purge fails", async (database) => {
   await using db = await database.open();
   await store(db, { prefix: "0001", count: 10, days: 31, ended: true });
   await db.admin.unsafe(`

@@ -85,7 +85,7 @@ Deno.test("startSchedule() never runs a job twice at once, and one job does not 
   await schedule.stop();
 });
 
-Deno.test("startSchedule() goes on with a job that failed", async () => {
+Deno.test("startSchedule() runs a failed job again", async () => {
   const { ctx, reported } = makeContext();
   let runs = 0;
   const schedule = startSchedule(ctx, [

@@ -154,7 +154,7 @@ function wordOf(kind: Kind, was_failing: boolean): string {
   return was_failing ? "still failing" : "failing";
 }
 
-Deno.test("follow() says the truth, says it in time, and says it seldom", () => {
+Deno.test("follow() logs true lines, in time, and few", () => {
   fc.assert(fc.property(steps, (all) => {
     let trouble: Trouble | undefined;
     let now_ms = START;

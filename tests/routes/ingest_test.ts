@@ -170,7 +170,7 @@ for (const how of ["id of the body", "Idempotency-Key"] as const) {
   });
 }
 
-onServer("POST /ingest knows repetitions within an array", async (database) => {
+onServer("POST /ingest recognises duplicates within an array", async (database) => {
   await withOne(database, async (daemon) => {
     const a = { id: "a", ...booking("apt_1") };
     const b = { id: "b", ...booking("apt_2") };
@@ -385,7 +385,7 @@ onServer("POST /ingest reads its own headers as UTF-8, like the payload", async 
   }
 });
 
-onServer("POST /ingest stores what nobody is owed", async (database) => {
+onServer("POST /ingest stores events that no endpoint is owed", async (database) => {
   await using daemon = await startDaemon({ database: database.section });
   const { status, body } = await daemon.post(booking("apt_1"));
   assert.equal(status, 202);
@@ -395,7 +395,7 @@ onServer("POST /ingest stores what nobody is owed", async (database) => {
   assert.deepEqual(await rowsOf(database), { events: 1, deliveries: 0 });
 });
 
-onServer("POST /ingest refuses what it must, and stores nothing of it", async (database) => {
+onServer("POST /ingest stores nothing of a request it refuses", async (database) => {
   await withOne(database, async (daemon, receiver) => {
     const good = booking("apt_1");
     const refusals: [unknown, Record<string, string>, number, string, RegExp][] = [
@@ -441,7 +441,7 @@ onServer("POST /ingest refuses what it must, and stores nothing of it", async (d
   }, { ingest: { max_body: "2KiB" } });
 });
 
-onServer("POST /ingest refuses a body that says nothing of its length", async (database) => {
+onServer("POST /ingest refuses a body without a length", async (database) => {
   await withOne(database, async (daemon) => {
     const endless = new ReadableStream<Uint8Array>({
       pull: (controller) => controller.enqueue(new Uint8Array(16_384).fill(0x20)),
@@ -518,7 +518,7 @@ onServer("POST /ingest believes X-Forwarded-For of trusted proxies only", async 
   assert.equal(await from(["127.0.0.0/8"], "10.0.0.5"), 403);
 });
 
-onServer("POST /ingest takes nothing from loopback in production", async (database) => {
+onServer("POST /ingest refuses loopback in production", async (database) => {
   await using daemon = await startDaemon({
     environment: "production",
     database: database.section,
@@ -543,7 +543,7 @@ onServer("POST /ingest does not wait for receivers", async (database) => {
   }, { delivery: { timeout: "1s", retry: ["0s"] } });
 });
 
-onServer("POST /ingest takes the same ids in any order from two daemons", async (database) => {
+onServer("two daemons accept the same ids in any order", async (database) => {
   await using receiver = await startReceiver();
   const sections = { database: database.section, endpoints: [endpoint("all", receiver.url)] };
   await using one = await startDaemon(sections);

@@ -50,7 +50,7 @@ function leaksIn(text: string, more: readonly string[]): string[] {
     .map(([name]) => name);
 }
 
-Deno.test("canary.found: the search finds what is there, in each of its forms", () => {
+Deno.test("canary.found: the search finds a secret in each of its forms", () => {
   for (const [name, value] of Object.entries(SECRETS)) {
     const bytes = Buffer.from(value);
     for (const form of [value, bytes.toString("hex"), bytes.toString("base64")]) {

@@ -95,7 +95,7 @@ const REFUSED: readonly string[] = [
   `https://hooks.example/${"a".repeat(2048)}`,
 ];
 
-Deno.test("endpoints.url: a URL that means something else than it says is refused, with its place", async () => {
+Deno.test("endpoints.url: a misleading URL is refused with its place", async () => {
   await inTemporary(async (directory) => {
     const path = `${directory}/config.yaml`;
     for (const url of REFUSED) {

@@ -351,7 +351,7 @@ Deno.test("http.idle: a connection without a request is closed", () =>
     assert.ok(spoken.closed);
   }));
 
-Deno.test("http.unread: who does not read the answer is hung up on", async () => {
+Deno.test("http.unread: a client that does not read its answer is disconnected", async () => {
   const server = await listen({ host: "127.0.0.1", port: 0 }, makeSignals(), QUIET, {
     ...HTTP_LIMITS,
     silence_ms: 500,
@@ -373,7 +373,7 @@ Deno.test("http.unread: who does not read the answer is hung up on", async () =>
   }
 });
 
-Deno.test("http.connections: what comes above the limit is hung up on, and place is made again", () =>
+Deno.test("http.connections: connections above the limit are closed, and later ones accepted", () =>
   withServer({ connections: 8 }, async (port) => {
     const sockets = await Promise.all(Array.from({ length: 8 }, () => open(port)));
     await until("the ninth is hung up on", async () => {

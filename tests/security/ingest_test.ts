@@ -98,7 +98,7 @@ function drained(): Promise<void> {
 
 // ---- Authentication
 
-Deno.test("ingest.hops: the right-most hop that is no trusted proxy is whom a post comes from", () => {
+Deno.test("ingest.hops: the right-most hop that is no trusted proxy is the sender", () => {
   const trusted = ["10.0.0.0/24", "fd00::/64", "127.0.0.1/32"].map(parseCidr);
   const cases: [peer: string, forwarded: string, client: string | undefined][] = [
     ["192.0.2.1", "10.1.2.3", "192.0.2.1"],
@@ -201,60 +201,63 @@ onServer(
   },
 );
 
-onServer("ingest.signature: what is not signed for these very bytes gets 401", async (database) => {
-  const sections = {
-    secrets: { main: SECRET, before: OTHER_SECRET },
-    ingest: { secret: ["main", "before"] },
-  };
-  const right = sign(GOOD);
-  const hex = right.slice(-64);
-  const wrong: [headers: string[], body?: Bytes][] = [
-    [[]],
-    [["X-BookMe-Signature:"]],
-    [["X-BookMe-Signature: sha256="]],
-    [[`X-BookMe-Signature: ${hex}`]],
-    [[`X-BookMe-Signature: sha256=${hex.slice(1)}`]],
-    [[`X-BookMe-Signature: sha256=${hex}0`]],
-    [[`X-BookMe-Signature: sha256=${hex.toUpperCase()}`]],
-    [[`X-BookMe-Signature: SHA256=${hex}`]],
-    [[`X-BookMe-Signature: sha1=${createHmac("sha1", SECRET).update(GOOD).digest("hex")}`]],
-    [[`X-BookMe-Signature: sha512=${createHmac("sha512", SECRET).update(GOOD).digest("hex")}`]],
-    [[`X-BookMe-Signature: sha256=${Buffer.from(hex, "hex").toString("base64")}`]],
-    [[`X-BookMe-Signature: sha256=${"0".repeat(64)}`]],
-    [[`X-BookMe-Signature: sha256=${"a".repeat(10_000)}`]],
-    [[`X-BookMe-Signature: sha256=\xff\xfe${hex}`]],
-    [[right, right]],
-    [[sign(GOOD, "some other secret of somebody"), right]],
-    [[`X-Bookme-Signature2: sha256=${hex}`, "Authorization: Bearer " + SECRET]],
-    [[right.replace("X-BookMe-Signature", "webhook-signature")]],
-    [[sign(GOOD, SECRET.slice("whsec_".length))]],
-    [[sign(GOOD, SECRET.toLowerCase())]],
-    [[sign(GOOD, OTHER_SECRET + " ")]],
-    [[sign(GOOD, "")]],
-    [[right], GOOD + "\n"],
-    [[right], " " + GOOD],
-    [[right], JSON.stringify(JSON.parse(GOOD))],
-    [[right], GOOD.replace("apt_789", "apt_780")],
-    [[right], "\ufeff" + GOOD],
-    [[right], ""],
-    [[sign("")], GOOD],
-  ];
-  await withDaemon(database, sections, 3, async ({ say, daemon }) => {
-    for (const [headers, body = GOOD] of wrong) {
-      assertProblem(await say(request(body, headers)), 401, "unauthorized", headers.join());
-    }
-    const lines = daemon.log.filter(({ message }) => message.startsWith("Ingest refused"));
-    assert.equal(lines.length, wrong.length, "one line for each");
-    assert.equal(lines[0]?.address, "127.0.0.1");
-    assert.ok(!JSON.stringify(daemon.log).includes(hex), "no signature that would be right");
-    assert.ok(!JSON.stringify(daemon.log).includes("apt_789"), "nothing of the payload");
-    for (const headers of [[right], [sign(GOOD, OTHER_SECRET)], [right.toLowerCase()]]) {
-      assert.deepEqual((await say(request(GOOD, headers))).statuses, [202]);
-    }
-    // With a wrong signature, the answer does not reveal whether the payload is valid.
-    assertProblem(await say(request("{", [])), 401, "unauthorized", "malformed");
-  });
-});
+onServer(
+  "ingest.signature: anything but a signature of the exact bytes gets 401",
+  async (database) => {
+    const sections = {
+      secrets: { main: SECRET, before: OTHER_SECRET },
+      ingest: { secret: ["main", "before"] },
+    };
+    const right = sign(GOOD);
+    const hex = right.slice(-64);
+    const wrong: [headers: string[], body?: Bytes][] = [
+      [[]],
+      [["X-BookMe-Signature:"]],
+      [["X-BookMe-Signature: sha256="]],
+      [[`X-BookMe-Signature: ${hex}`]],
+      [[`X-BookMe-Signature: sha256=${hex.slice(1)}`]],
+      [[`X-BookMe-Signature: sha256=${hex}0`]],
+      [[`X-BookMe-Signature: sha256=${hex.toUpperCase()}`]],
+      [[`X-BookMe-Signature: SHA256=${hex}`]],
+      [[`X-BookMe-Signature: sha1=${createHmac("sha1", SECRET).update(GOOD).digest("hex")}`]],
+      [[`X-BookMe-Signature: sha512=${createHmac("sha512", SECRET).update(GOOD).digest("hex")}`]],
+      [[`X-BookMe-Signature: sha256=${Buffer.from(hex, "hex").toString("base64")}`]],
+      [[`X-BookMe-Signature: sha256=${"0".repeat(64)}`]],
+      [[`X-BookMe-Signature: sha256=${"a".repeat(10_000)}`]],
+      [[`X-BookMe-Signature: sha256=\xff\xfe${hex}`]],
+      [[right, right]],
+      [[sign(GOOD, "some other secret of somebody"), right]],
+      [[`X-Bookme-Signature2: sha256=${hex}`, "Authorization: Bearer " + SECRET]],
+      [[right.replace("X-BookMe-Signature", "webhook-signature")]],
+      [[sign(GOOD, SECRET.slice("whsec_".length))]],
+      [[sign(GOOD, SECRET.toLowerCase())]],
+      [[sign(GOOD, OTHER_SECRET + " ")]],
+      [[sign(GOOD, "")]],
+      [[right], GOOD + "\n"],
+      [[right], " " + GOOD],
+      [[right], JSON.stringify(JSON.parse(GOOD))],
+      [[right], GOOD.replace("apt_789", "apt_780")],
+      [[right], "\ufeff" + GOOD],
+      [[right], ""],
+      [[sign("")], GOOD],
+    ];
+    await withDaemon(database, sections, 3, async ({ say, daemon }) => {
+      for (const [headers, body = GOOD] of wrong) {
+        assertProblem(await say(request(body, headers)), 401, "unauthorized", headers.join());
+      }
+      const lines = daemon.log.filter(({ message }) => message.startsWith("Ingest refused"));
+      assert.equal(lines.length, wrong.length, "one line for each");
+      assert.equal(lines[0]?.address, "127.0.0.1");
+      assert.ok(!JSON.stringify(daemon.log).includes(hex), "no signature that would be right");
+      assert.ok(!JSON.stringify(daemon.log).includes("apt_789"), "nothing of the payload");
+      for (const headers of [[right], [sign(GOOD, OTHER_SECRET)], [right.toLowerCase()]]) {
+        assert.deepEqual((await say(request(GOOD, headers))).statuses, [202]);
+      }
+      // With a wrong signature, the answer does not reveal whether the payload is valid.
+      assertProblem(await say(request("{", [])), 401, "unauthorized", "malformed");
+    });
+  },
+);
 
 onServer("ingest.replay: with ingest.max_age old and future events get 422", async (database) => {
   const at = (offset_ms: number) => new Date(Date.now() + offset_ms).toISOString();
@@ -284,7 +287,7 @@ onServer("ingest.replay: with ingest.max_age old and future events get 422", asy
   });
 });
 
-onServer("ingest.once: a post played again is known by its Idempotency-Key", async (database) => {
+onServer("ingest.once: a replayed post is recognised by its Idempotency-Key", async (database) => {
   await withDaemon(database, { ingest: { secret: "main" } }, 1, async ({ say, receiver }) => {
     const recorded = request(GOOD, [sign(GOOD), "Idempotency-Key: 42"]);
     assert.deepEqual((await say(recorded)).statuses, [202]);
@@ -295,41 +298,44 @@ onServer("ingest.once: a post played again is known by its Idempotency-Key", asy
 
 // ---- Size and form
 
-onServer("ingest.size: a body over the limit is refused before it is there", async (database) => {
-  await withDaemon(database, { ingest: { max_body: "4KiB" } }, 2, async ({ say }) => {
-    const head = "POST /ingest HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n";
-    const chunk = `400\r\n${"a".repeat(1024)}\r\n`;
-    const attacks: Record<string, Part[]> = {
-      "one byte more": request(" ".repeat(4097)),
-      "only announced": [`${head}Content-Length: 4097\r\n\r\n`],
-      "announced, with 100-continue": [
-        `${head}Expect: 100-continue\r\nContent-Length: 999999999\r\n\r\n`,
-      ],
-      "terabytes": [`${head}Content-Length: 9999999999999\r\n\r\nab`],
-      "in chunks": [`${head}Transfer-Encoding: chunked\r\n\r\n${chunk.repeat(5)}0\r\n\r\n`],
-      "in endless chunks": [
-        `${head}Transfer-Encoding: chunked\r\n\r\n`,
-        ...Array<string>(200).fill(chunk.repeat(10)),
-      ],
-      "in tiny chunks": [
-        `${head}Transfer-Encoding: chunked\r\n\r\n${"1\r\n \r\n".repeat(4100)}0\r\n\r\n`,
-      ],
-    };
-    for (const [name, parts] of Object.entries(attacks)) {
-      // An unfinished request is cut off; a finished one may be followed by another.
-      const goes_on = /announced|terabytes|endless/.test(name);
-      const spoken = await say(parts, goes_on ? Infinity : 1);
-      assertProblem(spoken, 413, "too_large", name);
-      assert.equal(spoken.closed, goes_on, name);
-    }
-    assert.deepEqual((await say(request(GOOD.padEnd(4096)))).statuses, [202], "4 KiB are taken");
-    const chunked = `${head}Transfer-Encoding: chunked\r\n\r\n${
-      Buffer.byteLength(GOOD).toString(16)
-    };ext=1\r\n${Buffer.from(GOOD).toString("latin1")}\r\n0\r\nX-Trailer: 1\r\n\r\n`;
-    assert.deepEqual((await say([chunked])).statuses, [202]);
-    await drained();
-  });
-});
+onServer(
+  "ingest.size: a body over the limit is refused before it has arrived",
+  async (database) => {
+    await withDaemon(database, { ingest: { max_body: "4KiB" } }, 2, async ({ say }) => {
+      const head = "POST /ingest HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n";
+      const chunk = `400\r\n${"a".repeat(1024)}\r\n`;
+      const attacks: Record<string, Part[]> = {
+        "one byte more": request(" ".repeat(4097)),
+        "only announced": [`${head}Content-Length: 4097\r\n\r\n`],
+        "announced, with 100-continue": [
+          `${head}Expect: 100-continue\r\nContent-Length: 999999999\r\n\r\n`,
+        ],
+        "terabytes": [`${head}Content-Length: 9999999999999\r\n\r\nab`],
+        "in chunks": [`${head}Transfer-Encoding: chunked\r\n\r\n${chunk.repeat(5)}0\r\n\r\n`],
+        "in endless chunks": [
+          `${head}Transfer-Encoding: chunked\r\n\r\n`,
+          ...Array<string>(200).fill(chunk.repeat(10)),
+        ],
+        "in tiny chunks": [
+          `${head}Transfer-Encoding: chunked\r\n\r\n${"1\r\n \r\n".repeat(4100)}0\r\n\r\n`,
+        ],
+      };
+      for (const [name, parts] of Object.entries(attacks)) {
+        // An unfinished request is cut off; a finished one may be followed by another.
+        const goes_on = /announced|terabytes|endless/.test(name);
+        const spoken = await say(parts, goes_on ? Infinity : 1);
+        assertProblem(spoken, 413, "too_large", name);
+        assert.equal(spoken.closed, goes_on, name);
+      }
+      assert.deepEqual((await say(request(GOOD.padEnd(4096)))).statuses, [202], "4 KiB are taken");
+      const chunked = `${head}Transfer-Encoding: chunked\r\n\r\n${
+        Buffer.byteLength(GOOD).toString(16)
+      };ext=1\r\n${Buffer.from(GOOD).toString("latin1")}\r\n0\r\nX-Trailer: 1\r\n\r\n`;
+      assert.deepEqual((await say([chunked])).statuses, [202]);
+      await drained();
+    });
+  },
+);
 
 onServer("ingest.encoding: compressed bodies get 415, bombs and all", async (database) => {
   await withDaemon(database, {}, 2, async ({ say }) => {
@@ -352,7 +358,7 @@ onServer("ingest.encoding: compressed bodies get 415, bombs and all", async (dat
   });
 });
 
-onServer("ingest.type: what is not declared as JSON gets 415", async (database) => {
+onServer("ingest.type: a body not declared as JSON gets 415", async (database) => {
   await withDaemon(database, {}, 3, async ({ say }) => {
     const types = [
       "",
@@ -551,7 +557,7 @@ Deno.test("ingest.held: many large bodies at once get 503, and room is made agai
   });
 });
 
-Deno.test("ingest.reserved: who announces much and sends nothing keeps nobody out for long", async () => {
+Deno.test("ingest.reserved: announcing much and sending nothing blocks nobody for long", async () => {
   await withRoute(100_000, async ({ ctx, port }) => {
     const head = "POST /ingest HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n" +
       "Content-Length: 90000\r\n\r\n";
@@ -572,7 +578,7 @@ Deno.test("ingest.reserved: who announces much and sends nothing keeps nobody ou
   }, 600_000);
 });
 
-Deno.test("a body above what may be held at once is taken where it is alone, however it comes", async () => {
+Deno.test("a body above the budget is accepted while it is alone, chunked or not", async () => {
   await withRoute(50_000, async ({ port }) => {
     const body = GOOD.padEnd(90_000);
     const [head = "", bytes = ""] = request(body, [sign(body)]);

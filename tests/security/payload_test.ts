@@ -48,7 +48,7 @@ const EXACT: Readonly<Record<string, string | Uint8Array>> = {
   "a thousand levels less three": extra("[".repeat(998) + "]".repeat(998)),
 };
 
-onBoth("payload.exact: whatever JSON can say is delivered byte for byte", async (database) => {
+onBoth("payload.exact: any JSON is delivered byte for byte", async (database) => {
   await using receiver = await startReceiver();
   await using daemon = await startDaemon({
     database: database.section,
@@ -206,7 +206,7 @@ onServer("payload.lines: one bad line or element refuses all of them", async (da
   assert.equal(row?.count, 0);
 });
 
-onBoth("payload.large: 10 MB go through byte for byte where they are allowed", async (database) => {
+onBoth("payload.large: 10 MB go through byte for byte if allowed", async (database) => {
   await using receiver = await startReceiver();
   await using daemon = await startDaemon({
     database: database.section,

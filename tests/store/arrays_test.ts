@@ -3,7 +3,7 @@ import fc from "fast-check";
 import { foreignTexts, literal, texts } from "../../lib/store/arrays.ts";
 import { onServer } from "../support/databases.ts";
 
-onServer("columns reach the database as they are", async (database) => {
+onServer("columns reach the database unchanged", async (database) => {
   await using db = await database.open();
   const row = fc.record({
     n: fc.option(fc.maxSafeInteger()),

@@ -17,7 +17,7 @@ Deno.test("within() rejects with silence when the time is over", async () => {
   assert.equal(silence.message, "The database gave no answer within 20 ms");
 });
 
-Deno.test("within() ends each of many waits by its own time", async () => {
+Deno.test("within() ends each of many waits at its own time", async () => {
   const late = Promise.withResolvers<string>();
   const waits = [
     ...Array.from({ length: 50 }, (_, i) => within(never, i + 1)),
@@ -41,7 +41,7 @@ Deno.test("within() ignores an answer that comes too late", async () => {
   await Promise.resolve();
 });
 
-Deno.test("within() does not take a stall of this process for silence", async () => {
+Deno.test("within() does not mistake a stall of this process for silence", async () => {
   using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   using client = await Deno.connect({ hostname: "127.0.0.1", port: listener.addr.port });
   using server = await listener.accept();

@@ -37,7 +37,7 @@ onServer("an attempt is shown with the endpoint as it was then", async (database
   assert.equal(attempts[1].request.headers["X-Old"], undefined);
 });
 
-onServer("syncFile() makes a version of what changed, and of nothing else", async (database) => {
+onServer("syncFile() makes a version of changed endpoints only", async (database) => {
   const start = async (endpoints: Record<string, unknown>[]) => {
     const daemon = await at(database, endpoints);
     await daemon[Symbol.asyncDispose]();

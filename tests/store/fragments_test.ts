@@ -35,7 +35,7 @@ async function ended(db: Database) {
   return rows.map((row) => ({ ...row }));
 }
 
-onServer("insertEnded() keeps what is known of a delivery", async (database) => {
+onServer("insertEnded() keeps a delivery's bookkeeping", async (database) => {
   await using db = await database.open();
   await owe(db, 2);
   await db.admin.unsafe(`

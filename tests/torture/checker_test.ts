@@ -125,7 +125,7 @@ function findsNothing(run: Ledger): void {
   assert.deepEqual(check(run).violations, []);
 }
 
-Deno.test("check() finds nothing in runs that keep their word", () => {
+Deno.test("check() finds no violation in correct runs", () => {
   findsNothing(ledger());
   findsNothing(ledger({ calm: true }));
   findsNothing(ending("failed", [failing(1, 1_000), failing(2, 1_110), failing(3, 1_320)]));
@@ -135,7 +135,7 @@ Deno.test("check() finds nothing in runs that keep their word", () => {
   findsNothing(ending("pending", [], { requests: [request(1)] }));
 });
 
-Deno.test("check() takes a repetition after an interruption as explained", () => {
+Deno.test("check() accepts a repetition after an interruption", () => {
   const cut = attempt(1, { outcome: "interrupted", status: null, signature: null });
   const run = ending("delivered", [cut, attempt(2, { started_at: 1_030, ended_at: 1_040 })], {
     requests: [request(1), request(2, { at: 1_030 })],
@@ -145,7 +145,7 @@ Deno.test("check() takes a repetition after an interruption as explained", () =>
   assert.equal(check(run).counts.interrupted, 1);
 });
 
-Deno.test("check() A finds what was acknowledged and lost", () => {
+Deno.test("check() A finds lost acknowledged events", () => {
   finds(ledger({ events: [], deliveries: [], attempts: [], requests: [] }), "A", /is not stored/);
   finds(ledger({ deliveries: [], attempts: [], requests: [] }), "A", /does not exist/);
   finds(
@@ -169,7 +169,7 @@ Deno.test("check() A finds what was acknowledged and lost", () => {
   finds(ending("cancelled", [failing(1, 1_000)]), "A", /nobody did that/);
 });
 
-Deno.test("check() A finds what was stored twice", () => {
+Deno.test("check() A finds events stored twice", () => {
   const other = "01a20fa8-2635-7b1d-9b44-7c5b00000000";
   const events = [...ledger().events, { id: other, key: null, hash: HASH, received_at: 1_000 }];
   finds(ledger({ events }), "A", /stored as 2 events/);
@@ -219,7 +219,7 @@ Deno.test("check() C finds requests and attempts that do not fit each other", ()
   finds(ledger({ requests: [request(1), request(1, stranger)] }), "C", /does not exist/);
 });
 
-Deno.test("check() D finds a repetition that nothing explains", () => {
+Deno.test("check() D finds unexplained repetitions", () => {
   const twice = [attempt(1, { outcome: "http_5xx", status: 500 }), attempt(2)];
   const run = ending("delivered", [
     attempt(1, { outcome: "timeout", status: null }),
@@ -271,7 +271,7 @@ Deno.test("check() E lets ended states change only by hand", () => {
   findsNothing(ledger({ history: anew, by_hand }));
 });
 
-Deno.test("check() F finds what was sent too early or too late", () => {
+Deno.test("check() F finds attempts sent too early or too late", () => {
   const attempts = [failing(1, 1_000), failing(2, 1_060), failing(3, 1_280)];
   finds(ending("failed", attempts), "F", /attempt 2 .* 50 ms early/);
   const late = [failing(1, 1_000), failing(2, 3_200), failing(3, 3_420)];
@@ -281,7 +281,7 @@ Deno.test("check() F finds what was sent too early or too late", () => {
   finds(ledger({ requests: [request(1, { at: 990 })] }), "F", /10 ms early/);
 });
 
-Deno.test("check() passes on what was seen while it ran", () => {
+Deno.test("check() reports violations seen during the run", () => {
   const finding = { invariant: "G", text: "d1.1 ended by itself with code 1" } as const;
   assert.deepEqual(check(ledger({ findings: [finding] })).violations, [finding]);
 });

@@ -114,7 +114,7 @@ onServer("GET /api/deliveries filters", async (database) => {
   });
 });
 
-onServer("GET /api/deliveries pages from the newest on, whatever arrives", async (database) => {
+onServer("GET /api/deliveries pages from the newest on while more arrive", async (database) => {
   await withTwo(database, async (daemon) => {
     for (let nth = 0; nth < 5; nth++) {
       await daemon.post(Array.from({ length: 10 }, () => booking("apt_1")));
@@ -143,7 +143,7 @@ onServer("GET /api/deliveries pages from the newest on, whatever arrives", async
   });
 });
 
-onServer("GET /api/deliveries takes what it is asked for literally", async (database) => {
+onServer("GET /api/deliveries matches filter values literally", async (database) => {
   await withTwo(database, async (daemon) => {
     await daemon.post(booking("apt_1"));
     await until("all of it is sent", () => isIdle(daemon));
@@ -171,7 +171,7 @@ onServer("GET /api/deliveries takes what it is asked for literally", async (data
   });
 });
 
-onServer("GET /api/deliveries refuses what it cannot mean", async (database) => {
+onServer("GET /api/deliveries refuses filters that make no sense", async (database) => {
   await withTwo(database, async (daemon) => {
     const queries = [
       "limit=0",
@@ -231,7 +231,7 @@ onServer("GET /api/deliveries/:id and /api/events/:id show the whole story", asy
   });
 });
 
-onServer("GET /api/deliveries/:id says 404 to what is not there", async (database) => {
+onServer("GET /api/deliveries/:id answers 404 for an unknown id", async (database) => {
   await withTwo(database, async (daemon) => {
     const { body: event } = await daemon.post(booking("apt_1"));
     const id = await daemon.deliveryId(event.id, "good");

@@ -44,7 +44,7 @@ onServer("POST /api/deliveries/:id/retry works from every end state", async (dat
   );
 });
 
-onServer("POST /api/deliveries/:id/retry hastens one that waits", async (database) => {
+onServer("POST /api/deliveries/:id/retry sends a pending one before its time", async (database) => {
   await using receiver = await startReceiver(statuses(503, 200));
   await using daemon = await startDaemon({
     database: database.section,
@@ -269,7 +269,7 @@ onServer(
   },
 );
 
-onServer("GET /api/events?q= finds what looks like the id of something else", async (database) => {
+onServer("GET /api/events?q= finds numbers that look like another kind of id", async (database) => {
   await using daemon = await startDaemon({ database: database.section });
   const api = await checkedApi(daemon);
   const post = async (subject: string, confirmationNumber: string) =>
@@ -359,7 +359,7 @@ onServer("identifiers have 255 code points at every door", async (database) => {
   assert.equal((await daemon.post(booking("a"), odd)).status, 422);
 });
 
-onServer("lists look for what is rare without looking at all of it at once", async (database) => {
+onServer("lists find rare rows without reading the whole table at once", async (database) => {
   await using daemon = await startDaemon({
     database: database.section,
     endpoints: [endpoint("crm", "http://127.0.0.1:1/")],

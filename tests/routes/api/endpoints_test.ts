@@ -277,7 +277,7 @@ onServer(
   },
 );
 
-onServer("the API refuses bodies of a wrong form, and what it does not know", async (database) => {
+onServer("the API refuses malformed bodies and unknown members", async (database) => {
   await using daemon = await startDaemon({
     database: database.section,
     encryption_key: ENCRYPTION_KEY,
@@ -594,7 +594,7 @@ async function isPausedFor(front: Front, receiver: { requests: readonly unknown[
   return body.status === "pending" && !body.sending && receiver.requests.length === before;
 }
 
-onServer("what names no endpoint, and what is no cursor, is refused as such", async (database) => {
+onServer("an unknown endpoint and an invalid cursor are refused", async (database) => {
   await using daemon = await startDaemon({
     database: database.section,
     endpoints: [endpoint("crm", "http://127.0.0.1:9/")],
@@ -616,7 +616,7 @@ onServer("what names no endpoint, and what is no cursor, is refused as such", as
   assert.deepEqual([first.data.length, new Set(names).size, rest.next_cursor], [5, 8, null]);
 });
 
-onServer("a mistake that a schema finds hides none that it does not", async (database) => {
+onServer("a schema's mistake hides no other mistake", async (database) => {
   await using daemon = await startDaemon({
     database: database.section,
     encryption_key: ENCRYPTION_KEY,
@@ -634,23 +634,26 @@ onServer("a mistake that a schema finds hides none that it does not", async (dat
   );
 });
 
-onServer("a paused endpoint takes another reason, and the audit log has both", async (database) => {
-  await using daemon = await startDaemon({
-    database: database.section,
-    endpoints: [endpoint("crm", "http://127.0.0.1:9/")],
-  });
-  const api = await checkedApi(daemon);
-  const pause = async (body: unknown) =>
-    (await api.expect(200, "POST", "endpoints/crm/pause", body)).body;
-  const { paused_at } = await pause({ reason: "one" });
-  const second = await pause({ reason: "two" });
-  assert.deepEqual([second.pause_reason, second.paused_at], ["two", paused_at]);
-  // Without a reason it is paused, and that is all that was asked for.
-  assert.equal((await pause({})).pause_reason, "two");
-  const { body } = await api.expect(200, "GET", "audit?action=endpoint.paused");
-  const changes = body.data.map(({ before, after }: Record<string, unknown>) => [before, after]);
-  assert.deepEqual(changes, [
-    [{ reason: "one" }, { reason: "two" }],
-    [null, { reason: "one" }],
-  ]);
-});
+onServer(
+  "pausing a paused endpoint again updates the reason, and both are audited",
+  async (database) => {
+    await using daemon = await startDaemon({
+      database: database.section,
+      endpoints: [endpoint("crm", "http://127.0.0.1:9/")],
+    });
+    const api = await checkedApi(daemon);
+    const pause = async (body: unknown) =>
+      (await api.expect(200, "POST", "endpoints/crm/pause", body)).body;
+    const { paused_at } = await pause({ reason: "one" });
+    const second = await pause({ reason: "two" });
+    assert.deepEqual([second.pause_reason, second.paused_at], ["two", paused_at]);
+    // Without a reason it is paused, and that is all that was asked for.
+    assert.equal((await pause({})).pause_reason, "two");
+    const { body } = await api.expect(200, "GET", "audit?action=endpoint.paused");
+    const changes = body.data.map(({ before, after }: Record<string, unknown>) => [before, after]);
+    assert.deepEqual(changes, [
+      [{ reason: "one" }, { reason: "two" }],
+      [null, { reason: "one" }],
+    ]);
+  },
+);

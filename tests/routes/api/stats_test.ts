@@ -11,7 +11,7 @@ import { startReceiver } from "../../support/receiver.ts";
 import { travelDatabase } from "../../support/travel.ts";
 import { sleep, until } from "../../support/wait.ts";
 
-onServer("GET /api/stats counts attempts as they come, and what is pending", async (database) => {
+onServer("GET /api/stats counts attempts at once, and pending deliveries", async (database) => {
   await using receiver = await startReceiver(async ({ path }) => {
     if (path === "/slow") await sleep(120);
     return { status: path === "/bad" ? 500 : 200 };

@@ -17,7 +17,7 @@ Deno.test("makeThrottle() gives a burst, then one token each refill, to each add
   assert.deepEqual([take(), take(), take(), take()], [0, 0, 0, 1], "never more than the burst");
 });
 
-Deno.test("makeThrottle() takes an IPv6 network for one address, and its memory is bounded", () => {
+Deno.test("makeThrottle() counts an IPv6 network as one address, in bounded memory", () => {
   const throttle = makeThrottle(1, 1_000, () => 0);
   assert.equal(throttle.take("2001:db8:0:1::1"), 0);
   assert.equal(throttle.take("2001:db8:0:1:ffff::2"), 1);
@@ -50,7 +50,7 @@ function ask(
 
 const bearer = (token: string) => ({ authorization: `Bearer ${token}` });
 
-onServer("wrong tokens are throttled by address, right ones never", async (database) => {
+onServer("wrong tokens are throttled by address, valid ones never", async (database) => {
   await using daemon = await startDaemon({
     database: database.section,
     server: { listen: "127.0.0.1:0", trusted_proxies: ["127.0.0.1/32"] },

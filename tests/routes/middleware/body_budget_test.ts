@@ -31,7 +31,7 @@ Deno.test("makeRoom() lets in what fits, and the others in the order they came",
   room.leave(30);
 });
 
-Deno.test("makeRoom() lets nobody wait where as many wait as may", async () => {
+Deno.test("makeRoom() refuses to queue more than its limit", async () => {
   const room = makeRoom(LIMITS);
   room.enter(100);
   const waiting = [room.enter(1), room.enter(1)];
@@ -41,7 +41,7 @@ Deno.test("makeRoom() lets nobody wait where as many wait as may", async () => {
   room.leave(2);
 });
 
-Deno.test("makeRoom() lets nobody wait for long, and goes on with who is behind", async () => {
+Deno.test("makeRoom() bounds each wait, and goes on with the next in line", async () => {
   const room = makeRoom({ ...LIMITS, patience_ms: 20 });
   room.enter(60);
   const large = room.enter(90);

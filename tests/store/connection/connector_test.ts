@@ -106,7 +106,7 @@ Deno.test("a server that closes sessions as soon as they are open gets few conne
   await fresh.drop();
 });
 
-Deno.test("statements run as soon as a server that closed connections is there", async () => {
+Deno.test("statements run as soon as a server accepts connections again", async () => {
   await using peer = await startPeer(closes);
   await using pool = poolAt(`postgres://postgres@127.0.0.1:${peer.port},127.0.0.1:1/postgres`);
   await failureOf(pool.sql`select 1`);
@@ -170,7 +170,7 @@ Deno.test("all hosts down: each is named, and no statement hangs", async () => {
   }
 });
 
-Deno.test("passwords: scram, md5, plain, wrong, none, and a server that does not know it", async () => {
+Deno.test("passwords: scram, md5, plain, wrong, none, and a server without proof of it", async () => {
   await using own = await startPostgres();
   await using sql = connectTo(own.url("postgres"));
   const odd = "pä ss\u00a0'wörd";

@@ -6,7 +6,7 @@ import { makeScram } from "../../../lib/store/connection/scram.ts";
 const NONCE = "rOprNGfwEbeRWgbNEkqO";
 const SERVER_FIRST = `r=${NONCE}%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096`;
 
-Deno.test("makeScram() proves that it knows the password, and knows who else does", async () => {
+Deno.test("makeScram() proves the password to the server, and checks the server's proof", async () => {
   const scram = makeScram("pencil", NONCE);
   assert.equal(scram.first, `n,,n=,r=${NONCE}`);
   assert.equal(

@@ -183,7 +183,7 @@ Deno.test("a pooler in session mode is as good as a server", async () => {
   assert.equal(delivery.status, "delivered");
 });
 
-Deno.test("listen() hears again once its session was cut", async () => {
+Deno.test("listen() resumes after its session was cut", async () => {
   await using own = await startPostgres();
   await using sql = connectTo(own.url("postgres"));
   const db = await openDatabase({ database: serverConfig(own.url("postgres")) });
