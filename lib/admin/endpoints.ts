@@ -113,7 +113,7 @@ export async function rotateSecret(
     ),
     action: "endpoint.rotated",
     logged: { after },
-  }));
+  }), "write secret: [new, old] there");
   return { ...viewEndpoint(row, ctx), secret };
 }
 
@@ -216,16 +216,20 @@ interface Rewritten extends Written {
   readonly logged: { readonly before?: unknown; readonly after: unknown };
 }
 
-/** Reads an endpoint and writes what `next` makes of it, again if it has changed in between. */
+/**
+ * Reads an endpoint and writes what `next` makes of it, again if it has changed in between. `remedy` is
+ * what to do instead with one that belongs to the file.
+ */
 async function rewrite(
   ctx: AdminContext,
   by: Asker,
   id: string,
   next: (row: store.StoredEndpoint) => Rewritten,
+  remedy = "change it there",
 ): Promise<store.StoredEndpoint> {
   for (let tries = 0; tries < MAX_TRIES; tries++) {
     const row = await findEndpointInForce(ctx, by, id);
-    refuseFile(row, "change it there");
+    refuseFile(row, remedy);
     const { fields, sealed, action, logged } = next(row);
     const change = { actor: by.actor, action, object: id, ...logged };
     const changed = await store.updateEndpoint(ctx.db.admin, row, fields, sealed, change);

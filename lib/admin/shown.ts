@@ -65,8 +65,9 @@ export const Endpoint = v.object({
   sendable: described(v.boolean(), "Whether this daemon has the endpoint's secrets"),
   unsendable_reason: maybe(string),
   rotation: described(
-    maybe(v.object({ activates_at: time, overlap_ends_at: time })),
-    "Of a rotation under way: when the new secret signs, and when the old ones stop",
+    maybe(v.object({ activates_at: maybe(time), overlap_ends_at: maybe(time) })),
+    "Of a rotation under way: when the new secret signs, and when the old ones stop. Both times are " +
+      "null for an endpoint of the file: the new one signs, and the old one until the file drops it",
   ),
   created_at: time,
   updated_at: time,

@@ -28,7 +28,6 @@ function secretsOf(ctx: AdminContext, row: StoredEndpoint): string[] {
     const { secrets } = openSealed(row, ctx.seal_keys);
     return signingAt(secrets, ctx.now()).map(({ secret }) => secret);
   }
-  const configured = ctx.in_force().config.endpoints.find(({ id }) => id === row.id)?.secret ??
-    null;
-  return configured === null ? [] : [configured.reveal()];
+  const configured = ctx.in_force().config.endpoints.find(({ id }) => id === row.id);
+  return configured?.secret.map((secret) => secret.reveal()) ?? [];
 }

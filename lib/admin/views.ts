@@ -55,18 +55,23 @@ export function viewEndpoint(row: StoredEndpoint, ctx: ViewContext): shown.Endpo
     unsendable_reason: row.retired_at === null
       ? known?.unsendable_reason ?? null
       : "The endpoint is retired",
-    rotation: known === undefined ? null : viewRotation(known, ctx.now()),
+    rotation: known === undefined ? null : viewRotation(known, row.source, ctx.now()),
     created_at: iso(row.created_at),
     updated_at: iso(row.updated_at),
     retired_at: iso(row.retired_at),
   };
 }
 
-function viewRotation({ signers }: Endpoint, now: number): shown.Endpoint["rotation"] {
+function viewRotation(
+  { signers }: Endpoint,
+  source: StoredEndpoint["source"],
+  now: number,
+): shown.Endpoint["rotation"] {
   const live = liveAt(signers, now);
   const newest = live.find((signer) => signer.expires_at === null);
   const ends_at = Math.max(...live.map((signer) => signer.expires_at ?? 0));
   if (live.length < 2 || newest === undefined) return null;
+  if (source === "file") return { activates_at: null, overlap_ends_at: null };
   return {
     activates_at: new Date(newest.activates_at).toISOString(),
     overlap_ends_at: new Date(ends_at).toISOString(),

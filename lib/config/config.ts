@@ -101,8 +101,8 @@ export interface EventTypeConfig {
 export interface EndpointConfig {
   readonly id: string;
   readonly url: string;
-  /** Null if the endpoint is unsigned. */
-  readonly secret: Secret | null;
+  /** In force first, and the one before during a rotation; empty if the endpoint is unsigned. */
+  readonly secret: readonly Secret[];
   readonly unsigned: boolean;
   /** Exact names, `booking.*`, or `*`, as written. */
   readonly events: readonly string[];

@@ -24,8 +24,7 @@ import {
   list,
   number,
   pathItem,
-  secret,
-  SIGNING,
+  signingSecrets,
   table,
 } from "./fields.ts";
 import { isReference, readPem, resolveSecret, type Surroundings } from "./references.ts";
@@ -60,7 +59,7 @@ export function endpointSchema(context: EndpointContext) {
         refuse(context.urlMistake(read));
         return read;
       }),
-      secret: v.optional(secret(context, SIGNING)),
+      secret: v.optional(signingSecrets(context)),
       unsigned: v.optional(bool, false),
       events: v.pipe(
         list(leaf((value) => readPattern(value, context.types)), LIMITS.patterns),
@@ -107,7 +106,7 @@ export function endpointConfig(
   return {
     id: endpoint.id,
     url: endpoint.url,
-    secret: endpoint.secret ?? null,
+    secret: endpoint.secret ?? [],
     unsigned: endpoint.unsigned,
     events: endpoint.events,
     businesses: endpoint.businesses ?? null,

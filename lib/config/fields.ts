@@ -200,6 +200,26 @@ export function secret(context: Context, rule: SecretRule) {
   });
 }
 
+/** Secrets that sign: one, or during a rotation two in a list, `[new, old]`. */
+export function signingSecrets(context: Context) {
+  const one = secret(context, SIGNING);
+  const several = v.pipe(
+    v.custom<unknown[]>(Array.isArray),
+    v.check(
+      ({ length }) => length === 1 || length === 2,
+      "Must have one or two secrets: during a rotation [new, old]",
+    ),
+    v.array(one),
+    v.checkItems(
+      // An empty one stands in for a secret with a mistake of its own.
+      (secret, index, secrets) =>
+        index === 0 || secret.reveal() === "" || secret.reveal() !== secrets[0]?.reveal(),
+      "Same secret as the first one; a rotation needs two different ones",
+    ),
+  );
+  return oneOrMore(one, several);
+}
+
 /** Adds a mistake at a key, an index or a path of them in a mapping or list; empty: at itself. */
 export type AddMistake = (
   at: string | number | readonly (string | number)[],

@@ -23,7 +23,7 @@ import {
   oneOrMore,
   privateCidr,
   secret,
-  SIGNING,
+  signingSecrets,
   table,
   textLike,
 } from "./fields.ts";
@@ -144,17 +144,9 @@ export const ipRangesSchema = v.nullish(
 
 /** `ingest`. */
 export function ingestSchema(context: Context) {
-  const one = secret(context, SIGNING);
-  const several = v.pipe(
-    v.array(one),
-    v.check(
-      (secrets) => secrets.length >= 1 && secrets.length <= 2,
-      "Must have one or two secrets: the current one and, during a rotation, the other",
-    ),
-  );
   return v.nullish(
     table({
-      secret: v.optional(oneOrMore(one, several)),
+      secret: v.optional(signingSecrets(context)),
       max_body: v.optional(leaf(readMaxBody), DEFAULTS.max_body),
       max_age: v.optional(duration(SECOND_MS, 365 * DAY_MS)),
     }),

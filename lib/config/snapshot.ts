@@ -66,7 +66,8 @@ function redactEndpoint(endpoint: Config["endpoints"][number]): Record<string, u
   const { tls, secret } = endpoint;
   return {
     ...endpoint,
-    secret: secret === null ? null : redact(secret),
+    // As in the file: one, or a list during a rotation.
+    secret: secret.length > 1 ? secret.map(redact) : secret.map(redact)[0] ?? null,
     events: [...endpoint.events],
     retry_ms: [...endpoint.retry_ms],
     headers: Object.fromEntries(

@@ -116,10 +116,13 @@ function localOfFile(endpoint: EndpointConfig | undefined): Local {
       unsendable_reason: "The configuration file of this daemon does not name the endpoint",
     };
   }
-  const { secret, headers, tls } = endpoint;
-  const secrets = secret === null
-    ? []
-    : [{ secret: secret.reveal(), activates_at: 0, expires_at: null }];
+  const { headers, tls } = endpoint;
+  // In the order of the list: the first became active last, and the file decides when the other ends.
+  const secrets = endpoint.secret.map((secret, index) => ({
+    secret: secret.reveal(),
+    activates_at: -index,
+    expires_at: null,
+  }));
   return { secrets, headers, tls };
 }
 

@@ -2,9 +2,12 @@ import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
 import { createHmac } from "node:crypto";
 import { Webhook } from "standardwebhooks";
+import { Webhook as SvixWebhook } from "svix";
+import { parse, stringify } from "yaml";
 import { checkedApi, ENCRYPTION_KEY } from "../support/checked.ts";
-import { booking, startDaemon } from "../support/daemon.ts";
+import { booking, endpoint, startDaemon } from "../support/daemon.ts";
 import { onServer } from "../support/databases.ts";
+import { startOperated } from "../support/operated.ts";
 import { type Received, startReceiver } from "../support/receiver.ts";
 import { until } from "../support/wait.ts";
 
@@ -117,3 +120,78 @@ onServer("POST /api/endpoints/:id/rotate refuses contradictory values", async (d
   const answers = await Promise.all(Array.from({ length: 4 }, () => api.call("POST", path)));
   assert.ok(answers.every(({ status }) => status === 200 || status === 409));
 });
+
+onServer(
+  "secret: [new, old] in the file rotates without a delivery that its receiver refuses",
+  async (database) => {
+    const a = `whsec_${Buffer.alloc(32, "a").toString("base64")}`;
+    const b = `whsec_${Buffer.alloc(32, "b").toString("base64")}`;
+    // Two receivers in one: by the documentation's header with any secret that it knows, and by the
+    // libraries with the only one that they know.
+    let known = [a];
+    let current = a;
+    const refused: string[] = [];
+    await using receiver = await startReceiver((request) => {
+      const body = request.body.toString();
+      const { bookme } = signedBy(request, Object.fromEntries(known.map((one) => [one, one])));
+      if (bookme.length !== 1) refused.push("x-bookme-signature");
+      for (const Library of [Webhook, SvixWebhook]) {
+        try {
+          new Library(current).verify(body, { ...request.headers });
+        } catch {
+          refused.push("webhook-signature");
+        }
+      }
+      return { status: 200 };
+    });
+    await using daemon = await startOperated({
+      database: database.section,
+      secrets: { a, b },
+      endpoints: [endpoint("crm", receiver.url, { secret: "a" })],
+    });
+    const api = await checkedApi(daemon);
+    let accepted = 0;
+    // Posts while the file is reloaded, and until everything has arrived.
+    const reload = async (secret: unknown) => {
+      const file = parse(Deno.readTextFileSync(daemon.path));
+      file.endpoints[0].secret = secret;
+      Deno.writeTextFileSync(daemon.path, stringify(file));
+      let reloading = true;
+      const posting = (async () => {
+        do {
+          await daemon.post(Array.from({ length: 20 }, () => booking("apt_1")));
+          accepted += 20;
+        } while (reloading);
+      })();
+      const { body } = await api.expect(200, "POST", "reload");
+      assert.deepEqual(body.changed, ["endpoints.crm.secret changed"]);
+      reloading = false;
+      await posting;
+      await daemon.post(booking("apt_1"));
+      const last = (await receiver.received(++accepted)).at(-1);
+      assert.deepEqual(refused, []);
+      return signedBy(last, { a, b });
+    };
+
+    known = [a, b];
+    assert.deepEqual(await reload(["b", "a"]), { bookme: ["b"], standard: ["b", "a"] });
+    const { body: shown } = await api.expect(200, "GET", "endpoints/crm");
+    assert.deepEqual(shown.rotation, { activates_at: null, overlap_ends_at: null });
+    const cli = await daemon.cli(["endpoints", "crm"]);
+    assert.match(cli.out, /rotation +the new secret signs, and the old one until it is removed/);
+    const { body: problem } = await api.expect(409, "POST", "endpoints/crm/rotate");
+    assert.match(problem.detail, /belongs to the configuration file; write secret: \[new, old\]/);
+    const { body: config } = await api.expect(200, "GET", "config");
+    assert.deepEqual(config.endpoints[0].secret, ["[redacted]", "[redacted]"]);
+    for (const secret of [a, b]) {
+      assert.ok(!JSON.stringify([shown, problem, config, cli]).includes(secret));
+    }
+
+    current = b;
+    assert.deepEqual(await reload("b"), { bookme: ["b"], standard: ["b"] });
+    known = [b];
+    assert.deepEqual(await reload(["b", "a"]), { bookme: ["b"], standard: ["b", "a"] });
+    assert.deepEqual(await reload(["b"]), { bookme: ["b"], standard: ["b"] });
+    assert.equal((await api.expect(200, "GET", "endpoints/crm")).body.rotation, null);
+  },
+);

@@ -260,7 +260,7 @@ Deno.test("listen makes a secret, and what it prints to paste is a configuration
       return loadConfig(`${directory}/config.yaml`, () => undefined);
     });
     const { url = "", secret } = config.endpoints[0] ?? {};
-    assert.equal((await post(url, { secret: secret?.reveal() ?? "" })).status, 200);
+    assert.equal((await post(url, { secret: secret?.[0]?.reveal() ?? "" })).status, 200);
     await listen.until(/booking\.created {4}evt_1 {2}attempt 1 {2}✓ verified {2}200\n/);
     assert.equal((await post(url, { event_id: "evt_2" })).status, 401);
     await listen.until(/✗ not verified {2}401\n +X-BookMe-Signature ✗ Another secret/);

@@ -128,7 +128,7 @@ Deno.test("loadConfig() reads every key", () => {
   ]);
   const [crm, local] = config.endpoints;
   assert.ok(crm !== undefined && local !== undefined);
-  assert.equal(crm.secret?.reveal(), OTHER, "one newline at the end of a file is dropped");
+  assert.equal(crm.secret[0]?.reveal(), OTHER, "one newline at the end of a file is dropped");
   assert.equal(crm.rate_limit_per_s, 5);
   assert.deepEqual([crm.timeout_ms, crm.retry_ms, crm.concurrency], [300_000, [0], 8]);
   assert.deepEqual(crm.headers, {
@@ -141,7 +141,7 @@ Deno.test("loadConfig() reads every key", () => {
   assert.deepEqual(local, {
     id: "9-lives_x",
     url: "http://10.20.1.1:9000/in",
-    secret: null,
+    secret: [],
     unsigned: true,
     events: ["booking.moved"],
     businesses: null,

@@ -8,6 +8,7 @@ import {
   load,
   mistakesOf,
   OTHER,
+  STRONG,
   TOKEN,
 } from "../support/config.ts";
 
@@ -176,6 +177,67 @@ const ADMIN: readonly Case[] = [
     says: /Must be metrics or openapi/,
   },
 ];
+
+/** A list of secrets that is a mistake, at this offset into it. */
+interface BadList {
+  readonly list: string;
+  readonly offset?: number;
+  readonly index?: number;
+  readonly says: RegExp;
+}
+
+const LISTS: readonly BadList[] = [
+  { list: "[]", says: /^Must have one or two secrets: during a rotation \[new, old\]$/ },
+  { list: "[a, b, env:THIRD]", says: /^Must have one or two secrets/ },
+  { list: "[a, a]", offset: 4, index: 1, says: /^Same secret as the first one/ },
+  { list: "[a, env:BOOKME_SECRET]", offset: 4, index: 1, says: /^Same secret as the first one/ },
+  { list: "[a, nobody]", offset: 4, index: 1, says: /^No secret of that name; secrets has a, b$/ },
+  { list: "[env:NOT_SET, a]", offset: 1, index: 0, says: /NOT_SET is not set/ },
+  { list: "[a, file:none]", offset: 4, index: 1, says: /does not exist/ },
+  { list: "[a, env:EMPTY]", offset: 4, index: 1, says: /EMPTY is empty/ },
+  { list: "[a, [b]]", offset: 4, index: 1, says: /^Must be text$/ },
+  { list: "[a, null]", offset: 4, index: 1, says: /^Has no value/ },
+  { list: "[env:WEAK, a]", offset: 1, index: 0, says: /^Too easy to guess for production/ },
+];
+
+Deno.test("loadConfig() accepts a list of two secrets, and names what is wrong with others", () => {
+  const head = "environment: production\nsecrets: { a: env:BOOKME_SECRET, b: env:CRM_SECRET }\n";
+  const places = [
+    {
+      path: "endpoints[0].secret",
+      line: 7,
+      column: 13,
+      yaml: (list: string) => `${head}${endpoint({ unsigned: "" })}    secret: ${list}\n`,
+    },
+    {
+      path: "ingest.secret",
+      line: 3,
+      column: 19,
+      yaml: (list: string) => `${head}ingest: { secret: ${list} }\n`,
+    },
+  ];
+  for (const { path, line, column, yaml } of places) {
+    for (const list of ["a", "[a]", "[b, a]", "[env:CRM_SECRET, a]"]) {
+      const { endpoints: [crm], ingest } = load(yaml(list));
+      const read = (crm?.secret ?? ingest.secrets).map((secret) => secret.reveal());
+      assert.deepEqual(read, list.startsWith("[") && list !== "[a]" ? [OTHER, STRONG] : [STRONG]);
+    }
+    for (const { list, offset = 0, index, says } of LISTS) {
+      expectMistake({
+        yaml: yaml(list),
+        at: `${line}:${column + offset}`,
+        path: index === undefined ? path : `${path}[${index}]`,
+        says,
+      });
+    }
+  }
+  expectMistake({
+    yaml: `${head}${endpoint({})}    secret: [a, b]\n`,
+    at: "6:15",
+    path: "endpoints[0].unsigned",
+    says: /not both/,
+  });
+});
 
 Deno.test("loadConfig() names place and remedy: admin", () => {
   expectMistakes(ADMIN);

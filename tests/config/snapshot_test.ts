@@ -42,6 +42,14 @@ Deno.test("redactConfig() is JSON with the file's keys and no secret in it", () 
   assert.deepEqual(shown.delivery.allow_networks, ["10.20.0.0/16"]);
   assert.equal(shown.endpoints[0].secret, "[redacted]");
   assert.equal(shown.endpoints[1].secret, null);
+  const rotating = load(
+    FULL.replace("secret: crm\n", "secret: [env:BOOKME_SECRET, crm]\n"),
+    FULL_FILES,
+  );
+  assert.deepEqual(JSON.parse(JSON.stringify(redactConfig(rotating))).endpoints[0].secret, [
+    "[redacted]",
+    "[redacted]",
+  ]);
   assert.deepEqual(shown.endpoints[0].headers, {
     "X-Tenant": "[redacted]",
     "Authorization": "[redacted]",
@@ -70,6 +78,9 @@ Deno.test("diffConfig() says in words what changed, and no value", () => {
   ]);
   assert.deepEqual(diff((yaml) => yaml, { "crm.secret": STRONG, "wall.token": `x-${TOKEN}` }), [
     "admin.tokens.wall.token changed",
+    "endpoints.crm.secret changed",
+  ]);
+  assert.deepEqual(diff((yaml) => yaml.replace("secret: crm\n", "secret: [bookme, crm]\n")), [
     "endpoints.crm.secret changed",
   ]);
   assert.deepEqual(

@@ -136,10 +136,11 @@ async function showOne(io: Io, api: Api, id: string, json: boolean): Promise<num
 }
 
 function rotationOf({ rotation }: Endpoint): string | null {
-  return rotation === null
-    ? null
-    : `the new secret signs from ${rotation.activates_at}, the old one until ` +
-      rotation.overlap_ends_at;
+  if (rotation === null) return null;
+  const { activates_at, overlap_ends_at } = rotation;
+  return activates_at === null
+    ? "the new secret signs, and the old one until it is removed from the file"
+    : `the new secret signs from ${activates_at}, the old one until ${overlap_ends_at}`;
 }
 
 async function showFailures(io: Io, api: Api, id: string, now_ms: number): Promise<void> {
