@@ -59,6 +59,11 @@ const NO_HOST = new Set(["unspecified", "multicast", "broadcast"]);
 
 const GLOBAL_UNICAST = parseCidr("2000::/3");
 
+const LOOPBACK =
+  "loopback is allowed in environment development only, and delivery.allow_networks " +
+  "cannot allow it; put a reverse proxy in front of the receiver, at a public name or at an address " +
+  "that delivery.allow_networks lists";
+
 /**
  * Reads a network in CIDR notation. Throws an `AppError` `invalid` for anything else, and for bits set
  * after the prefix, because then the meaning is unclear.
@@ -138,9 +143,7 @@ export function classifyEndpointAddress(
   }
   if (range === "rfc6052") return refuse("a NAT64 address of unknown layout is never allowed");
   if (range === "loopback") {
-    return rules.allow_loopback
-      ? { allowed: true, scope: "loopback" }
-      : refuse("loopback is allowed in environment development only");
+    return rules.allow_loopback ? { allowed: true, scope: "loopback" } : refuse(LOOPBACK);
   }
   if (rules.allow_networks.some((cidr) => contains(cidr, octets))) {
     return { allowed: true, scope: "listed" };

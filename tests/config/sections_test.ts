@@ -334,7 +334,14 @@ Deno.test("loadConfig() refuses in production what development accepts", () => {
       yaml: endpoint({ url: "https://localhost/" }),
       at: "4:10",
       path: "endpoints[0].url",
-      says: /loopback is allowed in environment development only/,
+      says: /loopback is allowed in environment development only, .* reverse proxy in front/,
+    },
+    {
+      yaml: "delivery: { allow_networks: [127.0.0.0/8] }\n" +
+        endpoint({ url: "http://127.0.0.1:9000/in" }),
+      at: "5:10",
+      path: "endpoints[0].url",
+      says: /delivery\.allow_networks cannot allow it; put a reverse proxy in front/,
     },
   ];
   const files = { short: "aB3-xY7_kQ9!mN2z" };

@@ -2,11 +2,16 @@ import assert from "node:assert/strict";
 import { type AddressInfo, createServer } from "node:net";
 import type { AddressRules } from "../../lib/core/address.ts";
 import { makeHttpClient } from "../../lib/http/client.ts";
+import { checkedApi } from "../support/checked.ts";
 import { inTemporary, runHere, startCli } from "../support/cli.ts";
 import { booking, endpoint, frontOf, startDaemon, writeConfig } from "../support/daemon.ts";
 import { onServer, type TestDatabase } from "../support/databases.ts";
 import { freePort } from "../support/postgres.ts";
 import { startReceiver } from "../support/receiver.ts";
+
+/** The remedy for a receiver on loopback. */
+const REVERSE_PROXY =
+  /loopback is .*allow_networks cannot allow it; put a reverse proxy in front of the receiver/;
 
 /** Hosts that lead to this machine, into a private network, or nowhere; PORT is that of a trap. */
 const FORBIDDEN: readonly string[] = [
@@ -61,7 +66,12 @@ onServer(
       const outcomes = url.includes("a.localhost") ? ["blocked", "dns"] : ["blocked"];
       assert.ok(outcomes.includes(attempt.outcome), `${url}: ${attempt.outcome} ${attempt.cause}`);
       if (attempt.outcome === "blocked") assert.match(attempt.cause, / is not allowed: \S+/, url);
+      if (/: loopback/.test(attempt.cause)) assert.match(attempt.cause, REVERSE_PROXY, url);
     }
+    const api = await checkedApi(daemon);
+    const made = { url: `https://localhost:${port}/`, events: ["*"] };
+    const { body: problem } = await api.expect(422, "POST", "endpoints", made);
+    assert.match(problem.errors[0].message, REVERSE_PROXY);
     assert.equal(trap.requests.length, 0);
   },
 );
