@@ -1,5 +1,6 @@
 import { Buffer } from "node:buffer";
-import { createHmac } from "node:crypto";
+import { makeHmac } from "./hmac.ts";
+import { mixedRewritingsOf, rewritingsOf } from "./rewritings.ts";
 import { decodeWhsec } from "./secret.ts";
 
 /** Largest difference of `webhook-timestamp` from now, in seconds, as in Standard Webhooks' libraries. */
@@ -84,7 +85,7 @@ export function diagnoseBookme(body: Uint8Array, header: string | undefined, key
   const found = search(
     keyVariants(keys, "bookme"),
     body,
-    () => bodyVariants(body),
+    ({ bytes }) => bytes,
     (digest) => bookmeForm(given, digest),
   );
   if (found !== undefined) return finding(found.mistakes, found.detail);
@@ -104,15 +105,13 @@ export function diagnoseStandard(
   if (id === "" || timestamp === "" || signature.trim() === "") return finding(["missing"]);
   if (!/^\d{1,15}$/.test(timestamp)) return finding(["bad_timestamp"]);
   const prefix = Buffer.from(`${id}.${timestamp}.`);
-  const signed = (bytes: Uint8Array) => Buffer.concat([prefix, bytes]);
   const found = search(
     keyVariants(keys, "standard"),
-    signed(body),
-    () => [
-      ...bodyVariants(body).map((variant) => ({ ...variant, bytes: signed(variant.bytes) })),
-      { bytes: body, mistake: "bare_body" },
-    ],
+    body,
+    ({ bytes, mistakes }) =>
+      mistakes.includes("bare_body") ? bytes : Buffer.concat([prefix, bytes]),
     (digest) => standardForm(signature.trim().split(/\s+/), digest),
+    [{ bytes: body, mistakes: ["bare_body"] }],
   );
   if (found === undefined) return finding(["unknown"], hintOf(body));
   if (found.mistakes.length > 0) return finding(found.mistakes, found.detail);
@@ -156,7 +155,7 @@ function finding(mistakes: readonly SignatureMistake[], detail = ""): Finding {
 /** Bytes that may have been used instead of the right ones, which have no mistake. */
 interface Variant {
   readonly bytes: Uint8Array;
-  readonly mistake?: SignatureMistake;
+  readonly mistakes: readonly SignatureMistake[];
   readonly detail?: string;
 }
 
@@ -168,31 +167,49 @@ interface Found {
   readonly detail: string;
 }
 
-/** The fewest mistakes with which a header fits. A valid one costs one digest only. */
+/** Bounds of a search in vain: bytes hashed, and digests of a long body. */
+const MAX_HASHED = 24 * 1024 * 1024;
+const MAX_DIGESTS = 250;
+
+/**
+ * The mistakes with which a header fits, the fewest being tried first. A valid one costs one digest only.
+ * `signed` makes of a body what is signed; `more` are further variants of it.
+ */
 function search(
   keys: readonly Variant[],
-  content: Uint8Array,
-  contents: () => readonly Variant[],
+  body: Uint8Array,
+  signed: (body: Variant) => Uint8Array,
   form: Form,
+  more: readonly Variant[] = [],
 ): Found | undefined {
-  const [key] = keys;
-  const right = key && form(digestOf(key.bytes, content));
-  if (right?.length === 0) return { mistakes: [], detail: "" };
-  const tried = contents();
-  let best: Found | undefined;
-  for (const key of keys) {
-    for (const { bytes, mistake, detail = "" } of tried) {
-      const formal = form(digestOf(key.bytes, bytes));
-      if (formal === undefined) continue;
-      const mistakes = [...formal, key.mistake, mistake].filter((one) => one !== undefined);
-      if (best === undefined || mistakes.length < best.mistakes.length) best = { mistakes, detail };
+  const signers = keys.map(({ bytes, mistakes }) => ({ signer: makeHmac(bytes), mistakes }));
+  const given = signers.filter(({ mistakes: [first = "previous_secret"] }) =>
+    first === "previous_secret"
+  );
+  let hashed = 0;
+  let digests = 0;
+  const fit = (tried: typeof signers, variants: Iterable<Variant>): Found | undefined => {
+    for (const variant of variants) {
+      const content = signed(variant);
+      for (const { signer, mistakes } of tried) {
+        if (hashed > MAX_HASHED && digests > MAX_DIGESTS) return undefined;
+        hashed += content.length;
+        digests++;
+        const formal = form(signer.digest(content));
+        if (formal === undefined) continue;
+        return {
+          mistakes: [...formal, ...mistakes, ...variant.mistakes],
+          detail: variant.detail ?? "",
+        };
+      }
     }
-  }
-  return best;
-}
-
-function digestOf(key: Uint8Array, content: Uint8Array): Uint8Array {
-  return createHmac("sha256", key).update(content).digest();
+    return undefined;
+  };
+  return fit(signers, [{ bytes: body, mistakes: [] }, ...more]) ??
+    fit(signers.slice(0, 1), bytesVariants(body)) ??
+    fit(signers.slice(1), bytesVariants(body)) ??
+    fit(signers, rewritten(body, false)) ??
+    fit(given, rewritten(body, true));
 }
 
 function bookmeForm(given: string, digest: Uint8Array): SignatureMistake[] | undefined {
@@ -224,9 +241,9 @@ function keyVariants(
   const utf8 = (text: string): Uint8Array => Buffer.from(text, "utf8");
   const keyOf = (text: string) =>
     scheme === "bookme" ? utf8(text) : decodeWhsec(text) ?? utf8(text);
-  const variants: Variant[] = [{ bytes: keyOf(secret) }];
+  const variants: Variant[] = [{ bytes: keyOf(secret), mistakes: [] }];
   const add = (bytes: Uint8Array | undefined, mistake: SignatureMistake) => {
-    if (bytes !== undefined) variants.push({ bytes, mistake });
+    if (bytes !== undefined) variants.push({ bytes, mistakes: [mistake] });
   };
   for (const old of previous) add(keyOf(old), "previous_secret");
   if (scheme === "bookme") add(decodeWhsec(secret), "decoded_key");
@@ -240,82 +257,115 @@ function keyVariants(
 
 /** Longest body, in bytes, that is parsed and written again in all ways. */
 const MAX_PARSED = 1024 * 1024;
+/** Longest body that is changed in two ways at once. */
+const MAX_CHANGED_TWICE = 64 * 1024;
 
-function bodyVariants(body: Uint8Array): readonly Variant[] {
-  // One character for each byte, so that bytes that are not UTF-8 stay as they are.
-  const raw = Buffer.from(body).toString("latin1");
-  const variants: Variant[] = [{ bytes: body }];
-  const add = (text: string, mistake: SignatureMistake) =>
-    void variants.push({ bytes: Buffer.from(text, "latin1"), mistake });
-  add(raw.replace(/\r?\n$/, ""), "newline");
-  add(`${raw}\n`, "newline");
-  add(`${raw}\r\n`, "newline");
-  add(raw.trim(), "newline");
-  if (body.length > MAX_PARSED) return distinct(variants);
-  add(raw.replaceAll("\r\n", "\n"), "line_endings");
-  add(raw.replace(/\r?\n/g, "\r\n"), "line_endings");
-  add(raw.replace(/^\xef\xbb\xbf/, ""), "byte_order_mark");
-  add(`\xef\xbb\xbf${raw}`, "byte_order_mark");
-  add(Buffer.from(body).toString("utf8"), "charset");
-  for (const { text, how } of writings(body)) {
-    const detail = ` (the signature fits it ${how})`;
-    for (const whole of [text, `${text}\n`]) {
-      variants.push({ bytes: Buffer.from(whole, "utf8"), mistake: "reserialised", detail });
+/** A body as one character for each byte, so that bytes that are not UTF-8 stay as they are. */
+interface Raw {
+  readonly text: string;
+  readonly mistakes: readonly SignatureMistake[];
+}
+
+/** The body with other bytes around or between its characters, the fewest changes first. */
+function bytesVariants(body: Uint8Array): readonly Variant[] {
+  const most = body.length > MAX_CHANGED_TWICE ? 1 : 2;
+  const changes = body.length > MAX_PARSED ? [otherEnds] : CHANGES;
+  let raws: readonly Raw[] = [{ text: Buffer.from(body).toString("latin1"), mistakes: [] }];
+  for (const change of changes) {
+    raws = raws.flatMap((raw) => raw.mistakes.length < most ? [raw, ...change(raw)] : [raw]);
+  }
+  const variants = raws
+    .toSorted((a, b) => a.mistakes.length - b.mistakes.length)
+    .map(({ text, mistakes }) => ({ bytes: Buffer.from(text, "latin1"), mistakes }));
+  return distinct(variants).slice(1); // without the body itself
+}
+
+const CHANGES: readonly ((raw: Raw) => readonly Raw[])[] = [
+  (raw) => charsets(raw.text).map((text) => changed(raw, "charset", text)),
+  (raw) => [
+    changed(raw, "byte_order_mark", raw.text.replace(/^\xef\xbb\xbf/, "")),
+    changed(raw, "byte_order_mark", `\xef\xbb\xbf${raw.text}`),
+  ],
+  (raw) => [
+    changed(raw, "line_endings", raw.text.replace(/\r\n?/g, "\n")),
+    changed(raw, "line_endings", raw.text.replace(/\r?\n/g, "\r\n")),
+  ],
+  otherEnds,
+];
+
+function otherEnds(raw: Raw): readonly Raw[] {
+  const { text } = raw;
+  return [text.replace(/\r?\n$/, ""), `${text}\n`, `${text}\r\n`, text.trim()]
+    .map((other) => changed(raw, "newline", other));
+}
+
+function changed({ mistakes }: Raw, mistake: SignatureMistake, text: string): Raw {
+  return { text, mistakes: [...mistakes, mistake] };
+}
+
+/** The characters of windows-1252, which many programs mean by Latin-1, by their bytes. */
+const WINDOWS = new TextDecoder("windows-1252").decode(
+  Uint8Array.from({ length: 256 }, (_, at) => at),
+);
+
+/** The bytes before UTF-8 was read as Latin-1 and written as UTF-8, or was written as Latin-1. */
+function charsets(raw: string): string[] {
+  const read = Buffer.from(raw, "latin1").toString("utf8");
+  const bytesOf = (alphabet: (char: string) => number) => {
+    const codes = [...read].map(alphabet);
+    return codes.every((code) => code >= 0 && code < 256)
+      ? [Buffer.from(codes).toString("latin1")]
+      : [];
+  };
+  const utf8 = (text: string) => Buffer.from(text, "utf8").toString("latin1");
+  return [
+    ...bytesOf((char) => char.charCodeAt(0)),
+    ...bytesOf((char) => char < "\x80" ? char.charCodeAt(0) : WINDOWS.indexOf(char)),
+    utf8(raw),
+    utf8(raw.replace(/[\x80-\xff]/g, (char) => WINDOWS[char.charCodeAt(0)] ?? char)),
+  ];
+}
+
+/** The body's JSON as common programs write it; with `is_mixed`, each number in a way of its own. */
+function* rewritten(body: Uint8Array, is_mixed: boolean): Generator<Variant> {
+  if (body.length > MAX_PARSED) return;
+  const raw = Buffer.from(body).toString("latin1").replace(/^\xef\xbb\xbf/, "");
+  const read = [
+    { raw, mistakes: [] },
+    ...charsets(raw).map((raw) => ({ raw, mistakes: ["charset"] as const })),
+  ];
+  const seen = new Set<string>();
+  for (const { raw, mistakes } of read) {
+    if (seen.has(raw)) continue;
+    seen.add(raw);
+    let text: string;
+    try {
+      text = new TextDecoder("utf-8", { fatal: true }).decode(Buffer.from(raw, "latin1"));
+    } catch {
+      continue; // not UTF-8
+    }
+    for (const { text: other, how } of is_mixed ? mixedRewritingsOf(text) : rewritingsOf(text)) {
+      const detail = ` (the signature fits it ${how})`;
+      const bytes = Buffer.from(other, "utf8");
+      yield { bytes, mistakes: [...mistakes, "reserialised"], detail };
     }
   }
-  return distinct(variants);
 }
 
-/** The body's JSON as common programs write it. */
-function writings(body: Uint8Array): { text: string; how: string }[] {
-  try {
-    const value: unknown = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(body));
-    return [{ order: "", value }, { order: " with sorted keys", value: sorted(value) }]
-      .flatMap(({ order, value }) =>
-        [
-          { text: JSON.stringify(value), how: "without white space" },
-          { text: JSON.stringify(value, null, 2), how: "indented by 2 spaces" },
-          { text: JSON.stringify(value, null, 4), how: "indented by 4 spaces" },
-          { text: JSON.stringify(value, null, "\t"), how: "indented by tabs" },
-          { text: oneLine(value), how: "in one line with spaces" },
-        ].map(({ text, how }) => ({ text, how: how + order }))
-      )
-      .flatMap(({ text, how }) => [
-        { text, how },
-        { text: ascii(text), how: `${how}, in ASCII` },
-        { text: ascii(text).replaceAll("/", "\\/"), how: `${how}, with slashes escaped` },
-      ]);
-  } catch {
-    return []; // not JSON, or nested too deeply to be written
-  }
-}
-
-// JSON.stringify never writes a line end inside of a string.
-function oneLine(value: unknown): string {
-  return JSON.stringify(value, null, 1)
-    .replace(/([{[])\n */g, "$1")
-    .replace(/\n *([}\]])/g, "$1")
-    .replace(/,\n */g, ", ");
-}
-
-function ascii(text: string): string {
-  return text.replace(
-    /[\u0080-\uffff]/g,
-    (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`,
-  );
-}
-
-function sorted(value: unknown): unknown {
-  if (Array.isArray(value)) return value.map(sorted);
-  if (typeof value !== "object" || value === null) return value;
-  const entries = Object.entries(value).toSorted(([a], [b]) => a < b ? -1 : 1);
-  return Object.fromEntries(entries.map(([key, inner]) => [key, sorted(inner)]));
-}
-
-/** A hint at sorted keys, the one change of the text that cannot be undone. */
+/** A hint at the changes that cannot be undone. */
 function hintOf(body: Uint8Array): string {
-  const keys = /^\s*\{\s*"data"\s*:/.test(Buffer.from(body.subarray(0, 64)).toString("latin1"));
-  return keys
+  const start = Buffer.from(body.subarray(0, 64)).toString("latin1");
+  if (body.length === 0) {
+    return "; the body is empty: it was read elsewhere before, as a framework's parser does";
+  }
+  if (start.startsWith("[object ")) {
+    return "; the body is an object's name: verify the bytes, not the parsed object as text";
+  }
+  if (Buffer.from(body).includes("\ufffd")) {
+    return "; the body has replacement characters (U+FFFD): its bytes were read in a wrong character " +
+      "set, and are lost";
+  }
+  return /^\s*\{\s*"data"\s*:/.test(start)
     ? "; its keys are in another order than BookMe's (event, timestamp, data), as if it had been " +
       "parsed and written again"
     : "";

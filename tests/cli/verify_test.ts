@@ -9,6 +9,9 @@ const PREVIOUS = makeSecret(new Uint8Array(32).fill(8));
 const SAMPLE = sampleOf("booking.created");
 const BYTES = new TextEncoder().encode(SAMPLE);
 const SIGNATURE = makeSigner(SECRET).bookme(BYTES);
+const PRICED = makeSigner(SECRET).bookme(
+  new TextEncoder().encode('{"price":75.50,"n":"\\u00fc"}'),
+);
 const ENV = { SECRET, PREVIOUS };
 const VERIFY = ["verify", "--secret", "env:SECRET", "--body", "-"];
 
@@ -43,6 +46,7 @@ Deno.test("verify names the likely mistake with exit code 1, on standard output"
     [["--signature", SIGNATURE.slice(7)], SAMPLE, /sha256= is missing/],
     [["--signature", SIGNATURE], JSON.stringify(JSON.parse(SAMPLE)), /parsed and written again/],
     [["--signature", SIGNATURE], `${SAMPLE}\n`, /trailing newline/],
+    [["--signature", PRICED], '{"price":75.5,"n":"ü"}', /75\.50 for 75\.5/],
     [["--signature", old], SAMPLE, /Another secret signed it/],
     [["--signature", old, "--previous-secret", "env:PREVIOUS"], SAMPLE, /previous secret/],
   ];

@@ -117,12 +117,110 @@ Deno.test("diagnoseBookme() names how the body was changed", () => {
   }
 });
 
+Deno.test("diagnoseBookme() recognises rewritten numbers, escapes and key order", () => {
+  // What was signed, what the receiver holds, and what to say of it.
+  const table: [string, string, RegExp][] = [
+    ['{"price":75.50,"count":2}', '{"price":75.5,"count":2}', /75\.50 for 75\.5/],
+    ['{"price":75.5}', '{"price":75.50}', /75\.5 for 75\.50/],
+    ['{"price": 100.00, "tax": 19}', '{"price":100,"tax":19}', /100\.00 for 100/],
+    ['{"a":100.0,"b":7.0}', '{"a":100,"b":7}', /100\.0 for 100, 7\.0 for 7/],
+    ['{"a":1e2,"b":100}', '{"a":100,"b":100}', /1e2 for 100/],
+    ['{"a":1E2}', '{"a":100}', /1E2 for 100/],
+    ['{"a":1.0E7}', '{"a":10000000}', /1\.0E7 for 10000000/],
+    ['{"a":1e-06}', '{"a":0.000001}', /1e-06 for 0\.000001/],
+    ['{"a":-0.0}', '{"a":0}', /-0\.0 for 0/],
+    ['{"a":75.50,"b":1e2,"c":100}', '{\n  "a": 75.5,\n  "b": 100,\n  "c": 100\n}', /75\.50 .* 1e2/],
+    [
+      '{"a":75.50,"n":"M\\u00fcller","u":"http:\\/\\/x"}',
+      '{"a":75.5,"n":"Müller","u":"http://x"}',
+      /75\.50/,
+    ],
+    ['{"n":"M\\u00FCller"}', '{"n":"Müller"}', /in ASCII/],
+    ['{"n":"Müller","u":"/"}', '{"n":"M\\u00fcller","u":"\\/"}', /\\u00fc as ü/],
+    ['{"n":"a\\u003cb\\u0026"}', '{"n":"a<b&"}', /<, > and & escaped/],
+    ['{"n":"\\u0022\\u002B\\u00FC"}', '{"n":"\\"+ü"}', /in ASCII/],
+    ['{ "b" :1,"a":2.50 }', '{ "b" :1,"a":2.5 }', /2\.50 for 2\.5/],
+  ];
+  for (const [signed, held, words] of table) {
+    const finding = diagnoseBookme(bytes(held), sign(signed), { secret: SECRET });
+    assert.deepEqual(finding.mistakes, ["reserialised"], held);
+    assert.match(finding.text, words);
+    assert.match(finding.text, /parsed and written again/);
+  }
+  for (const { sample } of EVENT_TYPES) {
+    const reordered = JSON.stringify(sorted(JSON.parse(sample)));
+    const finding = diagnoseBookme(bytes(reordered), sign(sample), { secret: SECRET });
+    assert.match(finding.text, /its keys in the documentation's order/);
+  }
+});
+
+function sorted(value: unknown): unknown {
+  if (typeof value !== "object" || value === null || Array.isArray(value)) return value;
+  const entries = Object.entries(value).toSorted(([a], [b]) => a < b ? -1 : 1);
+  return Object.fromEntries(entries.map(([key, inner]) => [key, sorted(inner)]));
+}
+
+Deno.test("diagnoseBookme() recognises two changes of the bytes, and a change with a rewriting", () => {
+  const text = SAMPLE.replace("John Doe", "Chloé Weiß €");
+  const latin1 = (of: string) => new Uint8Array(Buffer.from(of.replace("€", ""), "latin1"));
+  const garbled = Buffer.from(text.replace("€", "")).toString("latin1");
+  const windows = new TextDecoder("windows-1252").decode(bytes(text));
+  const compact = JSON.stringify(JSON.parse(windows));
+  const table: [string, string | Uint8Array, SignatureMistake[]][] = [
+    [text, `\ufeff${text}\n`, ["byte_order_mark", "newline"]],
+    [text, text.replaceAll("\n", "\r\n") + "\r\n", ["line_endings", "newline"]],
+    [text, text.replaceAll("\n", "\r"), ["line_endings"]],
+    [text.replace("€", ""), garbled, ["charset"]],
+    [text.replace("€", ""), latin1(text), ["charset"]],
+    [text, windows, ["charset"]],
+    [text, `${windows}\n`, ["charset", "newline"]],
+    [text, compact, ["charset", "reserialised"]],
+    [text, `\ufeff${JSON.stringify(JSON.parse(text))}\r\n`, ["reserialised"]],
+  ];
+  for (const [signed, held, expected] of table) {
+    const body = typeof held === "string" ? bytes(held) : held;
+    const finding = diagnoseBookme(body, sign(signed), { secret: SECRET });
+    assert.deepEqual(finding.mistakes, expected, String(held));
+  }
+  const keys = { secret: SECRET, previous: [PREVIOUS] };
+  const digits = sign('{"price":75.50,"rate":1e2}', PREVIOUS).slice("sha256=".length);
+  const three = diagnoseBookme(bytes('{"price":75.5,"rate":100}\n'), digits, keys);
+  assert.deepEqual(three.mistakes, ["no_prefix", "previous_secret", "reserialised"]);
+});
+
+Deno.test("diagnoseBookme() says which bodies can no longer be verified", () => {
+  const table: [string, RegExp][] = [
+    ["", /the body is empty/],
+    ["[object Object]", /not the parsed object/],
+    [SAMPLE.replace("John", "J\ufffdhn"), /U\+FFFD/],
+  ];
+  for (const [held, words] of table) {
+    const finding = diagnoseBookme(bytes(held), sign(SAMPLE), { secret: SECRET });
+    assert.deepEqual(finding.mistakes, ["unknown"]);
+    assert.match(finding.text, words);
+  }
+});
+
+Deno.test("diagnoseBookme() ends its search of a long body and of one with many numbers", () => {
+  const many = JSON.stringify(Array.from({ length: 200 }, (_, at) => at + 0.5));
+  const long = JSON.stringify({ text: "ü/".repeat(400_000) });
+  for (const text of [many, long]) {
+    const finding = diagnoseBookme(bytes(text), sign("x"), { secret: SECRET });
+    assert.deepEqual(finding.mistakes, ["unknown"]);
+  }
+  assert.deepEqual(
+    diagnoseBookme(bytes(`${long}\n`), sign(long), { secret: SECRET }).mistakes,
+    ["newline"],
+  );
+});
+
 Deno.test("diagnoseBookme() names several mistakes at once, and signs of a lost key order", () => {
   const digits = sign(SAMPLE, PREVIOUS).slice("sha256=".length);
   const keys = { secret: SECRET, previous: [PREVIOUS] };
   const both = diagnoseBookme(bytes(`${SAMPLE}\n`), digits, keys);
   assert.deepEqual(both.mistakes, ["no_prefix", "previous_secret", "newline"]);
-  const reordered = '{"data":{},"event":"booking.created","timestamp":"2025-10-31T15:30:00Z"}';
+  const reordered =
+    '{"data":{"b":1,"a":2},"event":"booking.created","timestamp":"2025-10-31T15:30:00Z"}';
   const lost = diagnoseBookme(bytes(reordered), sign(SAMPLE), keys);
   assert.deepEqual(lost.mistakes, ["unknown"]);
   assert.match(lost.text, /another order/);

@@ -18,8 +18,9 @@ export const verify = command({
   summary: "Checks a signature, and names the likely mistake",
   about:
     `Pass the body as your server received it, the header, and the secret. If the signature does not
-match, it tries the usual mistakes: a body parsed and serialised again, a trailing newline, a
-missing sha256=, the previous secret, a key decoded or not. Exits with 0 if valid, 1 if not.`,
+match, it tries the usual mistakes: a body parsed and serialised again (white space, key order,
+numbers, escapes), a trailing newline, a wrong character set, a missing sha256=, the previous
+secret, a key decoded or not. Exits with 0 if valid, 1 if not.`,
   options: {
     body: { type: "string", value: "FILE|-", about: "The body, exactly as received" },
     signature: { type: "string", value: "HEADER", about: "Value of X-BookMe-Signature" },
