@@ -169,6 +169,7 @@ function engineForRoutes(
     },
     newUuid: () => ids.next(clock.now()),
     endpoint: (no: number) => dispatcher.fleet.endpoints.get(no),
+    holdup: dispatcher.holdup,
     wake: dispatcher.wake,
     endpoints_changed: fleet.reload,
     replays_changed: replayer.wake,

@@ -28,6 +28,8 @@ export interface AdminContext {
   readonly accept: (offers: readonly Offer[]) => Promise<Accepted[]>;
   /** The endpoint as this process sends to it; undefined for a retired one. */
   readonly endpoint: (no: number) => Endpoint | undefined;
+  /** Why this process begins no attempt to an endpoint now, in words; null if it would. */
+  readonly holdup: (no: number) => string | null;
   /** Announces that these endpoints have deliveries due. */
   readonly wake: (endpoint_nos: readonly number[]) => void;
   /** Announces changed endpoints; resolves when this process uses them. */

@@ -186,6 +186,8 @@ export const EndpointVerdict = v.object({
     "cancelled",
     "sending",
     "cancelling",
+    "interrupted",
+    "ending",
     "paused",
     "unsendable",
     "due",

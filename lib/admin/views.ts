@@ -17,7 +17,7 @@ import type { AdminContext } from "./context.ts";
 import type * as shown from "./shown.ts";
 
 /** The daemon, as far as views read it. */
-type ViewContext = Pick<AdminContext, "now" | "in_force" | "endpoint">;
+type ViewContext = Pick<AdminContext, "now" | "in_force" | "endpoint" | "holdup">;
 
 function iso(at: Date): string;
 function iso(at: Date | null): string | null;
@@ -107,17 +107,23 @@ export function explain(row: DeliveryRow, ctx: ViewContext) {
   return explainDelivery({
     status: row.status,
     sending: row.sending,
+    leased_until: row.leased_until?.getTime() ?? null,
     cancel_reason: row.reason,
     attempts: row.attempts,
+    counted: row.counted,
+    max_attempts: known?.retry_ms.length ?? null,
     next_attempt_at: row.next_attempt_at?.getTime() ?? null,
     last_outcome: row.last_outcome,
     last_status: row.last_status,
     last_cause: row.last_cause,
+    mentions_signature: row.mentions_signature,
     pause_reason: row.paused ? row.pause_reason ?? "" : null,
     unsendable_reason: known?.unsendable_reason ?? null,
+    retired: row.retired,
     concurrency: known?.concurrency ?? null,
     rate_limit: formatRate(known?.rate_limit_per_s ?? null),
     next_send_at: row.next_send_at?.getTime() ?? null,
+    holdup: ctx.holdup(row.endpoint_no),
   }, ctx.now());
 }
 

@@ -4,21 +4,31 @@ import type { Match } from "./matching.ts";
 export interface DeliveryFacts {
   readonly status: "pending" | "delivered" | "failed" | "cancelled";
   readonly sending: boolean;
+  /** When the lease of an attempt under way ends, or null. */
+  readonly leased_until: number | null;
   readonly cancel_reason: string | null;
   readonly attempts: number;
+  /** Attempts of this round that count, and how many the endpoint's policy allows; null if unknown. */
+  readonly counted: number;
+  readonly max_attempts: number | null;
   readonly next_attempt_at: number | null;
   readonly last_outcome: string | null;
   readonly last_status: number | null;
   readonly last_cause: string | null;
+  /** Whether the last answer mentions a signature, which `verify` examines. */
+  readonly mentions_signature: boolean;
   /** Why the endpoint is paused, or null if it is not. */
   readonly pause_reason: string | null;
   /** Why this daemon cannot send to it, or null. */
   readonly unsendable_reason: string | null;
+  readonly retired: boolean;
   /** The endpoint's own limits, attempts at once and a rate like `50/s`; null for none. */
   readonly concurrency: number | null;
   readonly rate_limit: string | null;
   /** When the rate limit allows the endpoint's next attempt, or null if none has begun yet. */
   readonly next_send_at: number | null;
+  /** Why this daemon begins no attempt to the endpoint now, in words; null if it would. */
+  readonly holdup: string | null;
 }
 
 /** The state of a delivery, as shown. */
@@ -28,6 +38,8 @@ export type DeliveryState =
   | "cancelled"
   | "sending"
   | "cancelling"
+  | "interrupted"
+  | "ending"
   | "paused"
   | "unsendable"
   | "due"
@@ -39,59 +51,115 @@ export interface Explanation<State> {
   readonly explanation: string;
 }
 
-/** The state of a delivery, and why, at `now` (milliseconds since 1970). */
+/** How long a due delivery may wait for a claim before something is wrong, in milliseconds. */
+const OVERDUE_MS = 10_000;
+
+/** The state of a delivery, why, and what follows, at `now` (milliseconds since 1970). */
 export function explainDelivery(facts: DeliveryFacts, now: number): Explanation<DeliveryState> {
-  const { status, attempts, cancel_reason } = facts;
+  const { status, attempts, cancel_reason, retired } = facts;
   const tries = attempts === 1 ? "1 attempt" : `${attempts} attempts`;
   switch (status) {
     case "delivered":
       return say("delivered", `Delivered after ${tries}${answer(facts)}`);
     case "failed":
-      return say("failed", `Failed after ${tries}${because(facts, "; the last met")}`);
+      return say(
+        "failed",
+        `Failed after ${tries}${last(facts, "; the last ended with")}${hint(facts)}; ` +
+          (retired ? "its endpoint is retired" : "only a retry or a replay sends it again"),
+      );
     case "cancelled":
       return say(
         "cancelled",
-        `Cancelled after ${tries}: ${cancel_reason ?? "no reason was given"}`,
+        `Cancelled after ${tries}: ${cancel_reason ?? "no reason was given"}` +
+          (retired || cancel_reason === "erased"
+            ? ""
+            : "; only a retry or a replay sends it again"),
       );
     case "pending":
-      return explainPending(facts, now);
+      return facts.sending ? explainSending(facts, now) : explainWaiting(facts, now);
   }
 }
 
-function explainPending(facts: DeliveryFacts, now: number): Explanation<DeliveryState> {
-  const { sending, cancel_reason, attempts, next_attempt_at } = facts;
+function explainSending(facts: DeliveryFacts, now: number): Explanation<DeliveryState> {
+  const { attempts, cancel_reason, leased_until, rate_limit } = facts;
+  const next = attempts + 1;
+  const is_lost = leased_until !== null && leased_until <= now;
   if (cancel_reason !== null) {
     return say(
       "cancelling",
-      `Attempt ${attempts + 1} is under way; it is the last unless it delivers: ` +
-        cancel_reason,
+      is_lost
+        ? `Attempt ${next} never reported back; the next sweep cancels the delivery: ${cancel_reason}`
+        : `Attempt ${next} is under way and is the last: unless it delivers, the delivery is ` +
+          `cancelled: ${cancel_reason}`,
     );
   }
-  if (sending) return say("sending", `Attempt ${attempts + 1} is under way`);
-  if (facts.pause_reason !== null) {
-    return say("paused", `Waits while the endpoint is paused: ${facts.pause_reason}`);
-  }
-  if (facts.unsendable_reason !== null) {
-    return say("unsendable", `Waits because it cannot be sent: ${facts.unsendable_reason}`);
-  }
-  const after = because(facts, " because the last met");
-  if (next_attempt_at === null || next_attempt_at <= now) {
+  if (is_lost) {
     return say(
-      "due",
-      `Attempt ${attempts + 1} is due now and waits for ${turn(facts, now)}${after}`,
+      "interrupted",
+      `Attempt ${next} never reported back; the next sweep records it as interrupted, and the ` +
+        "delivery is due again",
     );
   }
-  return say("waiting", `Next attempt at ${moment(next_attempt_at, now)}${after}`);
+  // A claim reaches ahead of the rate: nobody but the claimer knows whether it has begun.
+  if (rate_limit !== null) {
+    return say(
+      "sending",
+      `Attempt ${next} is under way, or begins within the rate of ${rate_limit}`,
+    );
+  }
+  return say("sending", `Attempt ${next} is under way`);
 }
 
-/** The reason why a delivery that is due still waits. */
-function turn({ concurrency, rate_limit, next_send_at }: DeliveryFacts, now: number): string {
+function explainWaiting(facts: DeliveryFacts, now: number): Explanation<DeliveryState> {
+  const { attempts, counted, max_attempts, next_attempt_at, pause_reason } = facts;
+  const next = attempts + 1;
+  const so_far = last(facts, `; attempt ${attempts} ended with`) + hint(facts);
+  if (facts.retired) {
+    return say("ending", `The endpoint is retired; the next sweep cancels the delivery${so_far}`);
+  }
+  if (facts.cancel_reason !== null) {
+    return say("ending", `The next sweep cancels the delivery: ${facts.cancel_reason}${so_far}`);
+  }
+  if (max_attempts !== null && counted >= max_attempts) {
+    const all = max_attempts === 1 ? "The only attempt" : `All ${max_attempts} attempts`;
+    return say(
+      "ending",
+      `${all} of the endpoint's policy ${max_attempts === 1 ? "is" : "are"} used up; the next ` +
+        `sweep fails the delivery${so_far}`,
+    );
+  }
+  if (pause_reason !== null) {
+    const why = pause_reason === "" ? "" : `: ${pause_reason}`;
+    return say("paused", `Waits until the endpoint is resumed; it is paused${why}${so_far}`);
+  }
+  if (facts.unsendable_reason !== null) {
+    return say(
+      "unsendable",
+      `Waits because this daemon cannot send it: ${facts.unsendable_reason}${so_far}`,
+    );
+  }
+  if (next_attempt_at === null || next_attempt_at <= now) {
+    return say("due", `Attempt ${next} ${turn(facts, now)}${so_far}`);
+  }
+  return say("waiting", `Attempt ${next} follows at ${moment(next_attempt_at, now)}${so_far}`);
+}
+
+/** What a due delivery waits for. */
+function turn(facts: DeliveryFacts, now: number): string {
+  const { rate_limit, next_send_at, concurrency, holdup, next_attempt_at } = facts;
   if (rate_limit !== null && next_send_at !== null && next_send_at > now) {
     const next = moment(next_send_at, now);
-    return `the endpoint's rate limit of ${rate_limit}, which lets the next one begin at ${next}`;
+    return `is due now and waits for the endpoint's rate limit of ${rate_limit}, which lets the ` +
+      `next one begin at ${next}`;
   }
-  if (concurrency !== null) return `its turn (the endpoint takes ${concurrency} at a time)`;
-  return "its turn";
+  if (holdup !== null) return `is due now and waits: ${holdup}`;
+  if (concurrency !== null) {
+    return `is due now and waits for its turn (the endpoint takes ${concurrency} at a time)`;
+  }
+  const late_ms = now - (next_attempt_at ?? now);
+  if (late_ms < OVERDUE_MS) return "is due now and begins within a second or so";
+  return `has been due for ${inWords(late_ms)}, and no daemon has begun it; ` +
+    "`bookme-webhooks doctor` looks for the reason";
 }
 
 function moment(at: number, now: number): string {
@@ -106,12 +174,19 @@ function answer({ last_status }: DeliveryFacts): string {
   return last_status === null ? "" : `, with status ${last_status}`;
 }
 
-function because(facts: DeliveryFacts, words: string): string {
+function last(facts: DeliveryFacts, words: string): string {
   const { last_outcome, last_status, last_cause } = facts;
   // After a delivery only a person starts another attempt.
   if (last_outcome === null || last_outcome === "delivered") return "";
+  if (last_outcome === "interrupted") return words.replace("ended with", "was interrupted");
   const more = last_cause ?? (last_status === null ? null : `status ${last_status}`);
   return `${words} ${last_outcome}${more === null ? "" : ` (${more})`}`;
+}
+
+function hint({ mentions_signature }: DeliveryFacts): string {
+  return mentions_signature
+    ? "; the answer mentions a signature, and `bookme-webhooks delivery` prints the `verify` command"
+    : "";
 }
 
 /** A length of time in at most two units: `4 min`, `1 h 5 min`. */

@@ -9,6 +9,7 @@ import { makeClaimer } from "./claimer.ts";
 import type { Context } from "./context.ts";
 import type { Fleet } from "./fleet.ts";
 import { type Hold, makeHolds } from "./hold.ts";
+import { holdupOf } from "./holdup.ts";
 import { makeLanes } from "./lanes.ts";
 import { makeRecorder, type Unrecorded } from "./recorder.ts";
 import { makePulse } from "./pulse.ts";
@@ -33,6 +34,8 @@ export interface Dispatcher {
   wake(endpoint_nos: Iterable<number> | "all"): void;
   /** Takes slots for deliveries that are about to be stored. */
   hold(owed: readonly Owed[]): Hold;
+  /** Why it begins no attempt to an endpoint now, in words; null if it would. */
+  holdup(endpoint_no: number): string | null;
   /** Decides about an attempt that never reported back, and records it. */
   interrupted(lease: Lease): void;
   /** Whether the database has answered within the last eight seconds. */
@@ -99,6 +102,7 @@ export function makeDispatcher(
     max_timeout_ms: () => fleet.max_timeout_ms,
     release: returns.giveBack,
   });
+  const concurrency = () => ctx.config().delivery.concurrency;
   let fleet = first;
   let going_on = false;
 
@@ -176,6 +180,8 @@ export function makeDispatcher(
     setFleet,
     wake,
     hold,
+    holdup: (endpoint_no) =>
+      holdupOf({ claimer, pulse, recorder, lanes, slots, concurrency }, endpoint_no),
     interrupted(lease) {
       if (claimer.stopping) return; // another process finds it
       const endpoint = fleet.endpoints.get(lease.endpoint_no);

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import fc from "fast-check";
 import {
   type DeliveryFacts,
   type EndpointFacts,
@@ -7,6 +8,7 @@ import {
   explainUnowed,
   inWords,
 } from "../../lib/core/explain.ts";
+import { REASONS } from "../../lib/core/outcome.ts";
 
 const NOW = Date.UTC(2026, 10, 24, 10);
 const MINUTE = 60_000;
@@ -16,17 +18,23 @@ const HOUR = 60 * MINUTE;
 const delivery = (change: Partial<DeliveryFacts>): DeliveryFacts => ({
   status: "pending",
   sending: false,
+  leased_until: null,
   cancel_reason: null,
   attempts: 0,
+  counted: 0,
+  max_attempts: 7,
   next_attempt_at: NOW,
   last_outcome: null,
   last_status: null,
   last_cause: null,
+  mentions_signature: false,
   pause_reason: null,
   unsendable_reason: null,
+  retired: false,
   concurrency: null,
   rate_limit: null,
   next_send_at: null,
+  holdup: null,
   ...change,
 });
 
@@ -35,54 +43,86 @@ const explain = (change: Partial<DeliveryFacts>) => {
   return `${state}: ${explanation}`;
 };
 
+const AGAIN = "only a retry or a replay sends it again";
+
 Deno.test("explainDelivery() says how an ended delivery ended", () => {
   assert.equal(
     explain({ status: "delivered", attempts: 1, last_outcome: "delivered", last_status: 204 }),
     "delivered: Delivered after 1 attempt, with status 204",
   );
+  const failed = { status: "failed", attempts: 7, last_outcome: "http_5xx" } as const;
   assert.equal(
-    explain({ status: "failed", attempts: 7, last_outcome: "http_5xx", last_status: 503 }),
-    "failed: Failed after 7 attempts; the last met http_5xx (status 503)",
+    explain({ ...failed, last_status: 503 }),
+    `failed: Failed after 7 attempts; the last ended with http_5xx (status 503); ${AGAIN}`,
   );
   assert.equal(
-    explain({ status: "failed", attempts: 7, last_outcome: "dns", last_cause: "ENOTFOUND a.b" }),
-    "failed: Failed after 7 attempts; the last met dns (ENOTFOUND a.b)",
+    explain({ ...failed, last_outcome: "dns", last_cause: "ENOTFOUND a.b" }),
+    `failed: Failed after 7 attempts; the last ended with dns (ENOTFOUND a.b); ${AGAIN}`,
+  );
+  assert.equal(
+    explain({ ...failed, last_outcome: "interrupted", retired: true }),
+    "failed: Failed after 7 attempts; the last was interrupted; its endpoint is retired",
+  );
+  assert.equal(
+    explain({
+      ...failed,
+      attempts: 1,
+      last_outcome: "http_4xx",
+      last_status: 401,
+      mentions_signature: true,
+    }),
+    "failed: Failed after 1 attempt; the last ended with http_4xx (status 401); the answer " +
+      "mentions a signature, and `bookme-webhooks delivery` prints the `verify` command; " + AGAIN,
   );
   assert.equal(
     explain({ status: "cancelled", attempts: 2, cancel_reason: "Cancelled by ops" }),
-    "cancelled: Cancelled after 2 attempts: Cancelled by ops",
+    `cancelled: Cancelled after 2 attempts: Cancelled by ops; ${AGAIN}`,
   );
   assert.equal(
-    explain({ status: "cancelled" }),
-    "cancelled: Cancelled after 0 attempts: no reason was given",
+    explain({ status: "cancelled", cancel_reason: "The endpoint was retired", retired: true }),
+    "cancelled: Cancelled after 0 attempts: The endpoint was retired",
   );
 });
 
 Deno.test("explainDelivery() names what a pending delivery waits for", () => {
-  const later = { next_attempt_at: NOW + 65 * MINUTE, attempts: 1 };
-  assert.equal(explain({}), "due: Attempt 1 is due now and waits for its turn");
-  assert.equal(explain({ next_attempt_at: null }), explain({}));
+  const failed = { attempts: 1, counted: 1, last_outcome: "http_5xx", last_status: 503 };
+  const later = { ...failed, next_attempt_at: NOW + 65 * MINUTE };
+  const soon = "due: Attempt 1 is due now and begins within a second or so";
+  assert.equal(explain({}), soon);
+  assert.equal(explain({ next_attempt_at: null }), soon);
+  assert.equal(
+    explain(failed),
+    "due: Attempt 2 is due now and begins within a second or so; attempt 1 ended with http_5xx " +
+      "(status 503)",
+  );
+  assert.equal(
+    explain({ ...failed, next_attempt_at: NOW - 5 * MINUTE }),
+    "due: Attempt 2 has been due for 5 min, and no daemon has begun it; `bookme-webhooks doctor` " +
+      "looks for the reason; attempt 1 ended with http_5xx (status 503)",
+  );
   assert.equal(
     explain({ concurrency: 4 }),
     "due: Attempt 1 is due now and waits for its turn (the endpoint takes 4 at a time)",
+  );
+  assert.equal(
+    explain({ holdup: "the endpoint has 8 under way here, as many as it may have now" }),
+    "due: Attempt 1 is due now and waits: the endpoint has 8 under way here, as many as it may " +
+      "have now",
   );
   assert.equal(
     explain({ rate_limit: "30/m", next_send_at: NOW + 2_000, concurrency: 4 }),
     "due: Attempt 1 is due now and waits for the endpoint's rate limit of 30/m, which lets the " +
       "next one begin at 2026-11-24T10:00:02.000Z (in 2 s)",
   );
+  assert.equal(explain({ rate_limit: "30/m", next_send_at: NOW }), soon);
   assert.equal(
-    explain({ rate_limit: "30/m", next_send_at: NOW }),
-    explain({}),
-    "a rate limit that lets it begin",
-  );
-  assert.equal(
-    explain({ ...later, last_outcome: "timeout" }),
-    "waiting: Next attempt at 2026-11-24T11:05:00.000Z (in 1 h 5 min) because the last met timeout",
+    explain(later),
+    "waiting: Attempt 2 follows at 2026-11-24T11:05:00.000Z (in 1 h 5 min); attempt 1 ended with " +
+      "http_5xx (status 503)",
   );
   assert.equal(
     explain({ ...later, last_outcome: "delivered", last_status: 200 }),
-    "waiting: Next attempt at 2026-11-24T11:05:00.000Z (in 1 h 5 min)",
+    "waiting: Attempt 2 follows at 2026-11-24T11:05:00.000Z (in 1 h 5 min)",
     "one that was delivered and is sent again",
   );
 });
@@ -90,6 +130,7 @@ Deno.test("explainDelivery() names what a pending delivery waits for", () => {
 Deno.test("explainDelivery() prefers what holds a delivery up over when it is due", () => {
   const all = {
     attempts: 2,
+    counted: 2,
     cancel_reason: "Cancelled by ops",
     sending: true,
     pause_reason: "Maintenance",
@@ -97,18 +138,107 @@ Deno.test("explainDelivery() prefers what holds a delivery up over when it is du
   };
   assert.equal(
     explain(all),
-    "cancelling: Attempt 3 is under way; it is the last unless it delivers: " +
-      "Cancelled by ops",
+    "cancelling: Attempt 3 is under way and is the last: unless it delivers, the delivery is " +
+      "cancelled: Cancelled by ops",
   );
   assert.equal(explain({ ...all, cancel_reason: null }), "sending: Attempt 3 is under way");
   assert.equal(
-    explain({ ...all, cancel_reason: null, sending: false }),
-    "paused: Waits while the endpoint is paused: Maintenance",
+    explain({ ...all, cancel_reason: null, rate_limit: "1/h" }),
+    "sending: Attempt 3 is under way, or begins within the rate of 1/h",
+  );
+  assert.equal(
+    explain({ ...all, cancel_reason: null, leased_until: NOW - 1 }),
+    "interrupted: Attempt 3 never reported back; the next sweep records it as interrupted, and the " +
+      "delivery is due again",
+  );
+  const waiting = { ...all, cancel_reason: null, sending: false };
+  assert.equal(
+    explain(waiting),
+    "paused: Waits until the endpoint is resumed; it is paused: Maintenance",
+  );
+  assert.equal(
+    explain({ ...waiting, pause_reason: "" }),
+    "paused: Waits until the endpoint is resumed; it is paused",
   );
   assert.equal(
     explain({ unsendable_reason: all.unsendable_reason }),
-    "unsendable: Waits because it cannot be sent: No key opens its secrets",
+    "unsendable: Waits because this daemon cannot send it: No key opens its secrets",
   );
+  assert.equal(
+    explain({ ...waiting, max_attempts: 2, last_outcome: "timeout" }),
+    "ending: All 2 attempts of the endpoint's policy are used up; the next sweep fails the " +
+      "delivery; attempt 2 ended with timeout",
+  );
+  assert.equal(
+    explain({ ...waiting, retired: true }),
+    "ending: The endpoint is retired; the next sweep cancels the delivery",
+  );
+});
+
+/** A delivery as the database can hold it. */
+const ANY_DELIVERY: fc.Arbitrary<DeliveryFacts> = fc.record({
+  status: fc.constantFrom("pending", "delivered", "failed", "cancelled"),
+  sending: fc.boolean(),
+  leased_until: fc.constantFrom(null, NOW - 1, NOW + MINUTE),
+  cancel_reason: fc.constantFrom(null, "Cancelled by ops", "deselected", "erased"),
+  attempts: fc.constantFrom(0, 1, 7),
+  counted: fc.constantFrom(0, 1, 7),
+  max_attempts: fc.constantFrom(null, 1, 7),
+  next_attempt_at: fc.constantFrom(null, NOW - HOUR, NOW, NOW + HOUR),
+  last_outcome: fc.constantFrom(null, "delivered", ...REASONS),
+  last_status: fc.constantFrom(null, 200, 401, 503),
+  last_cause: fc.constantFrom(null, "ECONNREFUSED 127.0.0.1:9"),
+  mentions_signature: fc.boolean(),
+  pause_reason: fc.constantFrom(null, "", "Maintenance"),
+  unsendable_reason: fc.constantFrom(null, "No key opens its secrets"),
+  retired: fc.boolean(),
+  concurrency: fc.constantFrom(null, 1),
+  rate_limit: fc.constantFrom(null, "1/h"),
+  next_send_at: fc.constantFrom(null, NOW - 1, NOW + HOUR),
+  holdup: fc.constantFrom(
+    null,
+    "this daemon is stopping; another one, or its next start, sends it",
+  ),
+}).filter((facts) =>
+  (facts.attempts > 0 || facts.last_outcome === null) && facts.counted <= facts.attempts
+);
+
+Deno.test("explainDelivery() says for every state what is true of it and what follows", () => {
+  const follows: Record<string, RegExp> = {
+    delivered: /^Delivered after \d+ attempts?(, with status \d+)?$/,
+    failed: /^Failed after .*; (only a retry or a replay sends it again|its endpoint is retired)$/,
+    cancelled: /^Cancelled after \d+ attempts?: /,
+    sending: /^Attempt \d is under way/,
+    cancelling:
+      /^Attempt \d (is under way and is the last: unless|never .* cancels the delivery: )/,
+    interrupted: /^Attempt \d never reported back; .* due again$/,
+    ending: /the next sweep (cancels|fails) the delivery|^The next sweep cancels/,
+    paused: /^Waits until the endpoint is resumed/,
+    unsendable: /^Waits because this daemon cannot send it: /,
+    due: /^Attempt \d (is due now and (waits|begins)|has been due for .*, and no daemon has begun)/,
+    waiting: /^Attempt \d follows at \S+Z \(in /,
+  };
+  const seen = new Set<string>();
+  fc.assert(
+    fc.property(ANY_DELIVERY, (facts) => {
+      const { state, explanation } = explainDelivery(facts, NOW);
+      seen.add(state);
+      assert.match(explanation, follows[state] ?? /never/, state);
+      assert.doesNotMatch(
+        explanation,
+        /because the last|null|undefined|NaN|: *(;|$)|\(\)|\.$|; ?;/,
+      );
+      assert.doesNotMatch(explanation, /attempt 0/, "no attempt before the first");
+      if (facts.status !== "pending") assert.equal(state, facts.status);
+      // Nothing that is held up is said to begin.
+      if (/begins within a second/.test(explanation)) {
+        assert.deepEqual([facts.pause_reason, facts.holdup, facts.sending], [null, null, false]);
+      }
+      if (state === "waiting") assert.ok((facts.next_attempt_at ?? 0) > NOW);
+    }),
+    { numRuns: 5_000 },
+  );
+  assert.deepEqual([...seen].toSorted(), Object.keys(follows).toSorted());
 });
 
 Deno.test("inWords() has two units at most, and is never below none", () => {

@@ -71,6 +71,7 @@ export async function administer(db: Database, sections: Sections): Promise<Admi
     newUuid,
     accept,
     endpoint: (no) => fleet.endpoints.get(no),
+    holdup: () => null,
     wake: () => {},
     endpoints_changed: async () => void (fleet = await read()),
     replays_changed: () => {},

@@ -32,13 +32,20 @@ export interface DeliveryRow {
   /** When the next attempt is due; null for a delivery that ended or is being sent. */
   readonly next_attempt_at: Date | null;
   readonly sending: boolean;
+  /** When the lease of the attempt under way ends. */
+  readonly leased_until: Date | null;
+  /** Attempts of this round that count against the policy; 0 for a delivery that ended. */
+  readonly counted: number;
   readonly last_outcome: Outcome["outcome"] | null;
   readonly last_status: number | null;
   readonly last_attempt_at: Date | null;
   /** Cause of the last attempt's failure, in words; null too if that attempt was purged. */
   readonly last_cause: string | null;
+  /** Whether the answer to the last attempt refuses it and mentions a signature. */
+  readonly mentions_signature: boolean;
   readonly paused: boolean;
   readonly pause_reason: string | null;
+  readonly retired: boolean;
   /** When the endpoint's rate limit lets its next attempt begin; null if none has begun yet. */
   readonly next_send_at: Date | null;
 }
@@ -103,6 +110,11 @@ export async function deliveriesOf(
   );
 }
 
+/** What a receiver writes that found the signature missing or wrong. */
+const SIGNATURE = "signature|hmac";
+/** A refusal says why at its beginning. */
+const SEARCHED_BYTES = 4_096;
+
 // Each half is found and cut off by its own index; the outer sort has at most twice the limit.
 async function select(
   sql: Sql,
@@ -115,23 +127,28 @@ async function select(
   const { pending, ended } = halves(sql, filter, inScope);
   return await sql<DeliveryRow[]>`
     select d.*, n.id as endpoint, e.type, e.test, n.paused_at is not null as paused,
-      n.pause_reason, nullif(n.next_send_at, '-infinity') as next_send_at, (
-        select a.cause from attempts a where a.delivery_id = d.uuid and a.number = d.attempts
-      ) as last_cause
+      n.pause_reason, n.retired_at is not null as retired,
+      nullif(n.next_send_at, '-infinity') as next_send_at, a.cause as last_cause,
+      coalesce(a.outcome = 'http_4xx' and (a.response_head ~* ${SIGNATURE}
+        -- Binary to PostgreSQL; this writes ASCII as it is.
+        or encode(substring(a.response_body for ${SEARCHED_BYTES}), 'escape') ~* ${SIGNATURE}
+      ), false) as mentions_signature
     from (
       (select d.id as uuid, d.event_id as event_uuid, d.endpoint_no, 'pending' as status,
-         d.cancel_reason as reason, d.attempts::int, d.created_at, null::timestamptz as ended_at,
+         d.cancel_reason as reason, d.attempts::int, d.counted::int, d.created_at,
+         null::timestamptz as ended_at, d.leased_until,
          case when d.leased_until is null then d.due_at end as next_attempt_at,
          d.leased_until is not null as sending, d.last_outcome, d.last_status::int,
          d.last_attempt_at
        from pending_deliveries d where ${pending} order by d.id desc limit ${limit})
       union all
-      (select d.id, d.event_id, d.endpoint_no, d.status, d.reason, d.attempts, d.created_at,
-         d.ended_at, null, false, d.last_outcome, d.last_status, d.last_attempt_at
+      (select d.id, d.event_id, d.endpoint_no, d.status, d.reason, d.attempts, 0, d.created_at,
+         d.ended_at, null, null, false, d.last_outcome, d.last_status, d.last_attempt_at
        from ended_deliveries d where ${ended} order by d.id desc limit ${limit})
     ) d
     join endpoints n on n.no = d.endpoint_no
     join events e on e.id = d.event_uuid
+    left join attempts a on a.delivery_id = d.uuid and a.number = d.attempts
     order by d.uuid desc limit ${limit}`;
 }
 

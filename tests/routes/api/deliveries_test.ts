@@ -17,7 +17,8 @@ onServer("POST /api/deliveries/:id/retry works from every end state", async (dat
   const id = await daemon.deliveryId(event.id);
   assert.equal(
     (await daemon.delivery(id)).explanation,
-    "Failed after 1 attempt; the last met http_5xx (status 500)",
+    "Failed after 1 attempt; the last ended with http_5xx (status 500); only a retry or a replay " +
+      "sends it again",
   );
   receiver.answer(statuses(200));
   const { body: retried } = await api.expect(200, "POST", `deliveries/${id}/retry`);
@@ -31,7 +32,10 @@ onServer("POST /api/deliveries/:id/retry works from every end state", async (dat
   await api.expect(200, "POST", `deliveries/${id}/retry`);
   const { body: cancelled } = await api.expect(200, "POST", `deliveries/${id}/cancel`);
   assert.equal(cancelled.status, "cancelled");
-  assert.equal(cancelled.explanation, "Cancelled after 3 attempts: Cancelled by ops");
+  assert.equal(
+    cancelled.explanation,
+    "Cancelled after 3 attempts: Cancelled by ops; only a retry or a replay sends it again",
+  );
   assert.equal((await api.expect(200, "POST", `deliveries/${id}/cancel`)).body.status, "cancelled");
   await api.expect(200, "POST", `deliveries/${id}/retry`);
   await api.expect(200, "POST", "endpoints/crm/resume");
@@ -56,7 +60,7 @@ onServer("POST /api/deliveries/:id/retry sends a pending one before its time", a
   const waiting = await daemon.delivery(id, (delivery) => delivery.attempt_count === 1);
   assert.match(
     waiting.explanation,
-    /^Next attempt at \S+Z \(in 1 h( \d min)?\) because the last met http_5xx \(status 503\)$/,
+    /^Attempt 2 follows at \S+Z \(in 1 h( \d min)?\); attempt 1 ended with http_5xx \(status 503\)$/,
   );
   await api.expect(200, "POST", `deliveries/${id}/retry`);
   assert.equal((await daemon.delivery(id)).status, "delivered");
@@ -85,7 +89,8 @@ onServer(
     );
     assert.equal(
       await explanationOf("single"),
-      "Attempt 1 is due now and waits for its turn (the endpoint takes 1 at a time)",
+      "Attempt 1 is due now and waits: the endpoint has 1 under way, as many as its concurrency " +
+        "allows",
     );
     held.resolve({ status: 200 });
   },
@@ -120,7 +125,7 @@ onServer(
     ]);
     assert.match(
       cancelling.explanation,
-      /^Attempt 1 is under way; .* the last.*: Cancelled by ops$/,
+      /^Attempt 1 is under way and is the last: .*: Cancelled by ops$/,
     );
     await api.expect(200, "POST", `deliveries/${id}/cancel`);
     held.resolve({ status: 500 });
@@ -191,10 +196,14 @@ onServer(
       bad: [
         true,
         "waiting",
-        /^Next attempt at .*Z \(in 5 min\) because the last met http_5xx \(status 503\)$|\(in 6 min\)/,
+        /^Attempt 2 follows at .*Z \(in [56] min\); attempt 1 ended with http_5xx \(status 503\)$/,
       ],
-      once: [true, "failed", /^Failed after 1 attempt; the last met http_5xx \(status 503\)$/],
-      paused: [true, "paused", /^Waits while the endpoint is paused: Moving house$/],
+      once: [
+        true,
+        "failed",
+        /^Failed after 1 attempt; the last ended with http_5xx \(status 503\); only a retry/,
+      ],
+      paused: [true, "paused", /^Waits until the endpoint is resumed; it is paused: Moving house$/],
       services: [
         false,
         "type_not_selected",
@@ -205,7 +214,7 @@ onServer(
         "other_business",
         /^The event is of the business bus_1; the endpoint wants bus_2, bus_3 only$/,
       ],
-      refused: [true, "waiting", /because the last met connection \(.*ECONNREFUSED.*\)$/],
+      refused: [true, "waiting", /; attempt 1 ended with connection \(.*ECONNREFUSED.*\)$/],
       [narrow.id]: [false, "changed_later", /as it is now/],
       [later.id]: [false, "made_later", /^The endpoint was made later, at \d{4}-/],
     };
@@ -420,5 +429,33 @@ onServer("GET /api/event-types has each type's schema and sample", async (databa
     assert.equal(moved.sample.event, "booking.moved");
   } finally {
     Deno.removeSync(directory, { recursive: true });
+  }
+});
+
+onServer("an explanation says that a refusal mentions a signature", async (database) => {
+  const answers: Record<string, { status: number; body: string | Uint8Array; points: boolean }> = {
+    plain: { status: 401, body: "Invalid Signature", points: true },
+    json: { status: 403, body: '{"error":"bad_signature"}', points: true },
+    digest: { status: 400, body: "HMAC mismatch", points: true },
+    binary: {
+      status: 422,
+      body: new Uint8Array([0xff, 0, ...Buffer.from("signature")]),
+      points: true,
+    },
+    token: { status: 401, body: "Token expired", points: false },
+    empty: { status: 403, body: "", points: false },
+    late: { status: 401, body: " ".repeat(5_000) + "signature", points: false },
+    fault: { status: 500, body: "signature", points: false },
+  };
+  await using receiver = await startReceiver(({ path }) => answers[path.slice(1)] ?? "reset");
+  await using daemon = await startDaemon({
+    database: database.section,
+    delivery: { retry: ["0s"] },
+    endpoints: Object.keys(answers).map((id) => endpoint(id, `${receiver.url}/${id}`)),
+  });
+  const { body: event } = await daemon.post(booking("apt_1"));
+  for (const [id, { points }] of Object.entries(answers)) {
+    const { explanation } = await daemon.delivery(await daemon.deliveryId(event.id, id));
+    assert.equal(/mentions a signature, and .*`verify` command/.test(explanation), points, id);
   }
 });

@@ -372,7 +372,10 @@ onServer("endpoints of the file can be paused and resumed, and nothing else", as
   assert.equal(event.deliveries, 1, "a paused endpoint goes on being owed");
   const id = await daemon.deliveryId(event.id);
   const waiting = (await api.expect(200, "GET", `deliveries/${id}`)).body;
-  assert.equal(waiting.explanation, "Waits while the endpoint is paused: Paused by ops");
+  assert.equal(
+    waiting.explanation,
+    "Waits until the endpoint is resumed; it is paused: Paused by ops",
+  );
   await api.expect(409, "POST", "endpoints/crm/test", { event: "booking.created" });
   assert.equal(receiver.requests.length, 0);
   await api.expect(200, "POST", "endpoints/crm/resume");
@@ -493,7 +496,7 @@ onServer(
     assert.equal(body.delivery.test, true);
     assert.match(
       body.delivery.explanation,
-      /^Next attempt at .* \(in 1 h.*\) because the last met http_5xx \(status 503\)$/,
+      /^Attempt 2 follows at .* \(in 1 h.*\); attempt 1 ended with http_5xx \(status 503\)$/,
     );
     const sent = JSON.parse(body.attempt.request.body);
     const timestamp_ms = Date.parse(sent.timestamp);
