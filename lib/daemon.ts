@@ -157,7 +157,7 @@ async function storeFile(db: Database, { endpoints }: Config, log: Log): Promise
 // The engine, as far as routes reach it.
 function engineForRoutes(
   { db, clock, random }: Context,
-  { dispatcher, fleet, intake, replayer }: Engine,
+  { dispatcher, fleet, intake, replayer, refused }: Engine,
   disk: Disk,
   failing: Failing,
 ) {
@@ -173,6 +173,7 @@ function engineForRoutes(
     wake: dispatcher.wake,
     endpoints_changed: fleet.reload,
     replays_changed: replayer.wake,
+    count_refused: refused.flush,
     readiness: () => readiness(db, dispatcher, disk, failing),
   };
 }

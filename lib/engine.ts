@@ -5,6 +5,7 @@ import { type FleetLoader, makeFleetLoader } from "./delivery/fleet_loader.ts";
 import { type Intake, makeIntake } from "./delivery/intake.ts";
 import type { HttpClient } from "./http/client.ts";
 import { maintenanceJobs } from "./maintenance/jobs.ts";
+import { countRefused, type RefusedPosts, refusedPosts } from "./maintenance/refused_posts.ts";
 import { type Replayer, startReplayer } from "./maintenance/replayer.ts";
 import { overview } from "./store/claims.ts";
 import { type Schedule, startSchedule } from "./maintenance/schedule.ts";
@@ -16,6 +17,7 @@ export interface Engine {
   readonly intake: Intake;
   readonly maintenance: Schedule;
   readonly replayer: Replayer;
+  readonly refused: RefusedPosts;
 }
 
 /** Starts claiming, sending and maintenance. `settled` is that of `makeFleetLoader`. */
@@ -31,12 +33,17 @@ export async function startEngine(
   // Before the first id: ids never go back, so this machine's clock must not make one.
   ctx.clock.sync(now_ms, asked_at);
   const dispatcher = makeDispatcher(ctx, client, first, fleet.tryReload);
+  const refused = countRefused(ctx);
   return {
     dispatcher,
     fleet,
     intake: makeIntake(ctx, dispatcher, fleet.reload),
-    maintenance: startSchedule(ctx, maintenanceJobs(ctx.db, dispatcher, keys)),
+    maintenance: startSchedule(ctx, [
+      ...maintenanceJobs(ctx.db, dispatcher, keys),
+      refusedPosts(refused),
+    ]),
     replayer: startReplayer(ctx, dispatcher.wake),
+    refused,
   };
 }
 

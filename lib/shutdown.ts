@@ -58,6 +58,8 @@ async function stop(parts: Parts): Promise<void> {
   await http.close(atMost(left_ms, intake.settle()));
   // Posts that came last, and leases that their batches gave back.
   await atMost(CLOSE_GRACE_MS, intake.settle().then(() => dispatcher.stop(0)));
+  // Statistics: without the database they are lost, and no reason to go on.
+  await atMost(CLOSE_GRACE_MS, parts.refused.flush().catch(() => {}));
   client.close();
   parts.disk.stop();
   await parts.neighbours.stop();

@@ -184,6 +184,19 @@ create table attempt_stats_mark (
 );
 insert into attempt_stats_mark (watermark) values (now());
 
+-- Posts to /ingest that were refused, counted by minute and by hour: each daemon adds its own every few
+-- seconds, so that a flood costs no write per post.
+create table refused_posts (
+  span text not null check (span in ('minute', 'hour')),
+  starts_at timestamptz not null,
+  -- One of REFUSALS in lib/core/refusals.ts.
+  refusal text not null,
+  posts bigint not null,
+  last_at timestamptz not null,
+  last_address text,
+  primary key (span, starts_at, refusal)
+);
+
 -- A new round of attempts for many deliveries that ended, done in batches by whichever daemon holds the
 -- row, so that it goes on where it was after a restart.
 create table replays (

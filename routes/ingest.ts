@@ -10,6 +10,7 @@ import { type Format, type Parsed, type ParsedEvent, parseIngest } from "../lib/
 import { verifyBookme } from "../lib/core/signature.ts";
 import { millisecondsOf } from "../lib/core/time.ts";
 import { decodeUtf8 } from "../lib/core/utf8.ts";
+import { isOutage } from "../lib/store/errors.ts";
 import type { Offer } from "../lib/delivery/batch.ts";
 import { clientAddress } from "./middleware/client.ts";
 import type { Env, RouteContext } from "./context.ts";
@@ -45,12 +46,31 @@ export function ingestRoutes(ctx: RouteContext, limits = ROOM): Hono<Env> {
       const status = answers.every((answer) => answer.duplicate) ? 200 : 202;
       return c.json(single ? answers[0] : answers, status);
     } catch (error) {
-      if (error instanceof AppError) ctx.signals.refused.emit({ by: "ingest", code: error.code });
+      reportRefused(c, ctx, error);
       throw error;
     } finally {
       if (posted !== undefined) room.leave(posted.room_bytes);
     }
   });
+}
+
+function reportRefused(c: Context<Env>, ctx: RouteContext, error: unknown): void {
+  const code = error instanceof AppError
+    ? error.code
+    : isOutage(error)
+    ? "unavailable" as const
+    : undefined;
+  if (code === undefined) return;
+  ctx.signals.refused.emit({
+    by: "ingest",
+    code,
+    address: clientAddress(c, ctx.in_force().config.server.trusted_proxies) ?? null,
+    signed: isSigned(c),
+  });
+}
+
+function isSigned(c: Context<Env>): boolean {
+  return (c.req.header("x-bookme-signature") ?? "").trim() !== "";
 }
 
 /** A parsed post, with the SHA-256 (hex) of its body if it has an Idempotency-Key. */
@@ -72,11 +92,12 @@ async function readEvents(c: Context<Env>, ctx: RouteContext, room: Room): Promi
   try {
     const signature = c.req.header("x-bookme-signature");
     if (ingest_signers.length > 0 && !verifyBookme(body, signature, ingest_signers)) {
-      ctx.log.warn("Ingest refused: wrong signature", { address });
+      const fault = isSigned(c) ? "wrong" : "missing";
+      ctx.log.warn(`Ingest refused: ${fault} signature`, { address });
       throw new AppError(
         "unauthorized",
-        "X-BookMe-Signature is missing or wrong; it is sha256= and the hex HMAC-SHA256 of the exact " +
-          "body under ingest.secret",
+        `X-BookMe-Signature is ${fault}; it is sha256= and the hex HMAC-SHA256 of the exact body ` +
+          "under ingest.secret",
       );
     }
     const parsed = parseIngest(body, format, event_types, header(c, "x-bookme-business"));

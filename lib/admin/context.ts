@@ -36,6 +36,8 @@ export interface AdminContext {
   readonly endpoints_changed: () => Promise<void>;
   /** Announces a new replay. */
   readonly replays_changed: () => void;
+  /** Writes down which posts this process has refused. */
+  readonly count_refused: () => Promise<unknown>;
   /** Reads the configuration file again. Throws an `AppError` with its mistakes. */
   readonly reload: (actor: Actor) => Promise<Reloaded>;
 }

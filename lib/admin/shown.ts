@@ -1,5 +1,6 @@
 import * as v from "valibot";
 import { REASONS } from "../core/outcome.ts";
+import { REFUSALS } from "../core/refusals.ts";
 import { described } from "./fields.ts";
 
 /**
@@ -285,6 +286,16 @@ export const Stats = v.object({
       "endpoints with `businesses` are not owed them. At most 10,000 are counted",
   ),
   events_without_business_exact: described(v.boolean(), "False: at least this many"),
+  refused: described(
+    v.array(v.object({
+      refusal: v.picklist(REFUSALS),
+      status: described(count, "The status that these posts were answered with"),
+      posts: count,
+      last_at: time,
+      last_address: described(maybe(string), "Where the last of them came from"),
+    })),
+    "Posts to /ingest that were refused, by reason. An administrator's only",
+  ),
   endpoints: v.array(v.object({ endpoint_id: string, ...STATS })),
 });
 export type Stats = v.InferOutput<typeof Stats>;

@@ -1,4 +1,5 @@
 import { invalidAt } from "../core/errors.ts";
+import { REFUSAL_STATUS } from "../core/refusals.ts";
 import { type Counted, summarise } from "../core/summary.ts";
 import { countWithoutBusiness, MAX_EVENTS_COUNTED } from "../store/reports/events.ts";
 import { getEndpoint } from "../store/reports/endpoints.ts";
@@ -8,6 +9,7 @@ import {
   MAX_PENDING_COUNTED,
   type Owed,
   pendingStats,
+  refusedPosts,
 } from "../store/reports/stats.ts";
 import type { AdminContext, Asker } from "./context.ts";
 import { periodOf } from "./lists.ts";
@@ -26,6 +28,7 @@ export async function getStats(
   { window_ms, endpoint }: StatsQuery,
 ): Promise<shown.Stats> {
   const { admin } = ctx.db;
+  await ctx.count_refused();
   const row = endpoint === undefined ? undefined : await getEndpoint(admin, scope, endpoint);
   if (endpoint !== undefined && row === undefined) {
     throw invalidAt("/endpoint", "There is no such endpoint");
@@ -36,12 +39,18 @@ export async function getStats(
   ]);
   const period = periodOf({ since: since.toISOString() });
   const without_business = await countWithoutBusiness(admin, scope, period);
+  const refused = await refusedPosts(admin, scope, window_ms, since);
   return {
     since: since.toISOString(),
     until: until.toISOString(),
     totals: statsOf(counts, owed),
     events_without_business: without_business,
     events_without_business_exact: without_business < MAX_EVENTS_COUNTED,
+    refused: refused.map((row) => ({
+      ...row,
+      status: REFUSAL_STATUS[row.refusal],
+      last_at: row.last_at.toISOString(),
+    })),
     endpoints: perEndpoint(counts, owed),
   };
 }

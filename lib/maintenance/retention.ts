@@ -1,4 +1,5 @@
 import { purgeAttempts, type Purged, purgeEvents, purgeSubjects } from "../store/events.ts";
+import { purgeRefused } from "../store/refused_posts.ts";
 import { purgeStats } from "../store/stats.ts";
 import type { Context } from "../delivery/context.ts";
 import { BATCH, inBatches } from "./batches.ts";
@@ -56,7 +57,9 @@ export const oldStatistics: Job = {
   name: "old statistics",
   pattern: "20 */5 * * * *",
   done: "Old statistics purged",
-  run: ({ db }, stopping) => inBatches(stopping, () => purgeStats(db.admin, BATCH)),
+  run: async ({ db }, stopping) =>
+    await inBatches(stopping, () => purgeStats(db.admin, BATCH)) +
+    await inBatches(stopping, () => purgeRefused(db.admin, BATCH)),
 };
 
 // Piece by piece from the oldest on, so that rows that must stay are read once per pass and not once per

@@ -14,7 +14,16 @@ export interface SignalValues {
     readonly deliveries: number;
   };
   /** A post (`ingest`) or a request's shape (`http`) was refused, with the code of the answer. */
-  readonly refused: { readonly by: "ingest" | "http"; readonly code: string };
+  readonly refused:
+    | { readonly by: "http"; readonly code: string }
+    | {
+      readonly by: "ingest";
+      readonly code: string;
+      /** The client's address, or null if unknown. */
+      readonly address: string | null;
+      /** Whether the post had an `X-BookMe-Signature`. */
+      readonly signed: boolean;
+    };
   /** Deliveries were claimed. */
   readonly claimed: { readonly count: number; readonly duration_ms: number };
   /** An attempt ended, before its result is recorded. `outcome` is one of `core/outcome.ts`. */

@@ -75,8 +75,9 @@ export async function rollUp(sql: Sql): Promise<RolledUp | undefined> {
   return row;
 }
 
-const MINUTES_KEPT_MS = 2 * 86_400_000;
-const HOURS_KEPT_MS = 90 * 86_400_000;
+/** How long the counts of a minute and of an hour are kept. */
+export const MINUTES_KEPT_MS = 2 * 86_400_000;
+export const HOURS_KEPT_MS = 90 * 86_400_000;
 
 /** Removes up to `limit` old counts of each span: minutes after 2 days, hours after 90. */
 export async function purgeStats(sql: Sql, limit: number): Promise<number> {

@@ -59,6 +59,13 @@ export const overviewOperations = [
         totals: STATS_EXAMPLE,
         events_without_business: 0,
         events_without_business_exact: true,
+        refused: [{
+          refusal: "signature_missing",
+          status: 401,
+          posts: 12,
+          last_at: "2026-11-24T09:58:00.000Z",
+          last_address: "192.168.1.20",
+        }],
         endpoints: [{ endpoint_id: example.ENDPOINT_ID, ...STATS_EXAMPLE }],
       },
     },

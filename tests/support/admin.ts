@@ -75,6 +75,7 @@ export async function administer(db: Database, sections: Sections): Promise<Admi
     wake: () => {},
     endpoints_changed: async () => void (fleet = await read()),
     replays_changed: () => {},
+    count_refused: () => Promise.resolve(),
     reload: () => Promise.reject(new AppError("unavailable", "No daemon runs")),
   };
 }

@@ -13,6 +13,7 @@ import type { Endpoint, Stats } from "../../admin/shown.ts";
 import { type Api, API_OPTIONS, type ApiValues, openApi } from "../daemon_api/client.ts";
 import { command } from "../command.ts";
 import { examine, type Examined, type Verdict } from "./endpoints.ts";
+import { checkRefused } from "./refused.ts";
 import { send } from "../daemon_api/request.ts";
 import { type Io, paletteOf, printable } from "../terminal.ts";
 
@@ -50,7 +51,9 @@ something is broken.`,
     say(...database.verdicts, checkDisk(config));
     say(...checkAddresses(config));
     const patients = await patientsOf(config, daemon.api);
-    if (daemon.api !== undefined) say(await checkBusinesses(daemon.api, patients));
+    if (daemon.api !== undefined) {
+      say(await checkRefused(daemon.api), await checkBusinesses(daemon.api, patients));
+    }
     for await (const verdict of examineAll(config, patients)) say(verdict);
     if (values.json) io.out(JSON.stringify({ data: verdicts, next_cursor: null }, null, 2));
     return verdicts.some(({ mark }) => mark === "✗") ? 1 : 0;

@@ -1,4 +1,5 @@
 import type { Sql } from "postgres";
+import type { Refusal } from "../../core/refusals.ts";
 import type { Scope } from "../../core/scope.ts";
 import type { Counted } from "../../core/summary.ts";
 import { endpointInScope, numberInScope } from "../scope.ts";
@@ -55,6 +56,32 @@ export async function attemptStats(
     select since, until, (select coalesce(json_agg(counts), '[]') from counts) as counts from bounds`;
   if (row === undefined) throw new Error("The table attempt_stats_mark is empty");
   return row;
+}
+
+/** Refused posts of a window and one kind. */
+export interface RefusedRow {
+  readonly refusal: Refusal;
+  readonly posts: number;
+  readonly last_at: Date;
+  readonly last_address: string | null;
+}
+
+/** Counts the posts refused since then, the latest kind first. Windows are those of `attemptStats`. */
+export async function refusedPosts(
+  sql: Sql,
+  scope: Scope,
+  window_ms: number,
+  since: Date,
+): Promise<readonly RefusedRow[]> {
+  // A post that was refused belongs to no business.
+  if (scope !== "everything") return [];
+  const span = window_ms <= MINUTES_UP_TO_MS ? "minute" : "hour";
+  return await sql<RefusedRow[]>`
+    select refusal, sum(posts)::float8 as posts, max(last_at) as last_at,
+      (array_agg(last_address order by last_at desc))[1] as last_address
+    from refused_posts
+    where span = ${span} and starts_at >= ${since.toISOString()}::text::timestamptz
+    group by refusal order by max(last_at) desc, refusal`;
 }
 
 /** Pending deliveries of an endpoint, counted. */
