@@ -1,9 +1,10 @@
 import { is } from "valibot";
-import { AppError } from "../core/errors.ts";
+import { AppError, show } from "../core/errors.ts";
 import { parseDeliveryId, parseReplayId } from "../core/ids.ts";
+import { nearest } from "../core/nearest.ts";
 import type { StoredEndpoint } from "../store/endpoints.ts";
 import { type DeliveryRow, getDelivery } from "../store/reports/deliveries.ts";
-import { getEndpoint } from "../store/reports/endpoints.ts";
+import { endpointIds, getEndpoint } from "../store/reports/endpoints.ts";
 import { getReplay, type ReplayRow } from "../store/reports/replays.ts";
 import type { AdminContext, Asker } from "./context.ts";
 import { identifier } from "./fields.ts";
@@ -32,8 +33,29 @@ export async function findEndpoint(
 ): Promise<StoredEndpoint> {
   // PostgreSQL refuses other text even as a parameter.
   const row = is(identifier, id) ? await getEndpoint(ctx.db.admin, scope, id) : undefined;
-  if (row === undefined) throw notFound("endpoint");
+  if (row === undefined) throw new AppError("not_found", await unknownEndpoint(ctx, { scope }, id));
   return row;
+}
+
+/** Endpoints up to this number are listed when an id names none of them. */
+const MAX_NAMED = 8;
+
+/** Says that no endpoint has this id, and which one within the scope may be meant. */
+export async function unknownEndpoint(
+  ctx: AdminContext,
+  { scope }: Pick<Asker, "scope">,
+  id: string,
+): Promise<string> {
+  const ids = await endpointIds(ctx.db.admin, scope);
+  const near = nearest(id, ids);
+  const hint = near !== undefined
+    ? `; did you mean ${near}?`
+    : ids.length === 0
+    ? "; there is none yet"
+    : ids.length <= MAX_NAMED
+    ? `; there is ${ids.join(", ")}`
+    : "";
+  return `There is no endpoint ${show(id)}${hint}`;
 }
 
 /** The endpoint of that id. Throws an `AppError` if it is retired. */

@@ -8,7 +8,7 @@ import * as read from "../store/reports/replays.ts";
 import type { AdminContext, Asker } from "./context.ts";
 import type { ReplayInput } from "./inputs.ts";
 import { type Paged, periodOf, readCursor, viewPage } from "./lists.ts";
-import { findReplay } from "./lookup.ts";
+import { findReplay, unknownEndpoint } from "./lookup.ts";
 import type * as shown from "./shown.ts";
 import { viewReplay } from "./views.ts";
 
@@ -98,7 +98,7 @@ export async function replayMistakes(
   if (endpoint !== undefined) {
     const row = await getEndpoint(ctx.db.admin, scope, endpoint);
     const message = row === undefined
-      ? "There is no such endpoint"
+      ? await unknownEndpoint(ctx, { scope }, endpoint)
       : row.retired_at === null
       ? undefined
       : "The endpoint is retired";

@@ -13,6 +13,7 @@ import {
 } from "../store/reports/stats.ts";
 import type { AdminContext, Asker } from "./context.ts";
 import { periodOf } from "./lists.ts";
+import { unknownEndpoint } from "./lookup.ts";
 import type * as shown from "./shown.ts";
 
 /** The time before now that statistics cover, and the id of their only endpoint. */
@@ -24,14 +25,15 @@ export interface StatsQuery {
 /** Counts the attempts of a window, its events without a business, and the deliveries pending now. */
 export async function getStats(
   ctx: AdminContext,
-  { scope }: Asker,
+  by: Asker,
   { window_ms, endpoint }: StatsQuery,
 ): Promise<shown.Stats> {
+  const { scope } = by;
   const { admin } = ctx.db;
   await ctx.count_refused();
   const row = endpoint === undefined ? undefined : await getEndpoint(admin, scope, endpoint);
   if (endpoint !== undefined && row === undefined) {
-    throw invalidAt("/endpoint", "There is no such endpoint");
+    throw invalidAt("/endpoint", await unknownEndpoint(ctx, by, endpoint));
   }
   const [{ since, until, counts }, owed] = await Promise.all([
     attemptStats(admin, scope, window_ms, row?.no),

@@ -35,7 +35,11 @@ export function requireToken(ctx: RouteContext): MiddlewareHandler<Env> {
       );
     }
     if (token.role === "viewer" && c.req.method !== "GET" && c.req.method !== "HEAD") {
-      throw new AppError("forbidden", `The token ${token.name} may only read; use an admin's`);
+      throw new AppError(
+        "forbidden",
+        `The token ${token.name} has the role viewer, which may only read; this needs a token with ` +
+          "the role admin",
+      );
     }
     c.set("token", token);
     c.set("address", address);

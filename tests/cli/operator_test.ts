@@ -217,7 +217,11 @@ Deno.test("send prints the result, reads data from a file or standard input, and
   assert.equal(JSON.parse(bad.out).attempt.outcome, "http_4xx");
   const table: [string[], number, RegExp][] = [
     [["booking.creatd"], 1, /event type/],
-    [["booking.created", "--endpoint", "nobody"], 1, /There is no such endpoint/],
+    [
+      ["booking.created", "--endpoint", "nobody"],
+      1,
+      /^There is no endpoint "nobody"; there is crm\n/,
+    ],
     [["booking.created", "--data", "/nowhere/x.json"], 2, /does not exist/],
     [["booking.created", "--data", daemon.path], 2, /is not JSON/],
     [[], 2, /^TYPE is missing/],
@@ -268,7 +272,7 @@ Deno.test("the daemon's address and token come from its configuration, or from -
     assert.equal(late.code, 1);
     assert.match(
       late.err,
-      /No answer from .*; is the daemon running\? Start it with `bookme-webhooks --config/,
+      /No answer from http:\/\/127\.0\.0\.1:\d+: .*; is the daemon running\? Start it with `bookme-webhooks --config \S+config\.yaml`, which names this address \(server\.listen\), or/,
     );
   });
 });
@@ -314,7 +318,26 @@ Deno.test("a viewer's token may read; a change is refused with the reason", asyn
   assert.equal((await daemon.cli(["endpoints", ...viewer], { env })).code, 0);
   const { code, err } = await daemon.cli(["replay", "--since", "1h", "--yes", ...viewer], { env });
   assert.equal(code, 1);
-  assert.match(err, /may only read/);
+  assert.match(err, /^The token wall has the role viewer, .* needs a token with the role admin\n$/);
+});
+
+Deno.test("an unknown endpoint is answered with the id that may be meant", async () => {
+  await using database = await serverDatabase();
+  await using daemon = await startOperated({
+    database: database.section,
+    endpoints: ["crm", "analytics", "billing"].map((id) => endpoint(id, "http://127.0.0.1:9/")),
+  });
+  const said = async (...args: string[]) => {
+    const { code, out, err } = await daemon.cli(args);
+    assert.deepEqual([code, out], [1, ""], args.join(" "));
+    return err;
+  };
+  const typo = 'There is no endpoint "anlytics"; did you mean analytics?\n';
+  assert.equal(await said("endpoints", "anlytics"), typo);
+  assert.equal(await said("send", "booking.created", "--endpoint", "anlytics"), typo);
+  assert.match(await said("replay", "--since", "1h", "--endpoint", "anlytics"), /mean analytics\?/);
+  const list = 'There is no endpoint "x/../y"; there is analytics, billing, crm\n';
+  assert.equal(await said("endpoints", "x/../y"), list);
 });
 
 Deno.test("options are checked before the daemon is asked", async () => {

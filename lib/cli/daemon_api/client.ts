@@ -1,7 +1,7 @@
 import type { Page } from "../../admin/shown.ts";
 import { readAccess } from "../../config/access.ts";
 import { hostPort, ownAddressOf } from "../../core/address.ts";
-import { AppError } from "../../core/errors.ts";
+import { AppError, type ErrorCode, HTTP_STATUS } from "../../core/errors.ts";
 import { isObject } from "../../core/json.ts";
 import { CONFIG, readSecret, SECRET_VALUE, UsageError, type Values } from "../command.ts";
 import { type Answer, send } from "./request.ts";
@@ -45,8 +45,9 @@ const MAX_PAGE = 200;
 export async function openApi(io: Io, values: ApiValues): Promise<Api> {
   const { url, token, token_name } = await accessOf(io, values);
   const start = values.url === undefined
-    ? `start it with \`bookme-webhooks --config ${values.config}\`, or name another one with --url`
-    : "check --url, and that it runs there";
+    ? `is the daemon running? Start it with \`bookme-webhooks --config ${values.config}\`, which ` +
+      "names this address (server.listen), or name another one with --url"
+    : "is the daemon running? Check --url, and that it runs there";
   const ask = async (method: "GET" | "POST", target: URL, body?: unknown): Promise<unknown> => {
     const patience = new AbortController();
     const timer = setTimeout(() => patience.abort(), PATIENCE_MS);
@@ -66,7 +67,7 @@ export async function openApi(io: Io, values: ApiValues): Promise<Api> {
       if (!(error instanceof AppError) || !error.message.startsWith("No answer from")) throw error;
       throw new AppError(
         "unavailable",
-        `${error.message}; is the daemon running? ${sentence(start)}`,
+        `${error.message}; ${start}`,
       );
     } finally {
       clearTimeout(timer);
@@ -160,10 +161,13 @@ function readAnswer({ status, body }: Answer, target: URL, token_name: string): 
   const mistakes = (Array.isArray(problem["errors"]) ? problem["errors"] : [])
     .filter(isObject)
     .map(({ pointer, message }) => `\n  ${String(pointer).replace(/^\//, "")}: ${message}`);
-  throw new AppError(
-    status === 404 ? "not_found" : "conflict",
-    problem["detail"] + mistakes.join(""),
-  );
+  throw new AppError(codeOf(status), problem["detail"] + mistakes.join(""));
+}
+
+// Not found, in conflict or invalid is what was asked for; anything else would refuse the next call too.
+function codeOf(status: number): ErrorCode {
+  const codes = Object.keys(HTTP_STATUS) as ErrorCode[];
+  return codes.find((code) => HTTP_STATUS[code] === status) ?? "unavailable";
 }
 
 function parse(body: string): unknown {
@@ -172,10 +176,6 @@ function parse(body: string): unknown {
   } catch {
     return undefined;
   }
-}
-
-function sentence(text: string): string {
-  return text.charAt(0).toUpperCase() + text.slice(1);
 }
 
 /** Part of a path that somebody typed. */

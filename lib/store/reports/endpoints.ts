@@ -22,6 +22,17 @@ export async function getEndpoint(
   return row;
 }
 
+/** Most ids that `endpointIds` reads. */
+const MAX_IDS = 10_000;
+
+/** Ids of the endpoints in force, in their order. */
+export async function endpointIds(sql: Sql, scope: Scope): Promise<string[]> {
+  const rows = await sql<{ id: string }[]>`
+    select n.id from endpoints n where n.retired_at is null ${endpointInScope(sql, scope)}
+    order by n.id limit ${MAX_IDS}`;
+  return rows.map(({ id }) => id);
+}
+
 /** Endpoints, the last made first. */
 export async function listEndpoints(
   sql: Sql,
