@@ -34,7 +34,7 @@ export interface RefusedPosts {
   readonly last_address: string | null;
 }
 
-/** What is wrong with the posts, and who fixes it. */
+/** The mistake in the posts, and its remedy. */
 const IN_WORDS: Readonly<Record<Refusal, readonly [wrong: string, remedy: string]>> = {
   malformed: [
     "the body is not valid JSON",
@@ -76,12 +76,12 @@ const IN_WORDS: Readonly<Record<Refusal, readonly [wrong: string, remedy: string
   ],
 };
 
-/** What is wrong with posts refused for this reason: completes "BookMe's posts are refused: …". */
+/** The mistake in posts refused for this reason: completes "BookMe's posts are refused: …". */
 export function refusalInWords(refusal: Refusal): string {
   return IN_WORDS[refusal][0];
 }
 
-/** What to do about posts refused for this reason. */
+/** The remedy for posts refused for this reason. */
 export function refusalRemedy(refusal: Refusal): string {
   return IN_WORDS[refusal][1];
 }

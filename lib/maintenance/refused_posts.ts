@@ -1,6 +1,6 @@
 import { type Refusal, refusalOf } from "../core/refusals.ts";
 import type { Context } from "../delivery/context.ts";
-import { addRefused, type Refused } from "../store/refused_posts.ts";
+import { addRefused, type Refused } from "../store/stats.ts";
 import type { Job } from "./schedule.ts";
 
 /** Posts that this daemon refused, counted in memory until they are written down. */

@@ -1,6 +1,5 @@
 import { purgeAttempts, type Purged, purgeEvents, purgeSubjects } from "../store/events.ts";
-import { purgeRefused } from "../store/refused_posts.ts";
-import { purgeStats } from "../store/stats.ts";
+import { purgeRefused, purgeStats } from "../store/stats.ts";
 import type { Context } from "../delivery/context.ts";
 import { BATCH, inBatches } from "./batches.ts";
 import type { Job } from "./schedule.ts";

@@ -5,7 +5,7 @@ import { type Refusal, REFUSAL_STATUS, REFUSALS } from "../../lib/core/refusals.
 import { makeClock } from "../../lib/delivery/context.ts";
 import { countRefused } from "../../lib/maintenance/refused_posts.ts";
 import { makeSignals } from "../../lib/observe/signals.ts";
-import { addRefused, purgeRefused } from "../../lib/store/refused_posts.ts";
+import { addRefused, purgeRefused } from "../../lib/store/stats.ts";
 import { refusedPosts } from "../../lib/store/reports/stats.ts";
 import { checkedApi } from "../support/checked.ts";
 import { booking, endpoint, type Front, SECRET, startDaemon } from "../support/daemon.ts";
