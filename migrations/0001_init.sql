@@ -47,14 +47,19 @@ create table endpoints (
   updated_at timestamptz not null default now()
 );
 
--- What a version of an endpoint sent to, so that an old attempt can be shown as it was.
+-- What a version of an endpoint sent to and selected, so that an old attempt can be shown as it was, and
+-- an old event explained.
 create table endpoint_versions (
   endpoint_no integer not null references endpoints (no),
   version integer not null,
   url text not null,
   -- Names only: values may be credentials.
   headers jsonb not null,
+  events text[] not null,
+  businesses text[],
   created_at timestamptz not null default now(),
+  -- When the endpoint was retired. The file can bring it back, as its next version.
+  retired_at timestamptz,
   primary key (endpoint_no, version)
 );
 

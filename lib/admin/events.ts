@@ -1,9 +1,10 @@
-import { eventId, parseEventId } from "../core/ids.ts";
+import { deliveryId, eventId, parseEventId, parseEventOf } from "../core/ids.ts";
+import { nearestFirst } from "../core/nearest.ts";
+import type { Scope } from "../core/scope.ts";
 import { explainUnowed } from "../core/explain.ts";
-import { explainMatch } from "../core/matching.ts";
-import type { StoredEndpoint } from "../store/endpoints.ts";
+import { explainMatch, type Selection } from "../core/matching.ts";
 import { deliveriesOf, type DeliveryRow } from "../store/reports/deliveries.ts";
-import { endpointsSince } from "../store/reports/endpoints.ts";
+import { endpointsAtEvent, type EndpointThen } from "../store/reports/endpoints.ts";
 import * as read from "../store/reports/events.ts";
 import type { AdminContext, Asker } from "./context.ts";
 import { type Paged, periodOf, readCursor, viewPage, type Within } from "./lists.ts";
@@ -15,7 +16,7 @@ import { explain, viewDelivery, viewEvent } from "./views.ts";
 export interface EventQuery extends Paged, Within {
   readonly type?: string | undefined;
   readonly business?: string | undefined;
-  /** An event's id, a confirmation number, or the id of an appointment, business or service. */
+  /** The id of an event or of its delivery, a confirmation number, or the id of a subject. */
   readonly q?: string | undefined;
 }
 
@@ -24,18 +25,38 @@ export async function listEvents(
   ctx: AdminContext,
   { scope }: Asker,
   { type, business, q, cursor, limit, ...within }: EventQuery,
-): Promise<shown.Page<shown.EventSummary>> {
+): Promise<shown.EventPage> {
   const page = await read.listEvents(ctx.db.admin, scope, {
     type,
     business,
     // A confirmation number may look like an id.
-    uuid: q === undefined ? undefined : parseEventId(q),
+    uuid: q === undefined ? undefined : parseEventOf(q),
     text: q,
     period: periodOf(within),
     before: readCursor(cursor, parseEventId),
     limit,
   });
-  return viewPage(page, viewEvent, eventId);
+  const found = viewPage(page, viewEvent, eventId);
+  if (q === undefined || cursor !== undefined || found.data.length > 0) return found;
+  return { ...found, near: await nearNames(ctx, scope, q) };
+}
+
+const MAX_NEAR = 5;
+
+/** Names of recent events that somebody may mean by a text that names none: other case, a slip, a part. */
+async function nearNames(
+  ctx: AdminContext,
+  scope: Scope,
+  text: string,
+): Promise<shown.EventPage["near"]> {
+  const similar = await read.similarNames(ctx.db.admin, scope, text);
+  const names = similar.map((name) => name.text);
+  const parts = names.filter((name) => name.toLowerCase().includes(text.toLowerCase()));
+  const near = new Set([...nearestFirst(text, names), ...parts]);
+  return [...near].slice(0, MAX_NEAR).flatMap((name) => {
+    const found = similar.find((one) => one.text === name);
+    return found === undefined ? [] : [{ name, event_id: eventId(found.uuid) }];
+  });
 }
 
 /** An event with its payload, its deliveries, and a verdict on each endpoint. */
@@ -49,7 +70,7 @@ export async function getEvent(
   const event = uuid === undefined ? undefined : await read.getEvent(sql, scope, uuid);
   if (event === undefined) throw notFound("event; it may have been purged");
   const deliveries = await deliveriesOf(sql, scope, event.uuid);
-  const endpoints = await endpointsSince(sql, scope, event.received_at);
+  const endpoints = await endpointsAtEvent(sql, scope, event.uuid);
   return {
     ...viewEvent(event),
     payload: event.payload,
@@ -63,7 +84,7 @@ function verdicts(
   ctx: AdminContext,
   event: read.EventRow,
   deliveries: readonly DeliveryRow[],
-  endpoints: readonly StoredEndpoint[],
+  endpoints: readonly EndpointThen[],
 ): shown.EndpointVerdict[] {
   const owed = deliveries.map((delivery) => ({
     no: delivery.endpoint_no,
@@ -71,24 +92,38 @@ function verdicts(
       endpoint_id: delivery.endpoint,
       owed: true,
       ...explain(delivery, ctx),
-      delivery_id: viewDelivery(delivery, ctx).id,
+      delivery_id: deliveryId(delivery.uuid),
     },
   }));
   const known = new Set(owed.map(({ no }) => no));
-  const others = endpoints.filter(({ no }) => !known.has(no)).map((endpoint) => ({
-    no: endpoint.no,
-    verdict: {
-      endpoint_id: endpoint.id,
-      owed: false,
-      ...explainUnowed({ ...event, received_at: event.received_at.getTime() }, {
-        match: explainMatch(endpoint, event.type, event.business),
-        events: endpoint.events,
-        businesses: endpoint.businesses,
-        created_at: endpoint.created_at.getTime(),
-        updated_at: endpoint.updated_at.getTime(),
-      }),
-      delivery_id: null,
-    },
-  }));
+  const others = endpoints.filter((endpoint) => !known.has(endpoint.no) && matters(endpoint, event))
+    .map((endpoint) => ({
+      no: endpoint.no,
+      verdict: {
+        endpoint_id: endpoint.id,
+        owed: false,
+        ...explainUnowed(event, {
+          then: selectionThen(endpoint),
+          now: endpoint,
+          created_at: endpoint.created_at.getTime(),
+          retired_then_at: endpoint.retired_then_at?.getTime() ?? null,
+          selection_changed_at: endpoint.selection_changed_at?.getTime() ?? null,
+        }),
+        delivery_id: null,
+      },
+    }));
   return [...owed, ...others].toSorted((a, b) => a.no - b.no).map(({ verdict }) => verdict);
+}
+
+/** Retired endpoints add up: of those retired before or made after the event, few explain anything. */
+function matters(endpoint: EndpointThen, event: read.EventRow): boolean {
+  const { retired_at, retired_then_at } = endpoint;
+  const then = selectionThen(endpoint);
+  if (then === null) return retired_at === null;
+  if (retired_then_at === null || retired_at === null) return true;
+  return explainMatch(then, event.type, event.business) === "matched";
+}
+
+function selectionThen({ events_then, businesses_then }: EndpointThen): Selection | null {
+  return events_then === null ? null : { events: events_then, businesses: businesses_then };
 }

@@ -177,6 +177,17 @@ export const EventSummary = v.object({
 });
 export type EventSummary = v.InferOutput<typeof EventSummary>;
 
+/** A page of events. */
+export const EventPage = v.object({
+  ...page(EventSummary).entries,
+  near: v.optional(described(
+    v.array(v.object({ name: string, event_id: string })),
+    "On a first page that finds nothing for `q`: similar confirmation numbers and subjects of recent " +
+      "events, the nearest first",
+  )),
+});
+export type EventPage = v.InferOutput<typeof EventPage>;
+
 /** Why an endpoint was or was not owed an event. */
 export const EndpointVerdict = v.object({
   endpoint_id: string,
@@ -195,6 +206,7 @@ export const EndpointVerdict = v.object({
     "waiting",
     "test_of_another",
     "made_later",
+    "retired",
     "type_not_selected",
     "other_business",
     "no_business_known",

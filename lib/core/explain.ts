@@ -1,4 +1,5 @@
-import type { Match } from "./matching.ts";
+import { listed } from "./errors.ts";
+import { explainMatch, type Selection } from "./matching.ts";
 
 /** The facts that explain a delivery. Times in milliseconds since 1970. */
 export interface DeliveryFacts {
@@ -201,11 +202,14 @@ export function inWords(wait_ms: number): string {
 
 /** The facts that explain why an endpoint was not owed an event. Times in milliseconds since 1970. */
 export interface EndpointFacts {
-  readonly match: Match;
-  readonly events: readonly string[];
-  readonly businesses: readonly string[] | null;
+  /** What it selected when the event was stored; null if it was made later. */
+  readonly then: Selection | null;
+  readonly now: Selection;
   readonly created_at: number;
-  readonly updated_at: number;
+  /** When it had been retired, if it was retired then. */
+  readonly retired_then_at: number | null;
+  /** When it first selected something else after that, or null. */
+  readonly selection_changed_at: number | null;
 }
 
 /** An event, as far as it explains why an endpoint is not owed it. */
@@ -213,47 +217,69 @@ export interface EventFacts {
   readonly type: string;
   readonly business: string | null;
   readonly test: boolean;
-  readonly received_at: number;
 }
 
 /** Why an event was never owed to an endpoint. */
 export type UnowedState =
   | "test_of_another"
   | "made_later"
+  | "retired"
   | "type_not_selected"
   | "other_business"
   | "no_business_known"
   | "changed_later";
 
-/** Explains why an event has no delivery to an endpoint. */
+/** Explains why an event has no delivery to an endpoint: by what the endpoint was when it was stored. */
 export function explainUnowed(
   event: EventFacts,
-  endpoint: EndpointFacts,
+  { then, now, created_at, retired_then_at, selection_changed_at }: EndpointFacts,
 ): Explanation<UnowedState> {
   if (event.test) return say("test_of_another", "Test event for another endpoint");
-  if (endpoint.created_at > event.received_at) {
-    const at = new Date(endpoint.created_at).toISOString();
-    return say("made_later", `The endpoint was made later, at ${at}`);
+  if (then === null) {
+    return say("made_later", `The endpoint was made later, at ${iso(created_at)}`);
   }
-  if (endpoint.match === "type not selected") {
-    return say(
-      "type_not_selected",
-      `The endpoint does not select ${event.type}; it selects ${endpoint.events.join(", ")}`,
-    );
+  if (retired_then_at !== null) {
+    return say("retired", `The endpoint was retired before, at ${iso(retired_then_at)}`);
   }
-  if (endpoint.match === "other business") {
-    const wanted = `the endpoint wants ${endpoint.businesses?.join(", ")} only`;
-    return event.business === null
-      ? say(
-        "no_business_known",
-        "No business known: the event named none, and none was stored for its subject before; " +
-          wanted,
-      )
-      : say("other_business", `The event is of the business ${event.business}; ${wanted}`);
+  const selected = (one: Selection) => explainMatch(one, event.type, event.business) === "matched";
+  if (selected(then)) {
+    return say("changed_later", "The endpoint was just being changed when the event was stored");
   }
-  const at = new Date(endpoint.updated_at).toISOString();
+  if (selection_changed_at === null) return explainMismatch(event, then, "is");
+  const before = explainMismatch(event, then, "was");
+  if (!selected(now)) return before;
   return say(
     "changed_later",
-    `The endpoint selects it as it is now (changed at ${at}), but did not when the event arrived`,
+    `${before.explanation}. It selects it now (changed at ${iso(selection_changed_at)}), but did ` +
+      "not when the event was stored, so it was never owed it",
   );
+}
+
+/** Explains why this selection leaves the event out: as it is, or as it was. */
+export function explainMismatch(
+  event: EventFacts,
+  endpoint: Selection,
+  tense: "is" | "was",
+): Explanation<"type_not_selected" | "other_business" | "no_business_known"> {
+  const [not, selects, wants] = tense === "is"
+    ? ["does not select", "selects", "wants"]
+    : ["did not select", "selected", "wanted"];
+  if (explainMatch(endpoint, event.type, event.business) === "type not selected") {
+    return say(
+      "type_not_selected",
+      `The endpoint ${not} ${event.type}; it ${selects} ${listed(endpoint.events)}`,
+    );
+  }
+  const wanted = `the endpoint ${wants} ${listed(endpoint.businesses ?? [])} only`;
+  return event.business === null
+    ? say(
+      "no_business_known",
+      "No business known: the event named none, and none was stored for its subject before; " +
+        wanted,
+    )
+    : say("other_business", `The event is of the business ${event.business}; ${wanted}`);
+}
+
+function iso(at_ms: number): string {
+  return new Date(at_ms).toISOString();
 }

@@ -10,6 +10,7 @@
 const ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz";
 const EVENT_CHARS = 20; // 100 bits, of which 96 are the identifier
 const FULL_CHARS = 26; // 130 bits, of which 128 are
+const ATTEMPT_CHARS = 3; // an attempt's number, after its delivery
 const [DASH, ZERO, LOWER_A] = [45, 48, 97]; // character codes
 
 /** Makes event UUIDs. */
@@ -85,6 +86,15 @@ export function parseEventId(id: string): string | undefined {
 export function parseDeliveryId(id: string): string | undefined {
   const digits = decode(id, "dlv_", FULL_CHARS, 32);
   return digits === undefined ? undefined : uuid(digits);
+}
+
+/** The UUID of the event that an `evt_…`, a `dlv_…` or an `att_…` belongs to, or undefined. */
+export function parseEventOf(id: string): string | undefined {
+  const delivery = id.startsWith("att_") ? `dlv_${id.slice(4, 4 + FULL_CHARS)}` : id;
+  const uuid = parseDeliveryId(delivery);
+  if (uuid === undefined) return parseEventId(id);
+  if (id.startsWith("att_") && id.length !== 4 + FULL_CHARS + ATTEMPT_CHARS) return undefined;
+  return uuid.slice(0, 28) + "00000000";
 }
 
 /** `rpl_…` of a replay's UUID, which is made like an event's. */

@@ -1,12 +1,18 @@
 /** The one of `names` that `given` probably means, or undefined if none is near. */
 export function nearest(given: string, names: readonly string[]): string | undefined {
+  return nearestFirst(given, names)[0];
+}
+
+/** Those of `names` that `given` may mean, the nearest first. */
+export function nearestFirst(given: string, names: readonly string[]): string[] {
   const most = (name: string) => Math.max(1, name.length / 3);
   return names
     // No distance is below the difference in length, and long names are expensive.
     .filter((name) => Math.abs(name.length - given.length) <= most(name))
     .map((name) => ({ name, distance: distance(given.toLowerCase(), name.toLowerCase()) }))
     .filter((found) => found.distance <= most(found.name))
-    .toSorted((a, b) => a.distance - b.distance)[0]?.name;
+    .toSorted((a, b) => a.distance - b.distance)
+    .map(({ name }) => name);
 }
 
 // The Levenshtein distance, with one row.

@@ -110,10 +110,9 @@ export async function syncFile(
     ), retired as (
       update endpoints set retired_at = now(), updated_at = now()
       where source = 'file' and retired_at is null and id not in (select id from given)
-      returning id
-    ), versions as (
-      insert into endpoint_versions (endpoint_no, version, url, headers)
-      select no, version, url, settings -> 'headers' from put
+      returning no, id, version
+    ), versions as (${sql.unsafe(insertVersions("put"))}
+    ), retired_versions as (${sql.unsafe(retireVersions("retired"))}
     ), changed as (
       select id, 'changed' as what, jsonb_build_object(${sql.unsafe(SHOWN)}) as after from put
       union all select id, 'retired', null from retired
@@ -132,6 +131,20 @@ export async function syncFile(
     select changed.id, changed.what from changed left join announced on true`;
   const ids = (what: string) => rows.filter((row) => row.what === what).map((row) => row.id);
   return { changed: ids("changed"), retired: ids("retired") };
+}
+
+// Keeps what the rows of a CTE, versions of endpoints, send to and select.
+function insertVersions(rows: string): string {
+  return `
+      insert into endpoint_versions (endpoint_no, version, url, headers, events, businesses)
+      select no, version, url, settings -> 'headers', events, businesses from ${rows}`;
+}
+
+// The rows of a CTE, endpoints, were retired under their present version.
+function retireVersions(rows: string): string {
+  return `
+      update endpoint_versions set retired_at = now()
+      where (endpoint_no, version) in (select no, version from ${rows})`;
 }
 
 // A new rate limit starts over: the old one may have put the next attempt far off.
@@ -162,9 +175,7 @@ export async function createEndpoint(
         ${arrayOf(sql, fields.businesses)}, ${JSON.stringify(fields.settings)}::text::jsonb,
         decode(${hexOf(sealed.bytes)}, 'hex'))
       returning *
-    ), versions as (
-      insert into endpoint_versions (endpoint_no, version, url, headers)
-      select no, version, url, settings -> 'headers' from changed
+    ), versions as (${sql.unsafe(insertVersions("changed"))}
     ), ${logged(sql, change)}, ${sql.unsafe(announceFleet())}
     select ${sql.unsafe(ENDPOINT_COLUMNS)} from changed left join announced on true`;
   if (row === undefined) throw new Error("The endpoint was not stored");
@@ -200,9 +211,7 @@ export async function updateEndpoint(
       where no = ${read.no} and version = ${read.version}
         and sealed = decode(${read.sealed}, 'hex') and source = 'api' and retired_at is null
       returning e.*
-    ), versions as (
-      insert into endpoint_versions (endpoint_no, version, url, headers)
-      select no, version, url, settings -> 'headers' from changed
+    ), versions as (${sql.unsafe(insertVersions("changed"))}
     ), ${logged(sql, change)}, ${sql.unsafe(announceFleet())}
     select ${sql.unsafe(ENDPOINT_COLUMNS)} from changed left join announced on true`;
   return row;
@@ -262,6 +271,7 @@ export async function retireEndpoint(
         secret_expires_at = null
       where id = ${id} and source = 'api' and retired_at is null
       returning *
+    ), versions as (${sql.unsafe(retireVersions("changed"))}
     ), ${logged(sql, change)}, ${sql.unsafe(announceFleet())}
     select ${sql.unsafe(ENDPOINT_COLUMNS)} from changed left join announced on true`;
   return row;

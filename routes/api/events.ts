@@ -30,11 +30,12 @@ export const eventOperations = [
     path: "/api/events",
     tag,
     summary: "Lists events, the newest first",
-    description: "`q` is an event's id, a confirmation number, or the id of an appointment, " +
-      "business or service.",
+    description:
+      "`q` is the id of an event or of one of its deliveries, a confirmation number, or " +
+      "the id of an appointment, business or service.",
     query: ListQuery,
     status: 200,
-    response: shown.page(shown.EventSummary),
+    response: shown.EventPage,
     refuses: [],
     example: { response: { data: [example.event], next_cursor: null } },
     handle: (ctx, { by, query }) => admin.listEvents(ctx, by, query),

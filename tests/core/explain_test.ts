@@ -8,6 +8,7 @@ import {
   explainUnowed,
   inWords,
 } from "../../lib/core/explain.ts";
+import type { Selection } from "../../lib/core/matching.ts";
 import { REASONS } from "../../lib/core/outcome.ts";
 
 const NOW = Date.UTC(2026, 10, 24, 10);
@@ -248,50 +249,69 @@ Deno.test("inWords() has two units at most, and is never below none", () => {
   );
 });
 
-const EVENT: EventFacts = {
-  type: "booking.created",
-  business: "bus_1",
-  test: false,
-  received_at: NOW,
-};
-const ENDPOINT: EndpointFacts = {
-  match: "matched",
-  events: ["booking.*", "service.created"],
-  businesses: ["bus_2", "bus_3"],
-  created_at: NOW - HOUR,
-  updated_at: NOW + HOUR,
-};
+const EVENT: EventFacts = { type: "booking.created", business: "bus_1", test: false };
+const PICKY = { events: ["booking.*", "service.created"], businesses: ["bus_2", "bus_3"] };
+const SERVICES = { events: ["service.*"], businesses: null };
+const ALL = { events: ["*"], businesses: null };
 
-Deno.test("explainUnowed() says why an endpoint was not owed an event", () => {
-  const unowed = (event: Partial<EventFacts>, endpoint: Partial<EndpointFacts>) => {
-    const found = explainUnowed({ ...EVENT, ...event }, { ...ENDPOINT, ...endpoint });
+/** An endpoint that selects the same all the time. */
+const always = (selection: Selection): EndpointFacts => ({
+  then: selection,
+  now: selection,
+  created_at: NOW - HOUR,
+  retired_then_at: null,
+  selection_changed_at: null,
+});
+
+Deno.test("explainUnowed() says why an endpoint was not owed an event, as of when it was stored", () => {
+  const unowed = (event: Partial<EventFacts>, endpoint: EndpointFacts) => {
+    const found = explainUnowed({ ...EVENT, ...event }, endpoint);
     return `${found.state}: ${found.explanation}`;
   };
   assert.equal(
-    unowed({ test: true }, {}),
+    unowed({ test: true }, always(ALL)),
     "test_of_another: Test event for another endpoint",
   );
   assert.equal(
-    unowed({}, { created_at: NOW + 1, match: "type not selected" }),
+    unowed({}, { ...always(SERVICES), then: null, created_at: NOW + 1 }),
     "made_later: The endpoint was made later, at 2026-11-24T10:00:00.001Z",
   );
   assert.equal(
-    unowed({ type: "business.created" }, { match: "type not selected" }),
+    unowed({}, { ...always(ALL), retired_then_at: NOW - 1_000 }),
+    "retired: The endpoint was retired before, at 2026-11-24T09:59:59.000Z",
+  );
+  assert.equal(
+    unowed({ type: "business.created" }, always(PICKY)),
     "type_not_selected: The endpoint does not select business.created; it selects booking.*, " +
       "service.created",
   );
   assert.equal(
-    unowed({}, { match: "other business" }),
+    unowed({}, always(PICKY)),
     "other_business: The event is of the business bus_1; the endpoint wants bus_2, bus_3 only",
   );
   assert.equal(
-    unowed({ business: null }, { match: "other business" }),
+    unowed({ business: null }, always(PICKY)),
     "no_business_known: No business known: the event named none, and none was stored for its subject " +
       "before; the endpoint wants bus_2, bus_3 only",
   );
+  const changed = { selection_changed_at: NOW + HOUR };
   assert.equal(
-    unowed({}, {}),
-    "changed_later: The endpoint selects it as it is now (changed at 2026-11-24T11:00:00.000Z), " +
-      "but did not when the event arrived",
+    unowed({}, { ...always(SERVICES), now: ALL, ...changed }),
+    "changed_later: The endpoint did not select booking.created; it selected service.*. It selects " +
+      "it now (changed at 2026-11-24T11:00:00.000Z), but did not when the event was stored, so it " +
+      "was never owed it",
+  );
+  assert.equal(
+    unowed({}, { ...always(SERVICES), now: PICKY, ...changed }),
+    "type_not_selected: The endpoint did not select booking.created; it selected service.*",
+    "now for another reason",
+  );
+  assert.equal(
+    unowed({}, { ...always(PICKY), now: SERVICES, ...changed }),
+    "other_business: The event is of the business bus_1; the endpoint wanted bus_2, bus_3 only",
+  );
+  assert.equal(
+    unowed({}, always(ALL)),
+    "changed_later: The endpoint was just being changed when the event was stored",
   );
 });

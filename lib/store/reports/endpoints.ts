@@ -51,15 +51,40 @@ export async function listEndpoints(
   return pageOf(rows, limit, (row) => row.id);
 }
 
-/** The endpoints that matter to an event of that time: those that had not retired by then. */
-export async function endpointsSince(
+/** An endpoint, and what it was when an event was stored. */
+export interface EndpointThen extends StoredEndpoint {
+  /** The types and businesses that it selected then; null if it was made later. */
+  readonly events_then: readonly string[] | null;
+  readonly businesses_then: readonly string[] | null;
+  /** When it had been retired, if it was retired then. */
+  readonly retired_then_at: Date | null;
+  /** When it first selected something else after that, or null. */
+  readonly selection_changed_at: Date | null;
+}
+
+/** All endpoints, retired ones included, as they are and as they were when the event was stored. */
+export async function endpointsAtEvent(
   sql: Sql,
   scope: Scope,
-  at: Date,
-): Promise<StoredEndpoint[]> {
-  return await sql<StoredEndpoint[]>`
-    select ${sql.unsafe(ENDPOINT_COLUMNS)} from endpoints n
-    where (n.retired_at is null or n.retired_at > ${at.toISOString()}::text::timestamptz)
-      ${endpointInScope(sql, scope)}
-    order by n.no`;
+  event_uuid: string,
+): Promise<EndpointThen[]> {
+  return await sql<EndpointThen[]>`
+    select ${sql.unsafe(ENDPOINT_COLUMNS)}, array_to_json(events_then) as events_then,
+      array_to_json(businesses_then) as businesses_then, retired_then_at, selection_changed_at
+    from (
+      select n.*, v.events as events_then, v.businesses as businesses_then,
+        case when v.retired_at <= e.received_at then v.retired_at end as retired_then_at, (
+          select min(c.created_at) from endpoint_versions c
+          where c.endpoint_no = n.no and c.version > v.version
+            and (c.events, c.businesses) is distinct from (v.events, v.businesses)
+        ) as selection_changed_at
+      from events e cross join endpoints n
+      left join lateral (
+        select * from endpoint_versions v
+        where v.endpoint_no = n.no and v.created_at <= e.received_at
+        order by v.version desc limit 1
+      ) v on true
+      where e.id = ${event_uuid}::uuid ${endpointInScope(sql, scope)}
+    ) n
+    order by no`;
 }

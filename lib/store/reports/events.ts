@@ -106,6 +106,36 @@ async function eventFloor(sql: Sql, conditions: Fragment): Promise<string | unde
   return row?.floor;
 }
 
+/** A confirmation number or subject, and the newest event that has it. */
+export interface NamedEvent {
+  readonly text: string;
+  readonly uuid: string;
+}
+
+const MAX_SIMILAR = 1_000;
+
+/**
+ * Confirmation numbers and subjects of the newest events, as many as one page reads, that have a half in
+ * common with the text or contain it, whatever the case: a text with one slip has one half right.
+ */
+export async function similarNames(sql: Sql, scope: Scope, text: string): Promise<NamedEvent[]> {
+  return await sql<NamedEvent[]>`
+    with asked as (
+      select lower(${text}) as text, greatest(2, length(${text}) / 2)::int as half
+    )
+    select t.text, (array_agg(t.id order by t.id desc))[1] as uuid from asked a, (
+      select e.id, n.text from (
+        select e.id, e.confirmation, e.subject from events e
+        where true ${eventInScope(sql, scope)} order by e.id desc limit ${DEPTH}
+      ) e, lateral (values (e.confirmation), (e.subject)) as n (text)
+    ) t
+    where left(lower(t.text), a.half) = left(a.text, a.half)
+      or right(lower(t.text), a.half) = right(a.text, a.half)
+      or position(a.text in lower(t.text)) > 0
+      or (length(t.text) > 3 and position(lower(t.text) in a.text) > 0)
+    group by t.text order by 2 desc limit ${MAX_SIMILAR}`;
+}
+
 /** Most events that are counted. */
 export const MAX_EVENTS_COUNTED = 10_000;
 
