@@ -1,6 +1,6 @@
 import type { Stats } from "../admin/shown.ts";
 import { refusalInWords, refusalRemedy } from "../core/refusals.ts";
-import { table, when } from "./table.ts";
+import { columnsOf, table, when, wrap } from "./table.ts";
 import type { Io } from "./terminal.ts";
 
 /** Refused posts as a table, with the remedy of each kind below; no lines if there are none. */
@@ -15,6 +15,8 @@ export function refusedLines(io: Io, refused: Stats["refused"], now_ms: number):
   ]);
   return [
     ...table(io, ["REFUSED", "STATUS", "LAST", "FROM", "BECAUSE"], rows),
-    ...refused.map(({ refusal }) => `${refusalInWords(refusal)}: ${refusalRemedy(refusal)}`),
+    ...refused.flatMap(({ refusal }) =>
+      wrap(`${refusalInWords(refusal)}: ${refusalRemedy(refusal)}`, columnsOf(io))
+    ),
   ];
 }

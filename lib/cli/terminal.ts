@@ -6,6 +6,8 @@ export interface Io {
   err(line: string): void;
   /** Whether standard output is a terminal: only then there are colours and progress. */
   readonly isTerminal: boolean;
+  /** The terminal's width; undefined if that is unknown, or the output no terminal. */
+  readonly columns?: number | undefined;
   /** An environment variable. */
   env(name: string): string | undefined;
   /** All of standard input. */
@@ -22,11 +24,21 @@ export function standardIo(): Io {
     out: writer(Deno.stdout),
     err: writer(Deno.stderr),
     isTerminal: Deno.stdout.isTerminal(),
+    columns: columnsOf(),
     env: (name) => Deno.env.get(name),
     stdin: () => readAll(Deno.stdin.readable),
     // It would answer for somebody who never saw the question, were that written to a file.
     ask: (question) => Deno.stdout.isTerminal() ? prompt(question) : null,
   };
+}
+
+function columnsOf(): number | undefined {
+  try {
+    const { columns } = Deno.consoleSize();
+    return columns > 0 ? columns : undefined;
+  } catch {
+    return undefined;
+  }
 }
 
 function writer(stream: { writeSync(bytes: Uint8Array): number }): (line: string) => void {

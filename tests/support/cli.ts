@@ -21,19 +21,22 @@ export interface CliOptions {
   readonly permissions?: readonly string[];
   /** Only in this process: whether standard output is a terminal. */
   readonly isTerminal?: boolean;
+  /** Only in this process: how wide the terminal is. */
+  readonly columns?: number;
   /** Only in this process: the answer to a question (default: no terminal to ask on). */
   readonly answer?: string;
 }
 
 /** Runs a command line in this process. Not for commands that wait for a signal. */
 export async function runHere(args: readonly string[], options: CliOptions = {}): Promise<Ended> {
-  const { env = {}, stdin = "", isTerminal = false, answer } = options;
+  const { env = {}, stdin = "", isTerminal = false, columns, answer } = options;
   const out: string[] = [];
   const err: string[] = [];
   const code = await run(args, {
     out: (line) => void out.push(line + "\n"),
     err: (line) => void err.push(line + "\n"),
     isTerminal,
+    columns,
     env: (name) => env[name],
     stdin: () =>
       Promise.resolve(typeof stdin === "string" ? new TextEncoder().encode(stdin) : stdin),

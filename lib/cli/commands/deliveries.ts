@@ -84,6 +84,7 @@ export function deliveryTable(
       String(delivery.attempt_count),
       whyOf(io, delivery, now_ms),
     ]),
+    ["ATTEMPTS", "CREATED"],
   );
 }
 

@@ -88,7 +88,7 @@ function showAttempts(io: Io, attempts: readonly Attempt[]): void {
     attempt.cause ?? "",
   ]);
   const head = ["ATTEMPT", "STARTED", "TOOK", "MET", "STATUS", "ADDRESS", "CAUSE"];
-  for (const line of table(io, head, rows)) io.out(line);
+  for (const line of table(io, head, rows, ["ADDRESS"])) io.out(line);
 }
 
 /** A duration as it was measured. */
