@@ -10,7 +10,8 @@ import { delivery } from "./commands/delivery.ts";
 import { demo } from "./demo/demo.ts";
 import { doctor } from "./doctor/doctor.ts";
 import { endpoints } from "./commands/endpoints.ts";
-import { events } from "./commands/event_types.ts";
+import { event } from "./commands/event.ts";
+import { eventTypes } from "./commands/event_types.ts";
 import { listen } from "./commands/listen.ts";
 import { migrate } from "./commands/migrate.ts";
 import { rekey } from "./commands/rekey.ts";
@@ -31,13 +32,14 @@ export const COMMANDS: readonly Command[] = [
   doctor,
   migrate,
   endpoints,
+  event,
   deliveries,
   delivery,
   retry,
   cancel,
   replay,
   send,
-  events,
+  eventTypes,
   listen,
   verify,
   secret,
@@ -86,7 +88,7 @@ function splitCommand(args: readonly string[]): { name?: string; rest: readonly 
 }
 
 function find(name: string): Command {
-  const command = COMMANDS.find((one) => one.name === name);
+  const command = COMMANDS.find((one) => one.name === name || one.alias === name);
   if (command !== undefined) return command;
   const near = didYouMean(name, COMMANDS.map((one) => one.name));
   throw new UsageError(`Unknown command ${JSON.stringify(name)}${near}`);

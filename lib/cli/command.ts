@@ -37,6 +37,8 @@ export interface Invocation<O extends Options = Options> {
 /** A command: its help, and what it does. */
 export interface Command<O extends Options = Options> {
   readonly name: string;
+  /** An earlier name, which goes on working. */
+  readonly alias?: string;
   /** One line for the list of commands. */
   readonly summary: string;
   /** What the help says below the usage line. */

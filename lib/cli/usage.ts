@@ -96,7 +96,7 @@ export function didYouMean(given: string, names: readonly string[]): string {
   return near === undefined ? "" : `; did you mean ${near}?`;
 }
 
-/** One line, `Usage: bookme-webhooks events [NAME] [options]`. */
+/** One line, `Usage: bookme-webhooks event-types [NAME] [options]`. */
 export function usageLine(command: Command | undefined): string {
   if (command === undefined) return `Usage: ${PROGRAM} [COMMAND] [options]`;
   const positionals = command.positionals === undefined ? "" : ` ${command.positionals.usage}`;

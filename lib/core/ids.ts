@@ -97,6 +97,11 @@ export function parseEventOf(id: string): string | undefined {
   return uuid.slice(0, 28) + "00000000";
 }
 
+/** The time that an event's or a delivery's UUID begins with, in milliseconds since 1970. */
+export function timeOfUuid(uuid: string): number {
+  return Number.parseInt(uuid.slice(0, 8) + uuid.slice(9, 13), 16);
+}
+
 /** `rpl_…` of a replay's UUID, which is made like an event's. */
 export function replayId(uuid: string): string {
   return "rpl_" + encode(uuid.slice(0, 28), EVENT_CHARS);

@@ -526,10 +526,12 @@ Deno.test("Every page names only commands, tasks and files that exist", () => {
 });
 
 function checkNames(page: string, text: string): void {
-  for (const [, name] of code(text).matchAll(/\bbookme-webhooks ([a-z]+)\b/g)) {
+  for (const [, name] of code(text).matchAll(/\bbookme-webhooks ([a-z][a-z-]*)\b/g)) {
     assert.ok(COMMANDS.some((command) => command.name === name), `${page}: no command ${name}`);
   }
-  for (const [, name, rest = ""] of text.matchAll(/^bookme-webhooks ([a-z]+)([^\n#|$&]*)/gm)) {
+  for (
+    const [, name, rest = ""] of text.matchAll(/^bookme-webhooks ([a-z][a-z-]*)([^\n#|$&]*)/gm)
+  ) {
     const command = COMMANDS.find((command) => command.name === name);
     if (command !== undefined) parseCommand(command, rest.split(" ").filter((arg) => arg !== ""));
   }

@@ -1,9 +1,11 @@
+import { parseEventId } from "../../core/ids.ts";
 import { REASONS } from "../../core/outcome.ts";
 import type { Delivery } from "../../admin/shown.ts";
 import { API_OPTIONS, openApi } from "../daemon_api/client.ts";
-import { command, integer, moment } from "../command.ts";
+import { command, integer, moment, UsageError } from "../command.ts";
+import { getEvent } from "./event.ts";
 import { statusCell, table, when } from "../table.ts";
-import { type Io, paletteOf } from "../terminal.ts";
+import { type Io, paletteOf, printable } from "../terminal.ts";
 
 const MAX_LISTED = 10_000;
 
@@ -11,7 +13,8 @@ export const deliveries = command({
   name: "deliveries",
   summary: "Lists deliveries with their state, newest first",
   about: `Times are relative on a terminal; elsewhere, and with --json, they are ISO 8601 in UTC.
-Without filters, lists the newest deliveries of all endpoints.`,
+Without filters, lists the newest deliveries of all endpoints; with the id of an event, its own.`,
+  positionals: { usage: "[EVENT]", min: 0, max: 1 },
   options: {
     status: {
       type: "string",
@@ -41,7 +44,7 @@ Without filters, lists the newest deliveries of all endpoints.`,
       "Ids of deliveries with a TLS failure",
     ],
   ],
-  async run({ io, values }) {
+  async run({ io, values, positionals: [event_id] }) {
     const { status, endpoint, type, reason, since, until, json } = values;
     const now_ms = Date.now();
     const query = {
@@ -53,8 +56,14 @@ Without filters, lists the newest deliveries of all endpoints.`,
       until: until && moment("--until", until, now_ms),
     };
     const limit = integer("--limit", values.limit, 1, MAX_LISTED);
+    if (event_id !== undefined && parseEventId(event_id) === undefined) throw noEvent(event_id);
+    if (event_id !== undefined && Object.values(query).some((value) => value !== undefined)) {
+      throw new UsageError("An event's id cannot be combined with other filters");
+    }
     const api = await openApi(io, values);
-    const page = await api.list<Delivery>("deliveries", query, limit);
+    const page = event_id === undefined
+      ? await api.list<Delivery>("deliveries", query, limit)
+      : { data: (await getEvent(api, event_id)).deliveries, next_cursor: null };
     if (json) io.out(JSON.stringify(page, null, 2));
     else if (page.data.length === 0) io.out("No deliveries match");
     else {
@@ -64,6 +73,13 @@ Without filters, lists the newest deliveries of all endpoints.`,
     return 0;
   },
 });
+
+function noEvent(query: string): UsageError {
+  return new UsageError(
+    `${JSON.stringify(printable(query))} is no event's id (evt_…); ` +
+      `\`bookme-webhooks event ${printable(query)}\` finds an event and its deliveries`,
+  );
+}
 
 /** Deliveries as a table. */
 export function deliveryTable(

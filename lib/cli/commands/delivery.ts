@@ -1,7 +1,9 @@
 import { Buffer } from "node:buffer";
 import type { Attempt, DeliveryDetail } from "../../admin/shown.ts";
+import { parseDeliveryId, parseEventId } from "../../core/ids.ts";
 import { API_OPTIONS, openApi, pathPart } from "../daemon_api/client.ts";
 import { command, integer, UsageError } from "../command.ts";
+import { getEvent, noDelivery, showEvent } from "./event.ts";
 import { curlLines } from "./curl.ts";
 import { type Cell, facts, statusCell, table, when, whenExactly } from "../table.ts";
 import { type Io, type Palette, paletteOf, printable, printableLines } from "../terminal.ts";
@@ -14,7 +16,8 @@ export const delivery = command({
   summary: "Explains one delivery: its state, attempts, request and response",
   about: `Prints the request as a curl command that sends exactly the same bytes again. (Its
 webhook-timestamp is the old one, which a receiver may refuse.) Control characters of a response are
-escaped, so that the terminal does not act on them.`,
+escaped, so that the terminal does not act on them. With the id of an event, shows all of its
+deliveries, as \`event\` does.`,
   positionals: { usage: "ID", min: 1, max: 1 },
   options: {
     attempt: {
@@ -38,6 +41,14 @@ escaped, so that the terminal does not act on them.`,
       ? undefined
       : integer("--attempt", values.attempt, 1, 32_767);
     const api = await openApi(io, values);
+    if (parseEventId(id) !== undefined) {
+      if (wanted !== undefined) throw new UsageError("--attempt needs the id of a delivery");
+      const one = await getEvent(api, id);
+      if (values.json) io.out(JSON.stringify(one, null, 2));
+      else showEvent(io, one);
+      return 0;
+    }
+    if (parseDeliveryId(id) === undefined) throw noDelivery(id);
     const found = await api.get<DeliveryDetail>(`deliveries/${pathPart(id)}`);
     if (values.json) {
       io.out(JSON.stringify(found, null, 2));

@@ -3,8 +3,9 @@ import { EVENT_TYPES, type EventType, makeEventTypes } from "../../core/event_ty
 import { command, CONFIG, UsageError } from "../command.ts";
 import { didYouMean } from "../usage.ts";
 
-export const events = command({
-  name: "events",
+export const eventTypes = command({
+  name: "event-types",
+  alias: "events",
   summary: "Lists event types, or prints the sample payload of one",
   about:
     `Without --config, lists the eight types of BookMe's documentation; with it, also those that the
@@ -15,10 +16,10 @@ file adds. Samples are printed exactly as documented.`,
     json: { type: "boolean", about: "Print everything as JSON, samples included" },
   },
   examples: [
-    ["bookme-webhooks events", "All types"],
-    ["bookme-webhooks events booking.created", "A sample to build a receiver with"],
+    ["bookme-webhooks event-types", "All types"],
+    ["bookme-webhooks event-types booking.created", "A sample to build a receiver with"],
     [
-      "bookme-webhooks events booking.created | curl --json @- http://127.0.0.1:8080/ingest",
+      "bookme-webhooks event-types booking.created | curl --json @- http://127.0.0.1:8080/ingest",
       "Post it to a daemon that accepts unsigned events",
     ],
   ],

@@ -31,7 +31,7 @@ if the first attempt was delivered, 1 if not.`,
   examples: [
     ["bookme-webhooks send booking.created --endpoint crm", "Does crm accept a booking?"],
     [
-      "bookme-webhooks events booking.created > event.json && $EDITOR event.json &&\n" +
+      "bookme-webhooks event-types booking.created > event.json && $EDITOR event.json &&\n" +
       "    bookme-webhooks send booking.created --endpoint crm --data event.json",
       "With your own data",
     ],
@@ -60,7 +60,7 @@ async function readData(io: Io, path: string): Promise<unknown> {
   } catch (error) {
     throw new UsageError(`--data: ${path} is not JSON: ${(error as Error).message}`);
   }
-  // A whole event, as `events` prints it, is accepted too.
+  // A whole event, as `event-types` prints it, is accepted too.
   return isObject(read) && typeof read["event"] === "string" && "data" in read
     ? read["data"]
     : read;
