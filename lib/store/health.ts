@@ -3,7 +3,7 @@ import type { DatabaseAddress } from "../core/database_address.ts";
 import { openPool, openSession } from "./connect.ts";
 import { makeConnector } from "./connection/connector.ts";
 import { hasEmbedded, openEmbedded } from "./embedded.ts";
-import { TRANSFER_VERSION } from "./migrations.ts";
+import { TRANSFER_VERSION } from "./transfer_mark.ts";
 
 /** A database's condition, as it reports it. */
 export interface DatabaseHealth {

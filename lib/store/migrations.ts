@@ -1,5 +1,6 @@
 import type { Sql } from "postgres";
 import { AppError } from "../core/errors.ts";
+import { markedMistake, parseMark, TRANSFER_VERSION } from "./transfer_mark.ts";
 import init from "../../migrations/0001_init.sql" with { type: "text" };
 
 /** In order, forward only; a released one is never edited. */
@@ -9,12 +10,6 @@ const MIGRATIONS: readonly { readonly name: string; readonly sql: string }[] = [
 
 /** Version of the schema that this program works on. */
 export const SCHEMA_VERSION = MIGRATIONS.length;
-
-/**
- * Version of the row of `migrations` that marks a database as being transferred, or transferred. It is
- * greater than any schema's, so that every program refuses the database. Its name says from or to where.
- */
-export const TRANSFER_VERSION = 2_147_483_647;
 
 // A number that no other program is likely to lock: "bookme" in ASCII.
 const LOCK = 0x626f6f6b6d65;
@@ -44,7 +39,7 @@ export async function migrate(
     from migrations`;
   const { newest = 0, transfer = null } = row ?? {};
   if (transfer !== null && !transferring) {
-    throw new AppError("conflict", transferMistake(transfer));
+    throw new AppError("conflict", markedMistake(parseMark(transfer)));
   }
   if (newest > MIGRATIONS.length) {
     throw new AppError(
@@ -60,18 +55,6 @@ export async function migrate(
     if (await apply(sql, version, migration)) applied.push(migration.name);
   }
   return applied;
-}
-
-function transferMistake(name: string): string {
-  const [, what, to] = /^(transfer|transferred) \S+(?: to (.+))?$/.exec(name) ?? [];
-  if (to === undefined) {
-    return "A transfer into this database is under way; run it again to its end before anything " +
-      "else uses the database";
-  }
-  return what === "transferred"
-    ? `This database was transferred to ${to}; set database.url to that server`
-    : `This database is being transferred to ${to}; run transfer again to its end, or ` +
-      "transfer --abandon to go on with this one";
 }
 
 async function checkServer(sql: Sql): Promise<void> {

@@ -4,7 +4,16 @@ import { type DatabaseAddress, describeAddress } from "../core/database_address.
 import { APPLICATION, openPool, openSession } from "./connect.ts";
 import { makeConnector } from "./connection/connector.ts";
 import { hasEmbedded, openEmbedded } from "./embedded.ts";
-import { migrate, TRANSFER_VERSION } from "./migrations.ts";
+import { migrate } from "./migrations.ts";
+import {
+  hasMark,
+  markSource,
+  markTarget,
+  readMark,
+  sealTarget,
+  type TransferMark,
+  unmark,
+} from "./transfer_mark.ts";
 
 /** Progress of a transfer, in rows of one table. */
 export interface TransferProgress {
@@ -16,6 +25,8 @@ export interface TransferProgress {
 
 /** The result of a transfer. */
 export interface Transferred {
+  /** The target for people, without user and password. */
+  readonly target: string;
   /** Rows that are in the target now, moved by this run or an earlier one. */
   readonly tables: readonly { readonly table: string; readonly rows: number }[];
   /** Whether an earlier run had begun it. */
@@ -27,7 +38,8 @@ export interface Transferred {
  * or hold the beginning of this very transfer. From the start no daemon can use either, so that nothing
  * changes after it was copied. Once every table has the same rows and checksum on both sides, the target
  * can be used, and the source never again. Throws an `AppError` if the transfer cannot begin or the two
- * differ in the end. A transfer stopped at any moment continues when it is called again.
+ * differ in the end. A transfer stopped at any moment continues when it is called again with the same
+ * target, and only with that.
  */
 export async function transfer(
   directory: string,
@@ -43,28 +55,43 @@ export async function transfer(
     max: 1,
   });
   stack.defer(() => to.close());
+  const name = describeAddress(address);
   await migrate(source, { transferring: true });
+  const before = stepOf(await readMark(source), await readMark(target), name);
   await migrate(target, { transferring: true });
   const tables = await tablesOf(source);
-  const { id, resumed } = await begin(source, target, tables, describeAddress(address));
+  if (before.step !== "end") {
+    const id = await begin(source, target, tables, before, name);
+    for (const table of tables) await copy(source, target, table, id, report);
+    for (const table of tables) await verify(source, target, table, id, report);
+    await copySequences(source, target, tables, id);
+    await target`analyze`;
+    await seal(source, target, id, name);
+  }
   const moved = [];
   for (const table of tables) {
-    moved.push({ table: table.name, rows: await copy(source, target, table, report) });
+    moved.push({ table: table.name, rows: await count(target, table) });
   }
-  for (const table of tables) await verify(source, target, table, report);
-  await copySequences(source, target, tables);
-  await target`analyze`;
-  // The source first, so that at no moment both could be used.
-  await mark(source, `transferred ${id} to ${describeAddress(address)}`);
   await unmark(target);
-  return { tables: moved, resumed };
+  return { target: name, tables: moved, resumed: before.step !== "begin" };
 }
 
-/** Gives a source back to the daemon. The target must not be used after this. */
-export async function abandonTransfer(directory: string): Promise<boolean> {
+/**
+ * Gives a source back to the daemon, and returns the mark that it had. The rows copied so far stay in the
+ * target, which no daemon uses unless the transfer is complete: then `confirm` is awaited first, and what
+ * it throws leaves the source as it is.
+ */
+export async function abandonTransfer(
+  directory: string,
+  confirm: (mark: TransferMark) => Promise<void>,
+): Promise<TransferMark | undefined> {
   const source = await openSource(directory);
   try {
-    return await unmark(source.sql);
+    const mark = await readMark(source.sql);
+    if (mark === undefined) return undefined;
+    if (mark.seal !== null) await confirm(mark);
+    await unmark(source.sql);
+    return mark;
   } finally {
     await source.close();
   }
@@ -139,34 +166,70 @@ function isSingle(table: Table): boolean {
 
 // --- which transfer this is ------------------------------------------------------------------------
 
+/** The work that is left: everything (`begin`), what is missing (`resume`), or only the mark's removal. */
+type Left =
+  | { readonly step: "begin"; readonly id?: string }
+  | { readonly step: "resume"; readonly id: string }
+  | { readonly step: "end" };
+
+/** The work that the marks of both sides leave. Throws an `AppError` unless they fit each other. */
+function stepOf(
+  from: TransferMark | undefined,
+  to: TransferMark | undefined,
+  name: string,
+): Left {
+  if (from !== undefined && from.seal !== null) {
+    if (to?.seal === from.seal) return { step: "end" };
+    throw new AppError(
+      "conflict",
+      `The embedded database was transferred to ${from.target} already; set database.url to that ` +
+        "server",
+    );
+  }
+  if (to !== undefined) {
+    if (to.id === from?.id) return { step: "resume", id: to.id };
+    throw new AppError(
+      "conflict",
+      `${name} holds the beginning of a transfer from another embedded database, or of one that ` +
+        "was abandoned; give an empty database",
+    );
+  }
+  if (from === undefined) return { step: "begin" };
+  // It was stopped before it marked the target, or the target was emptied.
+  if (from.target === name) return { step: "begin", id: from.id };
+  throw new AppError(
+    "conflict",
+    `The embedded database is being transferred to ${from.target}, not to ${name}; run transfer ` +
+      `to ${from.target} again, or transfer --abandon before you choose another`,
+  );
+}
+
+/** Marks both sides, the source first: from then on it has this target and no other. */
 async function begin(
   source: Sql,
   target: Sql,
   tables: readonly Table[],
+  left: Exclude<Left, { step: "end" }>,
   name: string,
-): Promise<{ readonly id: string; readonly resumed: boolean }> {
+): Promise<string> {
   await refuseDaemons(target);
-  const from = readMark(await markOf(source));
-  const to = readMark(await markOf(target));
-  if (to !== undefined && to.id !== from?.id) {
-    throw new AppError(
-      "conflict",
-      `${name} holds the beginning of a transfer from another embedded database; give an empty ` +
-        "database",
-    );
-  }
-  if (to !== undefined) return { id: to.id, resumed: true };
-  if (from?.what === "transferred") {
-    throw new AppError(
-      "conflict",
-      `The embedded database was transferred to ${from.to} already; set database.url to that server`,
-    );
-  }
+  if (left.step === "resume") return left.id;
   await refuseFull(target, tables, name);
-  const id = from?.id ?? crypto.randomUUID();
-  await mark(source, `transfer ${id} to ${name}`);
-  await mark(target, `transfer ${id}`);
-  return { id, resumed: false };
+  const mark = { id: left.id ?? crypto.randomUUID(), seal: null, target: name };
+  await markSource(source, mark);
+  if (await markTarget(target, mark)) return mark.id;
+  throw new AppError("conflict", `Another transfer to ${name} began at the same moment`);
+}
+
+/**
+ * Ends the copying: the target first, so that it is known by the seal when the source has it as well, and
+ * a target that was completed is never taken for an older copy of it.
+ */
+async function seal(source: Sql, target: Sql, id: string, name: string): Promise<void> {
+  const mark = { id, seal: crypto.randomUUID(), target: name };
+  if (!await sealTarget(target, mark)) throw endedByAnother();
+  // Before the target can be used, so that at no moment both could be.
+  await markSource(source, mark);
 }
 
 async function refuseDaemons(target: Sql): Promise<void> {
@@ -190,28 +253,12 @@ async function refuseFull(target: Sql, tables: readonly Table[], name: string): 
   }
 }
 
-async function markOf(sql: Sql): Promise<string | undefined> {
-  const [row] = await sql<{ name: string }[]>`
-    select name from migrations where version = ${TRANSFER_VERSION}::int`;
-  return row?.name;
-}
-
-function readMark(name: string | undefined) {
-  const [, what, id = "", to = ""] =
-    /^(transfer|transferred) (\S+)(?: to (.+))?$/.exec(name ?? "") ?? [];
-  return what === undefined ? undefined : { what, id, to };
-}
-
-async function mark(sql: Sql, name: string): Promise<void> {
-  await sql`
-    insert into migrations (version, name) values (${TRANSFER_VERSION}::int, ${name})
-    on conflict (version) do update set name = excluded.name`;
-}
-
-async function unmark(sql: Sql): Promise<boolean> {
-  const rows = await sql`
-    delete from migrations where version = ${TRANSFER_VERSION}::int returning 1`;
-  return rows.length > 0;
+// A copy of the source's directory has its mark: from two of them one target can be filled at once.
+function endedByAnother(): AppError {
+  return new AppError(
+    "conflict",
+    "Another run of this transfer has ended it; set database.url to that server",
+  );
 }
 
 // --- rows ------------------------------------------------------------------------------------------
@@ -222,13 +269,14 @@ const MIN_BATCH_ROWS = 8;
 const MAX_BATCH_ROWS = 2_000;
 const MAX_PAGE_ROWS = 5_000;
 
-/** Copies missing rows in the order of the key; returns how many rows the table has. */
+/** Copies missing rows in the order of the key. */
 async function copy(
   source: Sql,
   target: Sql,
   table: Table,
+  id: string,
   report: (progress: TransferProgress) => void,
-): Promise<number> {
+): Promise<void> {
   const total = await count(source, table);
   let rows = 0;
   let position: string | null = null;
@@ -240,8 +288,8 @@ async function copy(
   for (;;) {
     report({ phase: "copying", table: table.name, rows, total });
     const batch = await readBatch(source, table, position, limit);
-    if (batch.last === null) return total;
-    await writeBatch(target, table, batch.lines);
+    if (batch.last === null) return;
+    await writeBatch(target, table, id, batch.lines);
     position = batch.last;
     rows += batch.rows;
     limit = Math.min(Math.max(batch.rows * 2, MIN_BATCH_ROWS), MAX_BATCH_ROWS);
@@ -290,11 +338,13 @@ async function readBatch(
   return row ?? { lines: "[]", rows: 0, last: null };
 }
 
-async function writeBatch(sql: Sql, table: Table, lines: string): Promise<void> {
+// Nothing is written to a target that has lost the mark: it may be in use.
+async function writeBatch(sql: Sql, table: Table, id: string, lines: string): Promise<void> {
   const { others } = fragments(sql, table);
   await sql`
     insert into ${sql(table.name)} overriding system value
     select * from json_populate_recordset(null::${sql(table.name)}, ${lines}::text::json)
+    where ${hasMark(sql, id)}
     on conflict ${isSingle(table) ? sql`(singleton) do update set ${others}` : sql`do nothing`}`;
 }
 
@@ -321,6 +371,7 @@ async function verify(
   source: Sql,
   target: Sql,
   table: Table,
+  id: string,
   report: (progress: TransferProgress) => void,
 ): Promise<void> {
   const total = 2 * await count(source, table);
@@ -328,6 +379,7 @@ async function verify(
   const before = await summarise(source, table, progress);
   const after = await summarise(target, table, (rows) => progress(before.rows + rows));
   if (before.rows === after.rows && before.sum === after.sum) return;
+  if ((await readMark(target))?.id !== id) throw endedByAnother();
   throw new AppError(
     "conflict",
     `The table ${table.name} has ${before.rows} rows with the checksum ${before.sum} in the embedded ` +
@@ -365,7 +417,12 @@ async function summarise(
 }
 
 /** Copies the next numbers of identity columns, which must also exceed those of deleted rows. */
-async function copySequences(source: Sql, target: Sql, tables: readonly Table[]): Promise<void> {
+async function copySequences(
+  source: Sql,
+  target: Sql,
+  tables: readonly Table[],
+  id: string,
+): Promise<void> {
   for (const { name, identities } of tables) {
     for (const column of identities) {
       const [sequence] = await source<{ name: string }[]>`
@@ -376,7 +433,7 @@ async function copySequences(source: Sql, target: Sql, tables: readonly Table[])
       if (state === undefined) continue;
       await target`
         select setval(pg_get_serial_sequence(${name}, ${column}), ${state.last_value}::text::bigint,
-          ${state.is_called})`;
+          ${state.is_called}) where ${hasMark(target, id)}`;
     }
   }
 }

@@ -211,6 +211,208 @@ Deno.test("transfer refuses a non-empty target, a running daemon, and anything b
   }
 });
 
+/** The target's name as messages show it, and the same database by another spelling. */
+function spellings(url: string) {
+  const { host, pathname } = new URL(url);
+  const other = new URL(url);
+  other.hostname = "localhost";
+  return { name: `${host}${pathname}`, other: other.href };
+}
+
+/** Makes the copying into a target fail in the middle, until it is disposed of. */
+async function brokenTarget(url: string): Promise<AsyncDisposable> {
+  const db = await openUrl(url);
+  await db.admin.unsafe(`
+    create function fail() returns trigger language plpgsql as $$ begin
+      raise exception 'broken by the test'; end $$;
+    create trigger fail before insert on events for each row execute function fail()`).simple();
+  await db.close();
+  return {
+    async [Symbol.asyncDispose]() {
+      await using sql = connectTo(url);
+      await sql.unsafe("drop trigger fail on events").simple();
+    },
+  };
+}
+
+Deno.test("transfer has one target: another is refused until --abandon", async () => {
+  const { database, sections, count } = await filled();
+  await using _ = database;
+  await using target = await emptyDatabase();
+  await using second = await emptyDatabase();
+  const { name, other } = spellings(target.url);
+  const { path, remove } = writeConfig(sections);
+  const env = { TARGET: target.url, SPELLED: other, SECOND: second.url };
+  const transfer = (args: readonly string[], more: { stdin?: string; answer?: string } = {}) =>
+    runHere(["transfer", "--config", path, ...args], { env, ...more });
+  try {
+    {
+      await using _broken = await brokenTarget(target.url);
+      assert.equal((await transfer(["--to", "env:TARGET"])).code, 1);
+    }
+    const another = await transfer(["--to", "env:SECOND"]);
+    assert.equal(another.code, 1);
+    assert.match(another.err, new RegExp(`is being transferred to ${name}, not to .*--abandon`));
+    await using untouched = connectTo(second.url);
+    const made = await untouched`select from pg_class where relname = 'migrations'`;
+    assert.equal(made.length, 0);
+    const done = await transfer(["--to", "env:SPELLED", "--json"]);
+    assert.equal(done.code, 0, done.err);
+    const { resumed, target: shown, tables } = JSON.parse(done.out);
+    assert.deepEqual([resumed, shown], [true, name.replace("127.0.0.1", "localhost")]);
+    assert.equal(tables.find(({ table }: { table: string }) => table === "events").rows, count);
+
+    for (const to of ["TARGET", "SPELLED", "SECOND"]) {
+      const again = await transfer(["--to", `env:${to}`]);
+      assert.equal(again.code, 1);
+      assert.match(again.err, /was transferred to localhost:\d+\/\w+ already; set database\.url/);
+    }
+    await (await startDaemon({ database: { url: target.url } }))[Symbol.asyncDispose]();
+
+    for (const stdin of ["", "yes\n", `${shown}x\n`]) {
+      const refused = await transfer(["--abandon"], { stdin });
+      assert.equal(refused.code, 1);
+      assert.match(refused.err, /is complete: two daemons would deliver .* type the target's name/);
+    }
+    assert.equal((await transfer(["--abandon"], { answer: "y" })).code, 1);
+    await assert.rejects(startDaemon(sections), /was transferred to .*; set database\.url/);
+    const abandoned = await transfer(["--abandon", "--json"], { stdin: `${shown}\n` });
+    assert.deepEqual(JSON.parse(abandoned.out), { abandoned: true, target: shown, complete: true });
+    await (await startDaemon(sections))[Symbol.asyncDispose]();
+    assert.match((await transfer(["--to", "env:TARGET"])).err, /is not empty/);
+    assert.equal((await transfer(["--to", "env:SECOND"])).code, 0);
+    const typed = await transfer(["--abandon"], { answer: spellings(second.url).name });
+    assert.match(typed.out, /is complete and delivers as well/);
+  } finally {
+    remove();
+  }
+});
+
+Deno.test("transfer leaves one database to use, wherever kill -9 stops it", async () => {
+  const { database, sections } = await filled();
+  await using _ = database;
+  await using target = await emptyDatabase();
+  await using second = await emptyDatabase();
+  await using old = await emptyDatabase();
+  await using admin = connectTo(server.url("postgres"));
+  await using stack = new AsyncDisposableStack();
+  const { name } = spellings(target.url);
+  const { path, remove } = writeConfig(sections);
+  const env = { TARGET: target.url, SECOND: second.url, OLD: old.url };
+  const run = (to: string) => runHere(["transfer", "--config", path, "--to", `env:${to}`], { env });
+  const pidOf = async (waiting: string) => {
+    const [found] = await admin<{ pid: number }[]>`
+      select pid from pg_stat_activity
+      where application_name = 'bookme-webhooks transfer' and wait_event_type = 'Lock'
+        and query ilike ${`%${waiting}%`}`;
+    return found?.pid;
+  };
+  /** Kills the transfer where it waits for a lock, and its backend, which would go on. */
+  const killed = async (waiting: string) => {
+    const running = startCli(targetArgs(path), { env });
+    const pid = await until(`it waits to ${waiting}`, () => pidOf(waiting));
+    running.kill("SIGKILL");
+    await running.ended;
+    await admin`select pg_terminate_backend(${pid})`;
+    await until("its backend has ended", async () => (await pidOf(waiting)) === undefined);
+  };
+  try {
+    await (await openUrl(target.url)).close();
+    // The source has its target, which has no mark yet.
+    const holder = connectTo(target.url);
+    stack.defer(() => holder.end({ timeout: 1 }));
+    await holder.unsafe("begin; lock table migrations in share mode").simple();
+    await killed("insert into migrations");
+    await holder.unsafe("rollback").simple();
+    await assert.rejects(startDaemon(sections), new RegExp(`is being transferred to ${name}`));
+    assert.match((await run("SECOND")).err, new RegExp(`is being transferred to ${name}, not to`));
+
+    // While it copies.
+    await holder.unsafe("begin; lock table events in share mode").simple();
+    await killed("insert into");
+    await holder.unsafe("rollback").simple();
+    await assert.rejects(openUrl(target.url), /A transfer into this database is under way/);
+    await holder.end();
+    const [from = "", to = ""] = [target.url, old.url].map((url) => new URL(url).pathname.slice(1));
+    await admin`drop database ${admin(to)}`;
+    await admin`create database ${admin(to)} template ${admin(from)}`;
+
+    // Everything is copied, the source knows it, and the target has its mark still.
+    await using other = connectTo(target.url);
+    await other.unsafe(`
+      create function wait() returns trigger language plpgsql as $$ begin
+        perform pg_advisory_xact_lock(42); return old; end $$;
+      create trigger wait before delete on migrations for each row execute function wait()`)
+      .simple();
+    await using locker = connectTo(target.url);
+    await locker`select pg_advisory_lock(42)`;
+    await killed("delete from migrations");
+    await locker`select pg_advisory_unlock(42)`;
+    await assert.rejects(startDaemon(sections), new RegExp(`was transferred to ${name}; set`));
+    await assert.rejects(openUrl(target.url), /A transfer into this database is under way/);
+    for (const to of ["SECOND", "OLD"]) {
+      assert.match((await run(to)).err, new RegExp(`was transferred to ${name} already`));
+    }
+    await assert.rejects(openUrl(old.url), /A transfer into this database is under way/);
+
+    const { code, out } = await run("TARGET");
+    assert.equal(code, 0);
+    assert.match(out, /^Finished an earlier transfer\n/);
+    await (await openUrl(target.url)).close();
+    assert.match((await run("TARGET")).err, /already/);
+  } finally {
+    remove();
+  }
+});
+
+Deno.test("transfer from two directories into one database is completed by one of them", async () => {
+  const { database, sections } = await filled(500);
+  await using _ = database;
+  await using target = await emptyDatabase();
+  await using sql = connectTo(target.url);
+  await inTemporary(async (directory) => {
+    const env = { TARGET: target.url };
+    const first = writeConfig(sections);
+    const second = writeConfig({ ...sections, database: { directory: `${directory}/copy` } });
+    const stranger = await filled();
+    await using _stranger = stranger.database;
+    const third = writeConfig(stranger.sections);
+    try {
+      const before = await embeddedRows(database);
+      {
+        await using _broken = await brokenTarget(target.url);
+        assert.equal((await runHere(targetArgs(first.path), { env })).code, 1);
+      }
+      const { directory: source } = database.section as { directory: string };
+      await copyTree(source, `${directory}/copy`);
+      assert.match(
+        (await runHere(targetArgs(third.path), { env })).err,
+        /holds the beginning of a transfer from another embedded database/,
+      );
+      const ended = await Promise.all(
+        [first, second].map(({ path }) => runCli(targetArgs(path), { env })),
+      );
+      const codes = ended.map(({ code }) => code);
+      assert.ok(codes.includes(0), Deno.inspect(ended));
+      assert.deepEqual(await serverRows(sql), before);
+      for (const { path } of [first, second]) {
+        assert.equal((await runHere(targetArgs(path), { env })).code, 1);
+        const config = await runHere(["migrate", "--config", path]);
+        assert.match(config.err, /^This database (was|is being) transferred to /);
+      }
+      assert.match((await runHere(targetArgs(third.path), { env })).err, /is not empty/);
+      assert.equal((await runHere(["migrate", "--config", third.path])).code, 0);
+    } finally {
+      for (const { remove } of [first, second, third]) remove();
+    }
+  });
+});
+
+async function copyTree(from: string, to: string): Promise<void> {
+  const { success } = await new Deno.Command("cp", { args: ["-a", from, to] }).output();
+  assert.ok(success);
+}
+
 Deno.test("transfer notices that the target was changed, and --abandon gives the source back", async () => {
   const { database, sections } = await filled();
   await using _ = database;
@@ -236,7 +438,7 @@ Deno.test("transfer notices that the target was changed, and --abandon gives the
     await assert.rejects(startDaemon(sections), /transfer --abandon to go on with this one/);
     assert.match(
       (await transfer("--abandon")).out,
-      /can be used again; drop the tables of the target/,
+      /can be used again\nThe rows copied so far stay in 127\.0\.0\.1:\d+\/\w+, which no daemon opens/,
     );
     await (await startDaemon(sections))[Symbol.asyncDispose]();
     // What it left is of no transfer that could be gone on with.

@@ -12,23 +12,24 @@ export const transfer = command({
   about:
     `Stop the daemon first. The target must be an empty database; the tables are created. If it is
 interrupted, run the same command again to continue. At the end it compares every table by row count
-and checksum; only then can the target be used. While a transfer is unfinished, no daemon opens the
-embedded database, so that nothing is delivered from both; --abandon gives it back.`,
+and checksum; only then can the target be used. From the start no daemon opens the embedded
+database, and no other target is accepted. --abandon gives it back: the rows copied so far stay in
+the target, which no daemon opens then. Once the transfer is complete, --abandon asks for the name
+of the target, on the terminal or as a line of standard input, because both databases would deliver.`,
   options: {
     to: {
       type: "string",
       value: "env:NAME|file:PATH|URL",
       about: "The server's postgres:// URL; literal only without a password",
     },
-    abandon: {
-      type: "boolean",
-      about: "Give the embedded database back; do not use the target then",
-    },
+    abandon: { type: "boolean", about: "Give the embedded database back to the daemon" },
+    json: { type: "boolean", about: "Print the result as JSON" },
     config: CONFIG,
   },
   examples: [
     ["bookme-webhooks transfer --to env:DATABASE_URL", "Then set database.url: env:DATABASE_URL"],
     ["bookme-webhooks transfer --to postgres:///bookme?host=…", "If no password is needed"],
+    ["bookme-webhooks transfer --abandon", "Go on with the embedded database instead"],
   ],
   async run({ io, values }) {
     const { database, admin, encryption_keys } = loadConfig(values.config, io.env);
@@ -40,7 +41,7 @@ embedded database, so that nothing is delivered from both; --abandon gives it ba
     const { directory } = database;
     if (values.abandon) {
       if (values.to !== undefined) throw new UsageError("--abandon takes no --to");
-      return await abandon(io, directory);
+      return await abandon(io, directory, values.json);
     }
     if (values.to === undefined) {
       throw new UsageError("--to is missing: env:NAME, file:PATH or a URL");
@@ -48,15 +49,19 @@ embedded database, so that nothing is delivered from both; --abandon gives it ba
     const address = await readTarget(io, values.to, values.config);
     const store = await import("../../store/transfer.ts");
     using progress = makeProgress(io);
-    const { tables, resumed } = await store.transfer(
+    const done = await store.transfer(
       directory,
       address,
       ({ phase, table, rows, total }) =>
         progress.show(`${phase} ${table}: ${rows} of ${total} rows`),
     );
+    if (values.json) {
+      io.out(JSON.stringify(done, null, 2));
+      return 0;
+    }
     const { green } = paletteOf(io);
-    if (resumed) io.out("Finished an earlier transfer");
-    for (const { table, rows } of tables) io.out(`${green("✓")} ${table}: ${rows} rows`);
+    if (done.resumed) io.out("Finished an earlier transfer");
+    for (const { table, rows } of done.tables) io.out(`${green("✓")} ${table}: ${rows} rows`);
     io.out("\nAll of it is there, compared by number and checksum. Now change the configuration:");
     io.out(
       `  database: { url: ${
@@ -76,15 +81,39 @@ embedded database, so that nothing is delivered from both; --abandon gives it ba
   },
 });
 
-async function abandon(io: Io, directory: string): Promise<number> {
+async function abandon(io: Io, directory: string, json: boolean): Promise<number> {
   const { abandonTransfer } = await import("../../store/transfer.ts");
-  const was = await abandonTransfer(directory);
+  const mark = await abandonTransfer(directory, ({ target }) => confirm(io, target));
+  if (json) {
+    const { target = null, seal = null } = mark ?? {};
+    io.out(JSON.stringify({ abandoned: mark !== undefined, target, complete: seal !== null }));
+    return 0;
+  }
+  if (mark === undefined) {
+    io.out("No transfer to abandon");
+    return 0;
+  }
+  io.out(`The embedded database in ${directory} can be used again`);
   io.out(
-    was
-      ? `The embedded database in ${directory} can be used again; drop the tables of the target`
-      : "No transfer to abandon",
+    mark.seal === null
+      ? `The rows copied so far stay in ${mark.target}, which no daemon opens: drop its tables`
+      : `${mark.target} is complete and delivers as well if a daemon uses it: drop its tables`,
   );
   return 0;
+}
+
+/** Has the name of a complete target typed. Throws an `AppError` for anything else. */
+async function confirm(io: Io, target: string): Promise<void> {
+  const question =
+    `The transfer to ${target} is complete: two daemons would deliver the same events. ` +
+    "Type the target's name to abandon it nevertheless:";
+  const typed = io.ask(question) ?? new TextDecoder().decode(await io.stdin());
+  if (typed.trim() === target) return;
+  throw new AppError(
+    "conflict",
+    `The transfer to ${target} is complete: two daemons would deliver the same events. To abandon it ` +
+      "nevertheless, type the target's name, or pass it as a line of standard input",
+  );
 }
 
 /** The target's address; mistakes never show the URL, as it may hold a password. */
