@@ -11,6 +11,7 @@ import type { Offer } from "./delivery/batch.ts";
 import { type Context, makeClock, random32 } from "./delivery/context.ts";
 import { toStored } from "./delivery/fleet.ts";
 import { makeHttpClient } from "./http/client.ts";
+import { examineTarget } from "./http/examine.ts";
 import { type HttpServer, listen } from "./http/server.ts";
 import { type Disk, watchDisk } from "./disk.ts";
 import { type Engine, hear, startEngine } from "./engine.ts";
@@ -98,12 +99,13 @@ async function startOn(
     clock: makeClock(),
     random: Math.random,
   };
-  const client = makeHttpClient({
+  const addresses = {
     rules: () => in_force.rules,
     ...(config.delivery.source_address === null
       ? {}
       : { source_address: config.delivery.source_address }),
-  });
+  };
+  const client = makeHttpClient(addresses);
   stack.defer(() => client.close());
   logSignals(signals, log, ctx.clock.now);
   const failing = watchStatements(signals);
@@ -126,6 +128,7 @@ async function startOn(
     in_force: () => in_force,
     now: ctx.clock.now,
     seal_keys: keys,
+    examine: (target) => examineTarget(target, addresses),
     reload,
   });
   db.listen(

@@ -1,5 +1,6 @@
 import type { Scope } from "../core/scope.ts";
 import type { SealKey } from "../core/seal.ts";
+import type { Examination } from "../core/examination.ts";
 import type { Endpoint } from "../delivery/fleet.ts";
 import type { Accepted, Offer } from "../delivery/batch.ts";
 import type { InForce } from "../in_force.ts";
@@ -30,6 +31,8 @@ export interface AdminContext {
   readonly endpoint: (no: number) => Endpoint | undefined;
   /** Why this process begins no attempt to an endpoint now, in words; null if it would. */
   readonly holdup: (no: number) => string | null;
+  /** Examines where this process's deliveries to a target go; sends no request. */
+  readonly examine: (target: Endpoint["target"]) => Promise<Examination>;
   /** Announces that these endpoints have deliveries due. */
   readonly wake: (endpoint_nos: readonly number[]) => void;
   /** Announces changed endpoints; resolves when this process uses them. */

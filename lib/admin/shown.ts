@@ -83,6 +83,36 @@ export const EndpointMade = v.object({
 });
 export type EndpointMade = v.InferOutput<typeof EndpointMade>;
 
+/** A verdict on a thing, with its remedy. */
+export const Finding = v.object({
+  mark: described(
+    v.picklist(["✓", "!", "✗"]),
+    "Good, worth a look, or a fault that keeps deliveries from arriving",
+  ),
+  text: string,
+  remedy: maybe(string),
+});
+
+/** An endpoint's state, DNS, addresses and TLS, as the daemon sees them. */
+export const EndpointCheck = v.object({
+  endpoint_id: string,
+  ok: described(v.boolean(), "Whether no finding has the mark ✗"),
+  findings: v.array(Finding),
+  addresses: described(v.array(string), "The answer of DNS, forbidden addresses included"),
+  certificate: described(
+    maybe(v.object({
+      subject: string,
+      issuer: string,
+      names: described(v.array(string), "Host names and addresses that it is for"),
+      valid_from: time,
+      valid_to: time,
+      days_left: v.pipe(v.number(), v.integer()),
+    })),
+    "Shown in the TLS handshake; null without one",
+  ),
+});
+export type EndpointCheck = v.InferOutput<typeof EndpointCheck>;
+
 // --- deliveries --------------------------------------------------------------------------------------
 
 /** The statuses of a delivery. */

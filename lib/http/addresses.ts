@@ -21,10 +21,28 @@ export interface AddressOptions {
   readonly lookup?: (host: string) => Promise<readonly string[]>;
 }
 
-/** Addresses to dial, in this order, and the rules that allowed them; or why there are none. */
+/** An address that the rules forbid, and why. */
+export interface Refused {
+  readonly address: string;
+  readonly rule: string;
+}
+
+/**
+ * Addresses to dial, in this order, of those `found`, and the rules that allowed them; or why there are
+ * none.
+ */
 export type Vetted =
-  | { readonly addresses: readonly string[]; readonly rules: AddressRules }
-  | { readonly reason: FailureReason; readonly cause: string };
+  | {
+    readonly addresses: readonly string[];
+    readonly found: readonly string[];
+    readonly rules: AddressRules;
+  }
+  | {
+    readonly reason: FailureReason;
+    readonly cause: string;
+    readonly addresses: readonly string[];
+    readonly refused: readonly Refused[];
+  };
 
 /** A function that looks up a route's addresses and checks each; one that is forbidden blocks all. */
 export function makeVetter(options: AddressOptions): (route: Route) => Promise<Vetted> {
@@ -32,28 +50,39 @@ export function makeVetter(options: AddressOptions): (route: Route) => Promise<V
   const resolve = coalesce(options.lookup ?? lookupAll);
   return async (route) => {
     const { host, literal } = route;
+    const fail = (
+      reason: FailureReason,
+      cause: string,
+      addresses: readonly string[] = [],
+      refused: readonly Refused[] = [],
+    ): Vetted => ({ reason, cause, addresses, refused });
     if (isPublicHost(host, route.port, rules())) {
-      return { reason: "blocked", cause: `${host} is not allowed: ${PUBLIC_HOST}` };
+      const refused = [{ address: host, rule: PUBLIC_HOST }];
+      return fail("blocked", `${host} is not allowed: ${PUBLIC_HOST}`, [host], refused);
     }
     let addresses: readonly string[];
     try {
       addresses = literal !== undefined ? [literal] : await resolve(host);
     } catch (error) {
-      return { reason: "dns", cause: `${codeOf(error) || messageOf(error)} ${host}` };
+      return fail("dns", `${codeOf(error) || messageOf(error)} ${host}`);
     }
     const present = rules();
-    for (const ip of addresses) {
-      const rule = refusal(ip, route, present);
-      if (rule !== undefined) {
-        return { reason: "blocked", cause: `${ip} is not allowed: ${rule}` };
-      }
+    const refused = addresses.flatMap((address) => {
+      const rule = refusal(address, route, present);
+      return rule === undefined ? [] : [{ address, rule }];
+    });
+    const [first] = refused;
+    if (first !== undefined) {
+      const cause = `${first.address} is not allowed: ${first.rule}`;
+      return fail("blocked", cause, addresses, refused);
     }
-    if (addresses.length === 0) return { reason: "dns", cause: `No address for ${host}` };
-    if (source_address === undefined) return { addresses, rules: present };
+    if (addresses.length === 0) return fail("dns", `No address for ${host}`);
+    const found = addresses;
+    if (source_address === undefined) return { addresses, found, rules: present };
     const reachable = addresses.filter((ip) => isIPv6(ip) === isIPv6(source_address));
     return reachable.length > 0
-      ? { addresses: reachable, rules: present }
-      : { reason: "connection", cause: `No address of the family of ${source_address}` };
+      ? { addresses: reachable, found, rules: present }
+      : fail("connection", `No address of the family of ${source_address}`, addresses);
   };
 }
 

@@ -1,6 +1,7 @@
 import { optional, strictObject } from "valibot";
 import { endpointMistakes, secretMistakes } from "../../lib/admin/endpoint_fields.ts";
 import * as admin from "../../lib/admin/endpoints.ts";
+import { checkEndpoint } from "../../lib/admin/examination.ts";
 import * as field from "../../lib/admin/fields.ts";
 import * as inputs from "../../lib/admin/inputs.ts";
 import * as shown from "../../lib/admin/shown.ts";
@@ -194,5 +195,19 @@ export const endpointOperations = [
       },
     },
     handle: (ctx, { by, id, body, isGone }) => testEndpoint(ctx, by, id, body, isGone),
+  }),
+  operation({
+    id: "checkEndpoint",
+    method: "post",
+    path: `${path}/check`,
+    tag,
+    summary: "Looks at an endpoint's state, DNS, addresses and TLS",
+    description: "Changes nothing, and sends no HTTP request: a TLS handshake at most. Takes 10 " +
+      "seconds at most.",
+    status: 200,
+    response: shown.EndpointCheck,
+    refuses: ["not_found", "conflict"],
+    example: { id: example.ENDPOINT_ID, response: example.check },
+    handle: (ctx, { by, id }) => checkEndpoint(ctx, by, id),
   }),
 ];

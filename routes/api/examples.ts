@@ -34,6 +34,25 @@ export const endpoint: shown.Endpoint = {
   retired_at: null,
 };
 
+export const check: shown.EndpointCheck = {
+  endpoint_id: ENDPOINT_ID,
+  ok: false,
+  findings: [{
+    mark: "✗",
+    text: "crm.example.com:443 is 203.0.113.7; its certificate expired on 2026-11-20",
+    remedy: "have its owner renew it",
+  }],
+  addresses: ["203.0.113.7"],
+  certificate: {
+    subject: "crm.example.com",
+    issuer: "R11",
+    names: ["crm.example.com"],
+    valid_from: "2026-08-22T00:00:00.000Z",
+    valid_to: "2026-11-20T00:00:00.000Z",
+    days_left: -5,
+  },
+};
+
 export const delivery: shown.Delivery = {
   id: DELIVERY_ID,
   event_id: EVENT_ID,

@@ -76,6 +76,7 @@ export async function administer(db: Database, sections: Sections): Promise<Admi
     endpoints_changed: async () => void (fleet = await read()),
     replays_changed: () => {},
     count_refused: () => Promise.resolve(),
+    examine: () => Promise.reject(new Error("No endpoint is examined here")),
     reload: () => Promise.reject(new AppError("unavailable", "No daemon runs")),
   };
 }

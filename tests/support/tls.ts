@@ -2,6 +2,7 @@
 
 import "reflect-metadata";
 import {
+  AuthorityInfoAccessExtension,
   BasicConstraintsExtension,
   cryptoProvider,
   ExtendedKeyUsage,
@@ -38,6 +39,14 @@ export interface TestCertificates {
   readonly own_authority: Leaf;
   /** A client's. */
   readonly client: Leaf;
+  /** Like `good`, with ten days left. */
+  readonly soon: Leaf;
+  /** Like `good`, signed by an intermediate authority of `ca`, whose certificate comes along. */
+  readonly chained: Leaf;
+  /** The same without the intermediate certificate; it says where that is. */
+  readonly unchained: Leaf;
+  /** Like `chained`, with an intermediate certificate that expired on 2025-02-01. */
+  readonly stale_chain: Leaf;
   /** Files of `ca` and `good`, for configurations and other processes. */
   readonly files: { readonly ca: string; readonly cert: string; readonly key: string };
 }
@@ -60,6 +69,10 @@ const GOOD: JsonGeneralName[] = [
   { type: "ip", value: "::1" },
 ];
 const VALID = ["2025-01-01", "2098-01-01"] as const;
+const EXPIRED = ["2025-01-01", "2025-02-01"] as const;
+
+/** An authority that signs others. */
+type Signer = Leaf & { readonly name: string; readonly keys: CryptoKeyPair };
 
 async function make(): Promise<TestCertificates> {
   cryptoProvider.set(crypto);
@@ -68,23 +81,36 @@ async function make(): Promise<TestCertificates> {
     new KeyUsagesExtension(KeyUsageFlags.keyCertSign | KeyUsageFlags.cRLSign, true),
   ];
   const ca = await issue("ca", authority);
-  const leaf = (name: string, names: JsonGeneralName[], valid: readonly [string, string] = VALID) =>
+  const leaf = (
+    name: string,
+    names: JsonGeneralName[],
+    valid: readonly [string, string] = VALID,
+    signer: Signer = ca,
+  ) =>
     issue(
       name,
       [
         new BasicConstraintsExtension(false),
         new SubjectAlternativeNameExtension(names),
         new ExtendedKeyUsageExtension([ExtendedKeyUsage.serverAuth, ExtendedKeyUsage.clientAuth]),
+        ...(signer === ca
+          ? []
+          : [new AuthorityInfoAccessExtension({ caIssuers: "http://ca.test/intermediate.crt" })]),
       ],
       valid,
-      ca.keys,
+      signer,
     );
+  const intermediate = await issue("intermediate", authority, VALID, ca);
+  const stale = await issue("stale", authority, EXPIRED, ca);
+  const unchained = await leaf("unchained", GOOD, VALID, intermediate);
+  const staled = await leaf("staled", GOOD, VALID, stale);
+  const in_days = (days: number) => new Date(Date.now() + days * 86_400_000).toISOString();
   const good = await leaf("good", GOOD);
   return {
     ca: ca.cert,
     good,
     wrong_name: await leaf("wrong_name", [{ type: "dns", value: "other.test" }]),
-    expired: await leaf("expired", GOOD, ["2025-01-01", "2025-02-01"]),
+    expired: await leaf("expired", GOOD, EXPIRED),
     not_yet: await leaf("not_yet", GOOD, ["2099-01-01", "2099-02-01"]),
     self_signed: await issue("self_signed", [
       new BasicConstraintsExtension(false),
@@ -94,6 +120,10 @@ async function make(): Promise<TestCertificates> {
       new BasicConstraintsExtension(true, undefined, true),
       new SubjectAlternativeNameExtension(LOCAL),
     ]),
+    soon: await leaf("soon", GOOD, ["2025-01-01", in_days(10.5)]),
+    chained: { cert: `${unchained.cert}\n${intermediate.cert}`, key: unchained.key },
+    unchained,
+    stale_chain: { cert: `${staled.cert}\n${stale.cert}`, key: staled.key },
     client: await leaf("client", [{ type: "dns", value: "client.test" }]),
     files: await write({ ca: ca.cert, cert: good.cert, key: good.key }),
   };
@@ -101,28 +131,28 @@ async function make(): Promise<TestCertificates> {
 
 let serial = 0;
 
-/** A certificate with a new key, signed by the authority `ca`, or by itself. */
+/** A certificate with a new key, signed by `signer`, or by itself. */
 async function issue(
   name: string,
   extensions: Extension[],
   [from, until]: readonly [string, string] = VALID,
-  signer?: CryptoKeyPair,
-): Promise<Leaf & { readonly keys: CryptoKeyPair }> {
+  signer?: Signer,
+): Promise<Signer> {
   const keys = await crypto.subtle.generateKey(ALGORITHM, true, ["sign", "verify"]);
   const cert = await X509CertificateGenerator.create({
     // Positive: a first digit of 8 or above would make it negative.
     serialNumber: String(++serial).padStart(4, "0"),
     subject: `CN=${name}`,
-    issuer: `CN=${signer === undefined ? name : "ca"}`,
+    issuer: `CN=${signer?.name ?? name}`,
     notBefore: new Date(from),
     notAfter: new Date(until),
     signingAlgorithm: ALGORITHM,
     publicKey: keys.publicKey,
-    signingKey: (signer ?? keys).privateKey,
+    signingKey: (signer?.keys ?? keys).privateKey,
     extensions,
   });
   const key = await crypto.subtle.exportKey("pkcs8", keys.privateKey);
-  return { cert: cert.toString("pem"), key: PemConverter.encode(key, "PRIVATE KEY"), keys };
+  return { cert: cert.toString("pem"), key: PemConverter.encode(key, "PRIVATE KEY"), name, keys };
 }
 
 async function write<Name extends string>(texts: Record<Name, string>) {

@@ -3,6 +3,7 @@ import { createHmac } from "node:crypto";
 import { checkedApi, ENCRYPTION_KEY } from "../../support/checked.ts";
 import { ADMIN, booking, endpoint, type Front, startDaemon, VIEWER } from "../../support/daemon.ts";
 import { onBoth, onServer, type TestDatabase } from "../../support/databases.ts";
+import { testCertificates } from "../../support/tls.ts";
 import { startReceiver, statuses } from "../../support/receiver.ts";
 import { until } from "../../support/wait.ts";
 
@@ -341,6 +342,60 @@ onServer("the API refuses malformed bodies and unknown members", async (database
   assert.match(nothing.headers.get("content-type") ?? "", /problem\+json/);
   await nothing.body?.cancel();
 });
+
+onServer(
+  "POST /api/endpoints/:id/check has a verdict on state, DNS, addresses and TLS",
+  async (database) => {
+    const certificates = await testCertificates();
+    await using receiver = await startReceiver(undefined, certificates.soon);
+    const sections = { database: database.section, endpoints: [] as Record<string, unknown>[] };
+    const url = receiver.url.replace("127.0.0.1", "localhost");
+    const tls = { ca: `file:${certificates.files.ca}` };
+    sections.endpoints.push(endpoint("crm", url, { tls }), endpoint("bare", url));
+    let sealed = "";
+    {
+      await using daemon = await startDaemon({ ...sections, encryption_key: ENCRYPTION_KEY });
+      const api = await checkedApi(daemon);
+      const { body: crm } = await api.expect(200, "POST", "endpoints/crm/check");
+      assert.deepEqual(crm.addresses, ["127.0.0.1"]);
+      assert.equal(crm.ok, true);
+      assert.equal(crm.certificate.days_left, 10);
+      assert.deepEqual(crm.certificate.names, ["localhost", "127.0.0.1", "good.test", "::1"]);
+      assert.deepEqual([crm.certificate.subject, crm.certificate.issuer], ["soon", "ca"]);
+      assert.deepEqual(crm.findings.map(({ mark }: { mark: string }) => mark), ["!"]);
+      await api.expect(200, "POST", "endpoints/bare/pause", { reason: "Maintenance" });
+      const { body: bare } = await api.expect(200, "POST", "endpoints/bare/check");
+      assert.equal(bare.ok, false);
+      const texts = bare.findings.map(({ mark, text }: { mark: string; text: string }) =>
+        `${mark} ${text}`
+      );
+      assert.match(texts[0], /^! paused since \d{4}-.* \(Maintenance\): its deliveries wait$/);
+      assert.match(texts[1], /^✗ .* unknown authority, "ca"$/);
+      await api.expect(404, "POST", "endpoints/nobody/check");
+      assert.equal((await daemon.api("endpoints/crm/check", VIEWER, "POST")).status, 403);
+      assert.equal(receiver.requests.length, 0, "no request is sent");
+      const made = { url: "https://nowhere.invalid/", events: ["*"] };
+      sealed = (await api.expect(201, "POST", "endpoints", made)).body.id;
+      const { body: gone } = await api.expect(200, "POST", `endpoints/${sealed}/check`);
+      assert.deepEqual([gone.addresses, gone.certificate], [[], null]);
+      assert.match(gone.findings[0].text, /^DNS /);
+      const { body: audit } = await api.expect(200, "GET", "audit?object=crm");
+      assert.deepEqual(
+        audit.data.map(({ action }: { action: string }) => action),
+        ["endpoint.created"],
+        "nothing was changed",
+      );
+    }
+    await using daemon = await startDaemon(sections);
+    const { body } = await (await checkedApi(daemon)).expect(
+      200,
+      "POST",
+      `endpoints/${sealed}/check`,
+    );
+    assert.match(body.findings[0].text, /^cannot be sent to: /);
+    assert.match(body.findings[0].remedy, /encryption_key/);
+  },
+);
 
 onServer("endpoints of the file can be paused and resumed, and nothing else", async (database) => {
   await using receiver = await startReceiver();

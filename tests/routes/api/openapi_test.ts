@@ -114,6 +114,7 @@ onServer("every operation answers as the document says", async (database) => {
   });
   await api.expect(200, "POST", `replays/${another.body.id}/cancel`);
   await api.expect(200, "POST", `endpoints/file/resume`);
+  await api.expect(200, "POST", `endpoints/file/check`);
   await api.expect(200, "DELETE", `endpoints/${id}`);
   await api.expect(200, "GET", "event-types");
   await api.expect(200, "GET", "stats?window=1h");

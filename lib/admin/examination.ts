@@ -1,0 +1,76 @@
+import {
+  type Certificate,
+  daysUntil,
+  type Finding,
+  judgeExamination,
+} from "../core/examination.ts";
+import type { Endpoint } from "../delivery/fleet.ts";
+import type { StoredEndpoint } from "../store/endpoints.ts";
+import type { AdminContext, Asker } from "./context.ts";
+import { findEndpointInForce } from "./lookup.ts";
+import type * as shown from "./shown.ts";
+
+/**
+ * Examines whether an endpoint's deliveries are sent, and where to: its state, DNS, addresses and TLS,
+ * as this daemon sees them. Sends no request, and takes 10 seconds at most.
+ */
+export async function checkEndpoint(
+  ctx: AdminContext,
+  by: Asker,
+  id: string,
+): Promise<shown.EndpointCheck> {
+  const row = await findEndpointInForce(ctx, by, id);
+  const known = ctx.endpoint(row.no);
+  const found = await ctx.examine(known?.target ?? { url: new URL(row.url) });
+  const now_ms = Date.now();
+  const findings = [...judgeState(row, known), ...judgeExamination(found, now_ms)];
+  const [own] = found.chain;
+  return {
+    endpoint_id: row.id,
+    ok: findings.every(({ mark }) => mark !== "✗"),
+    findings,
+    addresses: [...found.addresses],
+    certificate: own === undefined ? null : viewCertificate(own, now_ms),
+  };
+}
+
+/** What keeps this daemon from sending, whatever the network is like. */
+function judgeState(row: StoredEndpoint, known: Endpoint | undefined): Finding[] {
+  const findings: Finding[] = [];
+  if (row.paused_at !== null) {
+    const since = row.paused_at.toISOString().replace(/\.\d+Z$/, "Z");
+    findings.push({
+      mark: "!",
+      text: `paused since ${since} (${row.pause_reason}): its deliveries wait`,
+      remedy: `\`bookme-webhooks resume ${row.id}\` sends them`,
+    });
+  }
+  if (known !== undefined && known.unsendable_reason !== null) {
+    findings.push({
+      mark: "✗",
+      text: `cannot be sent to: ${known.unsendable_reason}`,
+      remedy: remedyOf(row),
+    });
+  }
+  return findings;
+}
+
+function remedyOf({ id, source, sealed }: StoredEndpoint): string {
+  if (source === "file") {
+    return "start every daemon with the same file, which names it and its secrets";
+  }
+  return sealed === null
+    ? `\`bookme-webhooks rotate ${id}\` makes a secret`
+    : "put the key that sealed its secrets into encryption_key, and restart the daemon";
+}
+
+function viewCertificate(own: Certificate, now_ms: number): shown.EndpointCheck["certificate"] {
+  return {
+    subject: own.subject,
+    issuer: own.issuer,
+    names: [...own.names],
+    valid_from: new Date(own.valid_from).toISOString(),
+    valid_to: new Date(own.valid_to).toISOString(),
+    days_left: daysUntil(own.valid_to, now_ms),
+  };
+}
