@@ -1,7 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { AppError, invalidAt, refuseMistakes } from "../core/errors.ts";
 import { endpointId } from "../core/ids.ts";
-import { rotate } from "../core/rotation.ts";
+import { moveOverlap, overlapAt, rotate } from "../core/rotation.ts";
 import { makeSecret } from "../core/secret.ts";
 import { cancelRetired } from "../store/deliveries.ts";
 import * as store from "../store/endpoints.ts";
@@ -15,7 +15,13 @@ import {
   secretMistakes,
   type Written,
 } from "./endpoint_fields.ts";
-import type { EndpointInput, EndpointPatch, PauseInput, RotateInput } from "./inputs.ts";
+import type {
+  EndpointInput,
+  EndpointPatch,
+  OverlapInput,
+  PauseInput,
+  RotateInput,
+} from "./inputs.ts";
 import { CURSOR_RULE, type Paged, viewPage } from "./lists.ts";
 import { findEndpoint, findEndpointInForce } from "./lookup.ts";
 import type * as shown from "./shown.ts";
@@ -101,7 +107,8 @@ export async function rotateSecret(
   input: RotateInput,
 ): Promise<shown.EndpointMade> {
   refuseMistakes(secretMistakes(ctx, input));
-  const { activates_at, now } = activation(ctx, input.activate);
+  const now = Math.floor(ctx.now());
+  const activates_at = momentAhead("/activate", input.activate, now, now + MAX_AHEAD_MS);
   const secret = input.secret ?? makeSecret(randomBytes(32));
   const overlap_ms = input.overlap;
   const after = { activates_at: new Date(activates_at).toISOString(), overlap_ms };
@@ -117,18 +124,44 @@ export async function rotateSecret(
   return { ...viewEndpoint(row, ctx), secret };
 }
 
-const MAX_ACTIVATION_MS = 30 * 86_400_000;
+/** Moves the end of a rotation's overlap: to a time, or to now. */
+export async function endOverlap(
+  ctx: AdminContext,
+  by: Asker,
+  id: string,
+  input: OverlapInput,
+): Promise<shown.Endpoint> {
+  const now = Math.floor(ctx.now());
+  const row = await rewrite(ctx, by, id, (row) => {
+    const before = overlapAt(store.openSealed(row, ctx.seal_keys).secrets, now);
+    const first = Math.max(now, before?.activates_at ?? now);
+    const ends_at = momentAhead("/ends_at", input.ends_at, now, first + MAX_AHEAD_MS);
+    return {
+      ...rotatedEndpoint(ctx, row, (secrets) => moveOverlap(secrets, ends_at, now)),
+      action: "endpoint.overlap_moved",
+      logged: { before: endOf(before?.ends_at), after: endOf(ends_at) },
+    };
+  }, "write the new secret alone there");
+  return viewEndpoint(row, ctx);
+}
+
+function endOf(ends_at: number | undefined) {
+  return ends_at === undefined ? null : { ends_at: new Date(ends_at).toISOString() };
+}
+
+const MAX_AHEAD_MS = 30 * 86_400_000;
 /** How far a caller's clock may lag behind the database's. */
 const CLOCK_SLACK_MS = 60_000;
 
-function activation(ctx: AdminContext, activate: string): { activates_at: number; now: number } {
-  const now = Math.floor(ctx.now());
-  if (activate === "now") return { activates_at: now, now };
-  const activates_at = Date.parse(activate);
-  if (activates_at < now - CLOCK_SLACK_MS || activates_at > now + MAX_ACTIVATION_MS) {
-    throw invalidAt("/activate", "Must not lie in the past, nor more than 30 days ahead");
+/** The moment that a member of a request names, from `now` on. Throws an `AppError` beyond the `last`. */
+function momentAhead(pointer: string, text: string, now: number, last: number): number {
+  if (text === "now") return now;
+  const at = Date.parse(text);
+  if (at < now - CLOCK_SLACK_MS || at > last) {
+    const latest = new Date(last).toISOString();
+    throw invalidAt(pointer, `Must not lie in the past, nor after ${latest}`);
   }
-  return { activates_at: Math.max(activates_at, now), now };
+  return Math.max(at, now);
 }
 
 /** Pauses an endpoint: its deliveries wait. */

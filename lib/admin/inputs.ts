@@ -93,14 +93,16 @@ export type EndpointPatch = v.InferOutput<typeof EndpointPatch>;
 export const PauseInput = v.strictObject({ reason: v.optional(text(500)) }, must("an object"));
 export type PauseInput = v.InferOutput<typeof PauseInput>;
 
+const nowOrMoment = v.union(
+  [v.literal("now"), moment],
+  'Must be "now" or a time like 2026-11-24T10:00:00Z',
+);
+
 /** A new secret for an endpoint. */
 export const RotateInput = v.strictObject({
   secret: v.optional(described(v.string(must("a string")), "Left out, a strong one is made")),
   activate: v.optional(
-    v.pipe(
-      v.union([v.literal("now"), moment], 'Must be "now" or a time like 2026-11-24T10:00:00Z'),
-      v.description("From when on the new secret signs X-BookMe-Signature"),
-    ),
+    described(nowOrMoment, "From when on the new secret signs X-BookMe-Signature"),
     "now",
   ),
   overlap: v.optional(
@@ -112,6 +114,15 @@ export const RotateInput = v.strictObject({
   ),
 }, must("an object"));
 export type RotateInput = v.InferOutput<typeof RotateInput>;
+
+/** Another end for the overlap of a rotation. */
+export const OverlapInput = v.strictObject({
+  ends_at: described(
+    nowOrMoment,
+    "When the old secret stops signing: at most 30 days after now, or after the new one is active",
+  ),
+}, must("an object"));
+export type OverlapInput = v.InferOutput<typeof OverlapInput>;
 
 /** A test event. */
 export const TestInput = v.strictObject({

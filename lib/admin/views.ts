@@ -2,7 +2,7 @@ import { Buffer } from "node:buffer";
 import { explainDelivery } from "../core/explain.ts";
 import { attemptId, deliveryId, eventId, replayId } from "../core/ids.ts";
 import { requestLines } from "../core/request_headers.ts";
-import { liveAt } from "../core/rotation.ts";
+import { overlapAt } from "../core/rotation.ts";
 import { REDACTED } from "../core/secret.ts";
 import { formatRate } from "../core/units.ts";
 import { decodeUtf8 } from "../core/utf8.ts";
@@ -67,14 +67,12 @@ function viewRotation(
   source: StoredEndpoint["source"],
   now: number,
 ): shown.Endpoint["rotation"] {
-  const live = liveAt(signers, now);
-  const newest = live.find((signer) => signer.expires_at === null);
-  const ends_at = Math.max(...live.map((signer) => signer.expires_at ?? 0));
-  if (live.length < 2 || newest === undefined) return null;
+  const overlap = overlapAt(signers, now);
+  if (overlap === null) return null;
   if (source === "file") return { activates_at: null, overlap_ends_at: null };
   return {
-    activates_at: new Date(newest.activates_at).toISOString(),
-    overlap_ends_at: new Date(ends_at).toISOString(),
+    activates_at: new Date(overlap.activates_at).toISOString(),
+    overlap_ends_at: new Date(overlap.ends_at).toISOString(),
   };
 }
 

@@ -83,3 +83,51 @@ export function rotate(
   }
   return [...before, { secret, activates_at, expires_at: null }];
 }
+
+/** A rotation under way, in milliseconds since 1970. */
+export interface Overlap {
+  /** When the new secret signs `X-BookMe-Signature`. */
+  readonly activates_at: number;
+  /** When the last of those before it stops signing. */
+  readonly ends_at: number;
+}
+
+/** The rotation under way at `now`, or null. */
+export function overlapAt(secrets: readonly Timed[], now: number): Overlap | null {
+  const live = liveAt(secrets, now);
+  const newest = live.find(({ expires_at }) => expires_at === null);
+  if (newest === undefined || live.length < 2) return null;
+  const ends_at = Math.max(...live.map(({ expires_at }) => expires_at ?? 0));
+  return { activates_at: newest.activates_at, ends_at };
+}
+
+/**
+ * The secrets if those that a rotation replaced sign until `ends_at`, or no more if that is now. Of
+ * several replaced ones only the last to expire can be prolonged: an earlier end was asked for, too.
+ * Throws an `AppError` without a rotation under way, or if nothing would sign `X-BookMe-Signature` until
+ * the new secret does.
+ */
+export function moveOverlap(
+  secrets: readonly TimedSecret[],
+  ends_at: number,
+  now: number,
+): readonly TimedSecret[] {
+  const overlap = overlapAt(secrets, now);
+  if (overlap === null) {
+    throw new AppError("conflict", "No rotation is under way: the endpoint has one secret");
+  }
+  if (ends_at < overlap.activates_at) {
+    const activates_at = new Date(overlap.activates_at).toISOString();
+    throw new AppError(
+      "conflict",
+      `The new secret signs from ${activates_at} on, and the old one must until then; end the ` +
+        "overlap no earlier, or rotate again, which replaces the new secret",
+    );
+  }
+  return liveAt(secrets, now).map((secret) => {
+    const { expires_at } = secret;
+    if (expires_at === null) return secret;
+    const is_last = expires_at === overlap.ends_at;
+    return { ...secret, expires_at: is_last ? ends_at : Math.min(expires_at, ends_at) };
+  }).filter((secret) => isLive(secret, now));
+}

@@ -174,6 +174,26 @@ export const endpointOperations = [
     handle: (ctx, { by, id, body }) => admin.rotateSecret(ctx, by, id, body),
   }),
   operation({
+    id: "endOverlap",
+    method: "post",
+    path: `${path}/overlap`,
+    tag,
+    summary: "Moves the end of a rotation's overlap",
+    description:
+      "The old secret stays in webhook-signature until `ends_at`. Of several rotations " +
+      "within one overlap, it moves the end of the last; those before end no later.",
+    body: inputs.OverlapInput,
+    status: 200,
+    response: shown.Endpoint,
+    refuses: ["not_found", "conflict"],
+    example: {
+      id: example.ENDPOINT_ID,
+      body: { ends_at: "now" },
+      response: { ...example.endpoint, version: 3 },
+    },
+    handle: (ctx, { by, id, body }) => admin.endOverlap(ctx, by, id, body),
+  }),
+  operation({
     id: "testEndpoint",
     method: "post",
     path: `${path}/test`,

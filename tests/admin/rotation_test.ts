@@ -195,3 +195,63 @@ onServer(
     assert.equal((await api.expect(200, "GET", "endpoints/crm")).body.rotation, null);
   },
 );
+
+onServer("POST /api/endpoints/:id/overlap moves the end of a rotation", async (database) => {
+  await using receiver = await startReceiver();
+  await using daemon = await startDaemon({
+    database: database.section,
+    encryption_key: ENCRYPTION_KEY,
+    endpoints: [endpoint("crm", receiver.url, { events: ["service.*"] })],
+  });
+  const api = await checkedApi(daemon);
+  const given = { url: receiver.url, events: ["booking.*"] };
+  const { body: made } = await api.expect(201, "POST", "endpoints", given);
+  const path = `endpoints/${made.id}`;
+  const inTime = (ms: number) => new Date(Date.now() + ms).toISOString();
+  const day_ms = 86_400_000;
+  const move = (status: number, ends_at: unknown) =>
+    api.expect(status, "POST", `${path}/overlap`, { ends_at });
+  let sent = 0;
+  const signers = async (secrets: Record<string, string>) => {
+    await daemon.post(booking("apt_1"));
+    return signedBy((await receiver.received(++sent)).at(-1), secrets);
+  };
+  assert.match((await move(409, "now")).body.detail, /No rotation is under way/);
+
+  // Paused or not, a rotation is a rotation.
+  await api.expect(200, "POST", `${path}/pause`);
+  const { body: rotated } = await api.expect(200, "POST", `${path}/rotate`);
+  const secrets = { old: made.secret, new: rotated.secret };
+  const later = inTime(20 * day_ms);
+  assert.equal((await move(200, later)).body.rotation.overlap_ends_at, later);
+  const sooner = inTime(3_600_000);
+  assert.equal((await move(200, sooner)).body.rotation.overlap_ends_at, sooner);
+  await api.expect(200, "POST", `${path}/resume`);
+  assert.deepEqual(await signers(secrets), { bookme: ["new"], standard: ["new", "old"] });
+  for (const wrong of [inTime(-day_ms), inTime(31 * day_ms), "soon", null, 5, "1h"]) {
+    const { body: problem } = await move(422, wrong);
+    assert.deepEqual(problem.errors.map((one: { pointer: string }) => one.pointer), ["/ends_at"]);
+  }
+  await api.expect(422, "POST", `${path}/overlap`, {});
+  assert.equal((await move(200, "now")).body.rotation, null);
+  assert.deepEqual(await signers(secrets), { bookme: ["new"], standard: ["new"] });
+  assert.match((await move(409, later)).body.detail, /No rotation is under way/);
+
+  // Planned: the old one signs until the new one does.
+  const activate = inTime(day_ms);
+  await api.expect(200, "POST", `${path}/rotate`, { activate });
+  assert.match((await move(409, "now")).body.detail, /signs from \S+Z on, and the old one must/);
+  assert.equal((await move(200, activate)).body.rotation.overlap_ends_at, activate);
+  await move(200, inTime(30 * day_ms));
+  const log = await api.expect(200, "GET", `audit?object=${made.id}&action=endpoint.overlap_moved`);
+  assert.equal(log.body.data.length, 5);
+  assert.deepEqual(log.body.data.at(-1).after, { ends_at: later });
+
+  const { body: refused } = await api.expect(409, "POST", "endpoints/crm/overlap", {
+    ends_at: "now",
+  });
+  assert.match(refused.detail, /write the new secret alone there, and reload/);
+  const { body: file } = await api.expect(409, "POST", "endpoints/crm/rotate");
+  assert.match(file.detail, /write secret: \[new, old\] there/);
+  await api.expect(404, "POST", "endpoints/crn/overlap", { ends_at: "now" });
+});

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { firstExpiry, rotate, signingAt } from "../../lib/core/rotation.ts";
+import { firstExpiry, moveOverlap, overlapAt, rotate, signingAt } from "../../lib/core/rotation.ts";
 
 const HOUR = 3_600_000;
 const one = (secret: string, activates_at: number, expires_at: number | null = null) => ({
@@ -59,4 +59,38 @@ Deno.test("rotate() gives the secret in force back the time that a dropped rotat
     2_000 + 2 * HOUR,
     null,
   ]);
+});
+
+Deno.test("moveOverlap() ends the overlap at once, earlier or later", () => {
+  const rotated = rotate([one("old", 0)], "new", HOUR, 24 * HOUR, HOUR);
+  assert.deepEqual(overlapAt(rotated, 2 * HOUR), { activates_at: HOUR, ends_at: 25 * HOUR });
+  const ends = (ends_at: number) => overlapAt(moveOverlap(rotated, ends_at, 2 * HOUR), 2 * HOUR);
+  assert.equal(ends(3 * HOUR)?.ends_at, 3 * HOUR);
+  assert.equal(ends(99 * HOUR)?.ends_at, 99 * HOUR);
+  assert.deepEqual(names(moveOverlap(rotated, 2 * HOUR, 2 * HOUR)), ["new"], "the old one is gone");
+  for (const secrets of [[], [one("only", 0)], moveOverlap(rotated, 2 * HOUR, 2 * HOUR)]) {
+    assert.equal(overlapAt(secrets, 2 * HOUR), null);
+    assert.throws(() => moveOverlap(secrets, 9 * HOUR, 2 * HOUR), { code: "conflict" });
+  }
+  // What has expired, though not swept yet, does not come back.
+  assert.throws(() => moveOverlap(rotated, 99 * HOUR, 25 * HOUR), { code: "conflict" });
+});
+
+Deno.test("moveOverlap() leaves the old secret signing until the new one does", () => {
+  const planned = rotate([one("old", 0)], "new", 10 * HOUR, 24 * HOUR, HOUR);
+  assert.throws(() => moveOverlap(planned, HOUR, HOUR), { code: "conflict" });
+  assert.throws(() => moveOverlap(planned, 10 * HOUR - 1, HOUR), { code: "conflict" });
+  const moved = moveOverlap(planned, 10 * HOUR, HOUR);
+  assert.deepEqual(names(signingAt(moved, 10 * HOUR - 1)), ["old", "new"]);
+  assert.deepEqual(names(signingAt(moved, 10 * HOUR)), ["new"]);
+});
+
+Deno.test("moveOverlap() prolongs the last of several overlaps only", () => {
+  const first = rotate([one("a", 0)], "b", 100, 50, 100);
+  const second = rotate(first, "c", 120, 1000, 120);
+  const until = (ends_at: number) =>
+    moveOverlap(second, ends_at, 130).map(({ expires_at }) => expires_at);
+  assert.deepEqual(until(5000), [150, 5000, null]);
+  assert.deepEqual(until(140), [140, 140, null]);
+  assert.deepEqual(until(130), [null]);
 });

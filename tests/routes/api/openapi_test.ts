@@ -85,6 +85,7 @@ onServer("every operation answers as the document says", async (database) => {
   await api.expect(200, "GET", `endpoints/${id}`);
   await api.expect(200, "PATCH", `endpoints/${id}`, { description: "Good", concurrency: 4 });
   await api.expect(200, "POST", `endpoints/${id}/rotate`);
+  await api.expect(200, "POST", `endpoints/${id}/overlap`, { ends_at: "now" });
   const test = await api.expect(200, "POST", `endpoints/${id}/test`, { event: "booking.created" });
   assert.equal(test.body.attempt.outcome, "delivered");
   const { body: event } = await daemon.post(booking("apt_1", "bus_1"));
