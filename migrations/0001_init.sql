@@ -202,6 +202,14 @@ create table refused_posts (
   primary key (span, starts_at, refusal)
 );
 
+-- How the attempts of an endpoint have been ending, up to the same watermark.
+create table endpoint_runs (
+  endpoint_no integer primary key,
+  last_success_at timestamptz,
+  -- End of the first failed attempt after that; null if none has failed since.
+  failing_since timestamptz
+);
+
 -- A new round of attempts for many deliveries that ended, done in batches by whichever daemon holds the
 -- row, so that it goes on where it was after a restart.
 create table replays (

@@ -25,6 +25,7 @@ import type {
 import { CURSOR_RULE, type Paged, viewPage } from "./lists.ts";
 import { findEndpoint, findEndpointInForce } from "./lookup.ts";
 import type * as shown from "./shown.ts";
+import { readActivity } from "./statistics.ts";
 import { viewEndpoint } from "./views.ts";
 
 /** Narrows a list of endpoints. */
@@ -45,7 +46,23 @@ export async function listEndpoints(
     throw invalidAt("/cursor", CURSOR_RULE);
   }
   const page = await read.listEndpoints(sql, scope, { ...filter, before: cursor });
-  return viewPage(page, (row) => viewEndpoint(row, ctx));
+  const data = await show(ctx, page.rows);
+  return viewPage({ ...page, rows: data }, (endpoint) => endpoint);
+}
+
+/** Endpoints as shown, with what they have been doing. */
+async function show(
+  ctx: AdminContext,
+  rows: readonly store.StoredEndpoint[],
+): Promise<shown.Endpoint[]> {
+  const activityOf = await readActivity(ctx, rows.map(({ no }) => no));
+  return rows.map((row) => viewEndpoint(row, activityOf(row.no), ctx));
+}
+
+async function showOne(ctx: AdminContext, row: store.StoredEndpoint): Promise<shown.Endpoint> {
+  const [endpoint] = await show(ctx, [row]);
+  if (endpoint === undefined) throw new Error(`The endpoint ${row.id} was not shown`);
+  return endpoint;
 }
 
 /** An endpoint, retired ones included. */
@@ -54,7 +71,7 @@ export async function getEndpoint(
   by: Asker,
   id: string,
 ): Promise<shown.Endpoint> {
-  return viewEndpoint(await findEndpoint(ctx, by, id), ctx);
+  return await showOne(ctx, await findEndpoint(ctx, by, id));
 }
 
 /** Makes an endpoint. Its secret is shown this once. */
@@ -74,7 +91,7 @@ export async function createEndpoint(
     after: audited(fields),
   });
   await ctx.endpoints_changed();
-  return { ...viewEndpoint(row, ctx), secret };
+  return { ...await showOne(ctx, row), secret };
 }
 
 /** Changes an endpoint made through the API. */
@@ -96,7 +113,7 @@ export async function changeEndpoint(
     const logged = { before: audited(row), after: audited(written.fields) };
     return { ...written, action: "endpoint.updated", logged };
   });
-  return viewEndpoint(row, ctx);
+  return await showOne(ctx, row);
 }
 
 /** Gives an endpoint a new secret, which is shown this once. */
@@ -121,7 +138,7 @@ export async function rotateSecret(
     action: "endpoint.rotated",
     logged: { after },
   }), "write secret: [new, old] there");
-  return { ...viewEndpoint(row, ctx), secret };
+  return { ...await showOne(ctx, row), secret };
 }
 
 /** Moves the end of a rotation's overlap: to a time, or to now. */
@@ -142,7 +159,7 @@ export async function endOverlap(
       logged: { before: endOf(before?.ends_at), after: endOf(ends_at) },
     };
   }, "write the new secret alone there");
-  return viewEndpoint(row, ctx);
+  return await showOne(ctx, row);
 }
 
 function endOf(ends_at: number | undefined) {
@@ -182,7 +199,7 @@ export async function pauseEndpoint(
     after: { reason },
   });
   await ctx.endpoints_changed();
-  return viewEndpoint(paused ?? await findEndpoint(ctx, by, id), ctx);
+  return await showOne(ctx, paused ?? await findEndpoint(ctx, by, id));
 }
 
 /** Ends an endpoint's pause: its waiting deliveries are due. */
@@ -199,7 +216,7 @@ export async function resumeEndpoint(
     before: { reason: row.pause_reason },
   });
   await ctx.endpoints_changed();
-  return viewEndpoint(resumed ?? await findEndpoint(ctx, by, id), ctx);
+  return await showOne(ctx, resumed ?? await findEndpoint(ctx, by, id));
 }
 
 /** Retires an endpoint made through the API: cancels its deliveries, forgets its secrets. */
@@ -219,7 +236,7 @@ export async function retireEndpoint(
   const row = retired ?? await findEndpoint(ctx, by, id);
   await ctx.endpoints_changed();
   await cancelPending(ctx);
-  return viewEndpoint(row, ctx);
+  return await showOne(ctx, row);
 }
 
 const CANCEL_BATCH = 1_000;

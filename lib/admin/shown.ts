@@ -33,6 +33,15 @@ export interface Page<Row> {
   next_cursor: string | null;
 }
 
+const PERCENTILES = v.object({ p50: maybe(number), p95: maybe(number), p99: maybe(number) });
+
+const PENDING = {
+  pending: described(count, "Deliveries, at most 10,000 of each endpoint being counted"),
+  pending_exact: described(v.boolean(), "False: at least this many"),
+  overdue: described(count, "Of those pending, the ones that are due and not being sent"),
+  oldest_overdue_ms: described(maybe(number), "For how long the first of those has been due"),
+};
+
 // --- endpoints ---------------------------------------------------------------------------------------
 
 /** An endpoint, without its secrets. */
@@ -60,6 +69,10 @@ export const Endpoint = v.object({
   concurrency: maybe(count),
   rate_limit: maybe(string),
   version: count,
+  state: described(
+    v.picklist(["active", "paused", "unsendable", "retired"]),
+    "Unsendable: this daemon lacks the endpoint's secrets",
+  ),
   paused: v.boolean(),
   paused_at: maybe(time),
   pause_reason: maybe(string),
@@ -70,6 +83,13 @@ export const Endpoint = v.object({
     "Of a rotation under way: when the new secret signs, and when the old ones stop. Both times are " +
       "null for an endpoint of the file: the new one signs, and the old one until the file drops it",
   ),
+  last_success_at: described(maybe(time), "End of the last attempt that delivered"),
+  failing_since: described(
+    maybe(time),
+    "End of the first attempt that failed after the last success; null if none has",
+  ),
+  duration_ms: described(PERCENTILES, "Of the attempts of the last hour, within 9 %"),
+  ...PENDING,
   created_at: time,
   updated_at: time,
   retired_at: maybe(time),
@@ -306,15 +326,10 @@ const STATS = {
     "Attempts by what they met, without those that delivered",
   ),
   success_rate: described(maybe(number), "Share of attempts that delivered; null without any"),
-  duration_ms: described(
-    v.object({ p50: maybe(number), p95: maybe(number), p99: maybe(number) }),
-    "Within 9 %",
-  ),
-  pending: described(count, "Deliveries, at most 10,000 of each endpoint being counted"),
-  pending_exact: described(v.boolean(), "False: at least this many"),
+  duration_ms: described(PERCENTILES, "Within 9 %"),
+  ...PENDING,
   sending: count,
-  overdue: described(count, "Of those pending, what is due and not being sent"),
-  oldest_pending_ms: described(maybe(number), "Age of the oldest of those"),
+  oldest_pending_ms: described(maybe(number), "Age of the oldest pending delivery"),
 };
 
 /** Attempts of a window and pending deliveries, counted. */

@@ -6,6 +6,7 @@ import { getEndpoint } from "../store/reports/endpoints.ts";
 import {
   attemptStats,
   type EndpointCounted,
+  endpointRuns,
   MAX_PENDING_COUNTED,
   type Owed,
   pendingStats,
@@ -35,9 +36,10 @@ export async function getStats(
   if (endpoint !== undefined && row === undefined) {
     throw invalidAt("/endpoint", await unknownEndpoint(ctx, by, endpoint));
   }
+  const only = row === undefined ? undefined : [row.no];
   const [{ since, until, counts }, owed] = await Promise.all([
-    attemptStats(admin, scope, window_ms, row?.no),
-    pendingStats(admin, scope, row?.no),
+    attemptStats(admin, scope, window_ms, only),
+    pendingStats(admin, scope, only),
   ]);
   const period = periodOf({ since: since.toISOString() });
   const without_business = await countWithoutBusiness(admin, scope, period);
@@ -70,7 +72,6 @@ function perEndpoint(
 
 function statsOf(counts: readonly Counted[], owed: readonly Owed[]): shown.Stats["totals"] {
   const sum = (of: (one: Owed) => number) => owed.reduce((total, one) => total + of(one), 0);
-  const ages = owed.map((one) => one.oldest_ms).filter((age) => age !== null);
   const summary = summarise(counts);
   return {
     ...summary,
@@ -79,6 +80,52 @@ function statsOf(counts: readonly Counted[], owed: readonly Owed[]): shown.Stats
     pending_exact: owed.every((one) => one.pending < MAX_PENDING_COUNTED),
     sending: sum((one) => one.sending),
     overdue: sum((one) => one.overdue),
-    oldest_pending_ms: ages.length === 0 ? null : Math.max(...ages),
+    oldest_pending_ms: greatest(owed.map((one) => one.oldest_ms)),
+    oldest_overdue_ms: greatest(owed.map((one) => one.oldest_overdue_ms)),
+  };
+}
+
+function greatest(ages: readonly (number | null)[]): number | null {
+  const known = ages.filter((age) => age !== null);
+  return known.length === 0 ? null : Math.max(...known);
+}
+
+/** What an endpoint has been doing, as shown. */
+export type Activity = Pick<
+  shown.Endpoint,
+  | "last_success_at"
+  | "failing_since"
+  | "duration_ms"
+  | "pending"
+  | "pending_exact"
+  | "overdue"
+  | "oldest_overdue_ms"
+>;
+
+const ACTIVITY_WINDOW_MS = 3_600_000;
+
+/** Reads what these endpoints have been doing; the answer finds each by its number. */
+export async function readActivity(
+  ctx: Pick<AdminContext, "db">,
+  endpoint_nos: readonly number[],
+): Promise<(endpoint_no: number) => Activity> {
+  const { admin } = ctx.db;
+  const [{ counts }, owed, runs] = await Promise.all([
+    attemptStats(admin, "everything", ACTIVITY_WINDOW_MS, endpoint_nos),
+    pendingStats(admin, "everything", endpoint_nos),
+    endpointRuns(admin, endpoint_nos),
+  ]);
+  const byEndpoint = Map.groupBy(counts, (counted) => counted.endpoint_no);
+  return (endpoint_no) => {
+    const { duration_ms, pending, pending_exact, overdue, oldest_overdue_ms } = statsOf(
+      byEndpoint.get(endpoint_no) ?? [],
+      owed.filter((one) => one.endpoint_no === endpoint_no),
+    );
+    const run = runs.find((one) => one.endpoint_no === endpoint_no);
+    return {
+      last_success_at: run?.last_success_at?.toISOString() ?? null,
+      failing_since: run?.failing_since?.toISOString() ?? null,
+      ...{ duration_ms, pending, pending_exact, overdue, oldest_overdue_ms },
+    };
   };
 }

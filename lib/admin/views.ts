@@ -14,6 +14,7 @@ import type { AttemptRow, DeliveryRow } from "../store/reports/deliveries.ts";
 import type { EventRow, EventSummary } from "../store/reports/events.ts";
 import type { ReplayRow } from "../store/reports/replays.ts";
 import type { AdminContext } from "./context.ts";
+import type { Activity } from "./statistics.ts";
 import type * as shown from "./shown.ts";
 
 /** The daemon, as far as views read it. */
@@ -26,7 +27,11 @@ function iso(at: Date | null): string | null {
 }
 
 /** An endpoint as shown: no secret, no header value. */
-export function viewEndpoint(row: StoredEndpoint, ctx: ViewContext): shown.Endpoint {
+export function viewEndpoint(
+  row: StoredEndpoint,
+  activity: Activity,
+  ctx: ViewContext,
+): shown.Endpoint {
   const { settings } = row;
   const { delivery } = ctx.in_force().config;
   const known = row.retired_at === null ? ctx.endpoint(row.no) : undefined;
@@ -48,6 +53,7 @@ export function viewEndpoint(row: StoredEndpoint, ctx: ViewContext): shown.Endpo
     concurrency: settings.concurrency,
     rate_limit: formatRate(settings.rate_limit_per_s),
     version: row.version,
+    state: stateOf(row, known),
     paused: row.paused_at !== null,
     paused_at: iso(row.paused_at),
     pause_reason: row.pause_reason,
@@ -56,10 +62,17 @@ export function viewEndpoint(row: StoredEndpoint, ctx: ViewContext): shown.Endpo
       ? known?.unsendable_reason ?? null
       : "The endpoint is retired",
     rotation: known === undefined ? null : viewRotation(known, row.source, ctx.now()),
+    ...activity,
     created_at: iso(row.created_at),
     updated_at: iso(row.updated_at),
     retired_at: iso(row.retired_at),
   };
+}
+
+function stateOf(row: StoredEndpoint, known: Endpoint | undefined): shown.Endpoint["state"] {
+  if (row.retired_at !== null) return "retired";
+  if (row.paused_at !== null) return "paused";
+  return known?.sendable ?? true ? "active" : "unsendable";
 }
 
 function viewRotation(

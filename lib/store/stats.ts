@@ -17,6 +17,10 @@ export const BUCKET = `case when a.ended_at - a.started_at <= interval '0.25 ms'
 /** Most time that one statement counts: a backlog is counted in steps. */
 const STEP_MS = 60_000;
 
+/** The attempts `a` of a step. */
+const STEP = `step s cross join lateral (
+  select * from attempts x where x.recorded_at >= s.low and x.recorded_at < s.high) a`;
+
 /**
  * The watermark, unless it lies in the future because the database's clock was set back. Then it is where
  * it would be had the clock never been ahead: attempts recorded before with later times are counted a
@@ -24,6 +28,46 @@ const STEP_MS = 60_000;
  */
 export const WATERMARK = `case when watermark > now() then now() - interval '${SETTLED_MS} ms'
   else watermark end`;
+
+/** Whether attempt `a` failed. One that a daemon interrupted says nothing about its endpoint. */
+const FAILED = "a.outcome not in ('delivered', 'interrupted')";
+
+/**
+ * The CTE `runs`: how the attempts of each endpoint have been ending, from `endpoint_runs` and the attempts
+ * in `within`, a table expression `a`. Those are not in `endpoint_runs`, nor older than `low`, an
+ * expression; the CTE `fresh` has them by endpoint_no and outcome, each with its last end in last_at.
+ */
+export function runsOf(within: string, low: string): string {
+  return `
+  ends as materialized (
+    select f.endpoint_no,
+      greatest(
+        -- In the future if the database's clock was set back.
+        (select least(r.last_success_at, ${low}) from endpoint_runs r
+          where r.endpoint_no = f.endpoint_no and r.last_success_at is not null),
+        max(f.last_at) filter (where f.outcome = 'delivered')
+      ) as success_at,
+      max(f.last_at) filter (where f.outcome not in ('delivered', 'interrupted')) as failure_at
+    from fresh f group by f.endpoint_no
+  ), newly as materialized (
+    -- Only these need another look at their attempts.
+    select e.endpoint_no, coalesce(e.success_at, '-infinity') as success_at from ends e
+    where e.failure_at > coalesce(e.success_at, '-infinity') and not exists (
+      select from endpoint_runs r where r.endpoint_no = e.endpoint_no
+        and r.failing_since > coalesce(e.success_at, '-infinity'))
+  ), began as (
+    select n.endpoint_no, min(a.ended_at) as at
+    from newly n join ${within} on a.endpoint_no = n.endpoint_no
+    where ${FAILED} and a.ended_at > n.success_at
+    group by n.endpoint_no
+  ), runs as (
+    select e.endpoint_no, e.success_at as last_success_at, coalesce(
+      (select b.at from began b where b.endpoint_no = e.endpoint_no),
+      (select r.failing_since from endpoint_runs r where r.endpoint_no = e.endpoint_no
+        and r.failing_since > coalesce(e.success_at, '-infinity'))) as failing_since
+    from ends e
+  )`;
+}
 
 /** The result of `rollUp`. */
 export interface RolledUp {
@@ -34,8 +78,8 @@ export interface RolledUp {
 }
 
 /**
- * Counts attempts that have settled since the last time, each once, and moves the watermark, in one
- * statement. Undefined if nothing has settled or another daemon is counting.
+ * Counts attempts that have settled since the last time, each once, notes how each endpoint's have been
+ * ending, and moves the watermark, in one statement. Undefined if nothing has settled or another daemon is counting.
  */
 export async function rollUp(sql: Sql): Promise<RolledUp | undefined> {
   const [row] = await sql<RolledUp[]>`
@@ -54,11 +98,13 @@ export async function rollUp(sql: Sql): Promise<RolledUp | undefined> {
       from mark
     ), fresh as materialized (
       select date_trunc('minute', a.recorded_at) as minute, a.endpoint_no, a.outcome,
-        ${sql.unsafe(BUCKET)} as bucket, count(*) as attempts
-      from step s cross join lateral (
-        select * from attempts x where x.recorded_at >= s.low and x.recorded_at < s.high
-      ) a
+        ${sql.unsafe(BUCKET)} as bucket, count(*) as attempts, max(a.ended_at) as last_at
+      from ${sql.unsafe(STEP)}
       group by 1, 2, 3, 4
+    ), ${sql.unsafe(runsOf(`(select a.* from ${STEP}) a`, "(select low from step)"))}, ran as (
+      insert into endpoint_runs select * from runs
+      on conflict (endpoint_no) do update set last_success_at = excluded.last_success_at,
+        failing_since = excluded.failing_since
     ), spans as (
       select 'minute' as span, minute as starts_at, endpoint_no, outcome, bucket, attempts from fresh
       union all

@@ -102,6 +102,7 @@ export const endpointOperations = [
       id: example.ENDPOINT_ID,
       response: {
         ...example.endpoint,
+        state: "retired",
         sendable: false,
         unsendable_reason: "The endpoint is retired",
         retired_at: "2026-11-24T10:00:00.000Z",
@@ -125,6 +126,7 @@ export const endpointOperations = [
       body: { reason: "Maintenance until noon" },
       response: {
         ...example.endpoint,
+        state: "paused",
         paused: true,
         paused_at: "2026-11-24T10:00:00.000Z",
         pause_reason: "Maintenance until noon",

@@ -36,6 +36,7 @@ const STATS_EXAMPLE = {
   sending: 2,
   overdue: 0,
   oldest_pending_ms: 61_000,
+  oldest_overdue_ms: null,
 };
 
 export const overviewOperations = [

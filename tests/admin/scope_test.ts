@@ -306,7 +306,7 @@ onHouse("the read model keeps the scope where no function has looked before", as
   for (const [by, found] of [[bob, 1], [ana, 0], [ops, 1]] as const) {
     assert.equal((await attemptsOf(admin, by.scope, uuid)).length, found);
     assert.equal((await countReplay(admin, by.scope, selection)).count, found);
-    const { counts } = await attemptStats(admin, by.scope, 3_600_000, house.no(b));
+    const { counts } = await attemptStats(admin, by.scope, 3_600_000, [house.no(b)]);
     assert.equal(counts.length, found);
   }
 });

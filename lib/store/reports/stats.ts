@@ -2,8 +2,10 @@ import type { Sql } from "postgres";
 import type { Refusal } from "../../core/refusals.ts";
 import type { Scope } from "../../core/scope.ts";
 import type { Counted } from "../../core/summary.ts";
+import { literal } from "../arrays.ts";
+import type { Fragment } from "../changes.ts";
 import { endpointInScope, numberInScope } from "../scope.ts";
-import { BUCKET, WATERMARK } from "../stats.ts";
+import { BUCKET, runsOf, WATERMARK } from "../stats.ts";
 
 /** Attempts of one endpoint with one outcome and about one duration. */
 export interface EndpointCounted extends Counted {
@@ -28,13 +30,11 @@ export async function attemptStats(
   sql: Sql,
   scope: Scope,
   window_ms: number,
-  endpoint_no: number | undefined,
+  endpoint_nos: readonly number[] | undefined,
 ): Promise<WindowStats> {
   const span = window_ms <= MINUTES_UP_TO_MS ? "minute" : "hour";
   const only = (column: string) =>
-    endpoint_no === undefined
-      ? numberInScope(sql, scope, column)
-      : sql`and ${sql.unsafe(column)} = ${endpoint_no} ${numberInScope(sql, scope, column)}`;
+    sql`${amongNumbers(sql, endpoint_nos, column)} ${numberInScope(sql, scope, column)}`;
   const [row] = await sql<{ since: Date; until: Date; counts: EndpointCounted[] }[]>`
     with bounds as materialized (
       select ${sql.unsafe(WATERMARK)} as watermark, now() as until,
@@ -84,6 +84,41 @@ export async function refusedPosts(
     group by refusal order by max(last_at) desc, refusal`;
 }
 
+function amongNumbers(sql: Sql, nos: readonly number[] | undefined, column: string): Fragment {
+  return nos === undefined ? sql`` : sql`and ${sql.unsafe(column)} = any(${literal(nos)}::int[])`;
+}
+
+/** How the attempts of an endpoint have been ending. */
+export interface EndpointRun {
+  readonly endpoint_no: number;
+  /** End of the last attempt that delivered, or null. */
+  readonly last_success_at: Date | null;
+  /** End of the first attempt that failed after that, or null. */
+  readonly failing_since: Date | null;
+}
+
+/** How the attempts of these endpoints have been ending, up to now. Those never tried are left out. */
+export async function endpointRuns(
+  sql: Sql,
+  endpoint_nos: readonly number[],
+): Promise<EndpointRun[]> {
+  const unsettled = `(select x.* from bounds b join attempts x
+    on x.recorded_at >= b.watermark and x.recorded_at <= b.until) a`;
+  return await sql<EndpointRun[]>`
+    with bounds as materialized (
+      select ${sql.unsafe(WATERMARK)} as watermark, now() as until from attempt_stats_mark
+    ), fresh as materialized (
+      select a.endpoint_no, a.outcome, max(a.ended_at) as last_at
+      from ${sql.unsafe(unsettled)} where true ${amongNumbers(sql, endpoint_nos, "a.endpoint_no")}
+      group by 1, 2
+    ), ${sql.unsafe(runsOf(unsettled, "(select watermark from bounds)"))}
+    select * from runs
+    union all
+    select * from endpoint_runs r
+    where r.endpoint_no not in (select endpoint_no from runs)
+      ${amongNumbers(sql, endpoint_nos, "r.endpoint_no")}`;
+}
+
 /** Pending deliveries of an endpoint, counted. */
 export interface Owed {
   readonly endpoint_no: number;
@@ -95,16 +130,18 @@ export interface Owed {
   readonly sending: number;
   /** Age of the oldest of those, in milliseconds, or null. */
   readonly oldest_ms: number | null;
+  /** For how long the first due of the overdue ones has been due, in milliseconds, or null. */
+  readonly oldest_overdue_ms: number | null;
 }
 
 /** Most pending deliveries of one endpoint that are counted. */
 export const MAX_PENDING_COUNTED = 10_000;
 
-/** Counts the pending deliveries of each endpoint in force, the first due first. */
+/** Counts the pending deliveries of each endpoint in force, or of these, the first due first. */
 export async function pendingStats(
   sql: Sql,
   scope: Scope,
-  endpoint_no: number | undefined,
+  endpoint_nos: readonly number[] | undefined,
 ): Promise<Owed[]> {
   return await sql<Owed[]>`
     select n.no as endpoint_no, n.id as endpoint, h.* from endpoints n
@@ -112,13 +149,15 @@ export async function pendingStats(
       select count(*)::int as pending,
         (count(*) filter (where leased_until is null and due_at <= now()))::int as overdue,
         (count(*) filter (where leased_until is not null))::int as sending,
-        (extract(epoch from now() - min(created_at)) * 1000)::float8 as oldest_ms
+        (extract(epoch from now() - min(created_at)) * 1000)::float8 as oldest_ms,
+        (extract(epoch from now() - min(due_at) filter (where leased_until is null
+          and due_at <= now())) * 1000)::float8 as oldest_overdue_ms
       from (
         select p.created_at, p.due_at, p.leased_until from pending_deliveries p
         where p.endpoint_no = n.no order by p.due_at limit ${MAX_PENDING_COUNTED}
       ) head
     ) h
-    where n.retired_at is null ${endpointInScope(sql, scope)}
-      ${endpoint_no === undefined ? sql`` : sql`and n.no = ${endpoint_no}`}
+    where true ${endpoint_nos === undefined ? sql`and n.retired_at is null` : sql``}
+      ${amongNumbers(sql, endpoint_nos, "n.no")} ${endpointInScope(sql, scope)}
     order by n.id`;
 }

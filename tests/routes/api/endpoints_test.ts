@@ -39,6 +39,12 @@ onServer(
       assert.deepEqual(made.inherited, ["retry_ms"]);
       assert.deepEqual(made.headers, { "X-Tenant": "[redacted]" });
       assert.equal(made.description, "Ünïcode ✓");
+      const { secret: _, ...rest } = made;
+      assert.deepEqual(
+        { ...(await api.expect(200, "GET", `endpoints/${made.id}`)).body },
+        rest,
+        "the same without its secret",
+      );
       const { body: event } = await daemon.post(booking("apt_1", "bus_1"));
       assert.equal(event.deliveries, 1, "in force when it is answered");
       assert.equal((await daemon.post(booking("apt_1", "bus_2"))).body.deliveries, 0);
@@ -59,12 +65,6 @@ onServer(
           "stats",
         ]
       ) shown.push(JSON.stringify((await api.expect(200, "GET", path)).body));
-      const { secret: _, ...rest } = made;
-      assert.deepEqual(
-        { ...(await api.expect(200, "GET", `endpoints/${made.id}`)).body },
-        rest,
-        "the same without its secret",
-      );
       shown.push(JSON.stringify(daemon.log));
     }
     const db = await database.open();
@@ -715,3 +715,70 @@ onServer(
     ]);
   },
 );
+
+onServer("GET /api/endpoints shows what each endpoint has been doing", async (database) => {
+  await using receiver = await startReceiver(statuses(200));
+  await using daemon = await startDaemon({
+    database: database.section,
+    delivery: { retry: ["0s", "1h"] },
+    endpoints: ["busy", "idle"].map((id) =>
+      endpoint(id, receiver.url, { events: [id === "busy" ? "booking.*" : "service.*"] })
+    ),
+  });
+  const api = await checkedApi(daemon);
+  const shows = async (id: string) => {
+    const { body: one } = await api.expect(200, "GET", `endpoints/${id}`);
+    const { body: list } = await api.expect(200, "GET", "endpoints");
+    const listed = list.data.find((other: { id: string }) => other.id === id);
+    assert.deepEqual(Object.keys(listed), Object.keys(one));
+    assert.deepEqual([listed.last_success_at, listed.failing_since, listed.pending], [
+      one.last_success_at,
+      one.failing_since,
+      one.pending,
+    ]);
+    return one;
+  };
+  const deliver = async (name: string) => {
+    const { body } = await daemon.post(booking(name));
+    const id = await daemon.deliveryId(body.id);
+    return await daemon.delivery(id, (found) => found.attempt_count > 0 && !found.sending);
+  };
+  const untried = {
+    state: "active",
+    last_success_at: null,
+    failing_since: null,
+    duration_ms: { p50: null, p95: null, p99: null },
+    pending: 0,
+    pending_exact: true,
+    overdue: 0,
+    oldest_overdue_ms: null,
+  };
+  const only = (shown: Record<string, unknown>) =>
+    Object.fromEntries(Object.keys(untried).map((name) => [name, shown[name]]));
+  assert.deepEqual(only(await shows("busy")), untried);
+
+  const first = await deliver("a");
+  receiver.answer(statuses(500));
+  const second = await deliver("b");
+  await deliver("c");
+  const failing = await shows("busy");
+  assert.equal(failing.last_success_at, first.last_attempt_at);
+  assert.equal(failing.failing_since, second.last_attempt_at, "the first of the failures");
+  assert.deepEqual([failing.pending, failing.overdue], [2, 0]);
+  assert.ok(failing.duration_ms.p50 > 0 && failing.duration_ms.p95 >= failing.duration_ms.p50);
+
+  // Paused, with one delivery that is due.
+  await api.expect(200, "POST", "endpoints/busy/pause", { reason: "At work" });
+  await api.expect(200, "POST", `deliveries/${second.id}/retry`);
+  const paused = await shows("busy");
+  assert.deepEqual([paused.state, paused.pending, paused.overdue], ["paused", 2, 1]);
+  assert.ok(paused.oldest_overdue_ms >= 0);
+
+  receiver.answer(statuses(200));
+  const resumed = await api.expect(200, "POST", "endpoints/busy/resume");
+  assert.deepEqual([resumed.body.state, resumed.body.pending >= 1], ["active", true]);
+  const healed = await daemon.delivery(second.id);
+  const after = await shows("busy");
+  assert.deepEqual([after.failing_since, after.last_success_at], [null, healed.last_attempt_at]);
+  assert.deepEqual(only(await shows("idle")), untried);
+});

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { firstUuidAt } from "../../../lib/core/ids.ts";
 import { bucketOf } from "../../../lib/core/histogram.ts";
-import { attemptStats } from "../../../lib/store/reports/stats.ts";
+import { attemptStats, endpointRuns } from "../../../lib/store/reports/stats.ts";
 import { purgeStats, rollUp } from "../../../lib/store/stats.ts";
 import type { Database } from "../../../lib/store/database.ts";
 import { checkedApi } from "../../support/checked.ts";
@@ -10,6 +10,7 @@ import { onServer, openUrl, server, type TestDatabase } from "../../support/data
 import { startReceiver } from "../../support/receiver.ts";
 import { travelDatabase } from "../../support/travel.ts";
 import { sleep, until } from "../../support/wait.ts";
+import { makeRandom } from "../../torture/random.ts";
 
 onServer("GET /api/stats counts attempts at once, and pending deliveries", async (database) => {
   await using receiver = await startReceiver(async ({ path }) => {
@@ -137,6 +138,73 @@ onServer("rollUp() counts each attempt once, in the buckets of bucketOf()", asyn
   }
 });
 
+interface Ending {
+  readonly no: number;
+  readonly outcome: string;
+  readonly ended_at: number;
+}
+
+/** What `endpointRuns` should find, by the definition. */
+function runsByDefinition(attempts: readonly Ending[]) {
+  const ends = (kept: readonly Ending[]) => kept.map(({ ended_at }) => ended_at);
+  return [...Map.groupBy(attempts, ({ no }) => no)].map(([endpoint_no, of]) => {
+    const success = Math.max(...ends(of.filter(({ outcome }) => outcome === "delivered")));
+    const failures = of.filter(({ outcome, ended_at }) =>
+      !["delivered", "interrupted"].includes(outcome) && ended_at > success
+    );
+    return {
+      endpoint_no,
+      last_success_at: Number.isFinite(success) ? success : null,
+      failing_since: failures.length === 0 ? null : Math.min(...ends(failures)),
+    };
+  }).toSorted((a, b) => a.endpoint_no - b.endpoint_no);
+}
+
+onServer(
+  "endpointRuns() finds the last success and the first failure after it, rolled up or not",
+  async (database) => {
+    const db = await database.open();
+    try {
+      // Endpoint n delivers less and less of the time: the first nearly always, the last never.
+      const random = makeRandom(16);
+      const attempts = Array.from({ length: 4_000 }, (): Ending => {
+        const no = random.int(1, 8);
+        const outcome = random.chance([0.01, 0.3, 0.8, 0.99, 0.995, 0.998, 0.999, 1][no - 1] ?? 1)
+          ? random.pick(["timeout", "http_5xx", "interrupted"])
+          : "delivered";
+        return { no, outcome, ended_at: Date.now() - random.int(0, 600_000) };
+      });
+      attempts.push({ no: 9, outcome: "interrupted", ended_at: Date.now() - 100_000 });
+      await db.admin`
+        insert into attempts (delivery_id, number, endpoint_no, endpoint_version, started_at,
+          ended_at, outcome, recorded_at)
+        select gen_random_uuid(), 1, a.no, 1, t, t, a.outcome, t
+        from json_to_recordset(${JSON.stringify(attempts)}::text::json)
+          as a (no int, outcome text, ended_at float8),
+          lateral (select 'epoch'::timestamptz + a.ended_at * interval '1 ms') x (t)`;
+      await db.admin`update attempt_stats_mark set watermark = now() - interval '1 day'`;
+      const found = async () =>
+        (await endpointRuns(db.admin, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]))
+          .map(({ endpoint_no, last_success_at, failing_since }) => ({
+            endpoint_no,
+            last_success_at: last_success_at?.getTime() ?? null,
+            failing_since: failing_since?.getTime() ?? null,
+          })).toSorted((a, b) => a.endpoint_no - b.endpoint_no);
+      const expected = runsByDefinition(attempts);
+      assert.ok(expected.filter(({ failing_since }) => failing_since !== null).length >= 4);
+      assert.deepEqual(await found(), expected, "nothing is rolled up");
+      for (let behind = true; behind;) {
+        behind = (await rollUp(db.admin))?.is_behind === true;
+        assert.deepEqual(await found(), expected, "partly rolled up");
+      }
+      const [three] = await endpointRuns(db.admin, [3]);
+      assert.equal(three?.endpoint_no, 3, "only the one asked for");
+    } finally {
+      await db.close();
+    }
+  },
+);
+
 onServer("purgeStats() keeps minutes for 2 days and hours for 90", async (database) => {
   await addAttempts(database, [60, 3 * 86_400, 91 * 86_400, 95 * 86_400]);
   const db = await database.open();
@@ -193,6 +261,11 @@ Deno.test("rollUp() and attemptStats() go on when the database's clock was set b
     await database.forward(60_000);
     await rollUpAll(db);
     assert.equal(await shown(), 5);
+    await db.admin`
+      insert into attempts (delivery_id, number, endpoint_no, endpoint_version, started_at, ended_at,
+        outcome) values (gen_random_uuid(), 1, 1, 1, now(), now(), 'timeout')`;
+    const [run] = await endpointRuns(db.admin, [1]);
+    assert.ok(run?.failing_since, "after a success in the future that never was");
     const kept = await database.row(
       "select sum(attempts)::int as minutes from attempt_stats where span = 'minute'",
     );
