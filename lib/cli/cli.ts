@@ -14,8 +14,10 @@ import { event } from "./commands/event.ts";
 import { eventTypes } from "./commands/event_types.ts";
 import { listen } from "./commands/listen.ts";
 import { migrate } from "./commands/migrate.ts";
+import { pause, resume } from "./commands/pause.ts";
 import { rekey } from "./commands/rekey.ts";
 import { replay } from "./commands/replay.ts";
+import { rotate } from "./commands/rotate.ts";
 import { secret } from "./commands/secret.ts";
 import { send } from "./commands/send.ts";
 import { serve } from "./commands/serve.ts";
@@ -38,6 +40,9 @@ export const COMMANDS: readonly Command[] = [
   retry,
   cancel,
   replay,
+  pause,
+  resume,
+  rotate,
   send,
   eventTypes,
   listen,

@@ -1,7 +1,11 @@
 import { readText } from "../config/references.ts";
-import { parseDuration } from "../core/units.ts";
+import { dayExists } from "../core/time.ts";
+import { DURATION, parseDuration } from "../core/units.ts";
 import { AppError } from "../core/errors.ts";
 import type { Io } from "./terminal.ts";
+
+/** Names that only a running daemon knows: shell completion asks it. */
+export type Completes = "endpoints";
 
 /** An option of a command, as `parseArgs` of node:util takes it, with its help. */
 export interface Option {
@@ -11,6 +15,7 @@ export interface Option {
   readonly default?: string;
   /** The only values that it takes. */
   readonly choices?: readonly string[];
+  readonly completes?: Completes;
   /** What stands for the value in the help, `PORT`. */
   readonly value?: string;
   readonly about: string;
@@ -44,7 +49,12 @@ export interface Command<O extends Options = Options> {
   /** What the help says below the usage line. */
   readonly about: string;
   /** Arguments without a name: how the usage line shows them, and how many there may be. */
-  readonly positionals?: { readonly usage: string; readonly min: number; readonly max: number };
+  readonly positionals?: {
+    readonly usage: string;
+    readonly min: number;
+    readonly max: number;
+    readonly completes?: Completes;
+  };
   readonly options: O;
   readonly examples: readonly (readonly [line: string, does: string])[];
   /** Answers the exit code: 0 done, 1 failed, 2 wrong usage or configuration. */
@@ -91,6 +101,23 @@ export function moment(option: string, text: string, now_ms: number): string {
   if (at_ms >= 0) return new Date(at_ms).toISOString();
   throw new UsageError(
     `${option} must be how long ago, such as 2h or 30m, or a time such as 2026-11-24T10:00:00Z`,
+  );
+}
+
+/**
+ * An option's moment to come, in ISO 8601 and UTC, or `now`: `2h` is two hours after `now_ms`. Throws a
+ * `UsageError` for anything else.
+ */
+export function comingMoment(option: string, text: string, now_ms: number): string {
+  if (text === "now") return text;
+  const at_ms = DURATION.test(text)
+    ? now_ms + parseDuration(text)
+    : ISO_TIME.test(text) && dayExists(text)
+    ? Date.parse(text)
+    : NaN;
+  if (at_ms >= 0) return new Date(at_ms).toISOString();
+  throw new UsageError(
+    `${option} must be now, how long from now, such as 2h, or a time such as 2026-11-24T10:00:00Z`,
   );
 }
 

@@ -21,7 +21,10 @@ export async function startOperated(sections: Sections): Promise<Operated> {
     ...sections,
   });
   try {
-    const daemon = await start(loadConfig(path, () => undefined), makeLog(() => {}, "json"));
+    const daemon = await start(
+      loadConfig(path, (name) => Deno.env.get(name)),
+      makeLog(() => {}, "json"),
+    );
     return {
       ...frontOf(daemon.url),
       path,

@@ -2,9 +2,52 @@ import { AppError } from "../../core/errors.ts";
 import type { Delivery } from "../../admin/shown.ts";
 import { API_OPTIONS, openApi, pathPart } from "../daemon_api/client.ts";
 import { type Command, command } from "../command.ts";
-import { paletteOf, printable } from "../terminal.ts";
+import { type Io, paletteOf, printable } from "../terminal.ts";
 
-const MAX_IDS = 10_000;
+/** Most things that one command line changes. */
+export const MAX_IDS = 10_000;
+
+/** `--json` of a command that changes each of several things. */
+export const ANSWERS_JSON = {
+  type: "boolean",
+  about: "Print the API's answers as JSON, one per line",
+} as const;
+
+/** The result of one change: the API's answer, and the same in words. */
+interface Changed {
+  readonly answer: unknown;
+  readonly text: string;
+}
+
+/**
+ * Applies a change to each id and prints which were changed and which were not. Answers the exit code:
+ * 1 if one of them was not. A fault that concerns them all ends it, and names those not tried.
+ */
+export async function changeEach(
+  io: Io,
+  ids: readonly string[],
+  json: boolean,
+  apply: (id: string) => Promise<Changed>,
+): Promise<number> {
+  const { green, red } = paletteOf(io);
+  const unchanged = (id: string, why: string) => io.err(`${red("✗")} ${printable(id)}: ${why}`);
+  const wanted = [...new Set(ids)];
+  let failed = 0;
+  for (const [at, id] of wanted.entries()) {
+    try {
+      const { answer, text } = await apply(id);
+      io.out(json ? JSON.stringify(answer) : `${green("✓")} ${printable(id)}: ${printable(text)}`);
+    } catch (error) {
+      if (!(error instanceof AppError)) throw error;
+      unchanged(id, error.message);
+      failed++;
+      if (/^(not_found|conflict|invalid)$/.test(error.code)) continue;
+      for (const other of wanted.slice(at + 1)) unchanged(other, "Not tried");
+      return 1;
+    }
+  }
+  return failed === 0 ? 0 : 1;
+}
 
 export const retry = change({
   name: "retry",
@@ -48,30 +91,13 @@ function change(
   return command({
     ...definition,
     positionals: { usage: "ID…", min: 1, max: MAX_IDS },
-    options: {
-      json: { type: "boolean", about: "Print the API's answers as JSON, one per line" },
-      ...API_OPTIONS,
-    },
+    options: { json: ANSWERS_JSON, ...API_OPTIONS },
     async run({ io, values, positionals }) {
-      const { green, red } = paletteOf(io);
       const api = await openApi(io, values);
-      let failed = 0;
-      for (const id of new Set(positionals)) {
-        try {
-          const delivery = await api.post<Delivery>(`deliveries/${pathPart(id)}/${name}`);
-          io.out(
-            values.json
-              ? JSON.stringify(delivery)
-              : `${green("✓")} ${printable(id)}: ${printable(delivery.explanation)}`,
-          );
-        } catch (error) {
-          // A mistake about one delivery does not concern the others; anything else does.
-          if (!(error instanceof AppError) || !/not_found|conflict/.test(error.code)) throw error;
-          failed++;
-          io.err(`${red("✗")} ${printable(id)}: ${error.message}`);
-        }
-      }
-      return failed === 0 ? 0 : 1;
+      return await changeEach(io, positionals, values.json, async (id) => {
+        const answer = await api.post<Delivery>(`deliveries/${pathPart(id)}/${name}`);
+        return { answer, text: answer.explanation };
+      });
     },
   });
 }

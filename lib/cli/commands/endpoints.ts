@@ -4,7 +4,7 @@ import type { Delivery, Endpoint, EndpointStats, Page, Stats } from "../../admin
 import { type Api, API_OPTIONS, openApi, pathPart } from "../daemon_api/client.ts";
 import { command } from "../command.ts";
 import { type Cell, facts, table, when, whenExactly } from "../table.ts";
-import { type Io, type Palette, paletteOf } from "../terminal.ts";
+import { type Io, type Palette, paletteOf, printable } from "../terminal.ts";
 
 const MAX_SHOWN = 10_000;
 const WINDOW = "1h";
@@ -14,9 +14,10 @@ export const endpoints = command({
   summary: "Lists endpoints with their last hour, or shows one",
   about: `Start here when something does not arrive: shows which endpoint fails, is paused, or has
 deliveries waiting. With an ID, also prints its settings and its last failures.`,
-  positionals: { usage: "[ID]", min: 0, max: 1 },
+  positionals: { usage: "[ID]", min: 0, max: 1, completes: "endpoints" },
   options: {
     ...API_OPTIONS,
+    ids: { type: "boolean", about: "Print the ids only, one per line" },
     retired: { type: "boolean", about: "Retired endpoints: removed from the file, or deleted" },
     json: { type: "boolean", about: "Print the API's answer as JSON" },
   },
@@ -24,8 +25,8 @@ deliveries waiting. With an ID, also prints its settings and its last failures.`
     ["bookme-webhooks endpoints", "Which one fails?"],
     ["bookme-webhooks endpoints crm", "Its settings, and why its last deliveries failed"],
     [
-      "bookme-webhooks endpoints --json | jq -r '.data[] | select(.paused) | .id'",
-      "Ids of paused endpoints",
+      "bookme-webhooks endpoints --json | jq -r '.data[] | select(.failing_since) | .id'",
+      "Ids of failing endpoints",
     ],
   ],
   async run({ io, values, positionals: [id] }) {
@@ -37,12 +38,18 @@ deliveries waiting. With an ID, also prints its settings and its last failures.`
       io.out(JSON.stringify(page, null, 2));
       return 0;
     }
+    if (values.ids) {
+      for (const { id } of page.data) io.out(id);
+      return 0;
+    }
     if (page.data.length === 0) {
       io.out(values.retired ? "No endpoint is retired" : "No endpoints");
       return 0;
     }
     const stats = await statsOf(api);
-    for (const line of list(io, page.data, stats)) io.out(line);
+    const sorted = page.data.toSorted((a, b) => a.id < b.id ? -1 : 1);
+    for (const line of list(io, sorted, stats)) io.out(line);
+    for (const line of notes(io, sorted)) io.out(line);
     return 0;
   },
 });
@@ -59,14 +66,31 @@ function list(
   stats: ReadonlyMap<string, EndpointStats>,
 ): string[] {
   const palette = paletteOf(io);
+  const now_ms = Date.now();
   return table(
     io,
-    ["ID", "STATE", "LAST HOUR", "PENDING", "EVENTS", "HOST", "SOURCE"],
-    endpoints.toSorted((a, b) => a.id < b.id ? -1 : 1).map((endpoint) => [
+    [
+      "ID",
+      "STATE",
+      "LAST HOUR",
+      "FAILING SINCE",
+      "LAST SUCCESS",
+      "P50",
+      "P95",
+      "PENDING",
+      "EVENTS",
+      "HOST",
+      "SOURCE",
+    ],
+    endpoints.map((endpoint) => [
       endpoint.id,
       stateCell(endpoint, palette),
       hourCell(stats.get(endpoint.id), palette),
-      pendingOf(stats.get(endpoint.id)),
+      failingCell(endpoint, when(io, endpoint.failing_since, now_ms), palette),
+      when(io, endpoint.last_success_at, now_ms) || "-",
+      millisecondsOf(endpoint.duration_ms.p50),
+      millisecondsOf(endpoint.duration_ms.p95),
+      pendingOf(endpoint),
       endpoint.events.join(" ") + (endpoint.businesses === null ? "" : " (some businesses)"),
       // Only the host: a path or query may hold what lets one in.
       new URL(endpoint.url).host,
@@ -75,11 +99,36 @@ function list(
   );
 }
 
-function stateCell(endpoint: Endpoint, palette: Palette): Cell {
-  if (endpoint.retired_at !== null) return { text: "retired", paint: palette.dim };
-  if (endpoint.paused) return { text: "paused", paint: palette.yellow };
-  if (!endpoint.sendable) return { text: "cannot send", paint: palette.red };
-  return { text: "active", paint: palette.green };
+/** Why endpoints are paused, or cannot be sent to. */
+function notes(io: Io, endpoints: readonly Endpoint[]): string[] {
+  const { yellow, red } = paletteOf(io);
+  return endpoints.flatMap((endpoint) => {
+    const { id, state, paused_at, pause_reason, unsendable_reason } = endpoint;
+    if (state === "paused") {
+      const since = whenExactly(paused_at, Date.now());
+      return [`${yellow(id)} is paused since ${since}: ${printable(pause_reason ?? "")}`];
+    }
+    return state === "unsendable"
+      ? [`${red(id)} cannot be sent to: ${printable(unsendable_reason ?? "")}`]
+      : [];
+  });
+}
+
+function stateCell({ state }: Endpoint, palette: Palette): Cell {
+  return {
+    active: { text: "active", paint: palette.green },
+    paused: { text: "paused", paint: palette.yellow },
+    unsendable: { text: "cannot send", paint: palette.red },
+    retired: { text: "retired", paint: palette.dim },
+  }[state];
+}
+
+function failingCell({ failing_since }: Endpoint, text: string, palette: Palette): Cell {
+  return failing_since === null ? "-" : { text, paint: palette.red };
+}
+
+function millisecondsOf(duration_ms: number | null): string {
+  return duration_ms === null ? "-" : `${Math.ceil(duration_ms)} ms`;
 }
 
 function hourCell(stats: EndpointStats | undefined, palette: Palette): Cell {
@@ -92,10 +141,12 @@ function hourCell(stats: EndpointStats | undefined, palette: Palette): Cell {
   return { text: `${failed} of ${attempts} failed: ${reasons}`, paint: palette.red };
 }
 
-function pendingOf(stats: EndpointStats | undefined): string {
-  if (stats === undefined || stats.pending === 0) return "-";
-  const age = stats.oldest_pending_ms === null ? "" : `, up to ${inWords(stats.oldest_pending_ms)}`;
-  return `${stats.pending}${stats.pending_exact ? "" : "+"}${age}`;
+function pendingOf({ pending, pending_exact, overdue, oldest_overdue_ms }: Endpoint): string {
+  if (pending === 0) return "-";
+  const late = oldest_overdue_ms === null
+    ? ""
+    : ` (${overdue} due, for up to ${inWords(oldest_overdue_ms)})`;
+  return `${pending}${pending_exact ? "" : "+"}${late}`;
 }
 
 async function showOne(io: Io, api: Api, id: string, json: boolean): Promise<number> {
@@ -107,11 +158,19 @@ async function showOne(io: Io, api: Api, id: string, json: boolean): Promise<num
   const palette = paletteOf(io);
   const now_ms = Date.now();
   const stats = (await statsOf(api)).get(id);
+  const { duration_ms: { p50, p95 } } = endpoint;
   const lines = facts(io, [
     ["state", stateCell(endpoint, palette)],
-    ["", endpoint.pause_reason ?? endpoint.unsendable_reason],
+    ["paused since", whenExactly(endpoint.paused_at, now_ms)],
+    ["because", endpoint.pause_reason ?? endpoint.unsendable_reason],
     ["last hour", hourCell(stats, palette)],
-    ["pending", pendingOf(stats)],
+    [
+      "failing since",
+      failingCell(endpoint, whenExactly(endpoint.failing_since, now_ms) ?? "", palette),
+    ],
+    ["last success", whenExactly(endpoint.last_success_at, now_ms) ?? "-"],
+    ["latency", p50 === null ? "-" : `p50 ${millisecondsOf(p50)}, p95 ${millisecondsOf(p95)}`],
+    ["pending", pendingOf(endpoint)],
     ["url", endpoint.url],
     ["description", endpoint.description],
     ["events", endpoint.events.join(" ")],
@@ -135,12 +194,16 @@ async function showOne(io: Io, api: Api, id: string, json: boolean): Promise<num
   return 0;
 }
 
-function rotationOf({ rotation }: Endpoint): string | null {
+/** Which secrets sign during a rotation, and until when; null without one. */
+export function rotationOf({ rotation }: Pick<Endpoint, "rotation">): string | null {
   if (rotation === null) return null;
   const { activates_at, overlap_ends_at } = rotation;
-  return activates_at === null
-    ? "the new secret signs, and the old one until it is removed from the file"
-    : `the new secret signs from ${activates_at}, the old one until ${overlap_ends_at}`;
+  if (activates_at === null) {
+    return "the new secret signs, and the old one until it is removed from the file";
+  }
+  const from = Date.parse(activates_at) > Date.now() ? ` from ${activates_at} on` : "";
+  return `the new secret signs X-BookMe-Signature${from}; the old one stays in webhook-signature ` +
+    `until ${overlap_ends_at}`;
 }
 
 async function showFailures(io: Io, api: Api, id: string, now_ms: number): Promise<void> {
