@@ -1,11 +1,11 @@
 import * as read from "../store/reports/audit.ts";
 import type { AdminContext, Asker } from "./context.ts";
-import { type Paged, readCursor, viewPage } from "./lists.ts";
+import { type Paged, readCursor, refuseEmpty, viewPage, type Within } from "./lists.ts";
 import type * as shown from "./shown.ts";
 import { viewAudit } from "./views.ts";
 
 /** Narrows a list of changes. */
-export interface AuditQuery extends Paged {
+export interface AuditQuery extends Paged, Within {
   readonly actor?: string | undefined;
   readonly action?: string | undefined;
   /** Id of what was changed. */
@@ -18,6 +18,7 @@ export async function listAudit(
   { scope }: Asker,
   { cursor, ...filter }: AuditQuery,
 ): Promise<shown.Page<shown.AuditEntry>> {
+  refuseEmpty(filter);
   const before = readCursor(cursor, parseEntry);
   return viewPage(await read.listAudit(ctx.db.admin, scope, { ...filter, before }), viewAudit);
 }

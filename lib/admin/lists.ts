@@ -18,6 +18,12 @@ export interface Within {
   readonly until?: string | undefined;
 }
 
+/** Refuses times that nothing lies between. */
+export function refuseEmpty({ since, until }: Within): void {
+  if (since === undefined || until === undefined || since < until) return;
+  throw invalidAt("/since", `Must lie before until, which is ${until}; it is ${since}`);
+}
+
 /** The message for a cursor that no page gave. */
 export const CURSOR_RULE = "Must be the next_cursor of the page before";
 

@@ -2,6 +2,7 @@ import { ConfigError } from "../config/error.ts";
 import { AppError, messageOf } from "../core/errors.ts";
 import { denoMistake, VERSION } from "../core/version.ts";
 import { cancel, retry } from "./commands/change.ts";
+import { audit } from "./commands/audit.ts";
 import { check } from "./commands/check.ts";
 import { type Command, UsageError } from "./command.ts";
 import { makeCompletions } from "./commands/completions.ts";
@@ -17,11 +18,13 @@ import { migrate } from "./commands/migrate.ts";
 import { pause, resume } from "./commands/pause.ts";
 import { rekey } from "./commands/rekey.ts";
 import { replay } from "./commands/replay.ts";
+import { replays } from "./commands/replays.ts";
 import { rotate } from "./commands/rotate.ts";
 import { secret } from "./commands/secret.ts";
 import { send } from "./commands/send.ts";
 import { serve } from "./commands/serve.ts";
 import { type Io, standardIo } from "./terminal.ts";
+import { stats } from "./commands/stats.ts";
 import { transfer } from "./commands/transfer.ts";
 import { commandHelp, didYouMean, parseCommand, PROGRAM, programHelp, usageLine } from "./usage.ts";
 import { verify } from "./commands/verify.ts";
@@ -35,14 +38,17 @@ export const COMMANDS: readonly Command[] = [
   migrate,
   endpoints,
   event,
+  stats,
   deliveries,
   delivery,
   retry,
   cancel,
   replay,
+  replays,
   pause,
   resume,
   rotate,
+  audit,
   send,
   eventTypes,
   listen,

@@ -104,6 +104,21 @@ export function moment(option: string, text: string, now_ms: number): string {
   );
 }
 
+/** `--since` and `--until` in ISO 8601 and UTC. Throws a `UsageError` if nothing lies between them. */
+export function period(
+  { since, until }: { readonly since: string | undefined; readonly until: string | undefined },
+  now_ms: number,
+): { readonly since: string | undefined; readonly until: string | undefined } {
+  const read = {
+    since: since === undefined ? undefined : moment("--since", since, now_ms),
+    until: until === undefined ? undefined : moment("--until", until, now_ms),
+  };
+  if (read.since === undefined || read.since < (read.until ?? "9999")) return read;
+  throw new UsageError(
+    `--since ${since} (${read.since}) must lie before --until ${until} (${read.until})`,
+  );
+}
+
 /**
  * An option's moment to come, in ISO 8601 and UTC, or `now`: `2h` is two hours after `now_ms`. Throws a
  * `UsageError` for anything else.

@@ -1,6 +1,6 @@
 import stringWidth from "string-width";
 import { inWords } from "../core/explain.ts";
-import type { Delivery } from "../admin/shown.ts";
+import type { Delivery, Page } from "../admin/shown.ts";
 import { type Io, type Palette, paletteOf, printable } from "./terminal.ts";
 
 /** A cell: a text from anywhere, and how it is painted. */
@@ -160,6 +160,11 @@ function relative(at: string, now_ms: number): string {
   const ago_ms = now_ms - Date.parse(at);
   if (ago_ms > 2 * 86_400_000) return `${Math.floor(ago_ms / 86_400_000)} days ago`;
   return ago_ms >= 0 ? `${inWords(ago_ms)} ago` : `in ${inWords(-ago_ms)}`;
+}
+
+/** Says how to go on if a list has more entries than were printed. */
+export function moreBelow(io: Io, { next_cursor }: Pick<Page<unknown>, "next_cursor">): void {
+  if (next_cursor !== null) io.err(`There may be more; continue with --cursor ${next_cursor}`);
 }
 
 /** A delivery's status in its colour. */

@@ -21,6 +21,8 @@ const AuditQuery = strictObject({
   actor: optional(field.identifier),
   action: optional(field.identifier),
   object: optional(field.identifier),
+  since: optional(field.moment),
+  until: optional(field.moment),
   cursor: optional(query.parsed(parseEntry, CURSOR_RULE)),
   limit: query.limit,
 });

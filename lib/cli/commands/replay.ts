@@ -29,7 +29,6 @@ Resending delivered events makes receivers see them twice, so the default is fai
     rate: { type: "string", value: "RATE", about: "Maximum rate: 50/s, 300/m, 1000/h" },
     "dry-run": { type: "boolean", about: "Count only" },
     yes: { type: "boolean", about: "Skip the confirmation, for scripts" },
-    cancel: { type: "string", value: "ID", about: "Cancel this replay, and do nothing else" },
     json: { type: "boolean", about: "Print the API's answer as JSON" },
     ...API_OPTIONS,
   },
@@ -47,9 +46,6 @@ Resending delivered events makes receivers see them twice, so the default is fai
   ],
   async run({ io, values }) {
     const { endpoint, type, rate, since, until } = values;
-    if (values.cancel !== undefined) {
-      return await cancelReplay(io, await openApi(io, values), values.cancel, values.json);
-    }
     if (since === undefined) throw new UsageError("--since is missing: 2h (ago) or an ISO time");
     if (rate !== undefined) readOption("--rate", () => parseRate(rate));
     const now_ms = Date.now();
@@ -112,7 +108,8 @@ async function watch(io: Io, api: Api, made: Replay): Promise<number> {
   }
   if (now.state === "running") {
     io.err(
-      `The daemon continues; \`bookme-webhooks replay --cancel ${now.id}\` cancels it`,
+      `The daemon continues; \`bookme-webhooks replays ${now.id}\` shows its progress, and with ` +
+        "--cancel cancels it",
     );
     return 0;
   }
@@ -148,14 +145,4 @@ async function watchDraining(
     if (busy === 0 || stopping.aborted) return;
     await sleep(POLL_MS, undefined, { signal: stopping }).catch(() => {});
   }
-}
-
-async function cancelReplay(io: Io, api: Api, id: string, json: boolean): Promise<number> {
-  const ended = await api.post<Replay>(`replays/${pathPart(id)}/cancel`);
-  io.out(
-    json
-      ? JSON.stringify(ended, null, 2)
-      : `${printable(id)} is ${ended.state}: ${ended.replayed} of ${ended.matched} were replayed`,
-  );
-  return 0;
 }

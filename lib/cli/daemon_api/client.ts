@@ -18,6 +18,16 @@ export const API_OPTIONS = {
   },
 } as const;
 
+/** Options of a command that lists, newest first. */
+export const LIST_OPTIONS = {
+  limit: { type: "string", default: "50", value: "N", about: "Most entries to list" },
+  cursor: { type: "string", value: "TEXT", about: "Continue below a list, from its next_cursor" },
+  json: { type: "boolean", about: "Print the API's answer as JSON" },
+} as const;
+
+/** Most entries that one command lists. */
+export const MAX_LISTED = 10_000;
+
 /** Values of `API_OPTIONS`. */
 export type ApiValues = Values<typeof API_OPTIONS>;
 
@@ -30,7 +40,7 @@ export interface Api {
   readonly token_name: string;
   get<T>(path: string, query?: Query): Promise<T>;
   post<T>(path: string, body?: unknown): Promise<T>;
-  /** Up to `limit` entries of a list, from as many pages as that takes. */
+  /** Up to `limit` entries of a list from the query's cursor on, from as many pages as that takes. */
   list<Row>(path: string, query: Query, limit: number): Promise<Page<Row>>;
 }
 
@@ -83,7 +93,7 @@ export async function openApi(io: Io, values: ApiValues): Promise<Api> {
       await ask("POST", locate(url, path, {}), body) as T,
     async list<Row>(path: string, query: Query, limit: number) {
       const data: Row[] = [];
-      let cursor: string | undefined;
+      let cursor = query["cursor"];
       for (;;) {
         const size = String(Math.min(MAX_PAGE, limit - data.length));
         const page = await get<Page<Row>>(path, { ...query, cursor, limit: size });

@@ -8,6 +8,9 @@ export interface AuditFilter extends Paging {
   readonly actor?: string | undefined;
   readonly action?: string | undefined;
   readonly object?: string | undefined;
+  /** At or after, and before: ISO 8601. */
+  readonly since?: string | undefined;
+  readonly until?: string | undefined;
 }
 
 /** An entry of the audit log. */
@@ -29,7 +32,7 @@ export async function listAudit(
   scope: Scope,
   filter: AuditFilter,
 ): Promise<Page<AuditRow>> {
-  const { actor, action, object, before, limit } = filter;
+  const { actor, action, object, since, until, before, limit } = filter;
   const rows = await sql<AuditRow[]>`
     select id, at, actor, address, action, object, before, after from audit
     where true
@@ -37,6 +40,8 @@ export async function listAudit(
       ${actor === undefined ? sql`` : sql`and actor = ${actor}`}
       ${action === undefined ? sql`` : sql`and action = ${action}`}
       ${object === undefined ? sql`` : sql`and object = ${object}`}
+      ${since === undefined ? sql`` : sql`and at >= ${since}::text::timestamptz`}
+      ${until === undefined ? sql`` : sql`and at < ${until}::text::timestamptz`}
       ${
     scope === "everything" ? sql`` : sql`and object in (
       select n.id from endpoints n where true ${endpointInScope(sql, scope)})`
