@@ -44,6 +44,12 @@ Deno.test("stats counts the window's attempts at once, in all and by endpoint", 
   assert.ok(!one.out.includes("\ngood"));
   const json = await daemon.cli(["stats", "--json"]);
   assert.equal(JSON.parse(json.out).totals.attempts, 5);
+  await daemon.post("{");
+  const refused = await until("the refusal is counted", async () => {
+    const shown = await daemon.cli(["stats"]);
+    return /REFUSED/.test(shown.out) ? shown.out : undefined;
+  });
+  assert.match(refused, /\n\nREFUSED .*\n1 +400 +\S+Z +127\.0\.0\.1 +the body is not valid JSON\n/);
   const typo = await daemon.cli(["stats", "--endpoint", "goood"]);
   assert.deepEqual([typo.code, typo.out], [1, ""]);
   assert.match(typo.err, /endpoint: There is no endpoint "goood"; did you mean good\?/);

@@ -2,6 +2,7 @@ import { inWords } from "../../core/explain.ts";
 import type { Stats } from "../../admin/shown.ts";
 import { API_OPTIONS, openApi } from "../daemon_api/client.ts";
 import { command, duration, UsageError } from "../command.ts";
+import { refusedLines } from "../refused_posts.ts";
 import { type Cell, facts, table } from "../table.ts";
 import { type Io, type Palette, paletteOf } from "../terminal.ts";
 
@@ -12,7 +13,7 @@ type Totals = Stats["totals"];
 
 export const stats = command({
   name: "stats",
-  summary: "Counts attempts by outcome, their latency, and pending deliveries, by endpoint",
+  summary: "Counts attempts by outcome, latency, pending deliveries, and refused posts",
   about:
     `Attempts count when they were recorded, up to now. A window begins with a whole minute, one of more
 than 6h with a whole hour.`,
@@ -45,10 +46,16 @@ than 6h with a whole hour.`,
       io.out(JSON.stringify(found, null, 2));
       return 0;
     }
-    for (const line of totals(io, found)) io.out(line);
-    if (found.endpoints.length === 0) return 0;
-    io.out("");
-    for (const line of byEndpoint(io, found)) io.out(line);
+    const parts = [
+      totals(io, found),
+      found.endpoints.length === 0 ? [] : byEndpoint(io, found),
+      refusedLines(io, found.refused, Date.now()),
+    ];
+    const printed = parts.filter((lines) => lines.length > 0);
+    for (const [at, lines] of printed.entries()) {
+      if (at > 0) io.out("");
+      for (const line of lines) io.out(line);
+    }
     return 0;
   },
 });

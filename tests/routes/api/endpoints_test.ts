@@ -506,7 +506,10 @@ onServer(
       "GET",
       `deliveries/${await daemon.deliveryId(event.id)}`,
     );
-    assert.match(body.explanation, /^Waits because it cannot be sent: The secrets are sealed/);
+    assert.match(
+      body.explanation,
+      /^Waits because this daemon cannot send it: The secrets are sealed/,
+    );
     await api.expect(409, "POST", `endpoints/${id}/test`, { event: "booking.created" });
     await api.expect(409, "POST", `endpoints/${id}/rotate`);
     assert.equal(
