@@ -21,11 +21,12 @@ import type { Log } from "./observe/log.ts";
 import { logSignals } from "./observe/log_signals.ts";
 import { makeSignals } from "./observe/signals.ts";
 import { type Failing, readiness, watchStatements } from "./readiness.ts";
-import { makeReloader } from "./reload.ts";
+import { logSynced, makeReloader } from "./reload.ts";
 import { makeStop } from "./shutdown.ts";
 import { DAEMONS, type Listener } from "./store/daemons.ts";
 import { type Database, openDatabase } from "./store/database.ts";
 import type { Actor } from "./store/changes.ts";
+import { within } from "./store/deadline.ts";
 import { syncFile } from "./store/endpoints.ts";
 import { makeApp } from "../routes/app.ts";
 import type { RouteContext } from "../routes/context.ts";
@@ -121,7 +122,11 @@ async function startOn(
   stack.defer(() => disk.stop());
   const engine = await startEngine(ctx, client, keys, reloader.settled);
   stack.defer(() => engine.dispatcher.stop(0));
-  const reload = (actor: Actor) => reloader.reload(actor, engine.fleet.reload);
+  const reload = async (actor: Actor) => {
+    const reloaded = await reloader.reload(actor, engine.fleet.reload);
+    void engine.cancelUnowed();
+    return reloaded;
+  };
   serve(http, log, {
     ...ctx,
     ...engineForRoutes(ctx, engine, disk, failing),
@@ -152,15 +157,16 @@ function logMade(what: string, { made_at }: { readonly made_at?: string }, log: 
 }
 
 async function storeFile(db: Database, { endpoints }: Config, log: Log): Promise<void> {
-  const { changed, retired } = await syncFile(db.admin, endpoints.map(toStored));
-  for (const id of changed) log.info("Endpoint of the file stored", { endpoint: id });
-  for (const id of retired) log.info("Endpoint retired: not in the file", { endpoint: id });
+  for (const synced of await syncFile(db.admin, endpoints.map(toStored))) logSynced(synced, log);
 }
+
+/** How long a request waits for what it cancels. */
+const CANCEL_PATIENCE_MS = 5_000;
 
 // The engine, as far as routes reach it.
 function engineForRoutes(
   { db, clock, random }: Context,
-  { dispatcher, fleet, intake, replayer, refused }: Engine,
+  { dispatcher, fleet, intake, replayer, refused, cancelUnowed }: Engine,
   disk: Disk,
   failing: Failing,
 ) {
@@ -175,6 +181,7 @@ function engineForRoutes(
     holdup: dispatcher.holdup,
     wake: dispatcher.wake,
     endpoints_changed: fleet.reload,
+    cancel_unowed: () => within(cancelUnowed(), CANCEL_PATIENCE_MS).catch(() => {}),
     replays_changed: replayer.wake,
     count_refused: refused.flush,
     readiness: () => readiness(db, dispatcher, disk, failing),

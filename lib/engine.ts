@@ -4,7 +4,7 @@ import { type Dispatcher, makeDispatcher } from "./delivery/dispatcher.ts";
 import { type FleetLoader, makeFleetLoader } from "./delivery/fleet_loader.ts";
 import { type Intake, makeIntake } from "./delivery/intake.ts";
 import type { HttpClient } from "./http/client.ts";
-import { maintenanceJobs } from "./maintenance/jobs.ts";
+import { maintenanceJobs, unowedJobs } from "./maintenance/jobs.ts";
 import { countRefused, type RefusedPosts, refusedPosts } from "./maintenance/refused_posts.ts";
 import { type Replayer, startReplayer } from "./maintenance/replayer.ts";
 import { overview } from "./store/claims.ts";
@@ -18,6 +18,8 @@ export interface Engine {
   readonly maintenance: Schedule;
   readonly replayer: Replayer;
   readonly refused: RefusedPosts;
+  /** Cancels what endpoints are not owed any more; resolves after the first sweep. */
+  readonly cancelUnowed: () => Promise<void>;
 }
 
 /** Starts claiming, sending and maintenance. `settled` is that of `makeFleetLoader`. */
@@ -34,14 +36,21 @@ export async function startEngine(
   ctx.clock.sync(now_ms, asked_at);
   const dispatcher = makeDispatcher(ctx, client, first, fleet.tryReload);
   const refused = countRefused(ctx);
+  const unowed = unowedJobs();
+  const maintenance = startSchedule(ctx, [
+    ...maintenanceJobs(ctx.db, dispatcher, keys),
+    ...unowed,
+    refusedPosts(refused),
+  ]);
+  const cancelUnowed = async () => void await Promise.all(unowed.map(maintenance.run));
+  // Another start may have changed the file.
+  void cancelUnowed();
   return {
     dispatcher,
     fleet,
     intake: makeIntake(ctx, dispatcher, fleet.reload),
-    maintenance: startSchedule(ctx, [
-      ...maintenanceJobs(ctx.db, dispatcher, keys),
-      refusedPosts(refused),
-    ]),
+    maintenance,
+    cancelUnowed,
     replayer: startReplayer(ctx, dispatcher.wake),
     refused,
   };

@@ -8,7 +8,7 @@ import type { Context } from "./delivery/context.ts";
 import { toStored } from "./delivery/fleet.ts";
 import { writeAudit } from "./store/audit.ts";
 import type { Actor } from "./store/changes.ts";
-import { syncFile } from "./store/endpoints.ts";
+import { type Synced, syncFile } from "./store/endpoints.ts";
 
 /** Reads the configuration file again. */
 export interface Reloader {
@@ -34,9 +34,12 @@ export function makeReloader(
     const { next, read } = readAgain(before, ctx.log);
     const reloaded = { changed: diffConfig(before, read), at_next_start: diffConfig(next, read) };
     const synced = syncFile(ctx.db.admin, next.endpoints.map(toStored), actor)
-      .then(() => apply(next));
-    syncing = synced.catch(() => {});
-    await synced;
+      .then((synced) => {
+        apply(next);
+        return synced;
+      });
+    syncing = synced.then(() => {}, () => {});
+    for (const one of await synced) logSynced(one, ctx.log);
     await endpoints_changed();
     log(reloaded);
     await writeAudit(ctx.db.admin, {
@@ -70,6 +73,18 @@ export function makeReloader(
 }
 
 const MAX_LOGGED = 100;
+
+/** Logs what became of an endpoint of the file, and how many pending deliveries that cancels. */
+export function logSynced(synced: Synced, log: Context["log"]): void {
+  const { id, what, cancels, cancels_exact } = synced;
+  const cancelled = cancels === 0 && cancels_exact
+    ? {}
+    : { cancels: cancels_exact ? cancels : `at least ${cancels}` };
+  const message = what === "retired"
+    ? "Endpoint retired: not in the file"
+    : "Endpoint of the file stored";
+  log.info(message, { endpoint: id, ...cancelled });
+}
 
 /** The file as it is, and what of it can be put in force while running. */
 function readAgain(before: Config, log: Context["log"]): { read: Config; next: Config } {

@@ -40,6 +40,9 @@ create table endpoints (
   -- it on, under a lock on this row, so that the limit holds whatever the number of daemons. What
   -- changes the limit sets it back.
   next_send_at timestamptz not null default '-infinity',
+  -- When it last ceased to select something. The sweep cancels what it is still owed of that, and
+  -- forgets this when nothing more can appear.
+  narrowed_at timestamptz,
   paused_at timestamptz,
   pause_reason text check ((pause_reason is null) = (paused_at is null)),
   retired_at timestamptz,
@@ -113,7 +116,9 @@ create table pending_deliveries (
   last_status smallint,
   last_attempt_at timestamptz,
   -- Set when it was cancelled while an attempt was under way; that attempt is its last.
-  cancel_reason text
+  cancel_reason text,
+  -- When a retry or a replay brought it back, whatever its endpoint selected by then.
+  renewed_at timestamptz
 ) with (
   fillfactor = 50,
   autovacuum_vacuum_scale_factor = 0.01,
@@ -250,6 +255,21 @@ create table audit (
 -- The last id that a delivery of the event can have (see pending_deliveries.id).
 create function last_of(event uuid) returns uuid language sql immutable strict parallel safe
   return (left(event::text, 28) || 'ffffffff')::uuid;
+
+-- A regular expression of the event types that an endpoint selects: `booking.created`, `booking.*`, and
+-- `*`, which leaves out this program's own `webhooks.*` (see lib/core/matching.ts).
+create function selected_types(patterns text[]) returns text language sql immutable strict parallel safe
+  return '^(' || array_to_string(array(
+    select case when p = '*' then '(?!webhooks\.).*'
+      else replace(replace(p, '.', '\.'), '*', '.*') end
+    from unnest(patterns) p), '|') || ')$';
+
+-- Whether an endpoint that selected the first two selects less by the last two. A pattern is selected by
+-- the patterns that select each of its types.
+create function narrows(events text[], businesses text[], next_events text[], next_businesses text[])
+  returns boolean language sql immutable parallel safe
+  return exists (select from unnest(events) e where e !~ selected_types(next_events))
+    or (next_businesses is not null and (businesses is null or not businesses <@ next_businesses));
 
 -- Whether a delivery of the event is pending. Volatile: it must see what others committed after the
 -- calling statement began.

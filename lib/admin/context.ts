@@ -37,6 +37,8 @@ export interface AdminContext {
   readonly wake: (endpoint_nos: readonly number[]) => void;
   /** Announces changed endpoints; resolves when this process uses them. */
   readonly endpoints_changed: () => Promise<void>;
+  /** Cancels what endpoints are not owed any more: all of it, or as much as fits in a request. */
+  readonly cancel_unowed: () => Promise<void>;
   /** Announces a new replay. */
   readonly replays_changed: () => void;
   /** Writes down which posts this process has refused. */

@@ -1,3 +1,4 @@
+import { cancelledBy } from "../core/cancellation.ts";
 import { AppError } from "../core/errors.ts";
 import { deliveryId, parseDeliveryId } from "../core/ids.ts";
 import type { Reason } from "../core/outcome.ts";
@@ -98,7 +99,7 @@ export async function cancelDelivery(
 ): Promise<shown.Delivery> {
   const before = await findDelivery(ctx, by, id);
   refuseCancel(before);
-  await cancel(ctx.db.admin, before.uuid, `Cancelled by ${by.actor.name}`, {
+  await cancel(ctx.db.admin, before.uuid, cancelledBy(by.actor.name), {
     actor: by.actor,
     action: "delivery.cancelled",
     object: deliveryId(before.uuid),

@@ -3,7 +3,6 @@ import { AppError, invalidAt, refuseMistakes } from "../core/errors.ts";
 import { endpointId } from "../core/ids.ts";
 import { moveOverlap, overlapAt, rotate } from "../core/rotation.ts";
 import { makeSecret } from "../core/secret.ts";
-import { cancelRetired } from "../store/deliveries.ts";
 import * as store from "../store/endpoints.ts";
 import * as read from "../store/reports/endpoints.ts";
 import type { AdminContext, Asker } from "./context.ts";
@@ -100,7 +99,7 @@ export async function changeEndpoint(
   by: Asker,
   id: string,
   patch: EndpointPatch,
-): Promise<shown.Endpoint> {
+): Promise<shown.EndpointChanged> {
   refuseMistakes(endpointMistakes(ctx, by, patch));
   const row = await rewrite(ctx, by, id, (row) => {
     if (patch.version !== undefined && patch.version !== row.version) {
@@ -113,7 +112,17 @@ export async function changeEndpoint(
     const logged = { before: audited(row), after: audited(written.fields) };
     return { ...written, action: "endpoint.updated", logged };
   });
-  return await showOne(ctx, row);
+  return await changed(ctx, row);
+}
+
+/** A changed endpoint, once what it is not owed any more is being cancelled. */
+async function changed(
+  ctx: AdminContext,
+  row: store.ChangedEndpoint,
+): Promise<shown.EndpointChanged> {
+  const { cancels, cancels_exact } = row;
+  if (cancels > 0 || !cancels_exact) await ctx.cancel_unowed();
+  return { ...await showOne(ctx, row), cancels, cancels_exact };
 }
 
 /** Gives an endpoint a new secret, which is shown this once. */
@@ -224,7 +233,7 @@ export async function retireEndpoint(
   ctx: AdminContext,
   by: Asker,
   id: string,
-): Promise<shown.Endpoint> {
+): Promise<shown.EndpointChanged> {
   const before = await findEndpointInForce(ctx, by, id);
   refuseFile(before, "take it out of the file");
   const retired = await store.retireEndpoint(ctx.db.admin, id, {
@@ -233,20 +242,10 @@ export async function retireEndpoint(
     object: id,
     before: audited(before),
   });
-  const row = retired ?? await findEndpoint(ctx, by, id);
+  const row = retired ??
+    { ...await findEndpoint(ctx, by, id), cancels: 0, cancels_exact: true };
   await ctx.endpoints_changed();
-  await cancelPending(ctx);
-  return await showOne(ctx, row);
-}
-
-const CANCEL_BATCH = 1_000;
-const MAX_CANCEL_BATCHES = 20;
-
-// As many as fit in a request; the sweep cancels the rest.
-async function cancelPending(ctx: AdminContext): Promise<void> {
-  for (let i = 0; i < MAX_CANCEL_BATCHES; i++) {
-    if (await cancelRetired(ctx.db.admin, CANCEL_BATCH) < CANCEL_BATCH) return;
-  }
+  return await changed(ctx, row);
 }
 
 function refuseFile(row: store.StoredEndpoint, remedy: string): void {
@@ -276,7 +275,7 @@ async function rewrite(
   id: string,
   next: (row: store.StoredEndpoint) => Rewritten,
   remedy = "change it there",
-): Promise<store.StoredEndpoint> {
+): Promise<store.ChangedEndpoint> {
   for (let tries = 0; tries < MAX_TRIES; tries++) {
     const row = await findEndpointInForce(ctx, by, id);
     refuseFile(row, remedy);

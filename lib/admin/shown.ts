@@ -133,6 +133,16 @@ export const EndpointCheck = v.object({
 });
 export type EndpointCheck = v.InferOutput<typeof EndpointCheck>;
 
+/** What a change cancels. */
+const CANCELS = {
+  cancels: described(count, "Pending deliveries that the change cancels, at most 10,000 counted"),
+  cancels_exact: described(v.boolean(), "False: at least this many"),
+};
+
+/** An endpoint after a change, or retired. */
+export const EndpointChanged = v.object({ ...Endpoint.entries, ...CANCELS });
+export type EndpointChanged = v.InferOutput<typeof EndpointChanged>;
+
 // --- deliveries --------------------------------------------------------------------------------------
 
 /** The statuses of a delivery. */

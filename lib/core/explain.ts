@@ -1,3 +1,4 @@
+import { cancelWords } from "./cancellation.ts";
 import { listed } from "./errors.ts";
 import { explainMatch, type Selection } from "./matching.ts";
 
@@ -71,7 +72,7 @@ export function explainDelivery(facts: DeliveryFacts, now: number): Explanation<
     case "cancelled":
       return say(
         "cancelled",
-        `Cancelled after ${tries}: ${cancel_reason ?? "no reason was given"}` +
+        `Cancelled after ${tries}: ${cancelWords(cancel_reason ?? "no reason was given")}` +
           (retired || cancel_reason === "erased"
             ? ""
             : "; only a retry or a replay sends it again"),
@@ -86,12 +87,13 @@ function explainSending(facts: DeliveryFacts, now: number): Explanation<Delivery
   const next = attempts + 1;
   const is_lost = leased_until !== null && leased_until <= now;
   if (cancel_reason !== null) {
+    const why = cancelWords(cancel_reason);
     return say(
       "cancelling",
       is_lost
-        ? `Attempt ${next} never reported back; the next sweep cancels the delivery: ${cancel_reason}`
+        ? `Attempt ${next} never reported back; the next sweep cancels the delivery: ${why}`
         : `Attempt ${next} is under way and is the last: unless it delivers, the delivery is ` +
-          `cancelled: ${cancel_reason}`,
+          `cancelled: ${why}`,
     );
   }
   if (is_lost) {
@@ -119,7 +121,10 @@ function explainWaiting(facts: DeliveryFacts, now: number): Explanation<Delivery
     return say("ending", `The endpoint is retired; the next sweep cancels the delivery${so_far}`);
   }
   if (facts.cancel_reason !== null) {
-    return say("ending", `The next sweep cancels the delivery: ${facts.cancel_reason}${so_far}`);
+    return say(
+      "ending",
+      `The next sweep cancels the delivery: ${cancelWords(facts.cancel_reason)}${so_far}`,
+    );
   }
   if (max_attempts !== null && counted >= max_attempts) {
     const all = max_attempts === 1 ? "The only attempt" : `All ${max_attempts} attempts`;

@@ -9,13 +9,17 @@ export interface Selection {
 /** Why an endpoint is owed an event or not, as the event's page shows it. */
 export type Match = "matched" | "type not selected" | "other business";
 
+/** How the types of operational events begin. */
+const OPERATIONAL = "webhooks.";
+
 /**
  * Whether one of the patterns selects an event type: `booking.created` selects that type, `booking.*`
- * all that begin with `booking.`, `*` all.
+ * all that begin with `booking.`, `*` all but this program's own `webhooks.*`. The function
+ * `selected_types` in the migrations says the same to the database.
  */
 export function matchesType(patterns: readonly string[], type: string): boolean {
   return patterns.some((pattern) =>
-    pattern === "*" || pattern === type ||
+    pattern === type || (pattern === "*" && !type.startsWith(OPERATIONAL)) ||
     (pattern.endsWith(".*") && type.length >= pattern.length &&
       type.startsWith(pattern.slice(0, -1)))
   );

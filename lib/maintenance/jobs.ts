@@ -2,6 +2,7 @@ import type { SealKey } from "../core/seal.ts";
 import type { Dispatcher } from "../delivery/dispatcher.ts";
 import type { Database } from "../store/database.ts";
 import { checkpoints } from "./checkpoints.ts";
+import { deselectedDeliveries } from "./deselected.ts";
 import { exhaustedDeliveries } from "./exhausted.ts";
 import { expiredLeases } from "./leases.ts";
 import { oldAttempts, oldEvents, oldStatistics, oldSubjects } from "./retention.ts";
@@ -11,8 +12,13 @@ import type { Job } from "./schedule.ts";
 import { expiredSecrets } from "./sealed_secrets.ts";
 import { deadRows } from "./vacuum.ts";
 
+/** The jobs that cancel what endpoints are not owed any more. */
+export function unowedJobs(): Job[] {
+  return [retiredEndpoints, deselectedDeliveries()];
+}
+
 /**
- * Every job of a daemon. Their patterns differ in the second, so that few run at once. `seal_keys` open
+ * Every other job of a daemon. Their patterns differ in the second, so that few run at once. `seal_keys` open
  * the secrets of endpoints made through the API.
  */
 export function maintenanceJobs(
@@ -23,7 +29,6 @@ export function maintenanceJobs(
   return [
     expiredLeases(interrupted),
     exhaustedDeliveries,
-    retiredEndpoints,
     rollups,
     expiredSecrets(seal_keys),
     oldAttempts(),

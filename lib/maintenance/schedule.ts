@@ -16,6 +16,8 @@ export interface Job {
 
 /** Jobs that run by the clock. */
 export interface Schedule {
+  /** Runs a job now, after a run of it under way. Resolves when that run has ended. */
+  run(job: Job): Promise<void>;
   /** Starts no further run; resolves when those under way have ended. */
   stop(): Promise<void>;
 }
@@ -26,19 +28,24 @@ export interface Schedule {
  */
 export function startSchedule(ctx: Context, jobs: readonly Job[]): Schedule {
   const stopping = new AbortController();
-  const running = new Set<Promise<void>>();
-  const start = async (job: Job): Promise<void> => {
-    const run = runJob(ctx, job, stopping.signal);
-    running.add(run);
-    await run;
-    running.delete(run);
+  const running = new Map<Job, Promise<void>>();
+  const start = (job: Job): Promise<void> => {
+    const run = runJob(ctx, job, stopping.signal).finally(() => running.delete(job));
+    running.set(job, run);
+    return run;
   };
-  const crons = jobs.map((job) => new Cron(job.pattern, { protect: true }, () => start(job)));
+  // A run that is under way serves whoever asks once it has begun.
+  const join = (job: Job) => running.get(job) ?? start(job);
+  const crons = jobs.map((job) => new Cron(job.pattern, { protect: true }, () => join(job)));
   return {
+    async run(job) {
+      await running.get(job);
+      if (!stopping.signal.aborted) await join(job);
+    },
     async stop() {
       stopping.abort();
       for (const cron of crons) cron.stop();
-      await Promise.all(running);
+      await Promise.all(running.values());
     },
   };
 }

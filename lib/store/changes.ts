@@ -23,15 +23,18 @@ export type Fragment = PendingQuery<Row[]>;
 
 /**
  * The CTE `logged`: writes the change to the audit log, in the statement that makes it, if the CTE
- * `changed` has a row.
+ * `changed` has a row. `found` adds to `after`: a jsonb object, or null, by a column of `changed`.
  */
-export function logged(sql: Sql, change: Change): Fragment {
+export function logged(sql: Sql, change: Change, found = "null::jsonb"): Fragment {
   const { actor, action, object } = change;
   return sql`logged as (
     insert into audit (actor, address, action, object, before, after)
     select ${actor.name}, ${actor.address}, ${action}, ${object},
-      ${json(change.before)}::text::jsonb, ${json(change.after)}::text::jsonb
-    from (select from changed limit 1) one
+      ${json(change.before)}::text::jsonb,
+      coalesce(${json(change.after)}::text::jsonb || found, ${
+    json(change.after)
+  }::text::jsonb, found)
+    from (select ${sql.unsafe(found)} as found from changed limit 1) one
   )`;
 }
 

@@ -1,7 +1,8 @@
 import type { Sql } from "postgres";
 import { announceDue, type Change, logged } from "./changes.ts";
 import type { Lease } from "./claims.ts";
-import { CANCEL_CHOSEN, insertEnded, RENEW_CHOSEN } from "./fragments.ts";
+import { literal, texts } from "./arrays.ts";
+import { CANCEL_CHOSEN, DESELECTED, insertEnded, RENEW_CHOSEN } from "./fragments.ts";
 
 // Endpoints with pending deliveries, found by skipping through the index: a millisecond for any number
 // of deliveries.
@@ -77,7 +78,7 @@ export async function cancelRetired(sql: Sql, limit: number): Promise<number> {
   const [row] = await sql<{ found: number }[]>`
     with chosen as materialized (
       select p.id, p.leased_until is not null as leased,
-        'The endpoint was retired'::text as reason
+        'endpoint_retired' as reason
       from endpoints n
       cross join lateral (
         select * from pending_deliveries q
@@ -89,6 +90,81 @@ export async function cancelRetired(sql: Sql, limit: number): Promise<number> {
     ), ${sql.unsafe(CANCEL_CHOSEN)}
     select count(*)::int as found from chosen`;
   return row?.found ?? 0;
+}
+
+/** An endpoint that selects less than before, and since when. */
+export interface Narrowed {
+  readonly no: number;
+  /** A timestamp, as text. */
+  readonly at: string;
+  /** Whether every event stored before has been committed: its statement has timed out since. */
+  readonly is_settled: boolean;
+}
+
+/** The endpoints that may be owed something that they no longer select. */
+export async function narrowedEndpoints(sql: Sql): Promise<Narrowed[]> {
+  return await sql<Narrowed[]>`
+    select no, narrowed_at::text as at, narrowed_at < now() - interval '1 minute' as is_settled
+    from endpoints where narrowed_at is not null and retired_at is null`;
+}
+
+/** Result of one step of a pass over the pending deliveries. */
+export interface Deselected {
+  readonly cancelled: number;
+  /** Where the next step begins; null after the last. */
+  readonly position: string | null;
+}
+
+/**
+ * Reads `limit` pending deliveries after `position`, or from the first on, and cancels those that a
+ * narrowed endpoint does not select as it is now. One that is being sent is marked, and ends with its
+ * attempt. Test events are left alone, and so is what was brought back after the endpoint was narrowed.
+ * A step stops before a delivery that another statement holds.
+ */
+export async function cancelDeselected(
+  sql: Sql,
+  position: string | null,
+  limit: number,
+): Promise<Deselected> {
+  const [row] = await sql<Deselected[]>`
+    with narrowed as materialized (
+      select no, selected_types(events) as types, businesses, narrowed_at from endpoints
+      where narrowed_at is not null and retired_at is null
+    ), seen as materialized (
+      select id, event_id, endpoint_no, renewed_at, cancel_reason from pending_deliveries
+      where id > ${position ?? NO_UUID}::uuid order by id limit ${limit}
+    ), unowed as materialized (
+      select s.id from seen s join narrowed n on n.no = s.endpoint_no join events e on e.id = s.event_id
+      where s.cancel_reason is null and (s.renewed_at is null or s.renewed_at <= n.narrowed_at)
+        and ${sql.unsafe(DESELECTED)}
+    ), chosen as materialized (
+      select p.id, p.leased_until is not null as leased, 'deselected' as reason
+      from pending_deliveries p
+      where p.id = any(array(select id from unowed)) and p.cancel_reason is null
+      for update skip locked
+    ), held as materialized (
+      select id from unowed where id not in (select id from chosen) order by id limit 1
+    ), ${sql.unsafe(CANCEL_CHOSEN)}
+    select (select count(*) from chosen)::int as cancelled,
+      case when exists (select from held) then coalesce(
+          (select s.id from seen s, held h where s.id < h.id order by s.id desc limit 1),
+          ${position ?? NO_UUID}::uuid)
+        else (select id from seen order by id offset ${limit - 1}::int limit 1) end as position`;
+  if (row === undefined) throw new Error("The sweep of deselected deliveries answered nothing");
+  return row;
+}
+
+/** Below every UUID of an event. */
+const NO_UUID = "00000000-0000-0000-0000-000000000000";
+
+/** Forgets that these endpoints were narrowed, unless they have been narrowed again since. */
+export async function forgetNarrowed(sql: Sql, narrowed: readonly Narrowed[]): Promise<void> {
+  await sql`
+    update endpoints n set narrowed_at = null from unnest(
+      ${literal(narrowed.map(({ no }) => no))}::int[],
+      string_to_array(${texts(narrowed.map(({ at }) => at))}, chr(30))
+    ) as f (no, at)
+    where n.no = f.no and n.narrowed_at = f.at::timestamptz`;
 }
 
 /** Cancels a pending delivery. False if it is not pending or is being cancelled already. */

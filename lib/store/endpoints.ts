@@ -3,6 +3,7 @@ import type { Sql } from "postgres";
 import { type SealedContent, type SealKey, unseal } from "../core/seal.ts";
 import { literal, texts } from "./arrays.ts";
 import { type Actor, announceFleet, type Change, logged } from "./changes.ts";
+import { type Cancels, countCancels } from "./fragments.ts";
 
 /** Settings of an endpoint besides its address and selection. */
 export interface Settings {
@@ -71,24 +72,28 @@ export async function loadFleet(sql: Sql): Promise<StoredFleet> {
   return { revision: first.revision, endpoints: rows.filter(({ no }) => no !== null) };
 }
 
-/** Ids of the endpoints that `syncFile` wrote. */
-export interface SyncResult {
-  readonly changed: readonly string[];
-  readonly retired: readonly string[];
+/** An endpoint of the file that `syncFile` wrote. */
+export interface Synced extends Cancels {
+  readonly id: string;
+  readonly what: "added" | "changed" | "retired";
+  /** As it was, and as it is; null while it is none. */
+  readonly before: Omit<EndpointFields, "id"> | null;
+  readonly after: Omit<EndpointFields, "id"> | null;
 }
 
 const SHOWN = `'url', url, 'events', events, 'businesses', businesses, 'settings', settings`;
 
 /**
  * Makes the stored endpoints of the file equal to those given, in one statement: adds, changes
- * (a new version each), brings back, and retires those no longer given. Leaves pauses alone.
+ * (a new version each), brings back, and retires those no longer given. Leaves pauses alone. Answers
+ * with those that it wrote, in the order of their ids.
  */
 export async function syncFile(
   sql: Sql,
   endpoints: readonly EndpointFields[],
   actor: Actor = { name: "the configuration file", address: null },
-): Promise<SyncResult> {
-  const rows = await sql<{ id: string; what: "changed" | "retired" }[]>`
+): Promise<Synced[]> {
+  return await sql<Synced[]>`
     with given as materialized (
       select g.id, g.url, g.settings,
         array(select jsonb_array_elements_text(g.events)) as events,
@@ -102,20 +107,24 @@ export async function syncFile(
       on conflict (id) do update set url = excluded.url, events = excluded.events,
         businesses = excluded.businesses, settings = excluded.settings,
         version = e.version + 1, retired_at = null, updated_at = now(),
-        next_send_at = ${sql.unsafe(nextSendAt("excluded.settings"))}
+        next_send_at = ${sql.unsafe(nextSendAt("excluded.settings"))},
+        narrowed_at = ${sql.unsafe(narrowedAt("excluded.events", "excluded.businesses"))}
       where e.source = 'file' and (e.retired_at is not null or
         (e.url, e.events, e.businesses, e.settings) is distinct from
         (excluded.url, excluded.events, excluded.businesses, excluded.settings))
-      returning no, id, version, url, events, businesses, settings
+      returning no, id, version, url, events, businesses, settings, narrowed_at
     ), retired as (
       update endpoints set retired_at = now(), updated_at = now()
       where source = 'file' and retired_at is null and id not in (select id from given)
-      returning no, id, version
+      returning no, id, version, events, businesses
     ), versions as (${sql.unsafe(insertVersions("put"))}
     ), retired_versions as (${sql.unsafe(retireVersions("retired"))}
-    ), changed as (
-      select id, 'changed' as what, jsonb_build_object(${sql.unsafe(SHOWN)}) as after from put
-      union all select id, 'retired', null from retired
+    ), changed as materialized (
+      select id, null::text as what, jsonb_build_object(${sql.unsafe(SHOWN)}) as after,
+        case when narrowed_at = now() then ${sql.unsafe(countCancels("false"))} end as cancels
+      from put n
+      union all
+      select id, 'retired', null, ${sql.unsafe(countCancels("true"))} from retired n
     ), before as (
       -- As they were when the statement began.
       select id, jsonb_build_object(${sql.unsafe(SHOWN)}) as shown from endpoints
@@ -125,12 +134,20 @@ export async function syncFile(
       select ${actor.name}, ${actor.address},
         case when c.what = 'retired' then 'endpoint.retired'
              when b.id is null then 'endpoint.created' else 'endpoint.updated' end,
-        c.id, b.shown, c.after
+        c.id, b.shown, coalesce(c.after || c.cancels, c.after, c.cancels)
       from changed c left join before b on b.id = c.id order by c.id
     ), ${sql.unsafe(announceFleet())}
-    select changed.id, changed.what from changed left join announced on true`;
-  const ids = (what: string) => rows.filter((row) => row.what === what).map((row) => row.id);
-  return { changed: ids("changed"), retired: ids("retired") };
+    select c.id, coalesce(c.what, case when b.id is null then 'added' else 'changed' end) as what,
+      b.shown as before, c.after, coalesce((c.cancels ->> 'cancels')::int, 0) as cancels,
+      coalesce((c.cancels ->> 'cancels_exact')::boolean, true) as cancels_exact
+    from changed c left join before b on b.id = c.id left join announced on true
+    order by c.id`;
+}
+
+// Kept if it still selects everything: what it ceased to select before is still to be cancelled.
+function narrowedAt(events: string, businesses: string): string {
+  return `case when narrows(e.events, e.businesses, ${events}, ${businesses}) then now()
+    else e.narrowed_at end`;
 }
 
 // Keeps what the rows of a CTE, versions of endpoints, send to and select.
@@ -182,6 +199,13 @@ export async function createEndpoint(
   return row;
 }
 
+/** A changed endpoint, and what the change cancels. */
+export type ChangedEndpoint = StoredEndpoint & Cancels;
+
+/** The columns of a `ChangedEndpoint`, of a CTE of its rows with a column `found`. */
+const CHANGED_COLUMNS = `${ENDPOINT_COLUMNS}, coalesce((found ->> 'cancels')::int, 0) as cancels,
+  coalesce((found ->> 'cancels_exact')::boolean, true) as cancels_exact`;
+
 /**
  * Writes an endpoint made through the API as its next version; `sealed` undefined leaves that as it is.
  * Answers undefined if it is no longer as it was read: another version, resealed or retired. Read it
@@ -193,13 +217,17 @@ export async function updateEndpoint(
   fields: EndpointFields,
   sealed: Sealed | undefined,
   change: Change,
-): Promise<StoredEndpoint | undefined> {
-  const [row] = await sql<StoredEndpoint[]>`
+): Promise<ChangedEndpoint | undefined> {
+  const [row] = await sql<ChangedEndpoint[]>`
     with given as materialized (
-      select ${JSON.stringify(fields.settings)}::text::jsonb as settings
-    ), changed as (
-      update endpoints e set url = ${fields.url}, events = ${arrayOf(sql, fields.events)},
-        businesses = ${arrayOf(sql, fields.businesses)}, settings = given.settings,
+      select ${JSON.stringify(fields.settings)}::text::jsonb as settings,
+        ${arrayOf(sql, fields.events)} as events, ${
+    arrayOf(sql, fields.businesses)
+  }::text[] as businesses
+    ), written as (
+      update endpoints e set url = ${fields.url}, events = given.events,
+        businesses = given.businesses, settings = given.settings,
+        narrowed_at = ${sql.unsafe(narrowedAt("given.events", "given.businesses"))},
         next_send_at = ${sql.unsafe(nextSendAt("given.settings"))},
         version = version + 1, updated_at = now()
         ${
@@ -211,9 +239,14 @@ export async function updateEndpoint(
       where no = ${read.no} and version = ${read.version}
         and sealed = decode(${read.sealed}, 'hex') and source = 'api' and retired_at is null
       returning e.*
-    ), versions as (${sql.unsafe(insertVersions("changed"))}
-    ), ${logged(sql, change)}, ${sql.unsafe(announceFleet())}
-    select ${sql.unsafe(ENDPOINT_COLUMNS)} from changed left join announced on true`;
+    ), versions as (${sql.unsafe(insertVersions("written"))}
+    ), changed as materialized (
+      select n.*, case when narrowed_at = now() then ${
+    sql.unsafe(countCancels("false"))
+  } end as found
+      from written n
+    ), ${logged(sql, change, "found")}, ${sql.unsafe(announceFleet())}
+    select ${sql.unsafe(CHANGED_COLUMNS)} from changed left join announced on true`;
   return row;
 }
 
@@ -264,16 +297,18 @@ export async function retireEndpoint(
   sql: Sql,
   id: string,
   change: Change,
-): Promise<StoredEndpoint | undefined> {
-  const [row] = await sql<StoredEndpoint[]>`
-    with changed as (
+): Promise<ChangedEndpoint | undefined> {
+  const [row] = await sql<ChangedEndpoint[]>`
+    with written as (
       update endpoints set retired_at = now(), updated_at = now(), sealed = null,
         secret_expires_at = null
       where id = ${id} and source = 'api' and retired_at is null
       returning *
-    ), versions as (${sql.unsafe(retireVersions("changed"))}
-    ), ${logged(sql, change)}, ${sql.unsafe(announceFleet())}
-    select ${sql.unsafe(ENDPOINT_COLUMNS)} from changed left join announced on true`;
+    ), versions as (${sql.unsafe(retireVersions("written"))}
+    ), changed as materialized (
+      select n.*, ${sql.unsafe(countCancels("true"))} as found from written n
+    ), ${logged(sql, change, "found")}, ${sql.unsafe(announceFleet())}
+    select ${sql.unsafe(CHANGED_COLUMNS)} from changed left join announced on true`;
   return row;
 }
 

@@ -53,9 +53,45 @@ export const RENEW_CHOSEN = `
     delete from ended_deliveries where id = any(array(select id from chosen)) returning *
   ), owed as (
     insert into pending_deliveries (id, event_id, endpoint_no, created_at, due_at, token, attempts,
-      last_outcome, last_status, last_attempt_at)
+      last_outcome, last_status, last_attempt_at, renewed_at)
     select id, event_id, endpoint_no, created_at, now(), token, attempts, last_outcome, last_status,
-      last_attempt_at
+      last_attempt_at, now()
     from back
     returning id, endpoint_no
   )`;
+
+/** Whether endpoint n does not select event e, by the types in `types` of that endpoint. Tests are its own. */
+export const DESELECTED = `not e.test and not (
+  e.type ~ types and (n.businesses is null or coalesce(e.business = any(n.businesses), false)))`;
+
+/** Pending deliveries that a change of an endpoint cancels; the least number if not exact. */
+export interface Cancels {
+  readonly cancels: number;
+  readonly cancels_exact: boolean;
+}
+
+/** Deliveries that are counted exactly. */
+const MAX_COUNTED = 10_000;
+/** Deliveries read for that: it must end within a second. */
+const MAX_COUNT_DEPTH = 100_000;
+
+/**
+ * An expression: the `Cancels` of endpoint n (no, events, businesses) as jsonb, if it is retired or comes
+ * to select what n says.
+ */
+export function countCancels(retired: string): string {
+  return `(
+    with seen as materialized (
+      select p.event_id from pending_deliveries p
+      where p.endpoint_no = n.no and p.cancel_reason is null
+      limit case when ${retired} then ${MAX_COUNTED + 1} else ${MAX_COUNT_DEPTH} end
+    ), found as materialized (
+      select from seen s cross join (select selected_types(n.events) as types) t
+      where ${retired} or exists (
+        select from events e where e.id = s.event_id and ${DESELECTED})
+      limit ${MAX_COUNTED + 1}
+    )
+    select jsonb_build_object('cancels', least(count(*), ${MAX_COUNTED}), 'cancels_exact',
+      count(*) <= ${MAX_COUNTED} and (select count(*) from seen) < ${MAX_COUNT_DEPTH})
+    from found)`;
+}

@@ -74,17 +74,24 @@ export const endpointOperations = [
     tag,
     summary: "Changes an endpoint",
     description:
-      "Members left out stay as they are; null clears optional ones. The file's endpoints are " +
-      "changed in the file.",
+      "Members left out stay as they are; null clears optional ones. Deliveries that are pending and " +
+      "not selected any more are cancelled as `deselected`. The file's endpoints are changed in the file.",
     body: inputs.EndpointPatch,
     rules: endpointMistakes,
     status: 200,
-    response: shown.Endpoint,
+    response: shown.EndpointChanged,
     refuses: ["not_found", "conflict"],
     example: {
       id: example.ENDPOINT_ID,
       body: { timeout_ms: 20_000, description: null, version: 1 },
-      response: { ...example.endpoint, timeout_ms: 20_000, description: null, version: 2 },
+      response: {
+        ...example.endpoint,
+        timeout_ms: 20_000,
+        description: null,
+        version: 2,
+        cancels: 0,
+        cancels_exact: true,
+      },
     },
     handle: (ctx, { by, id, body }) => admin.changeEndpoint(ctx, by, id, body),
   }),
@@ -96,7 +103,7 @@ export const endpointOperations = [
     summary: "Retires an endpoint",
     description: "Its pending deliveries are cancelled, its secrets forgotten; its history stays.",
     status: 200,
-    response: shown.Endpoint,
+    response: shown.EndpointChanged,
     refuses: ["not_found", "conflict"],
     example: {
       id: example.ENDPOINT_ID,
@@ -106,6 +113,8 @@ export const endpointOperations = [
         sendable: false,
         unsendable_reason: "The endpoint is retired",
         retired_at: "2026-11-24T10:00:00.000Z",
+        cancels: 12,
+        cancels_exact: true,
       },
     },
     handle: (ctx, { by, id }) => admin.retireEndpoint(ctx, by, id),

@@ -80,8 +80,13 @@ Deno.test("explainDelivery() says how an ended delivery ended", () => {
     `cancelled: Cancelled after 2 attempts: Cancelled by ops; ${AGAIN}`,
   );
   assert.equal(
-    explain({ status: "cancelled", cancel_reason: "The endpoint was retired", retired: true }),
-    "cancelled: Cancelled after 0 attempts: The endpoint was retired",
+    explain({ status: "cancelled", cancel_reason: "endpoint_retired", retired: true }),
+    "cancelled: Cancelled after 0 attempts: the endpoint was retired",
+  );
+  assert.equal(
+    explain({ status: "cancelled", attempts: 1, cancel_reason: "deselected" }),
+    "cancelled: Cancelled after 1 attempt: the endpoint no longer selects it; only a retry or a " +
+      "replay sends it again",
   );
 });
 

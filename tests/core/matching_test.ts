@@ -18,6 +18,8 @@ Deno.test("matchesType() takes exact names, families and everything", () => {
     ["booking.a.*", "booking.b.a", false],
     ["*", "booking.created", true],
     ["*", "x", true],
+    ["*", "webhooks.alert.began", false],
+    ["webhooks.*", "webhooks.alert.began", true],
     ["booking*", "booking.created", false],
     ["*.created", "booking.created", false],
     [".*", "booking.created", false],

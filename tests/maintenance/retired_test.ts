@@ -29,7 +29,7 @@ onServer("the sweep cancels what a retired endpoint was owed", async (database) 
     await using daemon = await at([erp]);
     const cancelled = await daemon.delivery(id);
     assert.equal(cancelled.status, "cancelled");
-    assert.equal(cancelled.cancel_reason, "The endpoint was retired");
+    assert.equal(cancelled.cancel_reason, "endpoint_retired");
     assert.equal(cancelled.reason, "http_5xx", "what its last attempt met stays");
     assert.equal(cancelled.attempts.length, 1, "its history stays");
     assert.equal((await daemon.api(`deliveries/${other}`)).body.status, "pending");

@@ -120,3 +120,30 @@ Deno.test("Schedule.stop() aborts runs under way, waits for them, and starts no 
   assert.equal(runs, 1);
   assert.deepEqual(reported.map(({ count }) => count), [7]);
 });
+
+Deno.test("Schedule.run() runs a job now, and again after a run that was under way", async () => {
+  const { ctx } = makeContext();
+  const gates = [0, 1].map(() => Promise.withResolvers<void>());
+  let runs = 0;
+  const job: Job = {
+    ...makeJob(async () => {
+      await gates[runs++]?.promise;
+      return 0;
+    }),
+    pattern: "0 0 0 1 1 *",
+  };
+  const schedule = startSchedule(ctx, [job]);
+  const first = schedule.run(job);
+  await until("it runs", () => runs === 1);
+  // Both ask while the first run is under way: one more serves them.
+  const others = [schedule.run(job), schedule.run(job)];
+  gates[0]?.resolve();
+  await first;
+  await until("it runs again", () => runs === 2);
+  gates[1]?.resolve();
+  await Promise.all(others);
+  assert.equal(runs, 2);
+  await schedule.stop();
+  await schedule.run(job);
+  assert.equal(runs, 2, "not after a stop");
+});

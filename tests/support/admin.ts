@@ -9,6 +9,7 @@ import { makeFleet, toStored } from "../../lib/delivery/fleet.ts";
 import { random32 } from "../../lib/delivery/context.ts";
 import type { Accepted, Offer } from "../../lib/delivery/batch.ts";
 import type { Database } from "../../lib/store/database.ts";
+import { cancelDeselected, cancelRetired } from "../../lib/store/deliveries.ts";
 import { loadFleet, syncFile } from "../../lib/store/endpoints.ts";
 import { storeEvents } from "../../lib/store/events.ts";
 import { ENCRYPTION_KEY } from "./checked.ts";
@@ -74,6 +75,10 @@ export async function administer(db: Database, sections: Sections): Promise<Admi
     holdup: () => null,
     wake: () => {},
     endpoints_changed: async () => void (fleet = await read()),
+    async cancel_unowed() {
+      await cancelRetired(db.admin, 1_000);
+      await cancelDeselected(db.admin, null, 1_000);
+    },
     replays_changed: () => {},
     count_refused: () => Promise.resolve(),
     examine: () => Promise.reject(new Error("No endpoint is examined here")),

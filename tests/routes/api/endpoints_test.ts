@@ -124,7 +124,8 @@ onServer("PATCH /api/endpoints/:id changes what is given and nothing else", asyn
   const path = `endpoints/${made.id}`;
   const patch = async (body: unknown) => (await api.expect(200, "PATCH", path, body)).body;
   const { secret: _, ...before } = made;
-  const same = await patch({});
+  const { cancels, cancels_exact, ...same } = await patch({});
+  assert.deepEqual([cancels, cancels_exact], [0, true]);
   assert.deepEqual({ ...same, version: 1, updated_at: before.updated_at }, before);
   const changed = await patch({ timeout_ms: null, concurrency: null, url: `${receiver.url}/new` });
   assert.equal(changed.timeout_ms, 20_000);
@@ -461,10 +462,11 @@ onServer("DELETE /api/endpoints/:id retires it and cancels what it is owed", asy
   const id = await daemon.deliveryId(event.id);
   await daemon.delivery(id, (delivery) => delivery.attempt_count === 1);
   const { body: retired } = await api.expect(200, "DELETE", `endpoints/${made.id}`);
+  assert.deepEqual([retired.cancels, retired.cancels_exact], [1, true]);
   assert.ok(Date.parse(retired.retired_at) > 0);
   const { body: delivery } = await api.expect(200, "GET", `deliveries/${id}`);
   assert.equal(delivery.status, "cancelled");
-  assert.equal(delivery.cancel_reason, "The endpoint was retired");
+  assert.equal(delivery.cancel_reason, "endpoint_retired");
   assert.equal(delivery.attempts.length, 1, "history stays");
   assert.equal((await daemon.post(booking("apt_2"))).body.deliveries, 0);
   await api.expect(409, "DELETE", `endpoints/${made.id}`);
