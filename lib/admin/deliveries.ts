@@ -48,7 +48,7 @@ export async function getDelivery(
   const attempts = await read.attemptsOf(ctx.db.admin, by.scope, delivery.uuid);
   return {
     ...viewDelivery(delivery, ctx),
-    attempts: attempts.map((attempt) => viewAttempt(attempt, delivery, event)),
+    attempts: attempts.map((attempt) => viewAttempt(attempt, delivery, event, ctx)),
   };
 }
 

@@ -205,6 +205,7 @@ export const Attempt = v.object({
     body_encoding: v.picklist(["utf-8", "base64"]),
     truncated: v.boolean(),
   })),
+  advice: described(maybe(string), "The likely cause of its outcome, and the remedy, in words"),
 });
 export type Attempt = v.InferOutput<typeof Attempt>;
 

@@ -38,7 +38,7 @@ export async function testEndpoint(
   return {
     event_id: eventId(accepted.uuid),
     delivery: viewDelivery(delivery, ctx),
-    attempt: attempt === undefined ? null : viewAttempt(attempt, delivery, event),
+    attempt: attempt === undefined ? null : viewAttempt(attempt, delivery, event, ctx),
   };
 }
 

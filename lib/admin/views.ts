@@ -1,4 +1,5 @@
 import { Buffer } from "node:buffer";
+import { adviseOn } from "../core/advice.ts";
 import { explainDelivery } from "../core/explain.ts";
 import { attemptId, deliveryId, eventId, replayId } from "../core/ids.ts";
 import { requestLines } from "../core/request_headers.ts";
@@ -141,10 +142,11 @@ export function explain(row: DeliveryRow, ctx: ViewContext) {
 /** An attempt as shown, with its request as it was sent and the response. */
 export function viewAttempt(
   row: AttemptRow,
-  delivery: Pick<DeliveryRow, "uuid" | "event_uuid" | "type" | "test">,
+  delivery: Pick<DeliveryRow, "uuid" | "event_uuid" | "type" | "test" | "endpoint_no">,
   event: Pick<EventRow, "payload">,
+  ctx: ViewContext,
 ): shown.Attempt {
-  return {
+  const attempt = {
     id: attemptId(delivery.uuid, row.number),
     number: row.number,
     outcome: row.outcome,
@@ -155,7 +157,7 @@ export function viewAttempt(
     ended_at: iso(row.ended_at),
     duration_ms: row.duration_ms,
     request: row.request_timestamp === null ? null : {
-      method: "POST",
+      method: "POST" as const,
       url: row.url,
       headers: headersOf(row, delivery),
       body: event.payload,
@@ -163,6 +165,17 @@ export function viewAttempt(
     // Of a protocol failure there are bytes without a head.
     response: row.response_head === null && row.response_body === null ? null : viewResponse(row),
   };
+  const { response } = attempt;
+  const advice = adviseOn({
+    ...attempt,
+    timeout_ms: ctx.endpoint(delivery.endpoint_no)?.timeout_ms ?? null,
+    url: row.url,
+    signed: (row.request_signature ?? "") !== "",
+    sent_bytes: Buffer.byteLength(event.payload),
+    headers: response?.headers ?? [],
+    body: response?.body_encoding === "utf-8" ? response.body : "",
+  });
+  return { ...attempt, advice };
 }
 
 function headersOf(

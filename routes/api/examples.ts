@@ -106,6 +106,8 @@ export const attempt: shown.Attempt = {
     body_encoding: "utf-8",
     truncated: false,
   },
+  advice:
+    "The receiver, or a proxy in front of it, is not available; attempts go on by the schedule",
 };
 
 export const event: shown.EventSummary = {

@@ -23,6 +23,15 @@ export function curlLines({ url, headers, body }: SentRequest): string[] {
   ];
 }
 
+/** Lines of a shell command that checks these very bytes against the secret that the receiver has. */
+export function verifyLines(body: string, signature: string): string[] {
+  return [
+    `printf %s ${quote(body)} |`,
+    `bookme-webhooks verify --body - --signature ${quote(signature)} \\`,
+    "  --secret env:RECEIVER_SECRET",
+  ];
+}
+
 // What acts on a terminal, rearranges what is read there, or would be changed on the way through one.
 // Line breaks may stay: within quotes they are what they are.
 const UNSAFE =

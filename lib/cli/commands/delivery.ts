@@ -1,11 +1,21 @@
 import { Buffer } from "node:buffer";
 import type { Attempt, DeliveryDetail } from "../../admin/shown.ts";
+import { mentionsSignature } from "../../core/advice.ts";
 import { parseDeliveryId, parseEventId } from "../../core/ids.ts";
 import { API_OPTIONS, openApi, pathPart } from "../daemon_api/client.ts";
 import { command, integer, UsageError } from "../command.ts";
 import { getEvent, noDelivery, showEvent } from "./event.ts";
-import { curlLines } from "./curl.ts";
-import { type Cell, facts, statusCell, table, when, whenExactly } from "../table.ts";
+import { curlLines, verifyLines } from "./curl.ts";
+import {
+  type Cell,
+  columnsOf,
+  facts,
+  statusCell,
+  table,
+  when,
+  whenExactly,
+  wrap,
+} from "../table.ts";
 import { type Io, type Palette, paletteOf, printable, printableLines } from "../terminal.ts";
 
 /** Most of a body that is shown, in characters. */
@@ -113,7 +123,7 @@ function outcomeCell({ outcome }: Attempt, palette: Palette): Cell {
   return { text: outcome, paint: outcome === "delivered" ? palette.green : palette.red };
 }
 
-/** An attempt's request, as a command, and what came back. */
+/** An attempt's request, as a command, what came back, and what is likely wrong. */
 export function showAttempt(io: Io, attempt: Attempt): void {
   const { bold } = paletteOf(io);
   if (attempt.request !== null) {
@@ -121,6 +131,18 @@ export function showAttempt(io: Io, attempt: Attempt): void {
     for (const line of curlLines(attempt.request)) io.out(line);
   }
   if (attempt.response !== null) showResponse(io, attempt.response);
+  showAdvice(io, attempt);
+}
+
+/** The likely cause of an attempt's outcome; of a signature refused, the command that examines it. */
+export function showAdvice(io: Io, { advice, outcome, request, response }: Attempt): void {
+  if (advice === null) return;
+  io.out("");
+  for (const line of wrap(printable(advice), columnsOf(io))) io.out(line);
+  const signature = request?.headers["X-BookMe-Signature"];
+  if (request === null || signature === undefined || response === null) return;
+  const is_about = mentionsSignature({ outcome, headers: response.headers, body: response.body });
+  if (is_about) { for (const line of verifyLines(request.body, signature)) io.out(line); }
 }
 
 /** The head and body of an answer, inert. */

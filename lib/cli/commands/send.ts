@@ -3,7 +3,7 @@ import { isObject } from "../../core/json.ts";
 import type { Endpoint, TestResult } from "../../admin/shown.ts";
 import { type Api, API_OPTIONS, openApi, pathPart } from "../daemon_api/client.ts";
 import { command, readOption, UsageError } from "../command.ts";
-import { showResponse, took } from "./delivery.ts";
+import { showAdvice, showResponse, took } from "./delivery.ts";
 import { type Io, paletteOf, printable } from "../terminal.ts";
 
 export const send = command({
@@ -95,6 +95,7 @@ function tell(io: Io, endpoint: string, event: string, result: TestResult): void
       }`,
     );
     if (attempt.response !== null) showResponse(io, attempt.response);
+    showAdvice(io, attempt);
   }
   io.out(dim(`\nbookme-webhooks delivery ${printable(delivery.id)} shows the request`));
 }
