@@ -1,5 +1,4 @@
-import { ConfigError } from "../config/error.ts";
-import { AppError, messageOf } from "../core/errors.ts";
+import { AppError } from "../core/errors.ts";
 import { denoMistake, VERSION } from "../core/version.ts";
 import { cancel, retry } from "./commands/change.ts";
 import { audit } from "./commands/audit.ts";
@@ -13,6 +12,7 @@ import { doctor } from "./doctor/doctor.ts";
 import { endpoints } from "./commands/endpoints.ts";
 import { event } from "./commands/event.ts";
 import { eventTypes } from "./commands/event_types.ts";
+import { report } from "./fault.ts";
 import { listen } from "./commands/listen.ts";
 import { migrate } from "./commands/migrate.ts";
 import { pause, resume } from "./commands/pause.ts";
@@ -26,7 +26,7 @@ import { serve } from "./commands/serve.ts";
 import { type Io, standardIo } from "./terminal.ts";
 import { stats } from "./commands/stats.ts";
 import { transfer } from "./commands/transfer.ts";
-import { commandHelp, didYouMean, parseCommand, PROGRAM, programHelp, usageLine } from "./usage.ts";
+import { commandHelp, didYouMean, parseCommand, PROGRAM, programHelp } from "./usage.ts";
 import { verify } from "./commands/verify.ts";
 
 /** Every command, in the order of the help. */
@@ -103,40 +103,4 @@ function find(name: string): Command {
   if (command !== undefined) return command;
   const near = didYouMean(name, COMMANDS.map((one) => one.name));
   throw new UsageError(`Unknown command ${JSON.stringify(name)}${near}`);
-}
-
-async function report(error: unknown, command: Command | undefined, io: Io): Promise<number> {
-  if (error instanceof UsageError) {
-    const help = command === undefined ? `${PROGRAM} --help` : `${PROGRAM} ${command.name} --help`;
-    io.err(error.message);
-    io.err(`${usageLine(command)}    (${help} explains)`);
-    return 2;
-  }
-  if (error instanceof ConfigError) {
-    io.err(error.message);
-    return 2;
-  }
-  const message = error instanceof AppError ? error.message : await outsideFault(error);
-  if (message !== undefined) {
-    io.err(message);
-    return 1;
-  }
-  const debug = (io.env("BOOKME_DEBUG") ?? "") !== "";
-  io.err(`${messageOf(error)} (this is a bug${debug ? "" : "; BOOKME_DEBUG=1 shows where"})`);
-  if (debug && error instanceof Error && error.stack !== undefined) io.err(error.stack);
-  return 1;
-}
-
-/** What the database or the operating system refused, in words; undefined for anything else. */
-async function outsideFault(error: unknown): Promise<string | undefined> {
-  const kinds = [Deno.errors.PermissionDenied, Deno.errors.NotCapable, Deno.errors.NotFound];
-  if (kinds.some((kind) => error instanceof kind)) return messageOf(error);
-  // EIO, ENOSPC, EDQUOT: what is written has no place.
-  if (/\(os error (5|28|122)\)$/.test(messageOf(error))) return messageOf(error);
-  const { isOutage } = await import("../store/errors.ts");
-  const isRefusal = (one: unknown) =>
-    isOutage(one) || (one instanceof Error && one.name === "PostgresError");
-  if (isRefusal(error)) return `The database cannot be used: ${messageOf(error)}`;
-  // Opening the database puts what it met into words of its own.
-  return error instanceof Error && isRefusal(error.cause) ? error.message : undefined;
 }

@@ -57,6 +57,8 @@ export interface Command<O extends Options = Options> {
   };
   readonly options: O;
   readonly examples: readonly (readonly [line: string, does: string])[];
+  /** Whether its standard error is a log, which has its errors as well. */
+  readonly logs?: boolean;
   /** Answers the exit code: 0 done, 1 failed, 2 wrong usage or configuration. */
   run(invocation: Invocation<O>): Promise<number>;
 }

@@ -147,3 +147,23 @@ export function onSignal(signals: readonly Deno.Signal[], handler: () => void): 
     },
   };
 }
+
+/** Calls `handler` with each error that nothing catches, instead of Deno's end, until it is disposed of. */
+export function onUncaught(handler: (error: unknown) => void): Disposable {
+  const thrown = (event: ErrorEvent) => {
+    event.preventDefault();
+    handler(event.error);
+  };
+  const rejected = (event: PromiseRejectionEvent) => {
+    event.preventDefault();
+    handler(event.reason);
+  };
+  globalThis.addEventListener("error", thrown);
+  globalThis.addEventListener("unhandledrejection", rejected);
+  return {
+    [Symbol.dispose]() {
+      globalThis.removeEventListener("error", thrown);
+      globalThis.removeEventListener("unhandledrejection", rejected);
+    },
+  };
+}

@@ -45,9 +45,14 @@ function inWords(fields: Fields): string {
   return words.length === 0 ? "" : `  ${words.join(" ")}`;
 }
 
-/** The log of a daemon, on standard error: text on a terminal, else JSON. */
+/** How a daemon logs to standard error: text on a terminal, else JSON. */
+export function logStyle(): "json" | "text" {
+  return Deno.stderr.isTerminal() ? "text" : "json";
+}
+
+/** The log of a daemon, on standard error. */
 export function standardLog(): { readonly log: Log; readonly lines: LineWriter } {
-  const style = Deno.stderr.isTerminal() ? "text" : "json";
+  const style = logStyle();
   const lines = makeLineWriter(Deno.stderr, (count) => {
     let line = "";
     makeLog((text) => line = text, style).warn(`${count} lines dropped`, { dropped: count });

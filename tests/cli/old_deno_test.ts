@@ -8,8 +8,8 @@ Deno.test("no command runs on a Deno before 2.9, and the message says why", asyn
   const { code, out, err } = await run("serve", "--config", "none.yaml");
   assert.deepEqual({ code, out }, { code: 1, out: "" });
   assert.match(
-    err,
-    /^Deno 2\.6\.8 is too old: .*accepting connections.*; use Deno 2\.9 or later\n$/,
+    JSON.parse(err).message,
+    /^Deno 2\.6\.8 is too old: .*accepting connections.*; use Deno 2\.9 or later$/,
   );
   assert.equal((await run("--help")).code, 0);
 });

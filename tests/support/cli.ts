@@ -19,6 +19,8 @@ export interface CliOptions {
   readonly stdin?: string | Uint8Array;
   /** Only in its own process: its permissions (default: all). */
   readonly permissions?: readonly string[];
+  /** Only in its own process: its directory (default: that of the tests). */
+  readonly cwd?: string;
   /** Only in this process: whether standard output is a terminal. */
   readonly isTerminal?: boolean;
   /** Only in this process: how wide the terminal is. */
@@ -65,6 +67,7 @@ export function startCli(args: readonly string[], options: CliOptions = {}): Run
       ...[MAIN, ...args],
     ],
     env: { NO_COLOR: "1", ...options.env },
+    ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
     stdin: "piped",
     stdout: "piped",
     stderr: "piped",

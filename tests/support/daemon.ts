@@ -168,10 +168,10 @@ export interface DaemonProcess extends Front, AsyncDisposable {
 
 const MAIN = new URL("../../main.ts", import.meta.url).pathname;
 
-/** Starts `main.ts serve` as a process, with its log on a pipe. */
-export function spawnServe(path: string): Deno.ChildProcess {
+/** Starts `main.ts serve` as a process, with its log on a pipe; `flags` are for Deno. */
+export function spawnServe(path: string, flags: readonly string[] = []): Deno.ChildProcess {
   return new Deno.Command(Deno.execPath(), {
-    args: ["run", "-A", "--no-check", MAIN, "serve", "--config", path],
+    args: ["run", "-A", "--no-check", ...flags, MAIN, "serve", "--config", path],
     stdin: "null",
     stdout: "null",
     stderr: "piped",
@@ -214,7 +214,10 @@ export async function spawnDaemon(
       if (over) return "over";
       return log.find((line) => line.message === "Listening")?.url as string | undefined;
     });
-    if (url === "over") throw new Error(`The daemon ended at once: ${noise.join("\n")}`);
+    if (url === "over") {
+      const said = [...noise, ...log.map(({ message }) => message)];
+      throw new Error(`The daemon ended at once: ${said.join("\n")}`);
+    }
     return {
       ...frontOf(url),
       pid: child.pid,

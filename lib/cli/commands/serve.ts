@@ -2,7 +2,8 @@ import { loadConfig } from "../../config/load.ts";
 import type { Daemon } from "../../daemon.ts";
 import { logConsole, standardLog } from "../../observe/log.ts";
 import { command, CONFIG } from "../command.ts";
-import { onSignal, onStop } from "../terminal.ts";
+import { bug } from "../fault.ts";
+import { onSignal, onStop, onUncaught } from "../terminal.ts";
 
 /**
  * How long what was cut off by a second signal has to be recorded. A database that is away must not
@@ -21,6 +22,7 @@ standard error: text on a terminal, else one JSON object per line. Waits for a d
 database.connect_timeout (60s). SIGTERM or Ctrl-C ends a start at once; later it lets attempts under
 way finish, then stops, and a second one stops at once.`,
   options: { config: CONFIG },
+  logs: true,
   examples: [
     ["cp config.example.yaml config.yaml && bookme-webhooks", "First start, on loopback"],
     ["bookme-webhooks serve --config /etc/bookme-webhooks/config.yaml", "As a service"],
@@ -49,6 +51,12 @@ way finish, then stops, and a second one stops at once.`,
     );
     const { log, lines } = standardLog();
     using _console = logConsole(log);
+    using _uncaught = onUncaught(async (error) => {
+      const { message, ...more } = bug(error, io);
+      log.error(message, more);
+      await lines.flush(LAST_LINES_MS);
+      Deno.exit(1);
+    });
     const run = async () => {
       const config = loadConfig(values.config, io.env);
       // Only here: the other commands need not wait for them to load.
