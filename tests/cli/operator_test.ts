@@ -415,3 +415,39 @@ Deno.test("completions complete commands, options and values in bash", async () 
     assert.match(made.out, /deliveries/);
   }
 });
+
+Deno.test("completions complete the ids of endpoints, as the daemon of --config knows them", async () => {
+  await using database = await serverDatabase();
+  await using daemon = await startOperated({
+    database: database.section,
+    endpoints: ["crm", "crm-staging", "analytics"].map((id) => endpoint(id, "http://127.0.0.1:9/")),
+  });
+  const { out } = await runHere(["completions", "bash"]);
+  await inTemporary(async (directory) => {
+    const program = `${directory}/bookme-webhooks`;
+    const main = new URL("../../main.ts", import.meta.url).pathname;
+    Deno.writeTextFileSync(
+      program,
+      `#!/bin/sh\nexec ${Deno.execPath()} run -A --quiet ${main} "$@"\n`,
+      { mode: 0o755 },
+    );
+    const complete = async (...words: string[]) => {
+      const script = `${out}
+        COMP_WORDS=(${[program, ...words].map(quote).join(" ")}); COMP_CWORD=${words.length}
+        _bookme_webhooks; printf '%s ' "\${COMPREPLY[@]}"`;
+      const { stdout } = await new Deno.Command("bash", {
+        args: ["-euc", script],
+        cwd: directory,
+      }).output();
+      return new TextDecoder().decode(stdout).trim();
+    };
+    assert.equal(await complete("pause", "--config", daemon.path, "cr"), "crm crm-staging");
+    assert.equal(
+      await complete("-c", daemon.path, "deliveries", "--endpoint", ""),
+      "analytics crm crm-staging",
+    );
+    assert.equal(await complete("resume", "--config", "=", daemon.path, "an"), "analytics");
+    assert.equal(await complete("rotate", "--config", "/nowhere.yaml", "cr"), "");
+    assert.equal(await complete("resume", "--al"), "--all");
+  });
+});

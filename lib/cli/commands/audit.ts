@@ -9,8 +9,8 @@ export const audit = command({
   name: "audit",
   summary: "Lists changes, newest first: who changed what, from what to what",
   about:
-    `Every change is listed, whether made by an admin token, the configuration file or the program itself.
-Secrets are never in it.`,
+    `Every change is listed, whether made by an admin token, the configuration file or the program
+itself. Secrets are never in it.`,
   options: {
     actor: { type: "string", value: "NAME", about: "Only changes by this admin token" },
     action: { type: "string", value: "ACTION", about: "Only these: endpoint.paused, …" },

@@ -1,4 +1,4 @@
-import { type Command, command, type Option, UsageError } from "../command.ts";
+import { type Command, command, type Completes, type Option, UsageError } from "../command.ts";
 import { didYouMean, PROGRAM } from "../usage.ts";
 
 const SHELLS = { bash, zsh, fish } as const;
@@ -9,7 +9,9 @@ export function makeCompletions(commands: () => readonly Command[]): Command {
   return command({
     name: "completions",
     summary: "Prints shell completions for commands, options and values",
-    about: "Completions match this version's commands: print them again after an upgrade.",
+    about:
+      `Completions match this version's commands: print them again after an upgrade. Ids of endpoints come
+from the running daemon that --config names, or else ./config.yaml.`,
     positionals: { usage: NAMES.join("|"), min: 1, max: 1 },
     options: {},
     examples: [
@@ -43,21 +45,36 @@ function optionsOf({ options }: Command): [string, Option][] {
   }]];
 }
 
+/** The shell functions, in each of the scripts, that print names which only a running daemon knows. */
+const ASK: Readonly<Record<Completes, string>> = { endpoints: "_bookme_webhooks_endpoints" };
+
 function bash(commands: readonly Command[]): string[] {
   const valued = commands.flatMap((command) =>
     optionsOf(command)
       .filter(([, option]) => option.type === "string")
-      .map(([name, { choices, short }]) => {
+      .map(([name, { choices, completes, short }]) => {
         const words = [`--${name}`, ...(short === undefined ? [] : [`-${short}`])]
           .map((word) => `${command.name}:${word}`).join("|");
-        return choices === undefined
-          ? `    ${words}) compopt -o default; return ;;`
-          : `    ${words}) COMPREPLY=($(compgen -W '${
-            choices.join(" ")
-          }' -- "$current")); return ;;`;
+        const reply = completes !== undefined
+          ? bashReply(`"$(${ASK[completes]})"`)
+          : choices === undefined
+          ? "compopt -o default"
+          : bashReply(`'${choices.join(" ")}'`);
+        return `    ${words}) ${reply}; return ;;`;
       })
   );
   return [
+    `${ASK.endpoints}() {`,
+    "  local at value",
+    "  local -a config=()",
+    "  for ((at = 1; at < COMP_CWORD - 1; at++)); do",
+    '    case "${COMP_WORDS[at]}" in --config|-c) ;; *) continue ;; esac',
+    '    value="${COMP_WORDS[at + 1]}"',
+    '    if [[ "$value" == = ]]; then value="${COMP_WORDS[at + 2]}"; fi',
+    '    config=(--config "${value/#\\~/$HOME}")',
+    "  done",
+    '  "${COMP_WORDS[0]/#\\~/$HOME}" endpoints --ids "${config[@]}" 2>/dev/null',
+    "}",
     "_bookme_webhooks() {",
     '  local current="${COMP_WORDS[COMP_CWORD]}" before="${COMP_WORDS[COMP_CWORD-1]}" command= word',
     "  COMPREPLY=()",
@@ -74,15 +91,26 @@ function bash(commands: readonly Command[]): string[] {
     `    '') COMPREPLY=($(compgen -W '${
       [...commands.map(({ name }) => name), "--config", "--help", "--version"].join(" ")
     }' -- "$current")) ;;`,
-    ...commands.map((command) =>
-      `    ${command.name}) COMPREPLY=($(compgen -W '${
-        [...optionsOf(command).map(([name]) => `--${name}`), ...wordsOf(command)].join(" ")
-      }' -- "$current")) ;;`
-    ),
+    ...commands.map((command) => {
+      const options = optionsOf(command).map(([name]) => `--${name}`);
+      const words = bashReply(`'${[...options, ...wordsOf(command)].join(" ")}'`);
+      const { completes } = command.positionals ?? {};
+      // The daemon is not asked about options.
+      const reply = completes === undefined
+        ? words
+        : `if [[ "$current" == -* ]]; then ${words}; else ${
+          bashReply(`"$(${ASK[completes]})"`)
+        }; fi`;
+      return `    ${command.name}) ${reply} ;;`;
+    }),
     "  esac",
     "}",
     `complete -F _bookme_webhooks ${PROGRAM}`,
   ];
+}
+
+function bashReply(words: string): string {
+  return `COMPREPLY=($(compgen -W ${words} -- "$current"))`;
 }
 
 /** Arguments without a name that are known beforehand. */
@@ -96,6 +124,12 @@ function zsh(commands: readonly Command[]): string[] {
     text.replace(/['[\]:\\]/g, (char) => char === "'" ? "'\\''" : `\\${char}`);
   return [
     `#compdef ${PROGRAM}`,
+    `${ASK.endpoints}() {`,
+    "  local -a config",
+    "  local at=${typed[(I)(--config|-c)]}",
+    "  (( at > 0 )) && config=(--config ${~typed[at + 1]})",
+    '  compadd "$@" -- ${(f)"$(${~typed[1]} endpoints --ids $config 2>/dev/null)"}',
+    "}",
     "_bookme_webhooks() {",
     "  local -a commands",
     "  commands=(",
@@ -106,6 +140,7 @@ function zsh(commands: readonly Command[]): string[] {
     "    return",
     "  fi",
     '  local command="$words[2]"',
+    '  local -a typed=("${(@)words[1,CURRENT - 1]}")',
     "  shift words",
     "  (( CURRENT-- ))",
     '  case "$command" in',
@@ -114,14 +149,10 @@ function zsh(commands: readonly Command[]): string[] {
       ...optionsOf(command).map(([name, option]) => {
         const value = option.type === "boolean"
           ? ""
-          : `:${escape(option.value ?? "value")}:${
-            option.choices === undefined ? "_files" : `(${option.choices.join(" ")})`
-          }`;
+          : `:${escape(option.value ?? "value")}:${zshAction(option.completes, option.choices)}`;
         return `      '${option.multiple ? "*" : ""}--${name}[${escape(option.about)}]${value}' \\`;
       }),
-      `      '*:argument:${
-        wordsOf(command).length === 0 ? "_files" : `(${wordsOf(command).join(" ")})`
-      }' ;;`,
+      `      '*:argument:${zshAction(command.positionals?.completes, wordsOf(command))}' ;;`,
     ]),
     "  esac",
     "}",
@@ -130,9 +161,23 @@ function zsh(commands: readonly Command[]): string[] {
   ];
 }
 
+function zshAction(completes: Completes | undefined, words: readonly string[] = []): string {
+  if (completes !== undefined) return ASK[completes];
+  return words.length === 0 ? "_files" : `(${words.join(" ")})`;
+}
+
 function fish(commands: readonly Command[]): string[] {
   const quote = (text: string) => `'${text.replace(/[\\']/g, "\\$&")}'`;
   return [
+    `function ${ASK.endpoints}`,
+    "    set -l line (commandline -opc)",
+    "    set -l config (string match -r -- '^--config=.*' $line)",
+    "    for at in (seq 2 (math (count $line) - 1))",
+    "        contains -- $line[$at] --config -c; and set config --config=$line[(math $at + 1)]",
+    "    end",
+    "    set -l program (string replace -r '^~' $HOME $line[1])",
+    "    $program endpoints --ids (string replace -- '=~' =$HOME $config) 2>/dev/null",
+    "end",
     `complete -c ${PROGRAM} -f`,
     ...commands.flatMap((command) => {
       const within = `complete -c ${PROGRAM} -n '__fish_seen_subcommand_from ${command.name}'`;
@@ -144,12 +189,17 @@ function fish(commands: readonly Command[]): string[] {
           const short = option.short === undefined ? "" : ` -s ${option.short}`;
           const value = option.type === "boolean"
             ? ""
+            : option.completes !== undefined
+            ? ` -x -a '(${ASK[option.completes]})'`
             : option.choices === undefined
             ? " -r -F"
             : ` -x -a ${quote(option.choices.join(" "))}`;
           return `${within} -l ${name}${short}${value} -d ${quote(option.about)}`;
         }),
         ...wordsOf(command).map((word) => `${within} -a ${word}`),
+        ...(command.positionals?.completes === undefined
+          ? []
+          : [`${within} -a '(${ASK[command.positionals.completes]})'`]),
       ];
     }),
   ];

@@ -22,7 +22,12 @@ Without filters, lists the newest deliveries of all endpoints; with the id of an
       choices: ["pending", "delivered", "failed", "cancelled"],
       about: "pending, delivered, failed or cancelled",
     },
-    endpoint: { type: "string", value: "ID", about: "Only deliveries to this endpoint" },
+    endpoint: {
+      type: "string",
+      value: "ID",
+      completes: "endpoints",
+      about: "Only deliveries to this endpoint",
+    },
     type: { type: "string", value: "TYPE", about: "Only events of this type" },
     reason: {
       type: "string",

@@ -39,7 +39,7 @@ deliveries waiting. With an ID, also prints its settings and its last failures.`
       return 0;
     }
     if (values.ids) {
-      for (const { id } of page.data) io.out(id);
+      for (const id of page.data.map(({ id }) => id).toSorted()) io.out(id);
       return 0;
     }
     if (page.data.length === 0) {

@@ -15,7 +15,12 @@ export const replay = command({
 given --rate, and continues after restarts; this command only watches, and Ctrl-C ends the watching.
 Resending delivered events makes receivers see them twice, so the default is failed only.`,
   options: {
-    endpoint: { type: "string", value: "ID", about: "Only deliveries to this endpoint" },
+    endpoint: {
+      type: "string",
+      value: "ID",
+      completes: "endpoints",
+      about: "Only deliveries to this endpoint",
+    },
     since: { type: "string", value: "TIME", about: "Created since: 2h (ago) or an ISO time" },
     until: { type: "string", value: "TIME", about: "Created before: 30m (ago) or an ISO time" },
     status: {

@@ -18,6 +18,7 @@ if the first attempt was delivered, 1 if not.`,
     endpoint: {
       type: "string",
       value: "ID",
+      completes: "endpoints",
       about: "Target endpoint; optional if there is only one",
     },
     data: {
