@@ -128,6 +128,7 @@ export type OverlapInput = v.InferOutput<typeof OverlapInput>;
 export const TestInput = v.strictObject({
   event: described(identifier, "An event type"),
   data: v.optional(described(v.unknown(), "The event's data; left out, the type's sample")),
+  business: v.optional(described(identifier, "The event's member `business`; not without `data`")),
 }, must("an object"));
 export type TestInput = v.InferOutput<typeof TestInput>;
 

@@ -221,6 +221,11 @@ export const TestResult = v.object({
   event_id: string,
   delivery: Delivery,
   attempt: described(maybe(Attempt), "Null where none was made in time; the delivery says why"),
+  would_be_owed: described(
+    v.boolean(),
+    "Whether the endpoint is owed real events of this type and business",
+  ),
+  reason: described(maybe(string), "Why not, in words"),
 });
 export type TestResult = v.InferOutput<typeof TestResult>;
 

@@ -1,9 +1,13 @@
 import { Buffer } from "node:buffer";
 import { AppError, invalidAt } from "../core/errors.ts";
 import { deliveryUuid, eventId } from "../core/ids.ts";
-import { parseIngest } from "../core/payload.ts";
+import { explainMismatch } from "../core/explain.ts";
+import { explainMatch } from "../core/matching.ts";
+import { nearest } from "../core/nearest.ts";
+import { type ParsedEvent, parseIngest } from "../core/payload.ts";
 import { writeAudit } from "../store/audit.ts";
 import type { StoredEndpoint } from "../store/endpoints.ts";
+import { findBusinesses } from "../store/events.ts";
 import { type AttemptRow, attemptsOf, getDelivery } from "../store/reports/deliveries.ts";
 import type { AdminContext, Asker } from "./context.ts";
 import type { TestInput } from "./inputs.ts";
@@ -39,29 +43,60 @@ export async function testEndpoint(
     event_id: eventId(accepted.uuid),
     delivery: viewDelivery(delivery, ctx),
     attempt: attempt === undefined ? null : viewAttempt(attempt, delivery, event, ctx),
+    ...await wouldBeOwed(ctx, row, event),
   };
+}
+
+/** Whether the endpoint is owed real events like this one, as it is now. */
+async function wouldBeOwed(
+  ctx: AdminContext,
+  endpoint: StoredEndpoint,
+  { type, business, subject_key }: ParsedEvent,
+): Promise<Pick<shown.TestResult, "would_be_owed" | "reason">> {
+  const inherited = business !== null || subject_key === null
+    ? null
+    : (await findBusinesses(ctx.db.admin, [subject_key])).get(subject_key) ?? null;
+  const event = { type, business: business ?? inherited, test: false };
+  if (explainMatch(endpoint, event.type, event.business) === "matched") {
+    return { would_be_owed: true, reason: null };
+  }
+  return { would_be_owed: false, reason: explainMismatch(event, endpoint, "is").explanation };
 }
 
 function refuseUnready(ctx: AdminContext, row: StoredEndpoint): void {
   if (row.paused_at !== null) {
-    throw new AppError("conflict", `The endpoint ${row.id} is paused; resume it first`);
+    throw new AppError(
+      "conflict",
+      `The endpoint ${row.id} is paused (${row.pause_reason}); resume it first. Real events are ` +
+        "owed to it meanwhile, and wait",
+    );
   }
   const reason = ctx.endpoint(row.no)?.unsendable_reason ?? null;
   if (reason !== null) {
-    throw new AppError("conflict", `The endpoint ${row.id} cannot be sent to: ${reason}`);
+    throw new AppError(
+      "conflict",
+      `The endpoint ${row.id} cannot be sent to: ${reason}. Real events are owed to it, and wait`,
+    );
   }
 }
 
-function testEvent(ctx: AdminContext, { scope }: Asker, { event, data }: TestInput) {
+function testEvent(ctx: AdminContext, { scope }: Asker, { event, data, business }: TestInput) {
   const types = ctx.in_force().event_types;
   const type = types.get(event);
   if (type === undefined) {
-    throw invalidAt("/event", `There is no such event type; there are ${types.names.join(", ")}`);
+    const near = nearest(event, types.names);
+    throw invalidAt(
+      "/event",
+      near === undefined
+        ? `There is no such event type; there are ${types.names.join(", ")}`
+        : `There is no such event type; did you mean ${near}?`,
+    );
   }
+  if (business !== undefined && data === undefined) throw invalidAt("/business", "Needs data");
   const timestamp = new Date(ctx.now()).toISOString().replace(/\.\d+Z$/, "Z");
   const payload = data === undefined
     ? type.sample.replace(/"timestamp": "[^"]*"/, `"timestamp": "${timestamp}"`)
-    : writeEvent({ event, timestamp, data });
+    : writeEvent({ event, timestamp, data, business });
   const [parsed] = parseIngest(Buffer.from(payload, "utf8"), "json", types).events;
   if (parsed === undefined) throw invalidAt("/data", "Makes no event");
   // A business's test is its own event, whatever business its data names.

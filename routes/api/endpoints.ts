@@ -223,6 +223,8 @@ export const endpointOperations = [
         event_id: example.EVENT_ID,
         delivery: { ...example.delivery, test: true },
         attempt: example.attempt,
+        would_be_owed: false,
+        reason: "The event is of the business bus_9; the endpoint wants bus_123 only",
       },
     },
     handle: (ctx, { by, id, body, isGone }) => testEndpoint(ctx, by, id, body, isGone),

@@ -4,6 +4,7 @@ import type { Endpoint, TestResult } from "../../admin/shown.ts";
 import { type Api, API_OPTIONS, openApi, pathPart } from "../daemon_api/client.ts";
 import { command, readOption, UsageError } from "../command.ts";
 import { showAdvice, showResponse, took } from "./delivery.ts";
+import { columnsOf, wrap } from "../table.ts";
 import { type Io, paletteOf, printable } from "../terminal.ts";
 
 export const send = command({
@@ -11,8 +12,9 @@ export const send = command({
   summary: "Sends a test event to an endpoint, and prints its answer",
   about:
     `The running daemon sends it like any event, with X-BookMe-Test: true, and retries it on the
-endpoint's schedule if it fails. Without --data it sends the sample of the event type. Exits with 0
-if the first attempt was delivered, 1 if not.`,
+endpoint's schedule if it fails. Without --data it sends the sample of the event type. Also says if
+the endpoint would not be owed a real event of that type and business. Exits with 0 if the first
+attempt was delivered, 1 if not.`,
   positionals: { usage: "TYPE", min: 1, max: 1 },
   options: {
     endpoint: {
@@ -38,12 +40,12 @@ if the first attempt was delivered, 1 if not.`,
     ],
   ],
   async run({ io, values, positionals: [event = ""] }) {
-    const data = values.data === undefined ? undefined : await readData(io, values.data);
+    const data = values.data === undefined ? undefined : await readData(io, values.data, event);
     const api = await openApi(io, values);
     const endpoint = values.endpoint ?? await onlyEndpoint(api);
     const result = await api.post<TestResult>(`endpoints/${pathPart(endpoint)}/test`, {
       event,
-      ...(data === undefined ? {} : { data }),
+      ...data,
     });
     if (values.json) io.out(JSON.stringify(result, null, 2));
     else tell(io, endpoint, event, result);
@@ -51,7 +53,13 @@ if the first attempt was delivered, 1 if not.`,
   },
 });
 
-async function readData(io: Io, path: string): Promise<unknown> {
+/** The data of a test event, and the business that a whole event names. */
+interface Data {
+  readonly data: unknown;
+  readonly business?: unknown;
+}
+
+async function readData(io: Io, path: string, event: string): Promise<Data> {
   const text = path === "-"
     ? new TextDecoder().decode(await io.stdin())
     : readOption("--data", () => readText(path, false)).replace(/^\ufeff/, "");
@@ -62,9 +70,17 @@ async function readData(io: Io, path: string): Promise<unknown> {
     throw new UsageError(`--data: ${path} is not JSON: ${(error as Error).message}`);
   }
   // A whole event, as `event-types` prints it, is accepted too.
-  return isObject(read) && typeof read["event"] === "string" && "data" in read
-    ? read["data"]
-    : read;
+  if (!isObject(read) || typeof read["event"] !== "string" || !("data" in read)) {
+    return { data: read };
+  }
+  if (read["event"] !== event) {
+    throw new UsageError(
+      `--data: ${path} is an event of the type ${JSON.stringify(printable(read["event"]))}, not ` +
+        JSON.stringify(printable(event)),
+    );
+  }
+  const { data, business } = read;
+  return { data, ...(business === undefined ? {} : { business }) };
 }
 
 async function onlyEndpoint(api: Api): Promise<string> {
@@ -79,8 +95,8 @@ async function onlyEndpoint(api: Api): Promise<string> {
 }
 
 function tell(io: Io, endpoint: string, event: string, result: TestResult): void {
-  const { bold, dim, green, red } = paletteOf(io);
-  const { attempt, delivery } = result;
+  const { bold, dim, green, red, yellow } = paletteOf(io);
+  const { attempt, delivery, would_be_owed, reason } = result;
   const what = `${bold(printable(event))} to ${bold(printable(endpoint))}`;
   if (attempt === null) {
     io.out(`${red("✗")} ${what}: not sent yet. ${printable(delivery.explanation)}`);
@@ -97,6 +113,12 @@ function tell(io: Io, endpoint: string, event: string, result: TestResult): void
     );
     if (attempt.response !== null) showResponse(io, attempt.response);
     showAdvice(io, attempt);
+  }
+  if (!would_be_owed) {
+    io.out("");
+    const text =
+      `! A real event of this type and business would not be owed to ${endpoint}: ${reason}`;
+    for (const line of wrap(printable(text), columnsOf(io))) io.out(yellow(line));
   }
   io.out(dim(`\nbookme-webhooks delivery ${printable(delivery.id)} shows the request`));
 }
