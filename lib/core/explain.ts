@@ -191,7 +191,7 @@ function last(facts: DeliveryFacts, words: string): string {
 
 function hint({ mentions_signature }: DeliveryFacts): string {
   return mentions_signature
-    ? "; the answer mentions a signature, and `bookme-webhooks delivery` prints the `verify` command"
+    ? "; the answer mentions a signature, which `verify` examines (`delivery` prints the command line)"
     : "";
 }
 

@@ -73,7 +73,8 @@ Deno.test("explainDelivery() says how an ended delivery ended", () => {
       mentions_signature: true,
     }),
     "failed: Failed after 1 attempt; the last ended with http_4xx (status 401); the answer " +
-      "mentions a signature, and `bookme-webhooks delivery` prints the `verify` command; " + AGAIN,
+      "mentions a signature, which `verify` examines (`delivery` prints the command line); " +
+      AGAIN,
   );
   assert.equal(
     explain({ status: "cancelled", attempts: 2, cancel_reason: "Cancelled by ops" }),

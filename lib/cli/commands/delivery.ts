@@ -82,7 +82,8 @@ function showDelivery(io: Io, delivery: DeliveryDetail): void {
   const palette = paletteOf(io);
   const now_ms = Date.now();
   io.out(palette.bold(printable(delivery.id)));
-  io.out(`  ${printable(delivery.explanation)}\n`);
+  for (const line of wrap(printable(delivery.explanation), columnsOf(io) - 2)) io.out(`  ${line}`);
+  io.out("");
   const lines = facts(io, [
     ["status", statusCell(delivery.status, palette)],
     ["event", `${delivery.event_id}  ${delivery.event_type}${delivery.test ? "  (test)" : ""}`],
@@ -108,7 +109,7 @@ function showAttempts(io: Io, attempts: readonly Attempt[]): void {
     attempt.address ?? "-",
     attempt.cause ?? "",
   ]);
-  const head = ["ATTEMPT", "STARTED", "TOOK", "MET", "STATUS", "ADDRESS", "CAUSE"];
+  const head = ["ATTEMPT", "STARTED", "TOOK", "OUTCOME", "STATUS", "ADDRESS", "CAUSE"];
   for (const line of table(io, head, rows, ["ADDRESS"])) io.out(line);
 }
 

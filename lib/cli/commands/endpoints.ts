@@ -96,6 +96,7 @@ function list(
       new URL(endpoint.url).host,
       endpoint.source,
     ]),
+    ["SOURCE", "HOST", "P50", "LAST SUCCESS", "EVENTS"],
   );
 }
 
