@@ -58,7 +58,9 @@ export function runsOf(within: string, low: string): string {
   ), began as (
     select n.endpoint_no, min(a.ended_at) as at
     from newly n join ${within} on a.endpoint_no = n.endpoint_no
+    -- Recorded no earlier than they ended: the index finds the few that can count.
     where ${FAILED} and a.ended_at > n.success_at
+      and a.recorded_at > (select min(success_at) from newly)
     group by n.endpoint_no
   ), runs as (
     select e.endpoint_no, e.success_at as last_success_at, coalesce(
