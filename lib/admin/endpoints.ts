@@ -109,7 +109,7 @@ export async function changeEndpoint(
       );
     }
     const written = patchedEndpoint(ctx, row, patch);
-    const logged = { before: audited(row), after: audited(written.fields) };
+    const logged = { before: audited(row), after: auditedPatch(written.fields, patch) };
     return { ...written, action: "endpoint.updated", logged };
   });
   return await changed(ctx, row);
@@ -292,4 +292,12 @@ async function rewrite(
 /** The part of an endpoint that the audit log keeps. */
 function audited({ url, events, businesses, settings }: store.EndpointFields) {
   return { url, events, businesses, settings };
+}
+
+/** The same after a change. New values of headers have no other trace: their names stay as they were. */
+function auditedPatch(fields: store.EndpointFields, patch: EndpointPatch) {
+  return {
+    ...audited(fields),
+    ...(patch.headers === undefined ? {} : { header_values: "changed" }),
+  };
 }
