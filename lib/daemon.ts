@@ -135,6 +135,7 @@ async function startOn(
     seal_keys: keys,
     examine: (target) => examineTarget(target, addresses),
     reload,
+    plan_reload: reloader.plan,
   });
   db.listen(
     (payload) => payload === DAEMONS ? void neighbours.look() : hear(engine, payload),

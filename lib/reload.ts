@@ -2,10 +2,10 @@ import type { Reloaded } from "./admin/shown.ts";
 import type { Config } from "./config/config.ts";
 import { ConfigError, formatMistake } from "./config/error.ts";
 import { loadConfig } from "./config/load.ts";
-import { diffConfig } from "./config/snapshot.ts";
 import { AppError } from "./core/errors.ts";
 import type { Context } from "./delivery/context.ts";
 import { toStored } from "./delivery/fleet.ts";
+import { planReload, type ReadAgain } from "./reload_plan.ts";
 import { writeAudit } from "./store/audit.ts";
 import type { Actor } from "./store/changes.ts";
 import { type Synced, syncFile } from "./store/endpoints.ts";
@@ -17,6 +17,8 @@ export interface Reloader {
    * `AppError` with each of its mistakes.
    */
   reload(actor: Actor, endpoints_changed: () => Promise<void>): Promise<Reloaded>;
+  /** What that would change. Throws the same. */
+  plan(): Promise<Reloaded>;
   /** Resolves while the stored endpoints of the file and the configuration in force are of one kind. */
   settled(): Promise<void>;
 }
@@ -31,8 +33,9 @@ export function makeReloader(
 
   async function putInForce(actor: Actor, endpoints_changed: () => Promise<void>) {
     const before = ctx.config();
-    const { next, read } = readAgain(before, ctx.log);
-    const reloaded = { changed: diffConfig(before, read), at_next_start: diffConfig(next, read) };
+    const file = readAgain(before, ctx.log);
+    const { next } = file;
+    const reloaded = await planReload(ctx.db, before, file);
     const synced = syncFile(ctx.db.admin, next.endpoints.map(toStored), actor)
       .then((synced) => {
         apply(next);
@@ -51,13 +54,19 @@ export function makeReloader(
     return reloaded;
   }
 
-  function log({ changed, at_next_start }: Reloaded): void {
+  function log({ changed, at_next_start, endpoints }: Reloaded): void {
     ctx.log.info("Configuration reloaded", { changes: changed.length });
     for (const change of changed.slice(0, MAX_LOGGED)) {
       ctx.log.info("Configuration changed", {
         change,
         ...(at_next_start.includes(change) ? { takes_effect: "at the next start" } : {}),
       });
+    }
+    for (const { id, fields } of endpoints.changed.slice(0, MAX_LOGGED)) {
+      for (const { field, from, to } of fields) {
+        const text = (value: unknown) => field === "url" ? originOf(value) : JSON.stringify(value);
+        ctx.log.info("Endpoint changed", { endpoint: id, field, from: text(from), to: text(to) });
+      }
     }
   }
 
@@ -68,11 +77,20 @@ export function makeReloader(
       last = mine.catch(() => {});
       return mine;
     },
+    async plan() {
+      const before = ctx.config();
+      return await planReload(ctx.db, before, readAgain(before, ctx.log));
+    },
     settled: () => syncing,
   };
 }
 
 const MAX_LOGGED = 100;
+
+// A path or a query may hold what lets one in.
+function originOf(url: unknown): string {
+  return URL.parse(String(url))?.origin ?? "";
+}
 
 /** Logs what became of an endpoint of the file, and how many pending deliveries that cancels. */
 export function logSynced(synced: Synced, log: Context["log"]): void {
@@ -86,8 +104,7 @@ export function logSynced(synced: Synced, log: Context["log"]): void {
   log.info(message, { endpoint: id, ...cancelled });
 }
 
-/** The file as it is, and what of it can be put in force while running. */
-function readAgain(before: Config, log: Context["log"]): { read: Config; next: Config } {
+function readAgain(before: Config, log: Context["log"]): ReadAgain {
   const read = readFile(before, log);
   return {
     read,

@@ -45,4 +45,6 @@ export interface AdminContext {
   readonly count_refused: () => Promise<unknown>;
   /** Reads the configuration file again. Throws an `AppError` with its mistakes. */
   readonly reload: (actor: Actor) => Promise<Reloaded>;
+  /** What that would change. Throws the same. */
+  readonly plan_reload: () => Promise<Reloaded>;
 }

@@ -132,6 +132,14 @@ export const TestInput = v.strictObject({
 }, must("an object"));
 export type TestInput = v.InferOutput<typeof TestInput>;
 
+// --- the configuration -------------------------------------------------------------------------------
+
+/** A reload of the configuration file. */
+export const ReloadInput = v.strictObject({
+  dry_run: v.optional(described(bool, "Only say what would change"), false),
+}, must("an object"));
+export type ReloadInput = v.InferOutput<typeof ReloadInput>;
+
 // --- replays -----------------------------------------------------------------------------------------
 
 const ENDED = ["delivered", "failed", "cancelled"] as const;

@@ -374,10 +374,34 @@ export const Stats = v.object({
 export type Stats = v.InferOutput<typeof Stats>;
 export type EndpointStats = Stats["endpoints"][number];
 
-/** The changes that a reload made. */
+/** A changed field of an endpoint. */
+export const FieldChange = v.object({
+  field: string,
+  from: described(v.unknown(), "[redacted] for secrets, header values and TLS"),
+  to: v.unknown(),
+});
+export type FieldChange = v.InferOutput<typeof FieldChange>;
+
+/** The changes that a reload made, or would make. */
 export const Reloaded = v.object({
+  file: described(
+    v.object({ path: string, sha256: string }),
+    "The file that this daemon reads, and the digest of its bytes",
+  ),
   changed: described(v.array(string), "What changed, in words, without values"),
   at_next_start: described(v.array(string), "Of these, what takes effect at the next start only"),
+  endpoints: v.object({
+    added: v.array(
+      v.object({
+        id: string,
+        url: string,
+        events: v.array(string),
+        businesses: maybe(v.array(string)),
+      }),
+    ),
+    changed: v.array(v.object({ id: string, fields: v.array(FieldChange), ...CANCELS })),
+    retired: v.array(v.object({ id: string, ...CANCELS })),
+  }),
 });
 export type Reloaded = v.InferOutput<typeof Reloaded>;
 

@@ -17,6 +17,7 @@ import { listen } from "./commands/listen.ts";
 import { migrate } from "./commands/migrate.ts";
 import { pause, resume } from "./commands/pause.ts";
 import { rekey } from "./commands/rekey.ts";
+import { reload } from "./commands/reload.ts";
 import { replay } from "./commands/replay.ts";
 import { replays } from "./commands/replays.ts";
 import { rotate } from "./commands/rotate.ts";
@@ -35,6 +36,7 @@ export const COMMANDS: readonly Command[] = [
   demo,
   check,
   doctor,
+  reload,
   migrate,
   endpoints,
   event,

@@ -2,7 +2,7 @@ import { Buffer } from "node:buffer";
 import type { Sql } from "postgres";
 import { type SealedContent, type SealKey, unseal } from "../core/seal.ts";
 import { literal, texts } from "./arrays.ts";
-import { type Actor, announceFleet, type Change, logged } from "./changes.ts";
+import { type Actor, announceFleet, type Change, type Fragment, logged } from "./changes.ts";
 import { type Cancels, countCancels } from "./fragments.ts";
 
 /** Settings of an endpoint besides its address and selection. */
@@ -72,7 +72,7 @@ export async function loadFleet(sql: Sql): Promise<StoredFleet> {
   return { revision: first.revision, endpoints: rows.filter(({ no }) => no !== null) };
 }
 
-/** An endpoint of the file that `syncFile` wrote. */
+/** An endpoint of the file that `syncFile` writes. */
 export interface Synced extends Cancels {
   readonly id: string;
   readonly what: "added" | "changed" | "retired";
@@ -94,14 +94,7 @@ export async function syncFile(
   actor: Actor = { name: "the configuration file", address: null },
 ): Promise<Synced[]> {
   return await sql<Synced[]>`
-    with given as materialized (
-      select g.id, g.url, g.settings,
-        array(select jsonb_array_elements_text(g.events)) as events,
-        case when jsonb_typeof(g.businesses) = 'array'
-          then array(select jsonb_array_elements_text(g.businesses)) end as businesses
-      from jsonb_to_recordset(${JSON.stringify(endpoints)}::text::jsonb)
-        as g (id text, url text, events jsonb, businesses jsonb, settings jsonb)
-    ), put as (
+    with ${givenRows(sql, endpoints)}, put as (
       insert into endpoints as e (id, source, url, events, businesses, settings)
       select id, 'file', url, events, businesses, settings from given
       on conflict (id) do update set url = excluded.url, events = excluded.events,
@@ -142,6 +135,52 @@ export async function syncFile(
       coalesce((c.cancels ->> 'cancels_exact')::boolean, true) as cancels_exact
     from changed c left join before b on b.id = c.id left join announced on true
     order by c.id`;
+}
+
+/** What `syncFile` would write, and what that would cancel. Writes nothing. */
+export async function planFile(
+  sql: Sql,
+  endpoints: readonly EndpointFields[],
+): Promise<Synced[]> {
+  return await sql<Synced[]>`
+    with ${givenRows(sql, endpoints)}, before as materialized (
+      select no, id, url, events, businesses, settings, retired_at from endpoints
+      where source = 'file'
+    ), planned as (
+      select g.id, b.no, g.events, g.businesses,
+        case when b.no is null or b.retired_at is not null then 'added' else 'changed' end as what,
+        narrows(b.events, b.businesses, g.events, g.businesses) as narrowed
+      from given g left join before b on b.id = g.id
+      where b.no is null or b.retired_at is not null or
+        (b.url, b.events, b.businesses, b.settings) is distinct from
+        (g.url, g.events, g.businesses, g.settings)
+      union all
+      select id, no, events, businesses, 'retired', false from before
+      where retired_at is null and id not in (select id from given)
+    ), counted as (
+      select n.id, n.what, case when what = 'retired' then ${sql.unsafe(countCancels("true"))}
+        when narrowed then ${sql.unsafe(countCancels("false"))} end as found
+      from planned n
+    )
+    select c.id, c.what, coalesce((found ->> 'cancels')::int, 0) as cancels,
+      coalesce((found ->> 'cancels_exact')::boolean, true) as cancels_exact,
+      (select jsonb_build_object(${sql.unsafe(SHOWN)}) from before b
+        where b.id = c.id and b.retired_at is null) as before,
+      (select jsonb_build_object(${sql.unsafe(SHOWN)}) from given g where g.id = c.id) as after
+    from counted c order by c.id`;
+}
+
+// The CTE `given`: the endpoints of a file.
+function givenRows(sql: Sql, endpoints: readonly EndpointFields[]): Fragment {
+  return sql`
+    given as materialized (
+      select g.id, g.url, g.settings,
+        array(select jsonb_array_elements_text(g.events)) as events,
+        case when jsonb_typeof(g.businesses) = 'array'
+          then array(select jsonb_array_elements_text(g.businesses)) end as businesses
+      from jsonb_to_recordset(${JSON.stringify(endpoints)}::text::jsonb)
+        as g (id text, url text, events jsonb, businesses jsonb, settings jsonb)
+    )`;
 }
 
 // Kept if it still selects everything: what it ceased to select before is still to be cancelled.

@@ -2,6 +2,7 @@ import { optional, strictObject } from "valibot";
 import { listAudit, parseEntry } from "../../lib/admin/audit.ts";
 import { getConfig, reloadConfig } from "../../lib/admin/configuration.ts";
 import * as field from "../../lib/admin/fields.ts";
+import { ReloadInput } from "../../lib/admin/inputs.ts";
 import { CURSOR_RULE } from "../../lib/admin/lists.ts";
 import * as shown from "../../lib/admin/shown.ts";
 import { getStats } from "../../lib/admin/statistics.ts";
@@ -94,12 +95,32 @@ export const overviewOperations = [
     tag,
     summary: "Reads the configuration file again, as SIGHUP does",
     description: "A valid one takes effect without losing a delivery; one with mistakes changes " +
-      "nothing and is refused with each of them, in line and column.",
+      "nothing and is refused with each of them, in line and column. With `dry_run` it changes " +
+      "nothing either, and answers what it would change.",
+    body: ReloadInput,
+    body_optional: true,
     status: 200,
     response: shown.Reloaded,
     refuses: [],
-    example: { response: { changed: ["endpoint crm added"], at_next_start: [] } },
-    handle: (ctx, { by }) => reloadConfig(ctx, by),
+    example: {
+      body: { dry_run: true },
+      response: {
+        file: { path: "/etc/bookme-webhooks/config.yaml", sha256: "0".repeat(64) },
+        changed: ["endpoints.crm.events changed"],
+        at_next_start: [],
+        endpoints: {
+          added: [],
+          changed: [{
+            id: "crm",
+            fields: [{ field: "events", from: ["*"], to: ["booking.*"] }],
+            cancels: 12,
+            cancels_exact: true,
+          }],
+          retired: [],
+        },
+      },
+    },
+    handle: (ctx, { by, body }) => reloadConfig(ctx, by, body),
   }),
   operation({
     id: "listAudit",

@@ -36,10 +36,9 @@ onServer("POST /api/reload puts the file in force and says what changed", async 
     ],
   });
   const api = await checkedApi(daemon);
-  assert.deepEqual((await api.expect(200, "POST", "reload")).body, {
-    changed: [],
-    at_next_start: [],
-  });
+  const { changed, at_next_start, endpoints } = (await api.expect(200, "POST", "reload")).body;
+  assert.deepEqual([changed, at_next_start], [[], []]);
+  assert.deepEqual(endpoints, { added: [], changed: [], retired: [] });
   const secret = "another-secret-of-the-tests-1";
   await edit(daemon, (file) => {
     file.secrets.second = secret;
@@ -54,7 +53,30 @@ onServer("POST /api/reload puts the file in force and says what changed", async 
     file.delivery = { timeout: "7s" };
     file.server.listen = "127.0.0.1:1";
   });
+  const before = (await api.expect(200, "GET", "config")).body;
+  const { body: planned } = await api.expect(200, "POST", "reload", { dry_run: true });
+  assert.deepEqual((await api.expect(200, "GET", "config")).body, before, "a dry run does nothing");
   const { body } = await api.expect(200, "POST", "reload");
+  assert.deepEqual(body, planned);
+  assert.deepEqual(body.endpoints, {
+    added: [{
+      id: "comes",
+      url: `${receiver.url}/comes`,
+      events: ["stock.low"],
+      businesses: null,
+    }],
+    changed: [{
+      id: "stays",
+      fields: [
+        { field: "url", from: `${receiver.url}/stays`, to: `${receiver.url}/moved` },
+        { field: "timeout_ms", from: 30_000, to: 7_000 },
+        { field: "secret", from: "[redacted]", to: "[redacted]" },
+      ],
+      cancels: 0,
+      cancels_exact: true,
+    }],
+    retired: [{ id: "goes", cancels: 0, cancels_exact: true }],
+  });
   const lines = [
     "endpoint comes added",
     "endpoint goes removed",
@@ -71,6 +93,9 @@ onServer("POST /api/reload puts the file in force and says what changed", async 
   const logged = daemon.log.filter(({ message }) => message === "Configuration changed");
   assert.deepEqual(logged.map(({ change }) => change), body.changed);
   assert.ok(!JSON.stringify(daemon.log).includes(secret));
+  assert.ok(!JSON.stringify(daemon.log).includes("/moved"), "nor what a URL may hold");
+  const timeouts = daemon.log.find(({ field }) => field === "timeout_ms");
+  assert.deepEqual([timeouts?.endpoint, timeouts?.from, timeouts?.to], ["stays", "30000", "7000"]);
 
   await daemon.post(booking("apt_1"));
   const [request] = await receiver.received(1);
@@ -110,6 +135,7 @@ onServer(
       file.retention = { events: "soon" };
     });
     const { body } = await api.expect(422, "POST", "reload");
+    assert.deepEqual((await api.expect(422, "POST", "reload", { dry_run: true })).body, body);
     const pointers = body.errors.map((error: { pointer: string }) => error.pointer);
     assert.deepEqual(pointers.toSorted(), [
       "/endpoints/0/evnts",
@@ -148,10 +174,8 @@ Deno.test("a reload changes the disk limit", async () => {
   assert.equal((await daemon.post(booking("apt_1"))).status, 503);
   await edit(daemon, (file) => file.database.min_free = "0B");
   const api = await checkedApi(daemon);
-  assert.deepEqual((await api.expect(200, "POST", "reload")).body, {
-    changed: ["database.min_free_bytes changed"],
-    at_next_start: [],
-  });
+  const { changed, at_next_start } = (await api.expect(200, "POST", "reload")).body;
+  assert.deepEqual([changed, at_next_start], [["database.min_free_bytes changed"], []]);
   await until(
     "posts are accepted",
     async () => (await daemon.post(booking("apt_1"))).status === 202,

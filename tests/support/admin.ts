@@ -83,5 +83,6 @@ export async function administer(db: Database, sections: Sections): Promise<Admi
     count_refused: () => Promise.resolve(),
     examine: () => Promise.reject(new Error("No endpoint is examined here")),
     reload: () => Promise.reject(new AppError("unavailable", "No daemon runs")),
+    plan_reload: () => Promise.reject(new AppError("unavailable", "No daemon runs")),
   };
 }

@@ -1,32 +1,78 @@
+import { createHash } from "node:crypto";
+import { resolve } from "node:path";
+import type { Reloaded } from "../../admin/shown.ts";
 import type { Config } from "../../config/config.ts";
 import { ConfigError, formatMistake } from "../../config/error.ts";
 import { loadConfig } from "../../config/load.ts";
 import { hostPort } from "../../core/address.ts";
 import { describeAddress } from "../../core/database_address.ts";
 import { EVENT_TYPES } from "../../core/event_types.ts";
-import { command, CONFIG } from "../command.ts";
+import { command } from "../command.ts";
+import { API_OPTIONS, type ApiValues, openApi } from "../daemon_api/client.ts";
+import { type Io, printable } from "../terminal.ts";
+import { askReload, changeLines } from "./reload.ts";
 
 export const check = command({
   name: "check",
   summary: "Reports every mistake in the configuration; changes nothing",
   about: `Reads the configuration and the files it names (secrets, schemas, certificates), and
-prints each mistake with its line and column. Exits with 2 if there is one.`,
-  options: { config: CONFIG },
+prints each mistake with its line and column. Exits with 2 if there is one. With --diff, also asks
+the running daemon what a reload would change, and how many pending deliveries that would cancel.`,
+  options: {
+    diff: { type: "boolean", about: "Print what a reload of the running daemon would change" },
+    json: { type: "boolean", about: "Print mistakes and changes as JSON" },
+    ...API_OPTIONS,
+    config: { ...API_OPTIONS.config, about: "Configuration file" },
+  },
   examples: [
     ["bookme-webhooks check", "Check config.yaml in this directory"],
+    ["bookme-webhooks check --diff", "What would a reload change, and what would it cancel?"],
     ["bookme-webhooks check -c new.yaml && mv new.yaml config.yaml", "Check before replacing"],
   ],
-  run({ io, values }) {
+  async run({ io, values }) {
+    const { config: path, json } = values;
+    let config: Config;
     try {
-      for (const line of summary(values.config, loadConfig(values.config, io.env))) io.out(line);
-      return Promise.resolve(0);
+      config = loadConfig(path, io.env);
     } catch (error) {
       if (!(error instanceof ConfigError)) throw error;
-      for (const mistake of error.mistakes) io.err(formatMistake(error.file, mistake));
-      return Promise.resolve(2);
+      const { mistakes } = error;
+      if (json) io.out(JSON.stringify({ path, valid: false, mistakes }, null, 2));
+      else for (const mistake of mistakes) io.err(formatMistake(error.file, mistake));
+      return 2;
     }
+    if (values.diff) return await showDiff(io, values, json);
+    if (json) io.out(JSON.stringify({ path, valid: true, mistakes: [] }, null, 2));
+    else for (const line of summary(path, config)) io.out(line);
+    return 0;
   },
 });
+
+async function showDiff(io: Io, values: ApiValues, json: boolean): Promise<number> {
+  const path = values.config;
+  const planned = await askReload(io, await openApi(io, values), true);
+  if (planned === undefined) return 2;
+  const warning = otherFile(path, planned);
+  if (json) io.out(JSON.stringify({ path, valid: true, mistakes: [], diff: planned }, null, 2));
+  else {
+    io.out(
+      `${path} is valid. A reload of the daemon, which reads ${printable(planned.file.path)}:`,
+    );
+    for (const line of changeLines(io, planned)) io.out(line);
+  }
+  if (warning !== undefined) io.err(warning);
+  return 0;
+}
+
+/** A warning if the daemon reads a file with other bytes, or undefined. */
+function otherFile(path: string, { file }: Reloaded): string | undefined {
+  const given = createHash("sha256").update(Deno.readFileSync(path)).digest("hex");
+  if (given === file.sha256) return undefined;
+  return resolve(path) === file.path
+    ? `The daemon reads another ${path}: on another machine, or it has just changed`
+    : `The daemon reads another file, ${printable(file.path)}, whose content differs from ` +
+      `${path}: the changes are those of the daemon's file`;
+}
 
 function summary(path: string, config: Config): string[] {
   const { database, ingest, admin, endpoints, event_types, environment } = config;

@@ -168,10 +168,13 @@ function readAnswer({ status, body }: Answer, target: URL, token_name: string): 
       `${target.origin} answered ${status} without saying why; is it a bookme-webhooks daemon?`,
     );
   }
-  const mistakes = (Array.isArray(problem["errors"]) ? problem["errors"] : [])
+  const errors = (Array.isArray(problem["errors"]) ? problem["errors"] : [])
     .filter(isObject)
-    .map(({ pointer, message }) => `\n  ${String(pointer).replace(/^\//, "")}: ${message}`);
-  throw new AppError(codeOf(status), problem["detail"] + mistakes.join(""));
+    .map(({ pointer, message }) => ({ pointer: String(pointer), message: String(message) }));
+  const mistakes = errors.map(({ pointer, message }) =>
+    `\n  ${pointer.replace(/^\//, "")}: ${message}`
+  );
+  throw new AppError(codeOf(status), problem["detail"] + mistakes.join(""), { errors });
 }
 
 // Not found, in conflict or invalid is what was asked for; anything else would refuse the next call too.

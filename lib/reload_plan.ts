@@ -1,0 +1,77 @@
+import { createHash } from "node:crypto";
+import type { FieldChange, Reloaded } from "./admin/shown.ts";
+import type { Config } from "./config/config.ts";
+import { changedCredentials, diffConfig } from "./config/snapshot.ts";
+import { toStored } from "./delivery/fleet.ts";
+import type { Database } from "./store/database.ts";
+import { type EndpointFields, planFile, type Synced } from "./store/endpoints.ts";
+
+/** A configuration file as read again. */
+export interface ReadAgain {
+  /** The whole file. */
+  readonly read: Config;
+  /** What of it can be put in force while running. */
+  readonly next: Config;
+}
+
+/** The changes that putting a file in force makes, and the pending deliveries that they cancel. */
+export async function planReload(
+  { admin }: Pick<Database, "admin">,
+  before: Config,
+  { read, next }: ReadAgain,
+): Promise<Reloaded> {
+  const planned = await planFile(admin, next.endpoints.map(toStored));
+  const credentials = changedCredentials(before, next);
+  const of = (what: Synced["what"]) => planned.filter((one) => one.what === what);
+  // Secrets, header values and TLS are not in the database.
+  const others = [...credentials.keys()].filter((id) => !planned.some((one) => one.id === id));
+  return {
+    file: { path: read.path, sha256: digestOf(read.path) },
+    changed: diffConfig(before, read),
+    at_next_start: diffConfig(next, read),
+    endpoints: {
+      added: of("added").map(({ id, after }) => ({
+        id,
+        url: after?.url ?? "",
+        events: [...after?.events ?? []],
+        businesses: after?.businesses ? [...after.businesses] : null,
+      })),
+      changed: [
+        ...of("changed").map(({ id, before, after, cancels, cancels_exact }) => ({
+          id,
+          fields: [...fieldsOf(before, after), ...credentials.get(id) ?? []],
+          cancels,
+          cancels_exact,
+        })),
+        ...others.map((id) => ({
+          id,
+          fields: credentials.get(id) ?? [],
+          cancels: 0,
+          cancels_exact: true,
+        })),
+      ],
+      retired: of("retired").map(({ id, cancels, cancels_exact }) => ({
+        id,
+        cancels,
+        cancels_exact,
+      })),
+    },
+  };
+}
+
+function fieldsOf(before: Synced["before"], after: Synced["after"]): FieldChange[] {
+  const [from, to] = [flat(before), flat(after)];
+  return Object.keys({ ...from, ...to })
+    .filter((field) => JSON.stringify(from[field]) !== JSON.stringify(to[field]))
+    .map((field) => ({ field, from: from[field] ?? null, to: to[field] ?? null }));
+}
+
+function flat(fields: Omit<EndpointFields, "id"> | null): Record<string, unknown> {
+  if (fields === null) return {};
+  const { settings, ...others } = fields;
+  return { ...others, ...settings };
+}
+
+function digestOf(path: string): string {
+  return createHash("sha256").update(Deno.readFileSync(path)).digest("hex");
+}
