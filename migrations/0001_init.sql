@@ -215,8 +215,8 @@ create table endpoint_runs (
   failing_since timestamptz
 );
 
--- A new round of attempts for many deliveries that ended, done in batches by whichever daemon holds the
--- row, so that it goes on where it was after a restart.
+-- A new round of attempts for many deliveries that ended, or the next attempt, now, of many that wait: done
+-- in batches by whichever daemon holds the row, so that it goes on where it was after a restart.
 create table replays (
   id uuid primary key,
   created_at timestamptz not null default now(),
@@ -224,6 +224,9 @@ create table replays (
   endpoint_no integer references endpoints (no),
   statuses text[] not null check (cardinality(statuses) > 0),
   type text,
+  -- Why the last attempt failed or the delivery was cancelled, and a status, `401` or `4xx`.
+  reason text,
+  code text,
   -- Of the deliveries' created_at.
   since timestamptz not null,
   until timestamptz not null,

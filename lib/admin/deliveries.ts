@@ -1,7 +1,6 @@
-import { cancelledBy } from "../core/cancellation.ts";
+import { cancelledBy, type DeliveryReason } from "../core/cancellation.ts";
 import { AppError } from "../core/errors.ts";
 import { deliveryId, parseDeliveryId } from "../core/ids.ts";
-import type { Reason } from "../core/outcome.ts";
 import { cancel, retryNow } from "../store/deliveries.ts";
 import * as read from "../store/reports/deliveries.ts";
 import { getEndpoint } from "../store/reports/endpoints.ts";
@@ -18,8 +17,10 @@ export interface DeliveryQuery extends Paged, Within {
   /** Endpoint id. */
   readonly endpoint?: string | undefined;
   readonly type?: string | undefined;
-  /** Why the last attempt failed. */
-  readonly reason?: Reason | undefined;
+  /** Why the last attempt failed, `any`, or why it was cancelled. */
+  readonly reason?: DeliveryReason | undefined;
+  /** A status of the last answer: `401` or `4xx`. */
+  readonly code?: string | undefined;
 }
 
 /** Deliveries, newest first. */

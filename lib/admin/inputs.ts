@@ -1,7 +1,9 @@
 import * as v from "valibot";
 import { MAX_URL_LENGTH } from "../core/address.ts";
+import { DELIVERY_REASONS } from "../core/cancellation.ts";
 import { LIMITS } from "../core/endpoint_rules.ts";
 import { isObject } from "../core/json.ts";
+import { STATUS_CODE } from "../core/outcome.ts";
 import {
   bool,
   described,
@@ -142,19 +144,40 @@ export type ReloadInput = v.InferOutput<typeof ReloadInput>;
 
 // --- replays -----------------------------------------------------------------------------------------
 
-const ENDED = ["delivered", "failed", "cancelled"] as const;
+const REPLAYED = ["delivered", "failed", "cancelled", "pending"] as const;
+const REPLAYED_STATUS = oneOf(REPLAYED);
 
-/** Selects ended deliveries to be sent again. */
+/** A status of the last answer, or a hundred of them. */
+export const code = v.pipe(
+  v.string(must("a string")),
+  v.regex(STATUS_CODE, "Must be a status such as 401, or 4xx"),
+);
+
+/** Selects deliveries to be sent again, or those that wait to be sent now. */
 export const ReplayInput = v.strictObject({
   endpoint: v.optional(described(identifier, "Only deliveries to this endpoint")),
   status: v.optional(
-    v.pipe(
-      list(oneOf(ENDED), 1, 3),
-      v.check((all) => new Set(all).size === all.length, "Has an entry twice"),
+    described(
+      v.union([
+        REPLAYED_STATUS,
+        v.pipe(
+          list(REPLAYED_STATUS, 1, 3),
+          v.check((all) => new Set(all).size === all.length, "Has an entry twice"),
+          v.check(
+            (all) => all.length === 1 || !all.includes("pending"),
+            "pending must stand alone: it makes waiting deliveries due, and begins no new round",
+          ),
+        ),
+      ], `Must be ${REPLAYED.join(", ")}, or a list of these`),
+      "Left out, failed, or cancelled with a reason of cancellations. pending stands alone: what waits " +
+        "for its next attempt gets it now",
     ),
-    ["failed"],
   ),
   type: v.optional(described(identifier, "Only events of this type")),
+  reason: v.optional(
+    described(oneOf(DELIVERY_REASONS), "Why the last attempt failed, or why it was cancelled"),
+  ),
+  code: v.optional(described(code, "Status of the last answer: 401, or 4xx")),
   since: described(moment, "Deliveries created at or after"),
   until: v.optional(described(moment, "Deliveries created before; left out, before now")),
   rate: v.optional(described(rate, "Deliveries in a time: 50/s. Left out, as fast as can be")),

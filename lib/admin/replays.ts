@@ -1,3 +1,4 @@
+import { CANCEL_REASONS, type DeliveryReason } from "../core/cancellation.ts";
 import { AppError, type Mistake, refuseMistakes } from "../core/errors.ts";
 import { EVENT_NAME } from "../core/event_types.ts";
 import { parseReplayId, replayId } from "../core/ids.ts";
@@ -12,7 +13,7 @@ import { findReplay, unknownEndpoint } from "./lookup.ts";
 import type * as shown from "./shown.ts";
 import { viewReplay } from "./views.ts";
 
-/** Counts the deliveries that a replay would renew. */
+/** Counts the deliveries that a replay would send. */
 export async function countReplay(
   ctx: AdminContext,
   by: Asker,
@@ -31,7 +32,7 @@ export async function createReplay(
   const { selection, matched } = await select(ctx, by, input);
   const uuid = ctx.newUuid();
   const id = replayId(uuid);
-  const { endpoint, status, type, since, until, rate } = input;
+  const { endpoint, type, reason, code, since, until, rate } = input;
   await store.createReplay(ctx.db.admin, {
     ...selection,
     uuid,
@@ -41,7 +42,17 @@ export async function createReplay(
     actor: by.actor,
     action: "replay.created",
     object: id,
-    after: { endpoint, status, type, since, until, rate, matched: matched.count },
+    after: {
+      endpoint,
+      status: selection.statuses,
+      type,
+      reason,
+      code,
+      since,
+      until,
+      rate,
+      matched: matched.count,
+    },
   });
   ctx.replays_changed();
   return viewReplay(await findReplay(ctx, by, id));
@@ -84,7 +95,7 @@ export async function cancelReplay(
 export async function replayMistakes(
   ctx: AdminContext,
   { scope }: Asker,
-  { endpoint, type, since, until }: Partial<ReplayInput>,
+  { endpoint, status, type, reason, since, until }: Partial<ReplayInput>,
 ): Promise<Mistake[]> {
   const mistakes: Mistake[] = [];
   if (since !== undefined && since >= endOf(ctx, until)) {
@@ -94,6 +105,14 @@ export async function replayMistakes(
   // A type that no longer exists has its history.
   if (type !== undefined && !EVENT_NAME.test(type)) {
     mistakes.push({ pointer: "/type", message: "Must be the name of one event type" });
+  }
+  if (
+    reason !== undefined && statusesOf({ status, reason }).some((one) => !goTogether(one, reason))
+  ) {
+    const message = isCancelReason(reason)
+      ? `Only cancelled deliveries have the reason ${reason}`
+      : "No delivered delivery has a reason: its last attempt did not fail";
+    mistakes.push({ pointer: "/reason", message });
   }
   if (endpoint !== undefined) {
     const row = await getEndpoint(ctx.db.admin, scope, endpoint);
@@ -110,22 +129,39 @@ export async function replayMistakes(
   return mistakes;
 }
 
+function statusesOf(
+  { status, reason }: Pick<ReplayInput, "status" | "reason">,
+): readonly store.ReplayedStatus[] {
+  if (status === undefined) return [isCancelReason(reason) ? "cancelled" : "failed"];
+  return typeof status === "string" ? [status] : status;
+}
+
+function goTogether(status: store.ReplayedStatus, reason: DeliveryReason): boolean {
+  return isCancelReason(reason) ? status === "cancelled" : status !== "delivered";
+}
+
+function isCancelReason(reason: DeliveryReason | undefined): boolean {
+  return CANCEL_REASONS.some((one) => one === reason);
+}
+
 function endOf(ctx: AdminContext, until: string | undefined): string {
   return until ?? new Date(ctx.now()).toISOString();
 }
 
 async function select(ctx: AdminContext, by: Asker, input: ReplayInput) {
   refuseMistakes(await replayMistakes(ctx, by, input));
-  const { endpoint, status, type, since } = input;
+  const { endpoint, type, reason, code, since } = input;
   const until = endOf(ctx, input.until);
   const row = endpoint === undefined
     ? undefined
     : await getEndpoint(ctx.db.admin, by.scope, endpoint);
   const { first_uuid = "", last_uuid = "" } = periodOf({ since, until });
   const selection: store.ReplaySelection = {
-    statuses: status,
+    statuses: statusesOf(input),
     endpoint_no: row?.no ?? null,
     type: type ?? null,
+    reason: reason ?? null,
+    code: code ?? null,
     since,
     until,
     position: first_uuid,

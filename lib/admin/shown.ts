@@ -309,7 +309,7 @@ export type EventType = v.InferOutput<typeof EventType>;
 const MATCHED = described(count, "How many deliveries there were when it was asked for");
 const MATCHED_EXACT = described(v.boolean(), "False: at least this many");
 
-/** The number of deliveries that a replay would renew. */
+/** The number of deliveries that a replay would send. */
 export const ReplayCount = v.object({ matched: MATCHED, matched_exact: MATCHED_EXACT });
 export type ReplayCount = v.InferOutput<typeof ReplayCount>;
 
@@ -319,10 +319,12 @@ export const Replay = v.object({
   state: v.picklist(["running", "done", "cancelled"]),
   matched: MATCHED,
   matched_exact: MATCHED_EXACT,
-  replayed: described(count, "Deliveries that are pending again, or were"),
+  replayed: described(count, "Deliveries that it made pending again, or due now"),
   endpoint: maybe(string),
-  status: v.array(v.picklist(["delivered", "failed", "cancelled"])),
+  status: v.array(v.picklist(STATUSES)),
   type: maybe(string),
+  reason: maybe(string),
+  code: maybe(string),
   since: time,
   until: time,
   rate_per_s: maybe(number),

@@ -255,6 +255,8 @@ export function viewReplay(row: ReplayRow): shown.Replay {
     endpoint: row.endpoint,
     status: [...row.statuses],
     type: row.type,
+    reason: row.reason,
+    code: row.code,
     since: iso(row.since),
     until: iso(row.until),
     rate_per_s: row.rate_per_s,

@@ -1,6 +1,7 @@
 import { readText } from "../config/references.ts";
 import { dayExists } from "../core/time.ts";
 import { DURATION, parseDuration } from "../core/units.ts";
+import { STATUS_CODE } from "../core/outcome.ts";
 import { AppError } from "../core/errors.ts";
 import type { Io } from "./terminal.ts";
 
@@ -86,6 +87,11 @@ export const CONFIG = {
 export function integer(option: string, text: string, min: number, max: number): number {
   if (/^\d{1,9}$/.test(text) && Number(text) >= min && Number(text) <= max) return Number(text);
   throw new UsageError(`${option} must be a whole number from ${min} to ${max}`);
+}
+
+/** Throws a `UsageError` if `--code` names no status. */
+export function checkCode(text: string): void {
+  if (!STATUS_CODE.test(text)) throw new UsageError("--code must be a status such as 401, or 4xx");
 }
 
 const ISO_TIME = /^\d{4}-\d\d-\d\d(T\d\d:\d\d(:\d\d(\.\d{1,9})?)?(Z|[+-]\d\d:?\d\d))?$/;

@@ -1,3 +1,5 @@
+import { REASONS } from "./outcome.ts";
+
 /** Why a delivery was cancelled, besides by hand: as stored, and as a sentence goes on. */
 const WORDS: Readonly<Record<string, string>> = {
   deselected: "the endpoint no longer selects it",
@@ -9,6 +11,11 @@ const WORDS: Readonly<Record<string, string>> = {
 export const CANCEL_REASONS = ["cancelled", "deselected", "endpoint_retired", "erased"] as const;
 /** One of them. */
 export type CancelReason = typeof CANCEL_REASONS[number];
+
+/** Reasons that select deliveries: of a failed attempt, `any` of these, or of a cancellation. */
+export const DELIVERY_REASONS = [...REASONS, "any", ...CANCEL_REASONS] as const;
+/** One of them. */
+export type DeliveryReason = typeof DELIVERY_REASONS[number];
 
 /** What a stored reason says to people. */
 export function cancelWords(reason: string): string {

@@ -43,6 +43,14 @@ export interface ResponseRecord {
   readonly truncated: boolean;
 }
 
+/** The texts that `statusRange` reads. */
+export const STATUS_CODE = /^[1-9](\d\d|xx)$/;
+
+/** The first and last status of `401` or `4xx`. */
+export function statusRange(code: string): readonly [first: number, last: number] {
+  return [Number(code.replace("xx", "00")), Number(code.replace("xx", "99"))];
+}
+
 /** The outcome of a status. Statuses from 600 count as 5xx (RFC 9110, 15). */
 export function outcomeOfStatus(status: number): "delivered" | Reason {
   if (status >= 200 && status < 300) return "delivered";

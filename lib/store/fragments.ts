@@ -1,3 +1,8 @@
+import type { Sql } from "postgres";
+import { CANCEL_REASONS, CANCELLED_BY } from "../core/cancellation.ts";
+import { statusRange } from "../core/outcome.ts";
+import type { Fragment } from "./changes.ts";
+
 /** Parts of statements that move deliveries between `pending_deliveries` and `ended_deliveries`. */
 
 /** SQL expressions over the rows that end; the defaults suit rows of `pending_deliveries`. */
@@ -94,4 +99,32 @@ export function countCancels(retired: string): string {
     select jsonb_build_object('cancels', least(count(*), ${MAX_COUNTED}), 'cancels_exact',
       count(*) <= ${MAX_COUNTED} and (select count(*) from seen) < ${MAX_COUNT_DEPTH})
     from found)`;
+}
+
+/** Narrows deliveries by how their last attempt ended, or why they were cancelled. */
+export interface CauseFilter {
+  /** A failure reason, `any` for all of these, or one of `CANCEL_REASONS`. */
+  readonly reason?: string | null | undefined;
+  /** A status of the last answer: `401` or `4xx`. */
+  readonly code?: string | null | undefined;
+}
+
+/** The conditions of a filter on deliveries `d`; `cancelled` is their column of the reason to cancel. */
+export function causeIs(
+  sql: Sql,
+  { reason, code }: CauseFilter,
+  cancelled: "d.reason" | "d.cancel_reason",
+): Fragment[] {
+  const conditions: Fragment[] = [];
+  const column = sql.unsafe(cancelled);
+  if (reason === "cancelled") conditions.push(sql`${column} like ${`${CANCELLED_BY}%`}`);
+  else if (CANCEL_REASONS.some((one) => one === reason)) {
+    conditions.push(sql`${column} = ${reason ?? null}`);
+  } else if (reason === "any") conditions.push(sql`d.last_outcome <> 'delivered'`);
+  else if (reason != null) conditions.push(sql`d.last_outcome = ${reason}`);
+  if (code != null) {
+    const [first, last] = statusRange(code);
+    conditions.push(sql`d.last_status between ${first} and ${last}`);
+  }
+  return conditions;
 }

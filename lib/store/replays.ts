@@ -1,14 +1,15 @@
 import type { Sql } from "postgres";
 import { texts } from "./arrays.ts";
 import { announceDue, type Change, type Fragment, logged } from "./changes.ts";
-import { RENEW_CHOSEN } from "./fragments.ts";
+import { type CauseFilter, causeIs, RENEW_CHOSEN } from "./fragments.ts";
+import { all } from "./reports/page.ts";
 
-/** Statuses that a replay selects: pending deliveries need none. */
-export type EndedStatus = "delivered" | "failed" | "cancelled";
+/** Statuses that a replay selects: ended ones, or `pending` alone. */
+export type ReplayedStatus = "delivered" | "failed" | "cancelled" | "pending";
 
 /** Selects the deliveries of a replay. */
-export interface ReplaySelection {
-  readonly statuses: readonly EndedStatus[];
+export interface ReplaySelection extends CauseFilter {
+  readonly statuses: readonly ReplayedStatus[];
   readonly endpoint_no: number | null;
   readonly type: string | null;
   /** Created at or after, and before: ISO 8601. */
@@ -32,8 +33,42 @@ export interface Matched {
   readonly exact: boolean;
 }
 
-/** Condition on the status of ended deliveries `d`. Written out: the indexes of failed ones are partial. */
-export function statusIs(sql: Sql, statuses: readonly EndedStatus[]): Fragment {
+/**
+ * The deliveries `d` in which a replay of these statuses and this endpoint looks, with a condition that
+ * indexes help with. Written out: the indexes of failed ones are partial.
+ */
+export function searched(
+  sql: Sql,
+  statuses: readonly ReplayedStatus[],
+  endpoint_no: number | null,
+): { readonly from: Fragment; readonly which: Fragment } {
+  // No index has both: in the order of ids, the endpoint is a matter of `selected`.
+  if (statuses.includes("pending")) return { from: sql`pending_deliveries d`, which: sql`true` };
+  const ofEndpoint = endpoint_no === null ? sql`` : sql`and d.endpoint_no = ${endpoint_no}`;
+  return {
+    from: sql`ended_deliveries d`,
+    which: sql`${statusIs(sql, statuses)} ${ofEndpoint}`,
+  };
+}
+
+/** The condition on deliveries `d` among those searched, besides their times and types. */
+export function selected(
+  sql: Sql,
+  { statuses, endpoint_no, ...cause }:
+    & Pick<ReplaySelection, "statuses" | "endpoint_no">
+    & CauseFilter,
+): Fragment {
+  if (!statuses.includes("pending")) {
+    return all(sql, [sql`true`, ...causeIs(sql, cause, "d.reason")]);
+  }
+  return all(sql, [
+    sql`d.leased_until is null and d.cancel_reason is null and d.due_at > now()`,
+    ...(endpoint_no === null ? [] : [sql`d.endpoint_no = ${endpoint_no}`]),
+    ...causeIs(sql, cause, "d.cancel_reason"),
+  ]);
+}
+
+function statusIs(sql: Sql, statuses: readonly ReplayedStatus[]): Fragment {
   if (statuses.length === 1 && statuses[0] === "failed") return sql`d.status = 'failed'`;
   const all = sql`d.status = any(string_to_array(${texts(statuses)}, chr(30)))`;
   return statuses.includes("delivered") ? all : sql`d.status <> 'delivered' and ${all}`;
@@ -44,10 +79,11 @@ export async function createReplay(sql: Sql, replay: NewReplay, change: Change):
   const { matched } = replay;
   await sql`
     with changed as (
-      insert into replays (id, created_by, endpoint_no, statuses, type, since, until, rate_per_s,
-        position, last_id, matched, matched_exact)
+      insert into replays (id, created_by, endpoint_no, statuses, type, reason, code, since, until,
+        rate_per_s, position, last_id, matched, matched_exact)
       values (${replay.uuid}::uuid, ${change.actor.name}, ${replay.endpoint_no},
         string_to_array(${texts(replay.statuses)}, chr(30)), ${replay.type},
+        ${replay.reason ?? null}, ${replay.code ?? null},
         ${replay.since}::text::timestamptz, ${replay.until}::text::timestamptz,
         ${replay.rate_per_s}, ${replay.position}::uuid, ${replay.last_uuid}::uuid,
         ${matched.count}, ${matched.exact})
@@ -69,10 +105,10 @@ export async function cancelReplay(sql: Sql, uuid: string, change: Change): Prom
 }
 
 /** A replay under way. */
-export interface RunningReplay {
+export interface RunningReplay extends CauseFilter {
   readonly uuid: string;
   readonly endpoint_no: number | null;
-  readonly statuses: readonly EndedStatus[];
+  readonly statuses: readonly ReplayedStatus[];
   /** Until its next batch; 0 if that is due. */
   readonly wait_ms: number;
 }
@@ -80,7 +116,7 @@ export interface RunningReplay {
 /** The replays under way, in the order in which they are due. */
 export async function runningReplays(sql: Sql): Promise<RunningReplay[]> {
   return await sql<RunningReplay[]>`
-    select id as uuid, endpoint_no, array_to_json(statuses) as statuses,
+    select id as uuid, endpoint_no, array_to_json(statuses) as statuses, reason, code,
       greatest(0, extract(epoch from next_batch_at - now()) * 1000)::float8 as wait_ms
     from replays where state = 'running' order by next_batch_at limit 100`;
 }
@@ -93,6 +129,22 @@ export interface ReplayStep {
   readonly endpoint_nos: readonly number[];
 }
 
+/**
+ * The CTE `owed`: the waiting deliveries in the CTE `chosen` are due now, for their next attempt. Those that
+ * another statement holds are left to it: they are being sent, or were just scheduled.
+ */
+const HASTEN_CHOSEN = `
+  waiting as materialized (
+    select p.id from pending_deliveries p
+    where p.id = any(array(select id from chosen))
+      and p.leased_until is null and p.cancel_reason is null and p.due_at > now()
+    for update skip locked
+  ), owed as (
+    update pending_deliveries set due_at = now()
+    where id = any(array(select id from waiting))
+    returning id, endpoint_no
+  )`;
+
 /** Most deliveries of one batch. */
 const MAX_BATCH = 500;
 /** Deliveries that one batch reads: if few of them match, the batch is small. */
@@ -101,13 +153,15 @@ const DEPTH = 5_000;
 const BATCHES_PER_S = 4;
 
 /**
- * Runs the next batch of a replay, in one statement: its deliveries are pending again, and its position
- * is after them. Undefined if another daemon is running it, or it is not due or has ended.
+ * Runs the next batch of a replay, in one statement: its deliveries are pending again, or due now, and
+ * its position is after them. Undefined if another daemon is running it, or it is not due or has ended.
  */
 export async function stepReplay(
   sql: Sql,
-  { uuid, statuses, endpoint_no }: Omit<RunningReplay, "wait_ms">,
+  replay: Omit<RunningReplay, "wait_ms">,
 ): Promise<ReplayStep | undefined> {
+  const { uuid, statuses, endpoint_no } = replay;
+  const { from, which } = searched(sql, statuses, endpoint_no);
   const [row] = await sql<ReplayStep[]>`
     with replay as materialized (
       select *, case when rate_per_s is null then ${MAX_BATCH}::int
@@ -117,21 +171,24 @@ export async function stepReplay(
       for update skip locked
     ), seen as materialized (
       select x.* from replay r cross join lateral (
-        select d.id, d.event_id, d.endpoint_no, d.created_at from ended_deliveries d
-        where d.id > r.position and d.id <= r.last_id and ${statusIs(sql, statuses)}
-          ${endpoint_no === null ? sql`` : sql`and d.endpoint_no = ${endpoint_no}`}
+        select d.id, d.event_id, d.endpoint_no, d.created_at, ${
+    selected(sql, replay)
+  } as is_selected
+        from ${from} where d.id > r.position and d.id <= r.last_id and ${which}
         order by d.id limit ${DEPTH}
       ) x
     ), wanted as materialized (
       select s.id, s.event_id from seen s, replay r
-      where s.created_at >= r.since and s.created_at < r.until
+      where s.is_selected and s.created_at >= r.since and s.created_at < r.until
         and (r.type is null or (select e.type from events e where e.id = s.event_id) = r.type)
         and (select n.retired_at from endpoints n where n.no = s.endpoint_no) is null
       order by s.id limit (select room from replay)
     ), chosen as materialized (
       -- Locks the events, so that none is purged under a delivery that comes back.
       select w.id from wanted w join events e on e.id = w.event_id for key share of e
-    ), ${sql.unsafe(RENEW_CHOSEN)}, progress as materialized (
+    ), ${
+    sql.unsafe(statuses.includes("pending") ? HASTEN_CHOSEN : RENEW_CHOSEN)
+  }, progress as materialized (
       select (select count(*) from owed) as done,
         (select count(*) from wanted) as taken,
         (select count(*) from wanted) = (select room from replay) as is_full,

@@ -1,10 +1,11 @@
 import { optional, strictObject } from "valibot";
 import * as admin from "../../lib/admin/deliveries.ts";
 import * as field from "../../lib/admin/fields.ts";
+import { code } from "../../lib/admin/inputs.ts";
+import { DELIVERY_REASONS } from "../../lib/core/cancellation.ts";
 import { CURSOR_RULE } from "../../lib/admin/lists.ts";
 import * as shown from "../../lib/admin/shown.ts";
 import { parseDeliveryId } from "../../lib/core/ids.ts";
-import { REASONS } from "../../lib/core/outcome.ts";
 import * as example from "./examples.ts";
 import { operation } from "./operation.ts";
 import * as query from "./queries.ts";
@@ -16,7 +17,8 @@ const ListQuery = strictObject({
   status: optional(field.oneOf(shown.STATUSES)),
   endpoint: optional(field.identifier),
   type: optional(field.identifier),
-  reason: optional(field.oneOf(REASONS)),
+  reason: optional(field.oneOf(DELIVERY_REASONS)),
+  code: optional(code),
   since: optional(field.moment),
   until: optional(field.moment),
   cursor: optional(query.parsed(parseDeliveryId, CURSOR_RULE)),

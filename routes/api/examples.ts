@@ -129,6 +129,8 @@ export const replay: shown.Replay = {
   endpoint: ENDPOINT_ID,
   status: ["failed"],
   type: null,
+  reason: null,
+  code: null,
   since: "2026-11-24T08:00:00.000Z",
   until: "2026-11-24T10:00:00.000Z",
   rate_per_s: 50,

@@ -22,8 +22,10 @@ export const replayOperations = [
     method: "post",
     path: "/api/replays",
     tag,
-    summary: "Sends deliveries that ended again, all that match",
+    summary: "Sends deliveries that ended again, or those that wait now, all that match",
     description:
+      "Ended ones begin a new round of attempts; with the status `pending`, waiting ones " +
+      "get their next attempt now. " +
       "Durable: it survives restarts, and any daemon carries it out, at most `rate` fast. " +
       "With `dry_run` it only counts.",
     body: inputs.ReplayInput,

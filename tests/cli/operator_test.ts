@@ -354,7 +354,10 @@ Deno.test("options are checked before the daemon is asked", async () => {
     [["retry"], /^ID… is missing/],
     [["replay"], /^--since is missing/],
     [["replay", "--since", "2h", "--rate", "fast"], /^--rate: Must be a rate, such as 50\/s/],
-    [["replay", "--since", "2h", "--status", "pending"], /^--status must be failed, cancelled or/],
+    [["replay", "--since", "2h", "--status", "pendin"], /did you mean pending\?/],
+    [["replay", "--status", "pending", "--status", "failed"], /^--status pending stands alone/],
+    [["replay", "--since", "2h", "--code", "4x"], /^--code must be a status such as 401, or 4xx/],
+    [["deliveries", "--code", "xx"], /^--code must be/],
     [
       ["endpoints", "--url", "ftp://x", "--token", "env:T"],
       /^--url must be the address of the daemon/,

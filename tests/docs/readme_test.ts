@@ -435,7 +435,7 @@ endpoints: [{ id: receiver, url: "${receiver.url}", secret: receiver, events: ["
           const known_line = line.replace(/\b(\w+)_…/g, (all, prefix) => known.get(prefix) ?? all);
           const both = `${helper}\n${known_line}`.replaceAll("http://127.0.0.1:8080", daemon.url);
           const answer = JSON.parse(await runShell(both, directory.path));
-          assert.equal(answer.code, undefined, `${line}\n${JSON.stringify(answer)}`);
+          assert.equal(answer.detail, undefined, `${line}\n${JSON.stringify(answer)}`);
           const { id } = answer.data?.[0] ?? answer;
           const [, prefix] = /^(ep|dlv|rpl)_/.exec(id ?? "") ?? [];
           if (prefix !== undefined) known.set(prefix, id);

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { type CheckedApi, checkedApi } from "../support/checked.ts";
+import { type CheckedApi, checkedApi, ENCRYPTION_KEY } from "../support/checked.ts";
 import { booking, endpoint, type Front, startDaemon } from "../support/daemon.ts";
 import { onBoth, onServer } from "../support/databases.ts";
 import { startReceiver, statuses } from "../support/receiver.ts";
@@ -138,6 +138,106 @@ onServer("a replay over two daemons sends each delivery once", async (database) 
   assert.equal(receiver.requests.length, 6_000);
 });
 
+onBoth("status pending makes what waits due, as its next attempt", async (database) => {
+  await using receiver = await startReceiver(statuses(503));
+  await using other = await startReceiver(statuses(503));
+  const sections = {
+    database: database.section,
+    delivery: { retry: ["0s", "1h", "1h"] },
+    endpoints: [endpoint("crm", receiver.url), endpoint("other", other.url)],
+  };
+  const selection = { endpoint: "crm", status: "pending", since: "1970-01-01T00:00:00Z" };
+  const EVENTS = 60;
+  let id = "";
+  {
+    await using daemon = await startDaemon(sections);
+    const api = await checkedApi(daemon);
+    await post(daemon, EVENTS);
+    await until("all wait", async () => {
+      const { body } = await api.expect(200, "GET", "deliveries?limit=200&status=pending");
+      return body.data.length === 2 * EVENTS &&
+        body.data.every((one: { attempt_count: number }) => one.attempt_count === 1);
+    });
+    const count = async (more: unknown) =>
+      (await api.expect(200, "POST", "replays", { ...selection, ...more as object, dry_run: true }))
+        .body.matched;
+    assert.equal(await count({}), EVENTS);
+    assert.equal(await count({ reason: "http_5xx", code: "503" }), EVENTS);
+    assert.equal(await count({ reason: "timeout" }), 0);
+    assert.equal(await count({ code: "4xx" }), 0);
+    // One of them is delivered meanwhile, and one cancelled.
+    receiver.answer(statuses(200));
+    const { body: { data: [first, second] } } = await api.expect(
+      200,
+      "GET",
+      "deliveries?endpoint=crm",
+    );
+    await api.expect(200, "POST", `deliveries/${first.id}/retry`);
+    await daemon.delivery(first.id);
+    await api.expect(200, "POST", `deliveries/${second.id}/cancel`);
+    // A paused endpoint's are due, and wait for its end.
+    await api.expect(200, "POST", "endpoints/crm/pause", {});
+    const { body } = await api.expect(201, "POST", "replays", { ...selection, rate: "40/s" });
+    assert.deepEqual([body.status, body.matched], [["pending"], EVENTS - 2]);
+    id = body.id;
+    await until(
+      "it has begun",
+      async () => (await api.expect(200, "GET", `replays/${id}`)).body.replayed > 0,
+    );
+  }
+  await using daemon = await startDaemon(sections);
+  const api = await checkedApi(daemon);
+  assert.equal((await ended(api, id)).replayed, EVENTS - 2);
+  assert.equal(receiver.requests.length, EVENTS + 1, "the pause holds");
+  await api.expect(200, "POST", "endpoints/crm/resume");
+  await receiver.received(2 * EVENTS - 1);
+  const attempts = receiver.requests.slice(EVENTS).map(({ headers }) =>
+    headers["x-bookme-attempt"]
+  );
+  assert.deepEqual(new Set(attempts), new Set(["2"]));
+  assert.equal(other.requests.length, EVENTS);
+});
+
+onServer("a replay by reason brings back what was cancelled for it", async (database) => {
+  await using receiver = await startReceiver(statuses(500));
+  await using daemon = await startDaemon({
+    database: database.section,
+    encryption_key: ENCRYPTION_KEY,
+    delivery: { retry: ["0s", "1h"] },
+  });
+  const api = await checkedApi(daemon);
+  const { body: made } = await api.expect(201, "POST", "endpoints", {
+    url: receiver.url,
+    events: ["*"],
+  });
+  await post(daemon, 3);
+  const list = async (query: string) =>
+    (await api.expect(200, "GET", `deliveries?${query}`)).body.data.length;
+  await until("all wait", async () => await list("status=pending&code=500&reason=any") === 3);
+  const { body: { data: [one] } } = await api.expect(200, "GET", "deliveries");
+  await api.expect(200, "POST", `deliveries/${one.id}/cancel`);
+  const { body: changed } = await api.expect(200, "PATCH", `endpoints/${made.id}`, {
+    events: ["service.*"],
+  });
+  assert.equal(changed.cancels, 2);
+  await until("they are cancelled", async () => await list("reason=deselected") === 2);
+  assert.equal(await list("reason=cancelled"), 1);
+  assert.equal(await list("reason=endpoint_retired"), 0);
+  assert.equal(await list("reason=any"), 3);
+  assert.equal(await list("code=5xx"), 3);
+  assert.equal(await list("code=501"), 0);
+  receiver.answer(statuses(200));
+  const { body } = await api.expect(201, "POST", "replays", {
+    since: HOUR_AGO(),
+    reason: "deselected",
+  });
+  assert.deepEqual([body.status, body.reason, body.matched], [["cancelled"], "deselected", 2]);
+  assert.equal((await ended(api, body.id)).replayed, 2);
+  await receiver.received(5);
+  await until("both are delivered", async () => await list("status=delivered") === 2);
+  assert.equal(await list("reason=any"), 1);
+});
+
 onServer("POST /api/replays refuses contradictory filters", async (database) => {
   await using daemon = await startDaemon({ database: database.section });
   const api = await checkedApi(daemon);
@@ -151,8 +251,14 @@ onServer("POST /api/replays refuses contradictory filters", async (database) => 
       ["/until", { since, until: 5 }],
       ["/endpoint", { since, endpoint: "nobody" }],
       ["/status", { since, status: [] }],
-      ["/status", { since, status: "failed" }],
-      ["/status/0", { since, status: ["pending"] }],
+      ["/status", { since, status: "failing" }],
+      ["/status", { since, status: ["failed", "sent"] }],
+      ["/status", { since, status: ["failed", "pending"] }],
+      ["/reason", { since, reason: "http_6xx" }],
+      ["/reason", { since, reason: "deselected", status: ["failed"] }],
+      ["/reason", { since, reason: "tls", status: ["failed", "delivered"] }],
+      ["/code", { since, code: "4x" }],
+      ["/code", { since, code: 401 }],
       ["/status", { since, status: ["failed", "failed"] }],
       ["/type", { since, type: "booking.*" }],
       ["/rate", { since, rate: 5 }],

@@ -1,8 +1,8 @@
 import { parseEventId } from "../../core/ids.ts";
-import { REASONS } from "../../core/outcome.ts";
+import { DELIVERY_REASONS } from "../../core/cancellation.ts";
 import type { Delivery } from "../../admin/shown.ts";
 import { API_OPTIONS, openApi } from "../daemon_api/client.ts";
-import { command, integer, moment, UsageError } from "../command.ts";
+import { checkCode, command, integer, moment, UsageError } from "../command.ts";
 import { getEvent } from "./event.ts";
 import { statusCell, table, when } from "../table.ts";
 import { type Io, paletteOf, printable } from "../terminal.ts";
@@ -32,9 +32,10 @@ Without filters, lists the newest deliveries of all endpoints; with the id of an
     reason: {
       type: "string",
       value: "REASON",
-      choices: REASONS,
-      about: "Only if the last attempt ended with this: http_5xx, timeout, tls …",
+      choices: DELIVERY_REASONS,
+      about: "http_5xx, tls …, any of these, or why cancelled: deselected …",
     },
+    code: { type: "string", value: "CODE", about: "Only if the last answer had it: 401, or 4xx" },
     since: { type: "string", value: "TIME", about: "Created since: 2h (ago) or an ISO time" },
     until: { type: "string", value: "TIME", about: "Created before: 30m (ago) or an ISO time" },
     limit: { type: "string", default: "50", value: "N", about: "Most deliveries to list" },
@@ -50,16 +51,18 @@ Without filters, lists the newest deliveries of all endpoints; with the id of an
     ],
   ],
   async run({ io, values, positionals: [event_id] }) {
-    const { status, endpoint, type, reason, since, until, json } = values;
+    const { status, endpoint, type, reason, code, since, until, json } = values;
     const now_ms = Date.now();
     const query = {
       status,
       endpoint,
       type,
       reason,
+      code,
       since: since && moment("--since", since, now_ms),
       until: until && moment("--until", until, now_ms),
     };
+    if (code !== undefined) checkCode(code);
     const limit = integer("--limit", values.limit, 1, MAX_LISTED);
     if (event_id !== undefined && parseEventId(event_id) === undefined) throw noEvent(event_id);
     if (event_id !== undefined && Object.values(query).some((value) => value !== undefined)) {

@@ -1,19 +1,22 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { parseRate } from "../../core/units.ts";
+import { CANCEL_REASONS, DELIVERY_REASONS } from "../../core/cancellation.ts";
 import type { Replay, ReplayCount, Stats } from "../../admin/shown.ts";
 import { type Api, API_OPTIONS, openApi, pathPart } from "../daemon_api/client.ts";
-import { command, moment, readOption, UsageError } from "../command.ts";
+import { checkCode, command, moment, readOption, UsageError } from "../command.ts";
 import { type Io, makeProgress, onStop, paletteOf, printable } from "../terminal.ts";
 
 const POLL_MS = 250;
 
 export const replay = command({
   name: "replay",
-  summary: "Resends finished deliveries, selected by time and endpoint",
+  summary: "Resends finished deliveries, or waiting ones now, by time and endpoint",
   about:
     `Counts first, and asks before anything is sent. The daemon carries it out in batches, at the
 given --rate, and continues after restarts; this command only watches, and Ctrl-C ends the watching.
-Resending delivered events makes receivers see them twice, so the default is failed only.`,
+Resending delivered events makes receivers see them twice, so the default is failed only. With
+--status pending, deliveries that wait for their next attempt get it now; other statuses begin a
+new round of attempts. --reason deselected or endpoint_retired selects cancelled ones.`,
   options: {
     endpoint: {
       type: "string",
@@ -21,15 +24,26 @@ Resending delivered events makes receivers see them twice, so the default is fai
       completes: "endpoints",
       about: "Only deliveries to this endpoint",
     },
-    since: { type: "string", value: "TIME", about: "Created since: 2h (ago) or an ISO time" },
+    since: {
+      type: "string",
+      value: "TIME",
+      about: "Created since: 2h (ago) or an ISO time; optional for pending",
+    },
     until: { type: "string", value: "TIME", about: "Created before: 30m (ago) or an ISO time" },
     status: {
       type: "string",
       multiple: true,
       value: "STATUS",
-      choices: ["failed", "cancelled", "delivered"],
-      about: "failed (default), cancelled or delivered; repeatable",
+      choices: ["failed", "cancelled", "delivered", "pending"],
+      about: "failed (default), cancelled or delivered (repeatable), or pending",
     },
+    reason: {
+      type: "string",
+      value: "REASON",
+      choices: DELIVERY_REASONS,
+      about: "http_5xx, tls …, any of these, or why cancelled: deselected …",
+    },
+    code: { type: "string", value: "CODE", about: "Only if the last answer had it: 401, or 4xx" },
     type: { type: "string", value: "TYPE", about: "Only events of this type" },
     rate: { type: "string", value: "RATE", about: "Maximum rate: 50/s, 300/m, 1000/h" },
     "dry-run": { type: "boolean", about: "Count only" },
@@ -44,32 +58,54 @@ Resending delivered events makes receivers see them twice, so the default is fai
     ],
     ["bookme-webhooks replay --endpoint crm --since 2h --dry-run", "Count first"],
     [
+      "bookme-webhooks replay --endpoint crm --status pending --rate 50/s",
+      "Do not wait for the next attempts: crm is up again",
+    ],
+    [
+      "bookme-webhooks replay --endpoint crm --since 1d --reason deselected",
+      "Send what a narrower selection has cancelled",
+    ],
+    [
       "bookme-webhooks replay --since 2026-11-24T10:00:00Z --until 2026-11-24T10:30:00Z \\\n" +
       "    --status delivered --type booking.created --rate 50/s --yes",
       "Resend half an hour of delivered events, slowly",
     ],
   ],
   async run({ io, values }) {
-    const { endpoint, type, rate, since, until } = values;
+    const { endpoint, type, reason, code, rate, until } = values;
+    const pending = values.status.includes("pending");
+    if (pending && values.status.some((status) => status !== "pending")) {
+      throw new UsageError(
+        "--status pending stands alone: the others begin a new round of attempts",
+      );
+    }
+    const since = values.since ?? (pending ? "1970-01-01" : undefined);
     if (since === undefined) throw new UsageError("--since is missing: 2h (ago) or an ISO time");
+    if (code !== undefined) checkCode(code);
     if (rate !== undefined) readOption("--rate", () => parseRate(rate));
     const now_ms = Date.now();
     const wanted = {
-      status: values.status.length === 0 ? ["failed"] : [...new Set(values.status)],
+      ...(values.status.length === 0 ? {} : { status: [...new Set(values.status)] }),
       since: moment("--since", since, now_ms),
       ...(until === undefined ? {} : { until: moment("--until", until, now_ms) }),
       ...(endpoint === undefined ? {} : { endpoint }),
       ...(type === undefined ? {} : { type }),
+      ...(reason === undefined ? {} : { reason }),
+      ...(code === undefined ? {} : { code }),
       ...(rate === undefined ? {} : { rate }),
     };
     const api = await openApi(io, values);
     const count = await api.post<ReplayCount>("replays", { ...wanted, dry_run: true });
-    const words = describe(count, wanted.status, endpoint);
+    const words = describe(count, wanted);
     if (values["dry-run"] || count.matched === 0) {
-      io.out(values.json ? JSON.stringify(count, null, 2) : `${words} would be replayed`);
+      io.out(
+        values.json
+          ? JSON.stringify(count, null, 2)
+          : `${words} would be ${pending ? "sent now" : "replayed"}`,
+      );
       return 0;
     }
-    if (!values.yes && !confirm(io, words)) return 1;
+    if (!values.yes && !confirm(io, words, pending ? "send now" : "send again")) return 1;
     const made = await api.post<Replay>("replays", wanted);
     if (values.json) {
       io.out(JSON.stringify(made, null, 2));
@@ -81,22 +117,35 @@ Resending delivered events makes receivers see them twice, so the default is fai
 
 function describe(
   { matched, matched_exact }: ReplayCount,
-  statuses: readonly string[],
-  endpoint: string | undefined,
+  { status, reason, code, endpoint }: {
+    readonly status?: readonly string[];
+    readonly reason?: string;
+    readonly code?: string;
+    readonly endpoint?: string;
+  },
 ): string {
   const number = matched_exact ? String(matched) : `At least ${matched}`;
-  const to = endpoint === undefined ? "" : ` to ${endpoint}`;
-  return `${number} ${statuses.join(" or ")} ${matched === 1 ? "delivery" : "deliveries"}${to}`;
+  const of = CANCEL_REASONS.some((one) => one === reason) ? "cancelled" : "failed";
+  return [
+    `${number} ${(status ?? [of]).join(" or ")} ${matched === 1 ? "delivery" : "deliveries"}`,
+    ...(endpoint === undefined ? [] : [`to ${endpoint}`]),
+    ...(reason === undefined ? [] : [`with ${reason}`]),
+    ...(code === undefined ? [] : [`with status ${code}`]),
+  ].join(" ");
 }
 
-function confirm(io: Io, words: string): boolean {
-  const answer = io.ask(`${printable(words)}: send again? [y/N]`);
+function confirm(io: Io, words: string, what: string): boolean {
+  const answer = io.ask(`${printable(words)}: ${what}? [y/N]`);
   if (answer === null) {
     throw new UsageError("No terminal to confirm on; pass --yes, or --dry-run to count only");
   }
   if (/^y(es)?$/i.test(answer.trim())) return true;
   io.err("Nothing was sent");
   return false;
+}
+
+function isPending({ status }: Replay): boolean {
+  return status.includes("pending");
 }
 
 /** Shows the progress of a replay until it ends. */
@@ -106,7 +155,9 @@ async function watch(io: Io, api: Api, made: Replay): Promise<number> {
   using progress = makeProgress(io);
   let now = made;
   while (now.state === "running" && !stopping.signal.aborted) {
-    progress.show(`${now.replayed} of ${now.matched} are pending again`);
+    progress.show(
+      `${now.replayed} of ${now.matched} are ${isPending(now) ? "due now" : "pending again"}`,
+    );
     // An aborted wait just ends: the loop checks the signal.
     await sleep(POLL_MS, undefined, { signal: stopping.signal }).catch(() => {});
     now = await api.get<Replay>(`replays/${pathPart(made.id)}`);
@@ -121,9 +172,9 @@ async function watch(io: Io, api: Api, made: Replay): Promise<number> {
   const { green, red } = paletteOf(io);
   const good = now.state === "done";
   io.out(
-    `${good ? green("✓") : red("✗")} ${now.replayed} of ${now.matched} replayed${
-      good ? "" : ", then it was cancelled"
-    }`,
+    `${good ? green("✓") : red("✗")} ${now.replayed} of ${now.matched} ${
+      isPending(now) ? "made due" : "replayed"
+    }${good ? "" : ", then it was cancelled"}`,
   );
   if (good) await watchDraining(io, api, now, stopping.signal);
   return good ? 0 : 1;

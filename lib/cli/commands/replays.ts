@@ -81,6 +81,8 @@ function describe(io: Io, replay: Replay): string[] {
       ["endpoint", replay.endpoint ?? "all"],
       ["status", replay.status.join(" ")],
       ["type", replay.type ?? "all"],
+      ["reason", replay.reason],
+      ["code", replay.code],
       ["since", replay.since],
       ["until", replay.until],
       ["rate", formatRate(replay.rate_per_s)],

@@ -2,17 +2,16 @@ import type { Sql } from "postgres";
 import type { Outcome } from "../../core/outcome.ts";
 import type { Scope } from "../../core/scope.ts";
 import type { Fragment } from "../changes.ts";
+import { type CauseFilter, causeIs } from "../fragments.ts";
 import { deliveryInScope, numberInScope } from "../scope.ts";
 import { all, DEPTH, type Page, pageOf, type Paging, type Period, withinPeriod } from "./page.ts";
 
 /** Narrows a list of deliveries. */
-export interface DeliveryFilter extends Paging {
+export interface DeliveryFilter extends Paging, CauseFilter {
   readonly status?: "pending" | "delivered" | "failed" | "cancelled" | undefined;
   /** Endpoint id. */
   readonly endpoint?: string | undefined;
   readonly type?: string | undefined;
-  /** The outcome of the last attempt. */
-  readonly reason?: string | undefined;
   readonly period: Period;
 }
 
@@ -68,8 +67,9 @@ async function deliveryFloor(
   scope: Scope,
   filter: DeliveryFilter,
 ): Promise<string | undefined> {
-  const { type, reason } = filter;
-  if (type === undefined && reason === undefined && scope === "everything") return undefined;
+  const { type, reason, code } = filter;
+  const indexed = type === undefined && reason === undefined && code === undefined;
+  if (indexed && scope === "everything") return undefined;
   const { pending, ended } = halves(
     sql,
     { ...filter, type: undefined },
@@ -164,19 +164,22 @@ function halves(
   const happy = reason === undefined && (status === undefined || status === "delivered");
   const ended = all(sql, [
     conditions,
+    ...causeIs(sql, filter, "d.reason"),
     ...(status === undefined
       ? []
       : [status === "failed" ? sql`d.status = 'failed'` : sql`d.status = ${status}`]),
     ...(happy ? [] : [sql`d.status <> 'delivered'`]),
   ]);
   return {
-    pending: status === undefined || status === "pending" ? conditions : sql`false`,
+    pending: status === undefined || status === "pending"
+      ? all(sql, [conditions, ...causeIs(sql, filter, "d.cancel_reason")])
+      : sql`false`,
     ended: status === "pending" ? sql`false` : ended,
   };
 }
 
 function conditionsOf(sql: Sql, filter: DeliveryFilter, which: Fragment): Fragment {
-  const { endpoint, type, reason, before } = filter;
+  const { endpoint, type, before } = filter;
   const conditions = [which, ...withinPeriod(sql, filter.period, "d.id", "d.created_at")];
   if (endpoint !== undefined) {
     conditions.push(sql`d.endpoint_no = (select no from endpoints where id = ${endpoint})`);
@@ -186,7 +189,6 @@ function conditionsOf(sql: Sql, filter: DeliveryFilter, which: Fragment): Fragme
       sql`exists (select from events x where x.id = d.event_id and x.type = ${type})`,
     );
   }
-  if (reason !== undefined) conditions.push(sql`d.last_outcome = ${reason}`);
   if (before !== undefined) conditions.push(sql`d.id < ${before}::uuid`);
   return all(sql, conditions);
 }

@@ -1,6 +1,12 @@
 import type { Sql } from "postgres";
 import type { Scope } from "../../core/scope.ts";
-import { type EndedStatus, type Matched, type ReplaySelection, statusIs } from "../replays.ts";
+import {
+  type Matched,
+  type ReplayedStatus,
+  type ReplaySelection,
+  searched,
+  selected,
+} from "../replays.ts";
 import { numberInScope } from "../scope.ts";
 import { type Page, pageOf, type Paging } from "./page.ts";
 
@@ -11,8 +17,10 @@ export interface ReplayRow {
   readonly created_by: string;
   /** Endpoint id, or null for all. */
   readonly endpoint: string | null;
-  readonly statuses: readonly EndedStatus[];
+  readonly statuses: readonly ReplayedStatus[];
   readonly type: string | null;
+  readonly reason: string | null;
+  readonly code: string | null;
   readonly since: Date;
   readonly until: Date;
   readonly rate_per_s: number | null;
@@ -35,19 +43,19 @@ export async function countReplay(
   scope: Scope,
   selection: ReplaySelection,
 ): Promise<Matched> {
-  const { endpoint_no, type, since, until, position, last_uuid } = selection;
+  const { statuses, endpoint_no, type, since, until, position, last_uuid } = selection;
+  const { from, which } = searched(sql, statuses, endpoint_no);
   const [row] = await sql<{ count: number; seen: number }[]>`
     with seen as materialized (
-      select d.event_id, d.created_at, d.endpoint_no from ended_deliveries d
-      where d.id > ${position}::uuid and d.id <= ${last_uuid}::uuid
-        and ${statusIs(sql, selection.statuses)}
-        ${endpoint_no === null ? sql`` : sql`and d.endpoint_no = ${endpoint_no}`}
+      select d.event_id, d.created_at, d.endpoint_no, ${selected(sql, selection)} as is_selected
+      from ${from}
+      where d.id > ${position}::uuid and d.id <= ${last_uuid}::uuid and ${which}
         ${numberInScope(sql, scope, "d.endpoint_no")}
       limit ${MAX_COUNT_DEPTH}
     )
     select (select count(*) from seen)::int as seen, (select count(*) from (
       select from seen s join endpoints n on n.no = s.endpoint_no
-      where s.created_at >= ${since}::text::timestamptz
+      where s.is_selected and s.created_at >= ${since}::text::timestamptz
         and s.created_at < ${until}::text::timestamptz and n.retired_at is null
         ${
     type === null ? sql`` : sql`and (select e.type from events e where e.id = s.event_id) = ${type}`
@@ -63,7 +71,7 @@ export async function countReplay(
 
 const COLUMNS = `r.id as uuid, r.created_at, r.created_by,
   (select n.id from endpoints n where n.no = r.endpoint_no) as endpoint,
-  array_to_json(r.statuses) as statuses, r.type, r.since, r.until, r.rate_per_s, r.matched,
+  array_to_json(r.statuses) as statuses, r.type, r.reason, r.code, r.since, r.until, r.rate_per_s, r.matched,
   r.matched_exact, r.replayed, r.state, r.ended_at`;
 
 /** One replay, or undefined. */
