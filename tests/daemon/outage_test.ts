@@ -54,6 +54,9 @@ Deno.test("the daemon survives an outage of its database", async () => {
   });
   const last = await daemon.delivery(await daemon.deliveryId(next.body.id));
   assert.equal(last.status, "delivered");
+  const { body: { refused: counted } } = await daemon.api("stats");
+  const [unavailable] = counted.map(({ refusal }: { refusal: string }) => refusal);
+  assert.equal(unavailable, "unavailable", "refused posts are counted once the database is back");
   const sent = receiver.requests.map(({ headers }) => headers["x-bookme-event-id"]);
   assert.deepEqual(sent, [first.body.id, next.body.id], "nothing is sent twice");
 

@@ -3,7 +3,7 @@ import { formatDuration } from "../../core/units.ts";
 import type { Delivery, Endpoint, EndpointStats, Page, Stats } from "../../admin/shown.ts";
 import { type Api, API_OPTIONS, openApi, pathPart } from "../daemon_api/client.ts";
 import { command } from "../command.ts";
-import { type Cell, facts, table, when, whenExactly } from "../table.ts";
+import { type Cell, columnsOf, facts, table, when, whenExactly, wrap } from "../table.ts";
 import { type Io, type Palette, paletteOf, printable } from "../terminal.ts";
 
 const MAX_SHOWN = 10_000;
@@ -49,7 +49,7 @@ deliveries waiting. With an ID, also prints its settings and its last failures.`
     const stats = await statsOf(api);
     const sorted = page.data.toSorted((a, b) => a.id < b.id ? -1 : 1);
     for (const line of list(io, sorted, stats)) io.out(line);
-    for (const line of notes(io, sorted)) io.out(line);
+    for (const line of notes(io, sorted).flatMap((note) => wrap(note, columnsOf(io)))) io.out(line);
     return 0;
   },
 });

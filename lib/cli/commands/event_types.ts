@@ -1,6 +1,7 @@
 import { loadConfig } from "../../config/load.ts";
 import { EVENT_TYPES, type EventType, makeEventTypes } from "../../core/event_types.ts";
 import { command, CONFIG, UsageError } from "../command.ts";
+import { columnsOf, wrap } from "../table.ts";
 import { didYouMean } from "../usage.ts";
 
 export const eventTypes = command({
@@ -36,7 +37,11 @@ file adds. Samples are printed exactly as documented.`,
       io.out(JSON.stringify({ data: types.map(view), next_cursor: null }, null, 2));
     } else {
       const width = Math.max(...types.map((type) => type.name.length));
-      for (const type of types) io.out(`${type.name.padEnd(width)}  ${type.description}`);
+      for (const { name, description } of types) {
+        wrap(description, columnsOf(io) - width - 2).forEach((line, nth) =>
+          io.out(`${(nth === 0 ? name : "").padEnd(width)}  ${line}`)
+        );
+      }
     }
     return Promise.resolve(0);
   },
