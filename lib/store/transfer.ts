@@ -72,7 +72,8 @@ export async function transfer(
   for (const table of tables) {
     moved.push({ table: table.name, rows: await count(target, table) });
   }
-  await unmark(target);
+  const rows = moved.reduce((sum, table) => sum + table.rows, 0);
+  await unmark(target, { action: "database.transferred", after: { target: name, rows } });
   return { target: name, tables: moved, resumed: before.step !== "begin" };
 }
 
@@ -90,7 +91,8 @@ export async function abandonTransfer(
     const mark = await readMark(source.sql);
     if (mark === undefined) return undefined;
     if (mark.seal !== null) await confirm(mark);
-    await unmark(source.sql);
+    const after = { target: mark.target, was_complete: mark.seal !== null };
+    await unmark(source.sql, { action: "database.transfer_abandoned", after });
     return mark;
   } finally {
     await source.close();

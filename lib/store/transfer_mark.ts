@@ -1,7 +1,7 @@
 import type { Sql } from "postgres";
 import { AppError } from "../core/errors.ts";
 import { isObject } from "../core/json.ts";
-import type { Fragment } from "./changes.ts";
+import { type Change, type Fragment, logged } from "./changes.ts";
 
 /**
  * Version of the row of `migrations` that marks a database as one side of a transfer. It is greater than
@@ -78,9 +78,15 @@ export async function sealTarget(sql: Sql, mark: Omit<TransferMark, "role">): Pr
   return rows.length > 0;
 }
 
-/** Removes the mark of a database. */
-export async function unmark(sql: Sql): Promise<void> {
-  await sql`delete from migrations where version = ${TRANSFER_VERSION}::int`;
+const TRANSFER = { name: "transfer", address: null };
+
+/** Removes the mark of a database, and logs why in the same statement. */
+export async function unmark(sql: Sql, change: Pick<Change, "action" | "after">): Promise<void> {
+  await sql`
+    with changed as (
+      delete from migrations where version = ${TRANSFER_VERSION}::int returning version
+    ), ${logged(sql, { actor: TRANSFER, object: "database", ...change })}
+    select 1 from changed`;
 }
 
 /** Why a daemon does not use a marked database, with the remedy. */
