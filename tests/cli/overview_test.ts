@@ -114,6 +114,8 @@ Deno.test("describeChange() shows the members that differ, within objects too", 
   assert.equal(describeChange(null, { matched: 3 }), "matched: 3");
   assert.equal(describeChange({ reason: "x" }, null), 'reason: "x" → -');
   assert.equal(describeChange(before, before), "");
+  assert.equal(describeChange(null, before), 'url: "https://a/", events: ["*"], unsigned: false');
+  assert.equal(describeChange({ settings: { a: 1 } }, { settings: null }), "a: 1 → -");
 });
 
 Deno.test("replays lists replays with their progress, shows one and cancels it", async () => {
@@ -194,5 +196,27 @@ Deno.test("stats, audit and replays check their options before the daemon is ask
     const { code, out, err } = await runHere(args, { env: {} });
     assert.deepEqual([code, out], [2, ""], args.join(" "));
     assert.match(err, expected);
+  }
+});
+
+Deno.test("endpoints, stats, audit and replays fit a terminal of 60 columns", async () => {
+  await using database = await serverDatabase();
+  await using receiver = await startReceiver(statuses(410));
+  const ids = ["analytics-warehouse", "crm"];
+  await using daemon = await startOperated({
+    database: database.section,
+    endpoints: ids.map((id) => endpoint(id, receiver.url, { events: ["booking.created"] })),
+  });
+  const { body } = await daemon.post(booking("apt_1"));
+  for (const id of ids) await daemon.delivery(await daemon.deliveryId(body.id, id));
+  await daemon.cli(["replay", "--since", "1h", "--endpoint", "crm", "--yes", "--json"]);
+  for (const command of ["endpoints", "stats", "audit", "replays"]) {
+    const { code, out, err } = await daemon.cli([command], { isTerminal: true, columns: 60 });
+    assert.deepEqual([code, err], [0, ""], command);
+    // deno-lint-ignore no-control-regex
+    const lines = out.replaceAll(/\x1b\[\d+m/g, "").split("\n");
+    assert.deepEqual(lines.filter((line) => line.length > 60), [], command);
+    const shown = command === "replays" ? ["crm"] : ids;
+    for (const id of shown) assert.ok(lines.some((line) => line.includes(id)), `${command}: ${id}`);
   }
 });

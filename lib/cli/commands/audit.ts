@@ -54,22 +54,30 @@ function list(io: Io, entries: readonly AuditEntry[], now_ms: number): string[] 
       object,
       describeChange(before, after),
     ]),
+    ["FROM"],
   );
 }
 
-/** The members that differ, `url: "https://a/" → "https://b/"`; of what is new or gone, all of them. */
+/** The members that differ, within objects too: `url: "https://a/" → "https://b/"`. */
 export function describeChange(before: unknown, after: unknown): string {
   const old = isObject(before) ? before : {};
   const now = isObject(after) ? after : {};
   const names = [...new Set([...Object.keys(old), ...Object.keys(now)])];
-  return names.flatMap((name) => {
-    const [from, to] = [JSON.stringify(old[name]), JSON.stringify(now[name])];
-    if (isObject(old[name]) && isObject(now[name])) {
-      const inner = describeChange(old[name], now[name]);
-      return inner === "" ? [] : [inner];
-    }
-    if (from === to) return [];
-    const change = from === undefined ? to : to === undefined ? `${from} → -` : `${from} → ${to}`;
-    return [`${name}: ${change}`];
-  }).join(", ");
+  return names.map((name) => describeMember(name, old[name], now[name]))
+    .filter((text) => text !== "").join(", ");
+}
+
+function describeMember(name: string, old: unknown, now: unknown): string {
+  if (isObject(old ?? now) && isObject(now ?? old)) return describeChange(old, now);
+  const [from, to] = [spaced(old), spaced(now)];
+  if (from === to) return "";
+  // New or gone; what has no value says nothing.
+  if (from === undefined) return now === null ? "" : `${name}: ${to}`;
+  if (to === undefined) return old === null ? "" : `${name}: ${from} → -`;
+  return `${name}: ${from} → ${to}`;
+}
+
+/** JSON that can be wrapped: a space after each comma of an array. */
+function spaced(value: unknown): string | undefined {
+  return Array.isArray(value) ? `[${value.map(spaced).join(", ")}]` : JSON.stringify(value);
 }

@@ -102,16 +102,15 @@ function list(
 
 /** Why endpoints are paused, or cannot be sent to. */
 function notes(io: Io, endpoints: readonly Endpoint[]): string[] {
-  const { yellow, red } = paletteOf(io);
+  const now_ms = Date.now();
   return endpoints.flatMap((endpoint) => {
     const { id, state, paused_at, pause_reason, unsendable_reason } = endpoint;
-    if (state === "paused") {
-      const since = whenExactly(paused_at, Date.now());
-      return [`${yellow(id)} is paused since ${since}: ${printable(pause_reason ?? "")}`];
-    }
-    return state === "unsendable"
-      ? [`${red(id)} cannot be sent to: ${printable(unsendable_reason ?? "")}`]
-      : [];
+    const text = state === "paused"
+      ? `${id} is paused since ${whenExactly(paused_at, now_ms)}: ${pause_reason}`
+      : state === "unsendable"
+      ? `${id} cannot be sent to: ${unsendable_reason}`
+      : undefined;
+    return text === undefined ? [] : wrap(printable(text), columnsOf(io));
   });
 }
 

@@ -66,6 +66,7 @@ function list(io: Io, replays: readonly Replay[]): string[] {
       replay.type ?? "all",
       formatRate(replay.rate_per_s) ?? "-",
     ]),
+    ["RATE", "TYPE", "BY", "STATUS"],
   );
 }
 

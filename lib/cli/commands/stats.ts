@@ -94,6 +94,7 @@ function byEndpoint(io: Io, { endpoints }: Stats): string[] {
       ms(one.duration_ms.p99),
       pendingOf(one),
     ]),
+    ["P99", "P50"],
   );
 }
 
