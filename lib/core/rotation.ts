@@ -114,7 +114,7 @@ export function moveOverlap(
 ): readonly TimedSecret[] {
   const overlap = overlapAt(secrets, now);
   if (overlap === null) {
-    throw new AppError("conflict", "No rotation is under way: the endpoint has one secret");
+    throw new AppError("conflict", "No rotation is under way, so no overlap can end");
   }
   if (ends_at < overlap.activates_at) {
     const activates_at = new Date(overlap.activates_at).toISOString();

@@ -15,6 +15,19 @@ async function actions(daemon: Operated, object: string): Promise<string[]> {
   );
 }
 
+async function makeEndpoint(
+  daemon: Operated,
+  input: Record<string, unknown>,
+): Promise<{ id: string; secret: string }> {
+  const made = await fetch(`${daemon.url}/api/endpoints`, {
+    method: "POST",
+    headers: { authorization: `Bearer ${ADMIN}`, "content-type": "application/json" },
+    body: JSON.stringify(input),
+  });
+  assert.equal(made.status, 201);
+  return await made.json();
+}
+
 Deno.test("pause and resume change each endpoint named, and say what waits and what is sent", async () => {
   await using database = await serverDatabase();
   await using receiver = await startReceiver(statuses(500));
@@ -119,12 +132,7 @@ Deno.test("rotate prints the new secret to standard output alone, and ends its o
     encryption_key: ENCRYPTION_KEY,
     endpoints: [endpoint("crm", receiver.url)],
   });
-  const made = await fetch(`${daemon.url}/api/endpoints`, {
-    method: "POST",
-    headers: { authorization: `Bearer ${ADMIN}`, "content-type": "application/json" },
-    body: JSON.stringify({ url: receiver.url, events: ["service.*"] }),
-  });
-  const { id, secret } = await made.json();
+  const { id, secret } = await makeEndpoint(daemon, { url: receiver.url, events: ["service.*"] });
   const shown: string[] = [];
   for (const isTerminal of [false, true]) {
     const { code, out, err } = await daemon.cli(["rotate", id], { isTerminal });
@@ -217,4 +225,32 @@ Deno.test("pause, resume and rotate check their options before the daemon is ask
     assert.match(err, expected);
     assert.ok(!err.includes("hunter2"));
   }
+});
+
+Deno.test("resume says when what waited cannot be sent", async () => {
+  await using database = await serverDatabase();
+  let id = "";
+  {
+    await using daemon = await startOperated({
+      database: database.section,
+      encryption_key: ENCRYPTION_KEY,
+    });
+    id = (await makeEndpoint(daemon, { url: "http://127.0.0.1:9/", events: ["*"] })).id;
+    assert.equal((await daemon.cli(["pause", id])).code, 0);
+    await daemon.post(booking("apt_1"));
+  }
+  // Without the key.
+  await using daemon = await startOperated({ database: database.section });
+  const list = await daemon.cli(["endpoints"]);
+  assert.match(list.out, /\nep_\w+ is paused since \S+Z \(.*\): Paused by ops\n$/);
+  const resumed = await daemon.cli(["resume", id]);
+  assert.match(
+    resumed.out,
+    /^✓ ep_\w+: resumed; .*: Paused by ops; 1 delivery waits, because it cannot be sent to: The secrets/,
+  );
+  const unsendable = await daemon.cli(["endpoints"]);
+  assert.match(
+    unsendable.out,
+    /\nep_\w+ +cannot send .*\nep_\w+ cannot be sent to: The secrets are/,
+  );
 });

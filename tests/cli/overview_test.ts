@@ -149,7 +149,9 @@ Deno.test("replays lists replays with their progress, shows one and cancels it",
     return /state +done\n +replayed +4 of 4\n/.test(out);
   });
   await delivered(2);
-  const slow = JSON.parse((await daemon.cli([...start, "crm", "--rate", "1/h"])).out);
+  const slow = JSON.parse(
+    (await daemon.cli([...start, "crm", "--rate", "1/h", "--code", "2xx"])).out,
+  );
   const { out } = await until("the slow one has begun", async () => {
     const shown = await daemon.cli(["replays", slow.id]);
     return /replayed +1 of 4 \(25 %\)\n/.test(shown.out) ? shown : undefined;
@@ -160,7 +162,7 @@ Deno.test("replays lists replays with their progress, shows one and cancels it",
     line.split(/ {2,}/)
   );
   assert.deepEqual(list.slice(1).map(([id, , ...rest]) => [id, ...rest]), [
-    [slow.id, "ops", "running", "1 of 4 (25 %)", "crm", "delivered", "all", "1/h"],
+    [slow.id, "ops", "running", "1 of 4 (25 %)", "crm", "delivered 2xx", "all", "1/h"],
     [fast.id, "ops", "done", "4 of 4", "crm", "delivered", "all", "-"],
   ]);
   const page = await daemon.cli(["replays", "--limit", "1"]);

@@ -61,7 +61,8 @@ if it still does. Exits with 1 if one of them could not be resumed.`,
     return await changeEach(io, ids, values.json, async (id) => {
       const before = await api.get<Endpoint>(`endpoints/${pathPart(id)}`);
       const answer = await api.post<Endpoint>(`endpoints/${pathPart(id)}/resume`);
-      return { answer, text: before.paused ? resumed(before) : "was not paused" };
+      const text = before.paused ? resumed(before, answer.unsendable_reason) : "was not paused";
+      return { answer, text };
     });
   },
 });
@@ -79,9 +80,13 @@ function waiting({ pending, pending_exact }: Endpoint): string {
   return `${pending_exact ? "" : "at least "}${pending} ${verb}`;
 }
 
-function resumed({ pause_reason, paused_at, pending, pending_exact, overdue }: Endpoint): string {
+function resumed(before: Endpoint, unsendable_reason: string | null): string {
+  const { pause_reason, paused_at, pending, pending_exact, overdue } = before;
   const paused_ms = paused_at === null ? 0 : Date.now() - Date.parse(paused_at);
   const why = `resumed; it was paused for ${inWords(paused_ms)}: ${pause_reason}`;
+  if (unsendable_reason !== null) {
+    return `${why}; ${waiting(before)}, because it cannot be sent to: ${unsendable_reason}`;
+  }
   if (pending === 0) return `${why}; nothing waited`;
   const least = pending_exact ? "" : "at least ";
   const are = overdue === 1 ? "delivery is" : "deliveries are";
