@@ -7,7 +7,7 @@ import { getEndpoint } from "../store/reports/endpoints.ts";
 import { getEvent } from "../store/reports/events.ts";
 import type { AdminContext, Asker } from "./context.ts";
 import { type Paged, periodOf, readCursor, viewPage, type Within } from "./lists.ts";
-import { findDelivery, notFound } from "./lookup.ts";
+import { filterEndpoint, findDelivery, notFound } from "./lookup.ts";
 import type * as shown from "./shown.ts";
 import { viewAttempt, viewDelivery } from "./views.ts";
 
@@ -26,10 +26,11 @@ export interface DeliveryQuery extends Paged, Within {
 /** Deliveries, newest first. */
 export async function listDeliveries(
   ctx: AdminContext,
-  { scope }: Asker,
+  by: Asker,
   { cursor, since, until, ...filter }: DeliveryQuery,
 ): Promise<shown.Page<shown.Delivery>> {
-  const page = await read.listDeliveries(ctx.db.admin, scope, {
+  await filterEndpoint(ctx, by, filter.endpoint);
+  const page = await read.listDeliveries(ctx.db.admin, by.scope, {
     ...filter,
     period: periodOf({ since, until }),
     before: readCursor(cursor, parseDeliveryId),

@@ -21,7 +21,12 @@ export interface Within {
 /** Refuses times that nothing lies between. */
 export function refuseEmpty({ since, until }: Within): void {
   if (since === undefined || until === undefined || since < until) return;
-  throw invalidAt("/since", `Must lie before until, which is ${until}; it is ${since}`);
+  throw invalidAt("/since", emptyPeriod(since, until));
+}
+
+/** The message for times that nothing lies between. */
+export function emptyPeriod(since: string, until: string): string {
+  return `Must lie before until, which is ${until}; it is ${since}`;
 }
 
 /** The message for a cursor that no page gave. */
@@ -50,8 +55,9 @@ export function viewPage<Row, Shown>(
 /** How far a UUID's time may be from the database's: the clock of a daemon that has just started. */
 const SLACK_MS = 3_600_000;
 
-/** A period with its bounds on UUIDs. */
+/** A period with its bounds on UUIDs. Throws an `AppError` if nothing lies in it. */
 export function periodOf({ since, until }: Within): Period {
+  refuseEmpty({ since, until });
   return {
     since,
     until,

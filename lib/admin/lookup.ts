@@ -1,5 +1,5 @@
 import { is } from "valibot";
-import { AppError, show } from "../core/errors.ts";
+import { AppError, invalidAt, show } from "../core/errors.ts";
 import { parseDeliveryId, parseReplayId } from "../core/ids.ts";
 import { nearest } from "../core/nearest.ts";
 import type { StoredEndpoint } from "../store/endpoints.ts";
@@ -56,6 +56,21 @@ export async function unknownEndpoint(
     ? `; there is ${ids.join(", ")}`
     : "";
   return `There is no endpoint ${show(id)}${hint}`;
+}
+
+/**
+ * The endpoint that narrows a list, retired ones included; undefined for all. Throws an `AppError` for an
+ * id that names none: an empty list would look as if nothing had happened.
+ */
+export async function filterEndpoint(
+  ctx: AdminContext,
+  by: Asker,
+  id: string | undefined,
+): Promise<StoredEndpoint | undefined> {
+  if (id === undefined) return undefined;
+  const row = await getEndpoint(ctx.db.admin, by.scope, id);
+  if (row === undefined) throw invalidAt("/endpoint", await unknownEndpoint(ctx, by, id));
+  return row;
 }
 
 /** The endpoint of that id. Throws an `AppError` if it is retired. */

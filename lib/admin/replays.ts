@@ -8,7 +8,7 @@ import { getEndpoint } from "../store/reports/endpoints.ts";
 import * as read from "../store/reports/replays.ts";
 import type { AdminContext, Asker } from "./context.ts";
 import type { ReplayInput } from "./inputs.ts";
-import { type Paged, periodOf, readCursor, viewPage } from "./lists.ts";
+import { emptyPeriod, type Paged, periodOf, readCursor, viewPage } from "./lists.ts";
 import { findReplay, unknownEndpoint } from "./lookup.ts";
 import type * as shown from "./shown.ts";
 import { viewReplay } from "./views.ts";
@@ -99,8 +99,7 @@ export async function replayMistakes(
 ): Promise<Mistake[]> {
   const mistakes: Mistake[] = [];
   if (since !== undefined && since >= endOf(ctx, until)) {
-    const message = "Must lie before until, which is now if left out";
-    mistakes.push({ pointer: "/since", message });
+    mistakes.push({ pointer: "/since", message: emptyPeriod(since, endOf(ctx, until)) });
   }
   // A type that no longer exists has its history.
   if (type !== undefined && !EVENT_NAME.test(type)) {

@@ -1,8 +1,6 @@
-import { invalidAt } from "../core/errors.ts";
 import { REFUSAL_STATUS } from "../core/refusals.ts";
 import { type Counted, summarise } from "../core/summary.ts";
 import { countWithoutBusiness, MAX_EVENTS_COUNTED } from "../store/reports/events.ts";
-import { getEndpoint } from "../store/reports/endpoints.ts";
 import {
   attemptStats,
   type EndpointCounted,
@@ -14,7 +12,7 @@ import {
 } from "../store/reports/stats.ts";
 import type { AdminContext, Asker } from "./context.ts";
 import { periodOf } from "./lists.ts";
-import { unknownEndpoint } from "./lookup.ts";
+import { filterEndpoint } from "./lookup.ts";
 import type * as shown from "./shown.ts";
 
 /** The time before now that statistics cover, and the id of their only endpoint. */
@@ -32,10 +30,7 @@ export async function getStats(
   const { scope } = by;
   const { admin } = ctx.db;
   await ctx.count_refused();
-  const row = endpoint === undefined ? undefined : await getEndpoint(admin, scope, endpoint);
-  if (endpoint !== undefined && row === undefined) {
-    throw invalidAt("/endpoint", await unknownEndpoint(ctx, by, endpoint));
-  }
+  const row = await filterEndpoint(ctx, by, endpoint);
   const only = row === undefined ? undefined : [row.no];
   const [{ since, until, counts }, owed] = await Promise.all([
     attemptStats(admin, scope, window_ms, only),

@@ -103,7 +103,7 @@ const ISO_TIME = /^\d{4}-\d\d-\d\d(T\d\d:\d\d(:\d\d(\.\d{1,9})?)?(Z|[+-]\d\d:?\d
 export function moment(option: string, text: string, now_ms: number): string {
   const at_ms = /^\d+(ms|s|m|h|d)$/.test(text)
     ? now_ms - readOption(option, () => parseDuration(text))
-    : ISO_TIME.test(text)
+    : ISO_TIME.test(text) && dayExists(text)
     ? Date.parse(text)
     : NaN;
   if (at_ms >= 0) return new Date(at_ms).toISOString();

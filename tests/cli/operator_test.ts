@@ -151,13 +151,30 @@ Deno.test("deliveries pages, filters and hands on the API's JSON", async () => {
       ["--status", "failed"],
       ["--reason", "tls"],
       ["--type", "booking.cancelled"],
-      ["--endpoint", "' or true --"],
       ["--since", new Date(Date.now() + 60_000).toISOString()],
     ]
   ) {
     const { code, out } = await daemon.cli(["deliveries", ...filter]);
     assert.deepEqual([code, out], [0, "No deliveries match\n"], filter.join(" "));
   }
+  // An empty list would look as if crm had missed nothing.
+  for (
+    const args of [
+      ["deliveries", "--endpoint", "cmr"],
+      ["replay", "--since", "2h", "--endpoint", "cmr"],
+      ["replay", "--status", "pending", "--endpoint", "cmr"],
+      ["stats", "--endpoint", "cmr"],
+      ["send", "booking.created", "--endpoint", "cmr"],
+      ["endpoints", "cmr"],
+      ["pause", "cmr"],
+    ]
+  ) {
+    const { code, out, err } = await daemon.cli(args);
+    assert.deepEqual([code, out], [1, ""], args.join(" "));
+    assert.match(err, /There is no endpoint "cmr"; did you mean crm\?/);
+  }
+  const hostile = await daemon.cli(["deliveries", "--endpoint", "' or true --"]);
+  assert.match(hostile.err, /There is no endpoint "' or true --"; there is crm/);
 });
 
 Deno.test("retry and cancel do what they can, and exit with 1 if anything failed", async () => {
@@ -349,6 +366,17 @@ Deno.test("options are checked before the daemon is asked", async () => {
     [["deliveries", "--reason", "http_5x"], /did you mean http_5xx\?/],
     [["deliveries", "--since", "yesterday"], /^--since must be how long ago, such as 2h/],
     [["deliveries", "--since", "2026-13-45"], /^--since must be/],
+    [["deliveries", "--since", "2026-02-30"], /^--since must be/],
+    [["event", "BK1", "--since", "2026-02-30T00:00:00Z"], /^--since must be/],
+    [["replay", "--since", "2025-02-29"], /^--since must be/],
+    [["deliveries", "--until", "2026-04-31"], /^--until must be/],
+    ...["deliveries", "replay", "audit"].flatMap((name): [string[], RegExp][] => [
+      [
+        [name, "--since", "2h", "--until", "3h"],
+        /^--since 2h \(20.*\) must lie before --until 3h \(20.*\)/,
+      ],
+      [[name, "--since", "2h", "--until", "2h"], /^--since 2h .* must lie before --until 2h/],
+    ]),
     [["deliveries", "--limit", "0"], /^--limit must be a whole number from 1 to 10000/],
     [["delivery"], /^ID is missing/],
     [["retry"], /^ID… is missing/],

@@ -2,7 +2,7 @@ import { parseEventId } from "../../core/ids.ts";
 import { DELIVERY_REASONS } from "../../core/cancellation.ts";
 import type { Delivery } from "../../admin/shown.ts";
 import { API_OPTIONS, openApi } from "../daemon_api/client.ts";
-import { checkCode, command, integer, moment, UsageError } from "../command.ts";
+import { checkCode, command, integer, period, UsageError } from "../command.ts";
 import { getEvent } from "./event.ts";
 import { statusCell, table, when } from "../table.ts";
 import { type Io, paletteOf, printable } from "../terminal.ts";
@@ -51,7 +51,7 @@ Without filters, lists the newest deliveries of all endpoints; with the id of an
     ],
   ],
   async run({ io, values, positionals: [event_id] }) {
-    const { status, endpoint, type, reason, code, since, until, json } = values;
+    const { status, endpoint, type, reason, code, json } = values;
     const now_ms = Date.now();
     const query = {
       status,
@@ -59,8 +59,7 @@ Without filters, lists the newest deliveries of all endpoints; with the id of an
       type,
       reason,
       code,
-      since: since && moment("--since", since, now_ms),
-      until: until && moment("--until", until, now_ms),
+      ...period(values, now_ms),
     };
     if (code !== undefined) checkCode(code);
     const limit = integer("--limit", values.limit, 1, MAX_LISTED);

@@ -3,7 +3,7 @@ import { parseRate } from "../../core/units.ts";
 import { CANCEL_REASONS, DELIVERY_REASONS } from "../../core/cancellation.ts";
 import type { Replay, ReplayCount, Stats } from "../../admin/shown.ts";
 import { type Api, API_OPTIONS, openApi, pathPart } from "../daemon_api/client.ts";
-import { checkCode, command, moment, readOption, UsageError } from "../command.ts";
+import { checkCode, command, period, readOption, UsageError } from "../command.ts";
 import { type Io, makeProgress, onStop, paletteOf, printable } from "../terminal.ts";
 
 const POLL_MS = 250;
@@ -86,8 +86,7 @@ new round of attempts. --reason deselected or endpoint_retired selects cancelled
     const now_ms = Date.now();
     const wanted = {
       ...(values.status.length === 0 ? {} : { status: [...new Set(values.status)] }),
-      since: moment("--since", since, now_ms),
-      ...(until === undefined ? {} : { until: moment("--until", until, now_ms) }),
+      ...period({ since, until }, now_ms),
       ...(endpoint === undefined ? {} : { endpoint }),
       ...(type === undefined ? {} : { type }),
       ...(reason === undefined ? {} : { reason }),

@@ -192,6 +192,11 @@ onServer("GET /api/deliveries refuses filters that make no sense", async (databa
       "cursor=evt_00000000000000000000",
       `cursor=dlv_${"z".repeat(26)}`,
       "endpoint=%00",
+      "endpoint=goood",
+      "since=2026-01-02T00:00:00Z&until=2026-01-01T00:00:00Z",
+      "since=2026-01-02T00:00:00Z&until=2026-01-02T01:00:00%2B01:00",
+      "code=4x",
+      "reason=erase",
       "type=a%00b",
       "limit=1&limit=2",
       "endpiont=good",
@@ -201,6 +206,14 @@ onServer("GET /api/deliveries refuses filters that make no sense", async (databa
       assertProblem(answer, 422, "invalid");
       const name = /^\w+/.exec(query)?.[0];
       assert.equal(answer.body.errors[0].pointer, `/${name}`, query);
+    }
+    const { body } = await daemon.api("deliveries?endpoint=goood");
+    assert.equal(body.errors[0].message, 'There is no endpoint "goood"; did you mean good?');
+    const empty = "since=2026-01-02T00:00:00Z&until=2026-01-01T00:00:00Z";
+    for (const path of [`events?${empty}`, `audit?${empty}`]) {
+      const answer = await daemon.api(path);
+      assertProblem(answer, 422, "invalid");
+      assert.match(answer.body.errors[0].message, /2026-01-01T.*; it is 2026-01-02T/);
     }
   });
 });
