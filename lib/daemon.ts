@@ -6,10 +6,11 @@ import { makeEventIds } from "./core/ids.ts";
 import type { Secret } from "./core/secret.ts";
 import { VERSION } from "./core/version.ts";
 import type { Config } from "./config/config.ts";
+import { sharedOf } from "./config/shared.ts";
 import { adminTokens, sealKeys } from "./config/first_start.ts";
 import type { Offer } from "./delivery/batch.ts";
 import { type Context, makeClock, random32 } from "./delivery/context.ts";
-import { toStored } from "./delivery/fleet.ts";
+import { fileOf } from "./delivery/fleet.ts";
 import { makeHttpClient } from "./http/client.ts";
 import { examineTarget } from "./http/examine.ts";
 import { type HttpServer, listen } from "./http/server.ts";
@@ -21,13 +22,12 @@ import type { Log } from "./observe/log.ts";
 import { logSignals } from "./observe/log_signals.ts";
 import { makeSignals } from "./observe/signals.ts";
 import { type Failing, readiness, watchStatements } from "./readiness.ts";
-import { logSynced, makeReloader } from "./reload.ts";
+import { makeReloader } from "./reload.ts";
 import { makeStop } from "./shutdown.ts";
-import { DAEMONS, type Listener } from "./store/daemons.ts";
+import { type Actor, DAEMONS } from "./store/changes.ts";
+import type { Listener } from "./store/daemons.ts";
 import { type Database, openDatabase } from "./store/database.ts";
-import type { Actor } from "./store/changes.ts";
 import { within } from "./store/deadline.ts";
-import { syncFile } from "./store/endpoints.ts";
 import { makeApp } from "../routes/app.ts";
 import type { RouteContext } from "../routes/context.ts";
 import { toProblem } from "../routes/middleware/problem.ts";
@@ -83,7 +83,7 @@ async function startOn(
   if (db.migrated.length > 0) log.info("Database migrated", { migrations: db.migrated.join(" ") });
   const { keys, ...made_key } = sealKeys(config);
   logMade("Encryption key", made_key, log);
-  await storeFile(db, config, log);
+  let shared = await sharedOf(config);
 
   const signals = makeSignals();
   const http = await listen(config.server.listen, signals, log);
@@ -94,6 +94,7 @@ async function startOn(
   let in_force = makeInForce(config, tokens, http);
   const ctx: Context = {
     config: () => in_force.config,
+    shared: () => shared,
     db,
     log,
     signals,
@@ -110,10 +111,12 @@ async function startOn(
   stack.defer(() => client.close());
   logSignals(signals, log, ctx.clock.now);
   const failing = watchStatements(signals);
-  const reloader = makeReloader(ctx, (next) => {
+  const reloader = makeReloader(ctx, (next, digests) => {
     in_force = makeInForce(next, adminTokens(next).tokens, http, neighbouring);
+    shared = digests;
   });
-  const neighbours = await meetNeighbours(db, log, listenersOf(http), (others) => {
+  const file = { stored: fileOf(config, shared), shared };
+  const neighbours = await meetNeighbours(db, log, listenersOf(http), file, (others) => {
     neighbouring = others;
     in_force = makeInForce(in_force.config, in_force.tokens, http, neighbouring);
   });
@@ -123,7 +126,7 @@ async function startOn(
   const engine = await startEngine(ctx, client, keys, reloader.settled);
   stack.defer(() => engine.dispatcher.stop(0));
   const reload = async (actor: Actor) => {
-    const reloaded = await reloader.reload(actor, engine.fleet.reload);
+    const reloaded = await reloader.reload(actor, neighbours, engine.fleet.reload);
     void engine.cancelUnowed();
     return reloaded;
   };
@@ -142,7 +145,13 @@ async function startOn(
     () => engine.dispatcher.wake("all"),
   );
 
-  log.info("Listening", { url: http.url, version: VERSION, database: db.kind });
+  log.info("Listening", {
+    url: http.url,
+    version: VERSION,
+    database: db.kind,
+    daemon: neighbours.id,
+    file: shared.digest,
+  });
   logMade("Admin token", made_token, log);
   stack.move();
   return {
@@ -155,10 +164,6 @@ async function startOn(
 
 function logMade(what: string, { made_at }: { readonly made_at?: string }, log: Log): void {
   if (made_at !== undefined) log.info(`${what} made, as none is configured`, { file: made_at });
-}
-
-async function storeFile(db: Database, { endpoints }: Config, log: Log): Promise<void> {
-  for (const synced of await syncFile(db.admin, endpoints.map(toStored))) logSynced(synced, log);
 }
 
 /** How long a request waits for what it cancels. */
@@ -178,6 +183,7 @@ function engineForRoutes(
       return await intake.accept(offers);
     },
     newUuid: () => ids.next(clock.now()),
+    policy: () => dispatcher.fleet.policy,
     endpoint: (no: number) => dispatcher.fleet.endpoints.get(no),
     holdup: dispatcher.holdup,
     wake: dispatcher.wake,

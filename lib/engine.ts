@@ -35,10 +35,11 @@ export async function startEngine(
   // Before the first id: ids never go back, so this machine's clock must not make one.
   ctx.clock.sync(now_ms, asked_at);
   const dispatcher = makeDispatcher(ctx, client, first, fleet.tryReload);
+  const { interrupted } = dispatcher;
   const refused = countRefused(ctx);
   const unowed = unowedJobs();
   const maintenance = startSchedule(ctx, [
-    ...maintenanceJobs(ctx.db, dispatcher, keys),
+    ...maintenanceJobs(ctx.db, { interrupted, policy: () => dispatcher.fleet.policy }, keys),
     ...unowed,
     refusedPosts(refused),
   ]);

@@ -1,63 +1,218 @@
-import { createHash } from "node:crypto";
+import { createHash, randomBytes } from "node:crypto";
+import { differences, type SharedFile } from "./config/shared.ts";
 import { isLoopback, isWildcard } from "./core/address.ts";
-import { messageOf } from "./core/errors.ts";
+import { listed, messageOf } from "./core/errors.ts";
+import { daemonId } from "./core/ids.ts";
+import { VERSION } from "./core/version.ts";
 import type { Log } from "./observe/log.ts";
-import { announce, type Daemon, type Listener, withdraw } from "./store/daemons.ts";
+import type { Actor } from "./store/changes.ts";
+import {
+  announce,
+  type Company,
+  type Daemon,
+  type Listener,
+  type Occasion,
+  readCompany,
+  withdraw,
+} from "./store/daemons.ts";
 import type { Database } from "./store/database.ts";
 import { within } from "./store/deadline.ts";
+import { type StoredFile, type Synced, syncFile } from "./store/endpoints.ts";
 
-/** The other daemons on the database: nothing is delivered to their listeners. */
+/**
+ * The daemons on the database, this one among them: nothing is delivered to the listeners of any, and one
+ * of their configuration files is in force for all (contract, section 3).
+ */
 export interface Neighbours {
-  /** Announces this daemon again, and looks who else is there. */
+  /** This daemon's id, `dmn_…`. */
+  readonly id: string;
+  /** Announces this daemon again, and looks who else is there. Puts its file in force if that is its turn. */
   look(): Promise<void>;
+  /**
+   * Has another file from now on, and puts it in force: an operator asked for that. Resolves with the
+   * endpoints that this changed.
+   */
+  reload(file: File, actor: Actor): Promise<readonly Synced[]>;
   /** Withdraws this daemon. */
   stop(): Promise<void>;
+}
+
+/** A daemon's configuration file, with the digests that all daemons compare. */
+export interface File {
+  readonly stored: StoredFile;
+  readonly shared: SharedFile;
 }
 
 const HEARTBEAT_MS = 10_000;
 const ANSWER_TIMEOUT_MS = 5_000;
 
 /**
- * Announces this daemon's listeners on the database, now and from time to time, and calls `changed` with
- * those of others, as far as they can be reached from here. An embedded database has no others.
+ * After an outage, or a step of the database's clock, all other daemons seem to be gone until they announce
+ * themselves again. So a daemon that could not do that itself for a while judges nobody for a bit longer
+ * than a heartbeat.
+ */
+const MAX_GAP_MS = 30_000;
+const BLIND_MS = 12_000;
+
+/**
+ * Announces this daemon on the database, now and from time to time, and puts its file in force unless
+ * another daemon has a newer one. Calls `changed` with the listeners of others, as far as they can be
+ * reached from here.
  */
 export async function meetNeighbours(
   db: Pick<Database, "kind" | "admin">,
   log: Log,
   listeners: readonly Listener[],
+  file: File,
   changed: (others: readonly Listener[]) => void,
 ): Promise<Neighbours> {
-  if (db.kind === "embedded") return { look: async () => {}, stop: async () => {} };
-  const id = crypto.randomUUID();
+  const id = daemonId(randomBytes(10));
+  const me = { id, machine: machineKey(), listeners, version: VERSION };
+  const tell = makeTeller(log, id);
+  let held = file;
   let known = "[]";
+  let blind_until = -Infinity;
+  let last: Promise<unknown> = Promise.resolve();
+  let stopping = false;
 
-  async function look(): Promise<void> {
-    const own: Daemon = { id, machine: machineKey(), listeners };
-    const others = reachable(own, await within(announce(db.admin, own), ANSWER_TIMEOUT_MS));
+  async function meet(occasion: Occasion, file: File, actor?: Actor): Promise<readonly Synced[]> {
+    const { digest } = file.stored;
+    const own: Daemon = { ...me, file: digest };
+    const alone = db.kind === "embedded";
+    const gap_ms = await answer(announce(db.admin, own, file.shared, occasion, alone));
+    if (Math.abs(gap_ms ?? 0) > MAX_GAP_MS) blind_until = performance.now() + BLIND_MS;
+    const company = await answer(readCompany(db.admin));
+    hearListeners(company);
+    const may = occasion !== "beat" || performance.now() >= blind_until;
+    const must = occasion === "reload" || company.in_force !== digest;
+    if (company.newest !== digest || !may || !must) {
+      tell(file.shared, company);
+      return [];
+    }
+    const synced = await syncFile(db.admin, file.stored, actor);
+    // If it is outdated, a newer one came in between.
+    const changed = synced === "outdated" ? [] : synced;
+    for (const one of changed) logSynced(one, log);
+    tell(file.shared, await answer(readCompany(db.admin)));
+    return changed;
+  }
+
+  function hearListeners({ daemons }: Company): void {
+    const others = reachable(me, daemons.filter((other) => other.lives && other.id !== id));
     const now = JSON.stringify(others);
     if (now !== known) changed(others);
     known = now;
   }
 
-  // While the database is away, the last answer stays in force.
-  const tryLook = () =>
-    look().catch((error) =>
-      log.warn("The other daemons could not be read", { cause: messageOf(error) })
-    );
+  // One after the other: each acts on what the last one left.
+  function next<T>(run: () => Promise<T>): Promise<T> {
+    const mine = last.then(run);
+    last = mine.catch(() => {});
+    return mine;
+  }
 
-  await look();
-  const ticker = setInterval(() => void tryLook(), HEARTBEAT_MS);
+  // While the database is away, the last answer stays in force.
+  async function look(): Promise<void> {
+    if (stopping) return;
+    try {
+      await next(() => meet("beat", held));
+    } catch (error) {
+      log.warn("The other daemons could not be read", { cause: messageOf(error) });
+    }
+  }
+
+  async function stop(): Promise<void> {
+    stopping = true;
+    clearInterval(ticker);
+    await next(() => answer(withdraw(db.admin, id))).catch(() => {}); // gone in a minute
+  }
+
+  const ticker = setInterval(() => void look(), HEARTBEAT_MS);
+  try {
+    await next(() => meet("start", held));
+  } catch (error) {
+    await stop();
+    throw error;
+  }
   return {
-    look: tryLook,
-    async stop() {
-      clearInterval(ticker);
-      await within(withdraw(db.admin, id), ANSWER_TIMEOUT_MS).catch(() => {}); // forgotten in a minute
-    },
+    id,
+    look,
+    reload: (file, actor) =>
+      next(async () => {
+        const changed = await meet("reload", file, actor);
+        held = file;
+        return changed;
+      }),
+    stop,
   };
 }
 
+function answer<T>(work: Promise<T>): Promise<T> {
+  return within(work, ANSWER_TIMEOUT_MS);
+}
+
+/** Logs what became of an endpoint of the file, and how many pending deliveries that cancels. */
+function logSynced({ id, what, cancels, cancels_exact }: Synced, log: Log): void {
+  const cancelled = cancels === 0 && cancels_exact
+    ? {}
+    : { cancels: cancels_exact ? cancels : `at least ${cancels}` };
+  const message = what === "retired"
+    ? "Endpoint retired: not in the file"
+    : "Endpoint of the file stored";
+  log.info(message, { endpoint: id, ...cancelled });
+}
+
+/**
+ * Logs with which other daemons this one disagrees about the file, and in what: in the daemon whose file is
+ * in force and in those that have another one, each disagreement once.
+ */
+function makeTeller(log: Log, id: string): (shared: SharedFile, company: Company) => void {
+  let told: readonly string[] = [];
+  return (shared, company) => {
+    // A daemon is putting its file in force just now, and says so when it has.
+    if (company.newest !== company.in_force) return;
+    const lines = disagreements(id, shared, company);
+    const texts = lines.map((line) => JSON.stringify(line));
+    lines.forEach(({ message, ...fields }, index) => {
+      if (!told.includes(texts[index] ?? "")) log.warn(message, fields);
+    });
+    if (lines.length === 0 && told.length > 0) {
+      log.info("All daemons have the same file", { file: shared.digest });
+    }
+    told = texts;
+  };
+}
+
+function disagreements(id: string, shared: SharedFile, { daemons, files, in_force }: Company) {
+  const find = (digest: string | null) => files.find((file) => file.digest === digest);
+  const reference = find(in_force);
+  const others = daemons.filter((other) => other.lives && other.id !== id);
+  const describe = (file: string) => {
+    const found = find(file);
+    const differ = found === undefined || reference === undefined
+      ? []
+      : differences(found, reference);
+    return { file, in_force, differences: listed(differ) };
+  };
+  if (in_force === shared.digest) {
+    return others.filter(({ file }) => file !== in_force).map((other) => ({
+      message: "Another daemon's file is older than this daemon's, which is in force",
+      daemon: other.id,
+      ...describe(other.file),
+    }));
+  }
+  return [{
+    message: "Another daemon's file is in force: this daemon's is older and changes nothing",
+    daemons: others.filter(({ file }) => file === in_force).map((other) => other.id).join(" "),
+    ...describe(shared.digest),
+  }];
+}
+
 /** The listeners of other daemons that addresses on this machine may lead to. Pure. */
-export function reachable(own: Daemon, others: readonly Daemon[]): Listener[] {
+export function reachable(
+  own: Pick<Daemon, "machine" | "listeners">,
+  others: readonly Pick<Daemon, "machine" | "listeners">[],
+): Listener[] {
   const mine = new Set(own.listeners.map(({ address }) => address));
   return others
     .flatMap(({ machine, listeners }) =>

@@ -2,49 +2,56 @@ import type { Reloaded } from "./admin/shown.ts";
 import type { Config } from "./config/config.ts";
 import { ConfigError, formatMistake } from "./config/error.ts";
 import { loadConfig } from "./config/load.ts";
+import { type SharedFile, sharedOf } from "./config/shared.ts";
 import { AppError } from "./core/errors.ts";
 import type { Context } from "./delivery/context.ts";
-import { toStored } from "./delivery/fleet.ts";
+import { fileOf } from "./delivery/fleet.ts";
+import type { Neighbours } from "./neighbours.ts";
 import { planReload, type ReadAgain } from "./reload_plan.ts";
 import { writeAudit } from "./store/audit.ts";
 import type { Actor } from "./store/changes.ts";
-import { type Synced, syncFile } from "./store/endpoints.ts";
 
 /** Reads the configuration file again. */
 export interface Reloader {
   /**
-   * Puts the file in force, all of it or nothing, and then has the endpoints read again. Throws an
-   * `AppError` with each of its mistakes.
+   * Puts the file in force, all of it or nothing, for all daemons, and then has the endpoints read again.
+   * Throws an `AppError` with each of its mistakes.
    */
-  reload(actor: Actor, endpoints_changed: () => Promise<void>): Promise<Reloaded>;
+  reload(
+    actor: Actor,
+    neighbours: Pick<Neighbours, "reload">,
+    endpoints_changed: () => Promise<void>,
+  ): Promise<Reloaded>;
   /** What that would change. Throws the same. */
   plan(): Promise<Reloaded>;
   /** Resolves while the stored endpoints of the file and the configuration in force are of one kind. */
   settled(): Promise<void>;
 }
 
-/** A reloader that gives the new configuration to `apply`. */
+/** A reloader that gives the new configuration and its digests to `apply`. */
 export function makeReloader(
   ctx: Pick<Context, "config" | "db" | "log">,
-  apply: (config: Config) => void,
+  apply: (config: Config, shared: SharedFile) => void,
 ): Reloader {
   let last: Promise<unknown> = Promise.resolve();
   let syncing: Promise<void> = Promise.resolve();
 
-  async function putInForce(actor: Actor, endpoints_changed: () => Promise<void>) {
+  async function putInForce(
+    actor: Actor,
+    neighbours: Pick<Neighbours, "reload">,
+    endpoints_changed: () => Promise<void>,
+  ) {
     const before = ctx.config();
     const file = readAgain(before, ctx.log);
     const { next } = file;
     const reloaded = await planReload(ctx.db, before, file);
-    const synced = syncFile(ctx.db.admin, next.endpoints.map(toStored), actor)
-      .then((synced) => {
-        apply(next);
-        return synced;
-      });
-    syncing = synced.then(() => {}, () => {});
-    for (const one of await synced) logSynced(one, ctx.log);
+    const shared = await sharedOf(next);
+    const synced = neighbours.reload({ stored: fileOf(next, shared), shared }, actor)
+      .then(() => apply(next, shared));
+    syncing = synced.catch(() => {});
+    await synced;
     await endpoints_changed();
-    log(reloaded);
+    log(reloaded, shared);
     await writeAudit(ctx.db.admin, {
       actor,
       action: "config.reloaded",
@@ -54,8 +61,8 @@ export function makeReloader(
     return reloaded;
   }
 
-  function log({ changed, at_next_start, endpoints }: Reloaded): void {
-    ctx.log.info("Configuration reloaded", { changes: changed.length });
+  function log({ changed, at_next_start, endpoints }: Reloaded, { digest }: SharedFile): void {
+    ctx.log.info("Configuration reloaded", { changes: changed.length, file: digest });
     for (const change of changed.slice(0, MAX_LOGGED)) {
       ctx.log.info("Configuration changed", {
         change,
@@ -71,9 +78,9 @@ export function makeReloader(
   }
 
   return {
-    reload(actor, endpoints_changed) {
+    reload(actor, neighbours, endpoints_changed) {
       // One after the other: the second sees what the first has changed.
-      const mine = last.then(() => putInForce(actor, endpoints_changed));
+      const mine = last.then(() => putInForce(actor, neighbours, endpoints_changed));
       last = mine.catch(() => {});
       return mine;
     },
@@ -90,18 +97,6 @@ const MAX_LOGGED = 100;
 // A path or a query may hold what lets one in.
 function originOf(url: unknown): string {
   return URL.parse(String(url))?.origin ?? "";
-}
-
-/** Logs what became of an endpoint of the file, and how many pending deliveries that cancels. */
-export function logSynced(synced: Synced, log: Context["log"]): void {
-  const { id, what, cancels, cancels_exact } = synced;
-  const cancelled = cancels === 0 && cancels_exact
-    ? {}
-    : { cancels: cancels_exact ? cancels : `at least ${cancels}` };
-  const message = what === "retired"
-    ? "Endpoint retired: not in the file"
-    : "Endpoint of the file stored";
-  log.info(message, { endpoint: id, ...cancelled });
 }
 
 function readAgain(before: Config, log: Context["log"]): ReadAgain {

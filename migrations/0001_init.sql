@@ -10,16 +10,47 @@ create table fleet (
 );
 insert into fleet (revision) values (1);
 
--- The daemons that run: nothing is delivered to their listeners. Each says every ten seconds that it
--- lives; one not seen for a minute is gone.
+-- The daemons on the database: nothing is delivered to their listeners. Each says every ten seconds that
+-- it lives; one not seen for a minute is gone.
 create table daemons (
-  id uuid primary key,
+  -- dmn_…
+  id text primary key,
   -- Equal for daemons on one machine.
   machine text not null,
   -- [{"address": "10.0.0.5", "port": 8080}]
   listeners jsonb not null,
-  seen_at timestamptz not null
+  version text not null,
+  -- Digest of its configuration file, as far as all daemons must agree on that.
+  file text not null,
+  started_at timestamptz not null default now(),
+  seen_at timestamptz not null,
+  -- Set by a graceful stop. The daemon may come back: its file counts as held for a minute more.
+  stopped_at timestamptz
 );
+
+-- Every configuration file that a daemon has had: forgotten, an old one would pass for a new one.
+create table files (
+  digest text primary key,
+  -- When a daemon first had it, or an operator last had it read again. Later than any before, even if
+  -- the clock was set back: this is the order of files.
+  seen_at timestamptz not null,
+  -- Digests by section, and by endpoint and field, to say how two files differ. Null once no daemon has
+  -- the file.
+  sections jsonb,
+  endpoints jsonb
+);
+
+-- The file that the endpoints of the file come from.
+create table file_in_force (
+  singleton boolean primary key default true check (singleton),
+  -- Null before the first daemon.
+  digest text,
+  -- Grows whenever a daemon puts its file in force, each under a lock on this row.
+  revision bigint not null,
+  -- timeout_ms and retry_ms of endpoints without their own, and retention: {events_ms, attempts_ms}
+  policy jsonb
+);
+insert into file_in_force (revision) values (1);
 
 create table endpoints (
   no integer generated always as identity primary key,
@@ -33,6 +64,9 @@ create table endpoints (
   -- Secrets and header values of an endpoint made through the API, AES-256-GCM under a key that is
   -- not in the database. Those of the file's endpoints are never stored.
   sealed bytea check (sealed is null or source = 'api'),
+  -- Of an endpoint of the file: a digest of its secrets, header values and TLS, slow to make. A daemon
+  -- whose file has others does not send.
+  credentials text check (credentials is null or source = 'file'),
   -- When the first of the sealed secrets that a rotation replaced stops signing: the sweep drops it.
   secret_expires_at timestamptz,
   version integer not null default 1,
@@ -294,4 +328,15 @@ create function leased_count(endpoint integer, max_attempts integer, depth integ
         and (p.leased_until is not null or p.counted < max_attempts)
       order by p.due_at limit depth
     ) head where head.leased_until is not null);
+  end $$;
+
+-- The file that should be in force: the one seen last among those that daemons hold which have been seen
+-- within a minute. A time in the future was written before the clock was set back. Volatile: it must see
+-- what others committed while the calling statement waited for its lock.
+create function newest_held_file() returns text language plpgsql volatile as $$
+  begin
+    return (select f.digest from files f
+      where exists (select from daemons d where d.file = f.digest
+        and d.seen_at between now() - interval '1 minute' and now() + interval '1 minute')
+      order by f.seen_at desc, f.digest desc limit 1);
   end $$;

@@ -6,6 +6,7 @@ import type { Accepted, Offer } from "../delivery/batch.ts";
 import type { InForce } from "../in_force.ts";
 import type { Actor } from "../store/changes.ts";
 import type { Database } from "../store/database.ts";
+import type { FilePolicy } from "../store/endpoints.ts";
 import type { Reloaded } from "./shown.ts";
 
 /** Who asks, and whose data they may see and change. */
@@ -19,6 +20,8 @@ export interface AdminContext {
   readonly db: Database;
   /** The state in force: read it once per request, because a reload replaces it. */
   readonly in_force: () => InForce;
+  /** What the file in force decides for all daemons: it may be another daemon's. */
+  readonly policy: () => FilePolicy;
   /** Keys that seal the secrets of endpoints: the first one seals, all of them open. */
   readonly seal_keys: readonly SealKey[];
   /** The database's time, in milliseconds since 1970. */

@@ -376,6 +376,22 @@ export const Stats = v.object({
 export type Stats = v.InferOutput<typeof Stats>;
 export type EndpointStats = Stats["endpoints"][number];
 
+/** A daemon on the database. */
+export const Daemon = v.object({
+  id: string,
+  version: string,
+  listeners: described(v.array(string), "Addresses and ports that it listens on"),
+  started_at: time,
+  last_seen_at: described(time, "Its last heartbeat; a daemon not seen for a minute is gone"),
+  file: described(string, "Digest of its configuration file: equal for files that mean the same"),
+  in_force: described(v.boolean(), "Whether that is the file in force for all daemons"),
+  differences: described(
+    v.array(string),
+    "How its file differs from the one in force, without values",
+  ),
+});
+export type Daemon = v.InferOutput<typeof Daemon>;
+
 /** A changed field of an endpoint. */
 export const FieldChange = v.object({
   field: string,

@@ -19,7 +19,7 @@ import type { Activity } from "./statistics.ts";
 import type * as shown from "./shown.ts";
 
 /** The daemon, as far as views read it. */
-type ViewContext = Pick<AdminContext, "now" | "in_force" | "endpoint" | "holdup">;
+type ViewContext = Pick<AdminContext, "now" | "policy" | "endpoint" | "holdup">;
 
 function iso(at: Date): string;
 function iso(at: Date | null): string | null;
@@ -34,7 +34,7 @@ export function viewEndpoint(
   ctx: ViewContext,
 ): shown.Endpoint {
   const { settings } = row;
-  const { delivery } = ctx.in_force().config;
+  const policy = ctx.policy();
   const known = row.retired_at === null ? ctx.endpoint(row.no) : undefined;
   const inherited: ("timeout_ms" | "retry_ms")[] = [];
   if (settings.timeout_ms === null) inherited.push("timeout_ms");
@@ -48,8 +48,8 @@ export function viewEndpoint(
     businesses: row.businesses === null ? null : [...row.businesses],
     unsigned: settings.unsigned,
     headers: Object.fromEntries(settings.headers.map((name) => [name, REDACTED])),
-    timeout_ms: settings.timeout_ms ?? delivery.timeout_ms,
-    retry_ms: [...(settings.retry_ms ?? delivery.retry_ms)],
+    timeout_ms: settings.timeout_ms ?? policy.timeout_ms,
+    retry_ms: [...(settings.retry_ms ?? policy.retry_ms)],
     inherited,
     concurrency: settings.concurrency,
     rate_limit: formatRate(settings.rate_limit_per_s),

@@ -115,7 +115,16 @@ export function parseReplayId(id: string): string | undefined {
 
 /** `ep_…` of an endpoint made by the admin API. `random` has 20 bytes, of which 100 bits count. */
 export function endpointId(random: Uint8Array): string {
-  return "ep_" + Array.from(random.subarray(0, 20), (byte) => ALPHABET.charAt(byte & 31)).join("");
+  return "ep_" + textOf(random.subarray(0, 20));
+}
+
+/** `dmn_…` of a daemon. `random` has 10 bytes, of which 50 bits count. */
+export function daemonId(random: Uint8Array): string {
+  return "dmn_" + textOf(random.subarray(0, 10));
+}
+
+function textOf(random: Uint8Array): string {
+  return Array.from(random, (byte) => ALPHABET.charAt(byte & 31)).join("");
 }
 
 /** Smallest event UUID of a time: the bound for paging and purging by time. */

@@ -1,4 +1,5 @@
 import type { Config } from "../config/config.ts";
+import type { SharedFile } from "../config/shared.ts";
 import type { Log } from "../observe/log.ts";
 import type { Signals } from "../observe/signals.ts";
 import type { Database } from "../store/database.ts";
@@ -7,6 +8,8 @@ import type { Database } from "../store/database.ts";
 export interface Context {
   /** The configuration in force: read it each time, a reload replaces it. */
   readonly config: () => Config;
+  /** The digests of that configuration. */
+  readonly shared: () => SharedFile;
   readonly db: Database;
   readonly log: Log;
   readonly signals: Signals;

@@ -1,5 +1,6 @@
 import { isDeepStrictEqual } from "node:util";
 import type { Config, EndpointConfig } from "../config/config.ts";
+import { credentialsOf, type SharedFile } from "../config/shared.ts";
 import { messageOf } from "../core/errors.ts";
 import { makeMatcher, type Matcher } from "../core/matching.ts";
 import type { Timed } from "../core/rotation.ts";
@@ -7,8 +8,10 @@ import type { SealKey } from "../core/seal.ts";
 import { makeSigner, type Signer } from "../core/signature.ts";
 import {
   type EndpointFields,
+  type FilePolicy,
   openSealed,
   type StoredEndpoint,
+  type StoredFile,
   type StoredFleet,
 } from "../store/endpoints.ts";
 import type { Target } from "../http/client.ts";
@@ -44,6 +47,8 @@ export interface Endpoint {
 /** The endpoints in force, as of one revision. */
 export interface Fleet {
   readonly revision: string;
+  /** Of the file in force, which may be another daemon's. */
+  readonly policy: FilePolicy;
   readonly endpoints: ReadonlyMap<number, Endpoint>;
   /** The endpoints that an event is owed to, paused ones included: theirs wait. */
   readonly match: Matcher<Endpoint>;
@@ -70,6 +75,22 @@ export function toStored(endpoint: EndpointConfig): EndpointFields {
   };
 }
 
+/** What the database stores of a configuration file whose digests are `shared`. */
+export function fileOf(config: Config, shared: SharedFile): StoredFile {
+  return {
+    digest: shared.digest,
+    policy: policyOf(config),
+    endpoints: config.endpoints.map((endpoint) => ({
+      ...toStored(endpoint),
+      credentials: credentialsOf(shared, endpoint.id) ?? null,
+    })),
+  };
+}
+
+function policyOf({ delivery: { timeout_ms, retry_ms }, retention }: Config): FilePolicy {
+  return { timeout_ms, retry_ms, retention };
+}
+
 /** What of an endpoint only this process knows, or why it does not. */
 type Local =
   | {
@@ -81,39 +102,56 @@ type Local =
 
 /**
  * Puts what is stored together with what is not: secrets and header values come from the
- * configuration, or are unsealed with `keys`. Targets that are the same in the `previous` fleet are
- * taken from it, for the sake of their open connections.
+ * configuration, whose digests are `shared`, or are unsealed with `keys`. Targets that are the same in
+ * the `previous` fleet are taken from it, for the sake of their open connections.
  */
 export function makeFleet(
   stored: StoredFleet,
   config: Config,
+  shared: SharedFile,
   keys: readonly SealKey[] = [],
   previous?: Fleet,
 ): Fleet {
   const file = new Map(config.endpoints.map((endpoint) => [endpoint.id, endpoint]));
+  const policy = stored.policy ?? policyOf(config);
   const endpoints = stored.endpoints.map((endpoint) =>
     makeEndpoint(
       endpoint,
-      endpoint.source === "file" ? localOfFile(file.get(endpoint.id)) : localOfApi(endpoint, keys),
-      config.delivery,
+      endpoint.source === "file"
+        ? localOfFile(endpoint, file.get(endpoint.id), credentialsOf(shared, endpoint.id))
+        : localOfApi(endpoint, keys),
+      policy,
       previous?.endpoints.get(endpoint.no)?.target,
     )
   );
   return {
     revision: stored.revision,
+    policy,
     endpoints: new Map(endpoints.map((endpoint) => [endpoint.no, endpoint])),
     match: makeMatcher(endpoints),
     max_timeout_ms: Math.max(
-      config.delivery.timeout_ms,
+      policy.timeout_ms,
       ...endpoints.map((endpoint) => endpoint.timeout_ms),
     ),
   };
 }
 
-function localOfFile(endpoint: EndpointConfig | undefined): Local {
+function localOfFile(
+  stored: StoredEndpoint,
+  endpoint: EndpointConfig | undefined,
+  credentials: string | undefined,
+): Local {
   if (endpoint === undefined) {
     return {
       unsendable_reason: "The configuration file of this daemon does not name the endpoint",
+    };
+  }
+  // Never a wrong signature: the receiver knows the secret of the file in force.
+  if (credentials !== stored.credentials) {
+    return {
+      unsendable_reason:
+        "The configuration file of this daemon has another secret, header value or " +
+        "TLS key for the endpoint than the file in force",
     };
   }
   const { headers, tls } = endpoint;
@@ -141,7 +179,7 @@ function localOfApi(endpoint: StoredEndpoint, keys: readonly SealKey[]): Local {
 function makeEndpoint(
   stored: StoredEndpoint,
   local: Local,
-  delivery: Config["delivery"],
+  policy: FilePolicy,
   previous: Target | undefined,
 ): Endpoint {
   const { settings } = stored;
@@ -156,8 +194,8 @@ function makeEndpoint(
     sendable: known !== undefined,
     unsendable_reason: "unsendable_reason" in local ? local.unsendable_reason : null,
     target: keepSame(previous, makeTarget(stored, known?.tls ?? null)),
-    timeout_ms: settings.timeout_ms ?? delivery.timeout_ms,
-    retry_ms: settings.retry_ms ?? delivery.retry_ms,
+    timeout_ms: settings.timeout_ms ?? policy.timeout_ms,
+    retry_ms: settings.retry_ms ?? policy.retry_ms,
     concurrency: settings.concurrency,
     rate_limit_per_s: settings.rate_limit_per_s,
     signers: (known?.secrets ?? []).map(({ secret, activates_at, expires_at }) => ({

@@ -20,7 +20,7 @@ export interface FleetLoader {
  * the file and the configuration in force belong together; `keys` open the secrets of the API's.
  */
 export function makeFleetLoader(
-  ctx: Pick<Context, "config" | "db" | "log">,
+  ctx: Pick<Context, "config" | "shared" | "db" | "log">,
   keys: readonly SealKey[],
   settled: () => Promise<void>,
   use: (fleet: Fleet) => void,
@@ -39,7 +39,7 @@ export function makeFleetLoader(
       // Ingest waits for it, so it must not wait behind a list or a purge.
       const stored = await loadFleet(ctx.db.ingest);
       if (settled() !== before) continue;
-      last = makeFleet(stored, ctx.config(), keys, last);
+      last = makeFleet(stored, ctx.config(), ctx.shared(), keys, last);
       logUnsendable(last, unsendable, ctx.log);
       return last;
     }
@@ -73,7 +73,7 @@ function logUnsendable(fleet: Fleet, known: Set<string>, log: Log): void {
     if (sendable) known.delete(id);
     else if (!known.has(id)) {
       known.add(id);
-      log.error("An endpoint cannot be sent to; its deliveries wait", {
+      log.error("This daemon cannot send to an endpoint; its deliveries wait for one that can", {
         endpoint: id,
         reason: unsendable_reason,
       });

@@ -28,7 +28,7 @@ export interface Lanes {
    * Has lanes for these endpoints from now on, with something due for each, as far as is known. Others
    * stay, closed, only while they have a slot taken.
    */
-  use(fleet: Fleet): void;
+  use(fleet: Pick<Fleet, "endpoints">): void;
   get(endpoint_no: number): Lane | undefined;
   /** Something may be due for these endpoints. */
   wake(endpoint_nos: Iterable<number> | "all"): void;
@@ -53,7 +53,7 @@ export function makeLanes(now: () => number): Lanes {
   const lanes = new Map<number, Lane>();
   let turn = 0; // which lane is served first
 
-  function use({ endpoints }: Fleet): void {
+  function use({ endpoints }: Pick<Fleet, "endpoints">): void {
     for (const endpoint of endpoints.values()) {
       const lane = lanes.get(endpoint.no);
       if (lane === undefined) {

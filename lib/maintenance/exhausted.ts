@@ -1,4 +1,5 @@
 import { failExhausted } from "../store/deliveries.ts";
+import type { FilePolicy } from "../store/endpoints.ts";
 import { BATCH, inBatches } from "./batches.ts";
 import type { Job } from "./schedule.ts";
 
@@ -6,13 +7,15 @@ import type { Job } from "./schedule.ts";
 const DEPTH = 1_000;
 
 /** Fails deliveries that have had all attempts of a policy that became shorter. */
-export const exhaustedDeliveries: Job = {
-  name: "exhausted deliveries",
-  pattern: "*/15 * * * * *",
-  done: "Exhausted deliveries failed",
-  run: ({ db, config }, stopping) =>
-    inBatches(
-      stopping,
-      () => failExhausted(db.admin, DEPTH, BATCH, config().delivery.retry_ms.length),
-    ),
-};
+export function exhaustedDeliveries(policy: () => FilePolicy): Job {
+  return {
+    name: "exhausted deliveries",
+    pattern: "*/15 * * * * *",
+    done: "Exhausted deliveries failed",
+    run: ({ db }, stopping) =>
+      inBatches(
+        stopping,
+        () => failExhausted(db.admin, DEPTH, BATCH, policy().retry_ms.length),
+      ),
+  };
+}

@@ -1,6 +1,7 @@
 import type { SealKey } from "../core/seal.ts";
 import type { Dispatcher } from "../delivery/dispatcher.ts";
 import type { Database } from "../store/database.ts";
+import type { FilePolicy } from "../store/endpoints.ts";
 import { checkpoints } from "./checkpoints.ts";
 import { deselectedDeliveries } from "./deselected.ts";
 import { exhaustedDeliveries } from "./exhausted.ts";
@@ -17,23 +18,29 @@ export function unowedJobs(): Job[] {
   return [retiredEndpoints, deselectedDeliveries()];
 }
 
+/** The engine, as far as jobs reach it. */
+interface Working extends Pick<Dispatcher, "interrupted"> {
+  /** Of the file in force, which may be another daemon's. */
+  readonly policy: () => FilePolicy;
+}
+
 /**
  * Every other job of a daemon. Their patterns differ in the second, so that few run at once. `seal_keys` open
  * the secrets of endpoints made through the API.
  */
 export function maintenanceJobs(
   { kind }: Pick<Database, "kind">,
-  { interrupted }: Pick<Dispatcher, "interrupted">,
+  { interrupted, policy }: Working,
   seal_keys: readonly SealKey[],
 ): Job[] {
   return [
     expiredLeases(interrupted),
-    exhaustedDeliveries,
+    exhaustedDeliveries(policy),
     rollups,
     expiredSecrets(seal_keys),
-    oldAttempts(),
-    oldEvents(),
-    oldSubjects(),
+    oldAttempts(policy),
+    oldEvents(policy),
+    oldSubjects(policy),
     oldStatistics,
     ...(kind === "embedded" ? [...deadRows, checkpoints] : []),
   ];

@@ -1,32 +1,36 @@
 import { purgeAttempts, type Purged, purgeEvents, purgeSubjects } from "../store/events.ts";
 import { purgeRefused, purgeStats } from "../store/stats.ts";
 import type { Context } from "../delivery/context.ts";
+import type { FilePolicy } from "../store/endpoints.ts";
 import { BATCH, inBatches } from "./batches.ts";
 import type { Job } from "./schedule.ts";
+
+/** The policy in force. */
+type Policy = () => FilePolicy;
 
 /** Most pieces of one run: a purge must keep up with thousands of events a second. */
 const MAX_PIECES = 1_000;
 
 /** Purges attempts older than `retention.attempts` whose deliveries have ended. */
-export function oldAttempts(): Job {
+export function oldAttempts(policy: Policy): Job {
   return {
     name: "old attempts",
     pattern: "0 */5 * * * *",
     done: "Old attempts purged",
-    run: inPieces(({ db, config }, position) =>
-      purgeAttempts(db.admin, config().retention.attempts_ms, position, BATCH)
+    run: inPieces(({ db }, position) =>
+      purgeAttempts(db.admin, policy().retention.attempts_ms, position, BATCH)
     ),
   };
 }
 
 /** Purges events older than `retention.events` without pending deliveries. */
-export function oldEvents(): Job {
+export function oldEvents(policy: Policy): Job {
   return {
     name: "old events",
     pattern: "10 */5 * * * *",
     done: "Old events purged",
-    run: inPieces(({ db, config }, position) =>
-      purgeEvents(db.admin, config().retention.events_ms, position, BATCH)
+    run: inPieces(({ db }, position) =>
+      purgeEvents(db.admin, policy().retention.events_ms, position, BATCH)
     ),
   };
 }
@@ -35,15 +39,15 @@ export function oldEvents(): Job {
 const SUBJECTS_KEPT_MS = 400 * 86_400_000;
 
 /** Forgets the businesses of appointments without an event for 400 days, or for `retention.events`. */
-export function oldSubjects(): Job {
+export function oldSubjects(policy: Policy): Job {
   return {
     name: "old subjects",
     pattern: "15 40 * * * *",
     done: "Old appointments forgotten",
-    run: inPieces(({ db, config }, position) =>
+    run: inPieces(({ db }, position) =>
       purgeSubjects(
         db.admin,
-        Math.max(SUBJECTS_KEPT_MS, config().retention.events_ms),
+        Math.max(SUBJECTS_KEPT_MS, policy().retention.events_ms),
         position,
         BATCH,
       )

@@ -43,10 +43,13 @@ function json(value: unknown): string | null {
 }
 
 /**
- * The channel on which daemons wake each other. A payload is `fleet` (the endpoints changed), `all`
- * (every endpoint may have something due), or numbers of endpoints with something due.
+ * The channel on which daemons wake each other. A payload is `fleet` (the endpoints changed), `daemons`,
+ * `all` (every endpoint may have something due), or numbers of endpoints with something due.
  */
 export const CHANNEL = "bookme_webhooks";
+
+/** The payload that says that a daemon came, went, has another file, or put its own in force. */
+export const DAEMONS = "daemons";
 
 /** A notification holds 8,000 bytes: more endpoints than this are announced as `all`. */
 export const MAX_ANNOUNCED = 500;

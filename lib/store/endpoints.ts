@@ -2,7 +2,15 @@ import { Buffer } from "node:buffer";
 import type { Sql } from "postgres";
 import { type SealedContent, type SealKey, unseal } from "../core/seal.ts";
 import { literal, texts } from "./arrays.ts";
-import { type Actor, announceFleet, type Change, type Fragment, logged } from "./changes.ts";
+import {
+  type Actor,
+  announceFleet,
+  type Change,
+  CHANNEL,
+  DAEMONS,
+  type Fragment,
+  logged,
+} from "./changes.ts";
 import { type Cancels, countCancels } from "./fragments.ts";
 
 /** Settings of an endpoint besides its address and selection. */
@@ -39,12 +47,14 @@ export interface StoredEndpoint extends EndpointFields {
   readonly updated_at: Date;
   /** Made by `seal`, in hexadecimal digits. Null for the endpoints of the file. */
   readonly sealed: string | null;
+  /** Of an endpoint of the file: the digest of its secrets, header values and TLS, else null. */
+  readonly credentials: string | null;
 }
 
 /** The columns of a `StoredEndpoint`, of the table `endpoints` or a CTE of its rows. */
 export const ENDPOINT_COLUMNS = `no, id, source, url, array_to_json(events) as events,
-  array_to_json(businesses) as businesses, settings, encode(sealed, 'hex') as sealed, version,
-  paused_at, pause_reason, retired_at, created_at, updated_at`;
+  array_to_json(businesses) as businesses, settings, encode(sealed, 'hex') as sealed, credentials,
+  version, paused_at, pause_reason, retired_at, created_at, updated_at`;
 
 /** The sealed content of an endpoint made through the API. Throws an `AppError` if no key opens it. */
 export function openSealed(
@@ -55,21 +65,43 @@ export function openSealed(
   return unseal(Buffer.from(endpoint.sealed, "hex"), endpoint.id, keys);
 }
 
+/** What the file in force decides for all daemons, besides its endpoints. */
+export interface FilePolicy {
+  /** Of endpoints without their own, as is `retry_ms`. */
+  readonly timeout_ms: number;
+  readonly retry_ms: readonly number[];
+  readonly retention: { readonly events_ms: number; readonly attempts_ms: number };
+}
+
 /** All endpoints that are not retired, as of one revision. */
 export interface StoredFleet {
   readonly revision: string;
+  /** Null before the first file is in force. */
+  readonly policy: FilePolicy | null;
   readonly endpoints: readonly StoredEndpoint[];
 }
 
 /** Reads the endpoints in force, in the order of their ids. */
 export async function loadFleet(sql: Sql): Promise<StoredFleet> {
-  const rows = await sql<(StoredEndpoint & { revision: string })[]>`
-    select revision, ${sql.unsafe(ENDPOINT_COLUMNS)}
-    from fleet left join endpoints on retired_at is null order by id`;
+  const rows = await sql<(StoredEndpoint & Omit<StoredFleet, "endpoints">)[]>`
+    select fleet.revision, policy, e.*
+    from fleet cross join file_in_force
+    left join (
+      select ${sql.unsafe(ENDPOINT_COLUMNS)} from endpoints where retired_at is null
+    ) e on true
+    order by id`;
   const [first] = rows;
-  if (first === undefined) throw new Error("The table fleet is empty");
+  if (first === undefined) throw new Error("The table fleet or file_in_force is empty");
+  const { revision, policy } = first;
   // Without any endpoint, the revision comes with a row of nulls.
-  return { revision: first.revision, endpoints: rows.filter(({ no }) => no !== null) };
+  return { revision, policy, endpoints: rows.filter(({ no }) => no !== null) };
+}
+
+/** A configuration file as the database keeps it. */
+export interface StoredFile {
+  readonly digest: string;
+  readonly policy: FilePolicy;
+  readonly endpoints: readonly (EndpointFields & Pick<StoredEndpoint, "credentials">)[];
 }
 
 /** An endpoint of the file that `syncFile` writes. */
@@ -84,57 +116,107 @@ export interface Synced extends Cancels {
 const SHOWN = `'url', url, 'events', events, 'businesses', businesses, 'settings', settings`;
 
 /**
- * Makes the stored endpoints of the file equal to those given, in one statement: adds, changes
- * (a new version each), brings back, and retires those no longer given. Leaves pauses alone. Answers
- * with those that it wrote, in the order of their ids.
+ * Puts a file in force, in one statement: makes the stored endpoints of the file equal to its own, that is,
+ * adds, changes (a new version each), brings back, and retires those it does not have. Leaves pauses alone.
+ * Answers with those that it wrote, in the order of their ids. Does nothing and answers "outdated" if no
+ * living daemon has announced the file, or one has a newer one.
  */
 export async function syncFile(
   sql: Sql,
-  endpoints: readonly EndpointFields[],
+  file: StoredFile,
   actor: Actor = { name: "the configuration file", address: null },
-): Promise<Synced[]> {
-  return await sql<Synced[]>`
-    with ${givenRows(sql, endpoints)}, put as (
-      insert into endpoints as e (id, source, url, events, businesses, settings)
-      select id, 'file', url, events, businesses, settings from given
+): Promise<Synced[] | "outdated"> {
+  for (;;) {
+    const answer = await trySync(sql, file, actor);
+    if (answer !== "moved") return answer;
+  }
+}
+
+/** "moved": another file came in force while the statement waited for its turn. */
+async function trySync(
+  sql: Sql,
+  file: StoredFile,
+  actor: Actor,
+): Promise<Synced[] | "outdated" | "moved"> {
+  const [row] = await sql<{ synced: Synced[]; is_newest: boolean; is_current: boolean }[]>`
+    with ${gated(sql, file)}, ${givenRows(sql, file.endpoints)}, put as (
+      insert into endpoints as e (id, source, url, events, businesses, settings, credentials)
+      select id, 'file', url, events, businesses, settings, credentials from given
+      where exists (select from open)
       on conflict (id) do update set url = excluded.url, events = excluded.events,
         businesses = excluded.businesses, settings = excluded.settings,
+        credentials = excluded.credentials,
         version = e.version + 1, retired_at = null, updated_at = now(),
         next_send_at = ${sql.unsafe(nextSendAt("excluded.settings"))},
         narrowed_at = ${sql.unsafe(narrowedAt("excluded.events", "excluded.businesses"))}
       where e.source = 'file' and (e.retired_at is not null or
-        (e.url, e.events, e.businesses, e.settings) is distinct from
-        (excluded.url, excluded.events, excluded.businesses, excluded.settings))
-      returning no, id, version, url, events, businesses, settings, narrowed_at
+        (e.url, e.events, e.businesses, e.settings, e.credentials) is distinct from
+        (excluded.url, excluded.events, excluded.businesses, excluded.settings, excluded.credentials))
+      returning no, id, version, url, events, businesses, settings, credentials, narrowed_at
     ), retired as (
       update endpoints set retired_at = now(), updated_at = now()
-      where source = 'file' and retired_at is null and id not in (select id from given)
+      where exists (select from open) and source = 'file' and retired_at is null
+        and id not in (select id from given)
       returning no, id, version, events, businesses
     ), versions as (${sql.unsafe(insertVersions("put"))}
     ), retired_versions as (${sql.unsafe(retireVersions("retired"))}
     ), changed as materialized (
-      select id, null::text as what, jsonb_build_object(${sql.unsafe(SHOWN)}) as after,
+      select id, null::text as what, credentials, jsonb_build_object(${sql.unsafe(SHOWN)}) as after,
         case when narrowed_at = now() then ${sql.unsafe(countCancels("false"))} end as cancels
       from put n
       union all
-      select id, 'retired', null, ${sql.unsafe(countCancels("true"))} from retired n
+      select id, 'retired', null, null, ${sql.unsafe(countCancels("true"))} from retired n
     ), before as (
       -- As they were when the statement began.
-      select id, jsonb_build_object(${sql.unsafe(SHOWN)}) as shown from endpoints
+      select id, credentials, jsonb_build_object(${sql.unsafe(SHOWN)}) as shown from endpoints
       where retired_at is null and id in (select id from changed)
     ), logged as (
       insert into audit (actor, address, action, object, before, after)
       select ${actor.name}, ${actor.address},
         case when c.what = 'retired' then 'endpoint.retired'
              when b.id is null then 'endpoint.created' else 'endpoint.updated' end,
-        c.id, b.shown, coalesce(c.after || c.cancels, c.after, c.cancels)
+        c.id, b.shown, coalesce(c.after || c.cancels, c.after, c.cancels) ||
+          case when b.credentials <> c.credentials then '{"credentials": "changed"}' else '{}' end::jsonb
       from changed c left join before b on b.id = c.id order by c.id
-    ), ${sql.unsafe(announceFleet())}
-    select c.id, coalesce(c.what, case when b.id is null then 'added' else 'changed' end) as what,
-      b.shown as before, c.after, coalesce((c.cancels ->> 'cancels')::int, 0) as cancels,
-      coalesce((c.cancels ->> 'cancels_exact')::boolean, true) as cancels_exact
-    from changed c left join before b on b.id = c.id left join announced on true
-    order by c.id`;
+    ), news as (
+      select from changed union all select from open where is_other_policy
+    ), ${sql.unsafe(announceFleet("news"))}
+    select is_newest, is_current, (
+        select coalesce(json_agg(json_build_object('id', c.id,
+          'what', coalesce(c.what, case when b.id is null then 'added' else 'changed' end),
+          'before', b.shown, 'after', c.after,
+          'cancels', coalesce((c.cancels ->> 'cancels')::int, 0),
+          'cancels_exact', coalesce((c.cancels ->> 'cancels_exact')::boolean, true)
+        ) order by c.id), '[]')
+        from changed c left join before b on b.id = c.id
+      ) as synced,
+      case when exists (select from open) then pg_notify(${CHANNEL}, ${DAEMONS}) end
+    from gate left join announced on true`;
+  if (row === undefined) throw new Error("The table file_in_force is empty");
+  if (row.is_newest !== true) return "outdated";
+  return row.is_current ? row.synced : "moved";
+}
+
+/**
+ * The CTEs `gate` and `open`, which has a row if the file may come in force: one file after the other, each
+ * only if it is the newest. Writes down which one is.
+ */
+function gated(sql: Sql, { digest, policy }: StoredFile): Fragment {
+  return sql`held as materialized (
+      select revision, policy from file_in_force for update
+    ), gate as materialized (
+      select newest_held_file() = ${digest} as is_newest,
+        -- This statement sees the endpoints as they were before it waited for the lock.
+        held.revision = (select revision from file_in_force) as is_current,
+        held.policy is distinct from ${JSON.stringify(policy)}::text::jsonb as is_other_policy
+      from held
+    ), open as materialized (
+      select is_other_policy from gate where is_newest and is_current
+    ), in_force as (
+      update file_in_force set digest = ${digest}, revision = revision + 1,
+        policy = ${JSON.stringify(policy)}::text::jsonb
+      where exists (select from open)
+    )`;
 }
 
 /** What `syncFile` would write, and what that would cancel. Writes nothing. */
@@ -171,15 +253,18 @@ export async function planFile(
 }
 
 // The CTE `given`: the endpoints of a file.
-function givenRows(sql: Sql, endpoints: readonly EndpointFields[]): Fragment {
+function givenRows(
+  sql: Sql,
+  endpoints: readonly (EndpointFields & Partial<Pick<StoredEndpoint, "credentials">>)[],
+): Fragment {
   return sql`
     given as materialized (
-      select g.id, g.url, g.settings,
+      select g.id, g.url, g.settings, g.credentials,
         array(select jsonb_array_elements_text(g.events)) as events,
         case when jsonb_typeof(g.businesses) = 'array'
           then array(select jsonb_array_elements_text(g.businesses)) end as businesses
       from jsonb_to_recordset(${JSON.stringify(endpoints)}::text::jsonb)
-        as g (id text, url text, events jsonb, businesses jsonb, settings jsonb)
+        as g (id text, url text, events jsonb, businesses jsonb, settings jsonb, credentials text)
     )`;
 }
 

@@ -42,6 +42,7 @@ const COMPONENTS = {
   Replay: shown.Replay,
   ReplayCount: shown.ReplayCount,
   Stats: shown.Stats,
+  Daemon: shown.Daemon,
   Reloaded: shown.Reloaded,
   AuditEntry: shown.AuditEntry,
   Problem,

@@ -1,6 +1,7 @@
 import { optional, strictObject } from "valibot";
 import { listAudit, parseEntry } from "../../lib/admin/audit.ts";
 import { getConfig, reloadConfig } from "../../lib/admin/configuration.ts";
+import { listDaemons } from "../../lib/admin/daemons.ts";
 import * as field from "../../lib/admin/fields.ts";
 import { ReloadInput } from "../../lib/admin/inputs.ts";
 import { CURSOR_RULE } from "../../lib/admin/lists.ts";
@@ -16,6 +17,11 @@ const DAY_MS = 86_400_000;
 const StatsQuery = strictObject({
   window: optional(field.duration(60_000, 30 * DAY_MS), "1h"),
   endpoint: optional(field.identifier),
+});
+
+const DaemonsQuery = strictObject({
+  cursor: optional(field.identifier),
+  limit: query.limit,
 });
 
 const AuditQuery = strictObject({
@@ -81,7 +87,7 @@ export const overviewOperations = [
     method: "get",
     path: "/api/config",
     tag,
-    summary: "Shows the configuration in force, without its secrets",
+    summary: "Shows this daemon's configuration, without its secrets",
     status: 200,
     response: shown.ConfigShown,
     refuses: [],
@@ -89,12 +95,43 @@ export const overviewOperations = [
     handle: (ctx, { by }) => getConfig(ctx, by),
   }),
   operation({
+    id: "listDaemons",
+    method: "get",
+    path: "/api/daemons",
+    tag,
+    summary: "Lists the daemons that share the database, and whose file is in force",
+    description:
+      "The file seen first most recently is in force, among those of daemons seen within " +
+      "a minute; a reload counts as seeing it first.",
+    query: DaemonsQuery,
+    status: 200,
+    response: shown.page(shown.Daemon),
+    refuses: [],
+    example: {
+      response: {
+        data: [{
+          id: "dmn_4k9x2m7q0c",
+          version: "1.0.0",
+          listeners: ["10.0.0.5:8080"],
+          started_at: "2026-11-24T09:00:00.000Z",
+          last_seen_at: "2026-11-24T10:00:00.000Z",
+          file: "9f86d081884c7d65",
+          in_force: false,
+          differences: ["endpoint crm differs in secret, url", "endpoint shop is missing"],
+        }],
+        next_cursor: null,
+      },
+    },
+    handle: (ctx, { by, query }) => listDaemons(ctx, by, query),
+  }),
+  operation({
     id: "reloadConfig",
     method: "post",
     path: "/api/reload",
     tag,
     summary: "Reads the configuration file again, as SIGHUP does",
-    description: "A valid one takes effect without losing a delivery; one with mistakes changes " +
+    description:
+      "A valid one takes effect without losing a delivery, for all daemons; one with mistakes changes " +
       "nothing and is refused with each of them, in line and column. With `dry_run` it changes " +
       "nothing either, and answers what it would change.",
     body: ReloadInput,

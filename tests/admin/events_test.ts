@@ -3,10 +3,11 @@ import type { AdminContext } from "../../lib/admin/context.ts";
 import * as endpoints from "../../lib/admin/endpoints.ts";
 import { getEvent, listEvents } from "../../lib/admin/events.ts";
 import { deliveryId, deliveryUuid, parseEventId } from "../../lib/core/ids.ts";
-import { type EndpointFields, syncFile } from "../../lib/store/endpoints.ts";
+import type { EndpointFields } from "../../lib/store/endpoints.ts";
 import { administer, asker } from "../support/admin.ts";
 import { endpoint } from "../support/daemon.ts";
 import { onServer } from "../support/databases.ts";
+import { storeEndpoints } from "../support/file.ts";
 
 const ops = asker("ops", "everything");
 const URL = "https://example.com/hook";
@@ -60,7 +61,7 @@ onServer(
     await using db = await database.open();
     const ctx = await administer(db, { database: database.section });
     // This daemon has no configuration for them, so that what they are owed waits.
-    const sync = (...file: EndpointFields[]) => syncFile(db.admin, file);
+    const sync = (...file: EndpointFields[]) => storeEndpoints(db, file);
     await sync(fileOf("crm", ["booking.*"]), fileOf("erp", ["service.*"]));
     const first = await post(ctx);
     await sync(fileOf("erp", ["service.*"]));

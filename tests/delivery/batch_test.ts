@@ -26,7 +26,7 @@ const offer = (key: string | null, payload = "{}", business: string | null = nul
   key,
 });
 
-function fleetOf(...endpoints: Partial<Endpoint>[]): Fleet {
+function fleetOf(...endpoints: Partial<Endpoint>[]): Omit<Fleet, "policy"> {
   const all = endpoints.map((endpoint, index) => ({
     no: index + 1,
     events: ["*"],

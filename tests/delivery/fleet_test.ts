@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { loadConfig } from "../../lib/config/load.ts";
+import { sharedOf } from "../../lib/config/shared.ts";
 import { decide } from "../../lib/core/retry.ts";
 import type { Outcome } from "../../lib/core/outcome.ts";
 import { openUrl, server, serverDatabase } from "../support/databases.ts";
@@ -8,13 +9,13 @@ import { connectTo } from "../support/postgres.ts";
 import { startReceiver, statuses } from "../support/receiver.ts";
 import { travelDatabase } from "../support/travel.ts";
 import { sleep, until } from "../support/wait.ts";
-import { makeFleet, toStored } from "../../lib/delivery/fleet.ts";
+import { fileOf, makeFleet } from "../../lib/delivery/fleet.ts";
 import { claim, type Claimed } from "../../lib/store/claims.ts";
 import { findExpired } from "../../lib/store/deliveries.ts";
 import { record } from "../../lib/store/results.ts";
 
 /** A configuration with these endpoints, and the endpoints as they are stored. */
-function configured(...urls: string[]) {
+async function configured(...urls: string[]) {
   const { path, remove } = writeConfig({
     database: { directory: "unused" },
     endpoints: urls.map((url, nth) => endpoint(`no_${nth}`, url)),
@@ -22,8 +23,10 @@ function configured(...urls: string[]) {
   const config = loadConfig(path, (name) => Deno.env.get(name));
   remove();
   const at = new Date(0);
-  const endpoints = config.endpoints.map((one, nth) => ({
-    ...toStored(one),
+  const shared = await sharedOf(config);
+  const { policy, endpoints } = fileOf(config, shared);
+  const rows = endpoints.map((one, nth) => ({
+    ...one,
     no: nth,
     source: "file" as const,
     version: 1,
@@ -34,14 +37,14 @@ function configured(...urls: string[]) {
     updated_at: at,
     sealed: null,
   }));
-  return { config, stored: { revision: "1", endpoints } };
+  return { config, shared, stored: { revision: "1", policy, endpoints: rows } };
 }
 
-Deno.test("makeFleet() keeps the connections of endpoints whose target stays, and of no others", () => {
-  const before = configured("http://127.0.0.1:1/a", "http://127.0.0.1:1/b");
-  const after = configured("http://127.0.0.1:1/a", "http://127.0.0.1:1/c");
-  const fleet = makeFleet(before.stored, before.config);
-  const next = makeFleet(after.stored, after.config, [], fleet);
+Deno.test("makeFleet() keeps the connections of endpoints whose target stays, and of no others", async () => {
+  const before = await configured("http://127.0.0.1:1/a", "http://127.0.0.1:1/b");
+  const after = await configured("http://127.0.0.1:1/a", "http://127.0.0.1:1/c");
+  const fleet = makeFleet(before.stored, before.config, before.shared);
+  const next = makeFleet(after.stored, after.config, after.shared, [], fleet);
   assert.equal(next.endpoints.get(0)?.target, fleet.endpoints.get(0)?.target);
   assert.equal(next.endpoints.get(1)?.target.url.pathname, "/c");
 });
@@ -136,17 +139,19 @@ Deno.test("claim() and record() refuse writes under an old token", async () => {
   await database.drop();
 });
 
+/** Addresses from which two daemons send. */
+const [A, B] = ["127.0.0.2", "127.0.0.3"];
+
 Deno.test("two daemons share deliveries, each of which is sent once", async () => {
   await using database = await serverDatabase();
   await using receiver = await startReceiver();
-  const sections = (name: string) => ({
+  const sections = (source_address: string) => ({
     database: database.section,
-    endpoints: ["crm", "erp"].map((id) =>
-      endpoint(id, `${receiver.url}/${id}`, { headers: { "X-Daemon": name } })
-    ),
+    delivery: { source_address },
+    endpoints: ["crm", "erp"].map((id) => endpoint(id, `${receiver.url}/${id}`)),
   });
-  await using a = await startDaemon(sections("a"));
-  await using b = await startDaemon(sections("b"));
+  await using a = await startDaemon(sections(A));
+  await using b = await startDaemon(sections(B));
   await Promise.all(
     [a, b].map((daemon) => daemon.post(Array.from({ length: 500 }, () => booking("apt_1")))),
   );
@@ -158,30 +163,30 @@ Deno.test("two daemons share deliveries, each of which is sent once", async () =
   assert.equal(requests.length, 2_000);
   const ids = new Set(requests.map(({ headers }) => headers["x-bookme-delivery-id"]));
   assert.equal(ids.size, 2_000);
-  const by = (name: string) => requests.filter((r) => r.headers["x-daemon"] === name).length;
-  assert.ok(by("a") > 0 && by("b") > 0, `a sent ${by("a")}, b ${by("b")}`);
+  const by = (address: string) => requests.filter(({ from }) => from === address).length;
+  assert.ok(by(A) > 0 && by(B) > 0, `a sent ${by(A)}, b ${by(B)}`);
 });
 
 Deno.test("a daemon without room wakes another by a notification", async () => {
   await using database = await serverDatabase();
   const gate = Promise.withResolvers<{ status: number }>();
-  await using receiver = await startReceiver(({ headers }) =>
-    headers["x-daemon"] === "a" ? gate.promise : { status: 200 }
+  await using receiver = await startReceiver(({ from }) =>
+    from === A ? gate.promise : { status: 200 }
   );
-  const sections = (name: string) => ({
+  const sections = (source_address: string) => ({
     database: database.section,
-    delivery: { concurrency: 1 },
-    endpoints: [endpoint("all", receiver.url, { headers: { "X-Daemon": name } })],
+    delivery: { concurrency: 1, source_address },
+    endpoints: [endpoint("all", receiver.url)],
   });
   const url = "url" in database.section ? database.section.url : "";
-  await using a = await startDaemon(sections("a"));
+  await using a = await startDaemon(sections(A));
   await using ear = connectTo(url);
   const heard: string[] = [];
   await ear.listen("bookme_webhooks", (payload) => heard.push(payload));
   await a.post(booking("apt_1"));
   await receiver.received(1);
 
-  await using _b = await startDaemon(sections("b"));
+  await using _b = await startDaemon(sections(B));
   // What looks once a second cannot look now, so that only the notification is left.
   await using blocker = connectTo(url);
   await sleep(1_500); // b has looked for what was there when it started
@@ -212,12 +217,12 @@ Deno.test("a daemon without room wakes another by a notification", async () => {
   // leaves the concurrency, so that there may be room for one.)
   const { body } = await a.post([booking("apt_2"), booking("apt_3")]);
   await receiver.received(4);
-  const sent = receiver.requests.slice(2).map(({ headers }) => headers);
+  const sent = receiver.requests.slice(2);
   assert.deepEqual(
-    sent.map((headers) => headers["x-bookme-event-id"]).toSorted(),
+    sent.map(({ headers }) => headers["x-bookme-event-id"]).toSorted(),
     body.map(({ id }: { id: string }) => id).toSorted(),
   );
-  assert.ok(sent.some((headers) => headers["x-daemon"] === "b"));
+  assert.ok(sent.some(({ from }) => from === B));
   const [{ no } = { no: 0 }] = await ear<{ no: number }[]>`select no from endpoints`;
   assert.deepEqual(heard.slice(-1), [String(no)]);
   gate.resolve({ status: 200 });

@@ -3,7 +3,7 @@ import { canSend, makeLanes } from "../../lib/delivery/lanes.ts";
 import type { Endpoint, Fleet } from "../../lib/delivery/fleet.ts";
 import { makeSlots } from "../../lib/delivery/slots.ts";
 
-function fleetOf(...endpoints: (Partial<Endpoint> & { no: number })[]): Fleet {
+function fleetOf(...endpoints: (Partial<Endpoint> & { no: number })[]): Omit<Fleet, "policy"> {
   const all = endpoints.map((endpoint) => ({
     id: `ep_${endpoint.no}`,
     sendable: true,

@@ -2,7 +2,6 @@ import assert from "node:assert/strict";
 import fc from "fast-check";
 import { matchesType, type Selection } from "../../lib/core/matching.ts";
 import { deselectedDeliveries } from "../../lib/maintenance/deselected.ts";
-import { syncFile } from "../../lib/store/endpoints.ts";
 import type { Context } from "../../lib/delivery/context.ts";
 import { checkedApi, ENCRYPTION_KEY } from "../support/checked.ts";
 import { booking, endpoint, type Front, startDaemon } from "../support/daemon.ts";
@@ -12,6 +11,7 @@ import { startReceiver, statuses } from "../support/receiver.ts";
 import { sampleOf } from "../support/samples.ts";
 import { travelDatabase } from "../support/travel.ts";
 import { until } from "../support/wait.ts";
+import { storeEndpoints } from "../support/file.ts";
 
 const SLOW = { retry: ["0s", "1h"] };
 
@@ -154,7 +154,7 @@ Deno.test("the sweep cancels by the selection as it is then, late events include
     const put = async (events: string[], businesses: string[] | null = null) => {
       const settings = { retry_ms: null, headers: [] } as never;
       const url = "http://127.0.0.1:9/";
-      const [synced] = await syncFile(db.admin, [{ id: "crm", url, events, businesses, settings }]);
+      const [synced] = await storeEndpoints(db, [{ id: "crm", url, events, businesses, settings }]);
       return synced?.cancels;
     };
     const store = (sql: typeof db.admin, nth: number, type: string, business: string | null) =>

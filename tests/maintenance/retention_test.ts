@@ -1,6 +1,8 @@
 import assert from "node:assert/strict";
 import { makeSignals } from "../../lib/observe/signals.ts";
 import { loadConfig } from "../../lib/config/load.ts";
+import { sharedOf } from "../../lib/config/shared.ts";
+import { fileOf } from "../../lib/delivery/fleet.ts";
 import { makeClock } from "../../lib/delivery/context.ts";
 import { maintenanceJobs } from "../../lib/maintenance/jobs.ts";
 import { runJob } from "../../lib/maintenance/schedule.ts";
@@ -21,8 +23,10 @@ async function sweep(
   const { path, remove } = writeConfig({ database: { directory: "./unused" }, retention });
   const config = loadConfig(path, () => undefined);
   remove();
+  const shared = await sharedOf(config);
   const ctx = {
     config: () => config,
+    shared: () => shared,
     db,
     log: makeLog((line) => {
       const { level, message } = JSON.parse(line);
@@ -32,7 +36,9 @@ async function sweep(
     clock: makeClock(),
     random: Math.random,
   };
-  const jobs = maintenanceJobs(db, { interrupted: () => assert.fail("no lease has run out") }, []);
+  const { policy } = fileOf(config, shared);
+  const interrupted = () => assert.fail("no lease has run out");
+  const jobs = maintenanceJobs(db, { interrupted, policy: () => policy }, []);
   for (let n = 0; n < times; n++) {
     for (const job of jobs) await runJob(ctx, job, new AbortController().signal);
   }

@@ -14,9 +14,10 @@ import type { Database } from "../../lib/store/database.ts";
 import { cancel, findExpired, retryNow } from "../../lib/store/deliveries.ts";
 import { claim, type Claimed, type Lease, release } from "../../lib/store/claims.ts";
 import { record } from "../../lib/store/results.ts";
-import { loadFleet, syncFile } from "../../lib/store/endpoints.ts";
+import { loadFleet } from "../../lib/store/endpoints.ts";
 import { storeEvents } from "../../lib/store/events.ts";
 import { serverDatabase } from "../support/databases.ts";
+import { storeEndpoints } from "../support/file.ts";
 
 const POLICY = [0, 600_000, 600_000];
 const LEASE_MS = 600_000;
@@ -361,7 +362,7 @@ Deno.test("claim(), record(), release(), cancel(), retryNow() and the sweep keep
       headers: [],
     };
     const endpoint = { url: "http://127.0.0.1:9/", events: ["*"], businesses: null, settings };
-    await syncFile(db.admin, ["a", "b"].map((id) => ({ id, ...endpoint })));
+    await storeEndpoints(db, ["a", "b"].map((id) => ({ id, ...endpoint })));
     const { endpoints } = await loadFleet(db.admin);
     const run = async (commands: Iterable<Command>) => {
       await db.admin`truncate pending_deliveries, ended_deliveries, attempts, events`;

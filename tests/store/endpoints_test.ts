@@ -72,7 +72,9 @@ onServer(
     const erp = endpoint("erp", `${receiver.url}/erp`);
     await using first = await at(database, [crm]);
     for (let round = 0; round < 5; round++) {
-      await using second = await at(database, round % 2 === 0 ? [crm, erp] : [crm]);
+      // A new file each time: an older one would change nothing.
+      const changed = { ...crm, description: `round ${round}` };
+      await using second = await at(database, round % 2 === 0 ? [changed, erp] : [changed]);
       const { status, body } = await first.post(booking("apt_1"));
       assert.equal(status, 202);
       assert.equal(body.deliveries, round % 2 === 0 ? 2 : 1, `round ${round}`);

@@ -5,15 +5,16 @@ import { AppError } from "../../lib/core/errors.ts";
 import { deliveryUuid, eventId, makeEventIds } from "../../lib/core/ids.ts";
 import type { Scope } from "../../lib/core/scope.ts";
 import { parseSealKey } from "../../lib/core/seal.ts";
-import { makeFleet, toStored } from "../../lib/delivery/fleet.ts";
+import { makeFleet } from "../../lib/delivery/fleet.ts";
 import { random32 } from "../../lib/delivery/context.ts";
 import type { Accepted, Offer } from "../../lib/delivery/batch.ts";
 import type { Database } from "../../lib/store/database.ts";
 import { cancelDeselected, cancelRetired } from "../../lib/store/deliveries.ts";
-import { loadFleet, syncFile } from "../../lib/store/endpoints.ts";
+import { loadFleet } from "../../lib/store/endpoints.ts";
 import { storeEvents } from "../../lib/store/events.ts";
 import { ENCRYPTION_KEY } from "./checked.ts";
 import { type Sections, writeConfig } from "./daemon.ts";
+import { putInForce } from "./file.ts";
 
 /** An administrator, or a business, by that name. */
 export function asker(name: string, scope: Scope): Asker {
@@ -25,10 +26,10 @@ export async function administer(db: Database, sections: Sections): Promise<Admi
   const { path, remove } = writeConfig({ encryption_key: ENCRYPTION_KEY, ...sections });
   const config = loadConfig(path, (name) => Deno.env.get(name));
   remove();
-  await syncFile(db.admin, config.endpoints.map(toStored));
+  const shared = await putInForce(db, config);
   const in_force = makeInForce(config, [], { address: "127.0.0.1", port: 0 });
   const keys = config.encryption_keys.map((key) => parseSealKey(key.reveal()));
-  const read = async () => makeFleet(await loadFleet(db.admin), config, keys);
+  const read = async () => makeFleet(await loadFleet(db.admin), config, shared, keys);
   let fleet = await read();
   const ids = makeEventIds(() => random32(Math.random));
   const newUuid = () => ids.next(Date.now());
@@ -67,6 +68,7 @@ export async function administer(db: Database, sections: Sections): Promise<Admi
   return {
     db,
     in_force: () => in_force,
+    policy: () => fleet.policy,
     seal_keys: keys,
     now: Date.now,
     newUuid,

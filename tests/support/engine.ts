@@ -2,15 +2,16 @@ import { loadConfig } from "../../lib/config/load.ts";
 import type { Offer } from "../../lib/delivery/batch.ts";
 import { type Context, makeClock } from "../../lib/delivery/context.ts";
 import { type Dispatcher, makeDispatcher } from "../../lib/delivery/dispatcher.ts";
-import { type Fleet, makeFleet, toStored } from "../../lib/delivery/fleet.ts";
+import { type Fleet, makeFleet } from "../../lib/delivery/fleet.ts";
 import { type Intake, makeIntake } from "../../lib/delivery/intake.ts";
 import { type HttpClient, makeHttpClient } from "../../lib/http/client.ts";
 import { makeInForce } from "../../lib/in_force.ts";
 import { makeLog } from "../../lib/observe/log.ts";
 import { makeSignals, type SignalValues } from "../../lib/observe/signals.ts";
 import type { Database } from "../../lib/store/database.ts";
-import { loadFleet, syncFile } from "../../lib/store/endpoints.ts";
+import { loadFleet } from "../../lib/store/endpoints.ts";
 import { type LogLine, type Sections, writeConfig } from "./daemon.ts";
+import { putInForce } from "./file.ts";
 import { sampleOf } from "./samples.ts";
 
 /** The engine of a daemon on an open database, without HTTP in and without maintenance. */
@@ -32,7 +33,7 @@ export async function startEngine(db: Database, sections: Sections): Promise<Eng
   const { path, remove } = writeConfig(sections);
   const config = loadConfig(path, (name) => Deno.env.get(name));
   remove();
-  await syncFile(db.admin, config.endpoints.map(toStored));
+  const shared = await putInForce(db, config);
   const { rules } = makeInForce(config, [], { address: "127.0.0.1", port: 0 });
   const lines: LogLine[] = [];
   const seen: [keyof SignalValues, unknown][] = [];
@@ -42,6 +43,7 @@ export async function startEngine(db: Database, sections: Sections): Promise<Eng
   }
   const ctx: Context = {
     config: () => config,
+    shared: () => shared,
     db,
     log: makeLog((line) => lines.push(JSON.parse(line)), "json"),
     signals,
@@ -49,7 +51,7 @@ export async function startEngine(db: Database, sections: Sections): Promise<Eng
     random: Math.random,
   };
   const client = makeHttpClient({ rules: () => rules });
-  const read = async () => makeFleet(await loadFleet(db.admin), config);
+  const read = async () => makeFleet(await loadFleet(db.admin), config, shared);
   const fleet = await read();
   const reload = async () => dispatcher.setFleet(await read());
   const dispatcher = makeDispatcher(ctx, client, fleet, () => void reload());

@@ -11,6 +11,8 @@ export interface Received {
   /** Every header line, in its order and spelling. */
   readonly lines: readonly (readonly [name: string, value: string])[];
   readonly body: Buffer;
+  /** Address of its sender, which `delivery.source_address` may choose. */
+  readonly from: string;
 }
 
 /** An answer. `hang` sends nothing, `reset` hangs up, `garbage` is not HTTP. */
@@ -107,6 +109,7 @@ async function write(conn: Deno.Conn, bytes: Uint8Array): Promise<void> {
 async function* requestsOn(conn: Deno.Conn): AsyncGenerator<Received> {
   let got = Buffer.alloc(0);
   const chunk = new Uint8Array(65_536);
+  const from = (conn.remoteAddr as Deno.NetAddr).hostname;
   for (let read = await conn.read(chunk); read !== null; read = await conn.read(chunk)) {
     got = Buffer.concat([got, chunk.subarray(0, read)]);
     if (!/^[A-Z]/.test(got.toString("latin1", 0, 1))) return; // TLS, for one
@@ -121,7 +124,7 @@ async function* requestsOn(conn: Deno.Conn): AsyncGenerator<Received> {
       const body_at = end + END.length;
       const next_at = body_at + Number(headers["content-length"]);
       if (got.length < next_at) break;
-      yield { method, path, headers, lines, body: got.subarray(body_at, next_at) };
+      yield { method, path, headers, lines, body: got.subarray(body_at, next_at), from };
       got = got.subarray(next_at);
     }
   }

@@ -6,7 +6,7 @@ import { type Daemon, endedBy, keepDaemon, type Launch } from "./daemons.ts";
 import type { Ledger, Violation } from "./ledger.ts";
 import { type Proxy, startProxy } from "./proxy.ts";
 import type { Random } from "./random.ts";
-import { type Receiver, startReceiver } from "./receivers.ts";
+import { addressOf, type Receiver, startReceiver } from "./receivers.ts";
 import { expireLeases, readHistory, readRows, type Rows, WRITE_DOWN } from "./rows.ts";
 import type { Leaf } from "../support/tls.ts";
 
@@ -141,12 +141,11 @@ export async function openArena(options: ArenaOptions): Promise<Arena> {
       },
       secrets: { main: "secret-of-the-torture-0123456789" },
       admin: { tokens: [{ name: "ops", token: TOKEN, role: "admin" }] },
-      delivery: { timeout: `${TIMEOUT_MS}ms`, retry: RETRY },
+      delivery: { timeout: `${TIMEOUT_MS}ms`, retry: RETRY, source_address: addressOf(name) },
       endpoints: ENDPOINTS.map(({ id, ...selection }) => ({
         id,
         url: `http://127.0.0.1:${receivers[id].port}/${id}`,
         secret: "main",
-        headers: { "X-Torture-Daemon": name },
         ...selection,
         ...setting.endpoint?.(id, receivers[id].port),
       })),

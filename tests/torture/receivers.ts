@@ -20,8 +20,17 @@ export type Manner =
 /** A request as the receiver has it before it answers. */
 export interface Incoming {
   readonly seen: RequestSeen;
-  /** The daemon that sent it, by the header that each daemon's configuration adds. */
+  /** The daemon that sent it, by the address that each sends from. */
   readonly daemon: string;
+}
+
+/** The address that a daemon sends from, `127.0.1.3` for `d3`. */
+export function addressOf(daemon: string): string {
+  return `127.0.1.${daemon.slice(1)}`;
+}
+
+function daemonAt(address: string | undefined): string {
+  return `d${address?.split(".").at(-1)}`;
 }
 
 /** A receiver on loopback that writes down every request, and misbehaves where told to. */
@@ -115,7 +124,7 @@ function readFrom(socket: Socket, onRequest: (incoming: Incoming) => void): void
       if (rest.length < total) return;
       const body = rest.subarray(end + 4, total);
       rest = rest.subarray(total);
-      onRequest({ daemon: fields.get("x-torture-daemon") ?? "", seen: seenOf(fields, body) });
+      onRequest({ daemon: daemonAt(socket.remoteAddress), seen: seenOf(fields, body) });
     }
   });
 }

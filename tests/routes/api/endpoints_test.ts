@@ -520,7 +520,7 @@ onServer(
     );
     assert.equal(receiver.requests.length, 0);
     const lines = daemon.log.filter(({ message }) =>
-      message.startsWith("An endpoint cannot be sent")
+      message.startsWith("This daemon cannot send to an endpoint")
     );
     assert.equal(lines.length, 1, "logged once");
     await daemon.stop();

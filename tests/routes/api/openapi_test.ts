@@ -120,6 +120,7 @@ onServer("every operation answers as the document says", async (database) => {
   await api.expect(200, "GET", "event-types");
   await api.expect(200, "GET", "stats?window=1h");
   await api.expect(200, "GET", "config");
+  await api.expect(200, "GET", "daemons?limit=1");
   await api.expect(200, "POST", "reload");
   await api.expect(200, "GET", "audit?limit=2");
   const missing = OPERATIONS.map((operation) => operation.id)

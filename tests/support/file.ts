@@ -1,0 +1,46 @@
+import assert from "node:assert/strict";
+import type { Config } from "../../lib/config/config.ts";
+import { type SharedFile, sharedOf } from "../../lib/config/shared.ts";
+import { fileOf } from "../../lib/delivery/fleet.ts";
+import { announce } from "../../lib/store/daemons.ts";
+import type { Database } from "../../lib/store/database.ts";
+import {
+  type EndpointFields,
+  type StoredFile,
+  type Synced,
+  syncFile,
+} from "../../lib/store/endpoints.ts";
+
+/** Puts a configuration in force as a reload of a daemon would, and returns its digests. */
+export async function putInForce(db: Database, config: Config): Promise<SharedFile> {
+  const shared = await sharedOf(config);
+  await store(db, fileOf(config, shared));
+  return shared;
+}
+
+/** The same for a file that has these endpoints, without credentials. */
+export async function storeEndpoints(
+  db: Database,
+  endpoints: readonly EndpointFields[],
+): Promise<Synced[]> {
+  const retention = { events_ms: 86_400_000, attempts_ms: 86_400_000 };
+  return await store(db, {
+    digest: JSON.stringify(endpoints),
+    policy: { timeout_ms: 1_000, retry_ms: [0], retention },
+    endpoints: endpoints.map((endpoint) => ({ ...endpoint, credentials: null })),
+  });
+}
+
+async function store(db: Database, file: StoredFile): Promise<Synced[]> {
+  const daemon = {
+    id: "dmn_0000000000",
+    machine: "test",
+    listeners: [],
+    version: "0",
+    file: file.digest,
+  };
+  await announce(db.admin, daemon, { sections: {}, endpoints: {} }, "reload", false);
+  const synced = await syncFile(db.admin, file);
+  assert.ok(synced !== "outdated");
+  return synced;
+}
