@@ -5,6 +5,7 @@ import { audit } from "./commands/audit.ts";
 import { check } from "./commands/check.ts";
 import { type Command, UsageError } from "./command.ts";
 import { makeCompletions } from "./commands/completions.ts";
+import { daemons } from "./commands/daemons.ts";
 import { deliveries } from "./commands/deliveries.ts";
 import { delivery } from "./commands/delivery.ts";
 import { demo } from "./demo/demo.ts";
@@ -51,6 +52,7 @@ export const COMMANDS: readonly Command[] = [
   resume,
   rotate,
   audit,
+  daemons,
   send,
   eventTypes,
   listen,

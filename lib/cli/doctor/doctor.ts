@@ -12,6 +12,7 @@ import { VERSION } from "../../core/version.ts";
 import type { Endpoint, Stats } from "../../admin/shown.ts";
 import { type Api, API_OPTIONS, type ApiValues, openApi } from "../daemon_api/client.ts";
 import { command } from "../command.ts";
+import { checkDaemons } from "./daemons.ts";
 import { examine, type Examined, type Verdict } from "./endpoints.ts";
 import { checkRefused } from "./refused.ts";
 import { send } from "../daemon_api/request.ts";
@@ -52,6 +53,7 @@ something is broken.`,
     say(...checkAddresses(config));
     const patients = await patientsOf(config, daemon.api);
     if (daemon.api !== undefined) {
+      say(...await checkDaemons(daemon.api));
       say(await checkRefused(daemon.api), await checkBusinesses(daemon.api, patients));
     }
     for await (const verdict of examineAll(config, patients)) say(verdict);
