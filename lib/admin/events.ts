@@ -3,14 +3,19 @@ import { nearestFirst } from "../core/nearest.ts";
 import type { Scope } from "../core/scope.ts";
 import { explainUnowed } from "../core/explain.ts";
 import { explainMatch, type Selection } from "../core/matching.ts";
-import { deliveriesOf, type DeliveryRow } from "../store/reports/deliveries.ts";
+import {
+  deliveriesOf,
+  type DeliveryRow,
+  type LastAttemptRow,
+  lastAttemptsOf,
+} from "../store/reports/deliveries.ts";
 import { endpointsAtEvent, type EndpointThen } from "../store/reports/endpoints.ts";
 import * as read from "../store/reports/events.ts";
 import type { AdminContext, Asker } from "./context.ts";
 import { type Paged, periodOf, readCursor, viewPage, type Within } from "./lists.ts";
 import { notFound } from "./lookup.ts";
 import type * as shown from "./shown.ts";
-import { explain, viewDelivery, viewEvent } from "./views.ts";
+import { explain, viewAttempt, viewDelivery, viewEvent } from "./views.ts";
 
 /** Narrows a list of events. */
 export interface EventQuery extends Paged, Within {
@@ -70,12 +75,13 @@ export async function getEvent(
   const event = uuid === undefined ? undefined : await read.getEvent(sql, scope, uuid);
   if (event === undefined) throw notFound("event; it may have been purged");
   const deliveries = await deliveriesOf(sql, scope, event.uuid);
+  const lasts = await lastAttemptsOf(sql, scope, event.uuid);
   const endpoints = await endpointsAtEvent(sql, scope, event.uuid);
   return {
     ...viewEvent(event),
     payload: event.payload,
     deliveries: deliveries.map((delivery) => viewDelivery(delivery, ctx)),
-    endpoints: verdicts(ctx, event, deliveries, endpoints),
+    endpoints: verdicts(ctx, event, { deliveries, lasts, endpoints }),
   };
 }
 
@@ -83,15 +89,24 @@ export async function getEvent(
 function verdicts(
   ctx: AdminContext,
   event: read.EventRow,
-  deliveries: readonly DeliveryRow[],
-  endpoints: readonly EndpointThen[],
+  { deliveries, lasts, endpoints }: {
+    readonly deliveries: readonly DeliveryRow[];
+    readonly lasts: readonly LastAttemptRow[];
+    readonly endpoints: readonly EndpointThen[];
+  },
 ): shown.EndpointVerdict[] {
+  const lastOf = new Map(lasts.map((attempt) => [attempt.delivery_uuid, attempt]));
+  const adviceOf = (delivery: DeliveryRow) => {
+    const last = lastOf.get(delivery.uuid);
+    return last === undefined ? null : viewAttempt(last, delivery, event, ctx).advice;
+  };
   const owed = deliveries.map((delivery) => ({
     no: delivery.endpoint_no,
     verdict: {
       endpoint_id: delivery.endpoint,
       owed: true,
       ...explain(delivery, ctx),
+      advice: adviceOf(delivery),
       delivery_id: deliveryId(delivery.uuid),
     },
   }));
@@ -109,6 +124,7 @@ function verdicts(
           retired_then_at: endpoint.retired_then_at?.getTime() ?? null,
           selection_changed_at: endpoint.selection_changed_at?.getTime() ?? null,
         }),
+        advice: null,
         delivery_id: null,
       },
     }));

@@ -279,6 +279,10 @@ export const EndpointVerdict = v.object({
     "changed_later",
   ]),
   explanation: string,
+  advice: described(
+    maybe(string),
+    "The likely cause of the last attempt's outcome, and the remedy, in words",
+  ),
   delivery_id: maybe(string),
 });
 export type EndpointVerdict = v.InferOutput<typeof EndpointVerdict>;

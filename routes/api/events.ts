@@ -61,6 +61,7 @@ export const eventOperations = [
             owed: true,
             state: "waiting",
             explanation: example.delivery.explanation,
+            advice: "The receiver's certificate has expired; renew it there",
             delivery_id: example.DELIVERY_ID,
           },
           {
@@ -69,6 +70,7 @@ export const eventOperations = [
             state: "type_not_selected",
             explanation:
               "The endpoint does not select booking.created; it selects booking.completed",
+            advice: null,
             delivery_id: null,
           },
         ],

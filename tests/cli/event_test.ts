@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import stringWidth from "string-width";
 import { stripVTControlCharacters } from "node:util";
+import { checkedApi, ENCRYPTION_KEY } from "../support/checked.ts";
 import { booking, endpoint } from "../support/daemon.ts";
 import { onServer } from "../support/databases.ts";
 import { type Operated, startOperated } from "../support/operated.ts";
@@ -70,9 +71,12 @@ onServer("event says where a booking went, where not, and why", async (database)
   assert.match(first.out, /^ {2}confirmation +BK7X9M2P$/m);
   assert.match(
     lineOf("crm"),
-    /^crm +delivered +Delivered after 1 attempt, with status 200, \S+Z \(dlv_\w+\)$/,
+    /^crm +delivered +Delivered after 1 attempt, with status 200, \S+Z\. dlv_\w+$/,
   );
-  assert.match(lineOf("down"), /failed +Failed after 1 attempt; the last ended with http_5xx/);
+  assert.match(
+    lineOf("down"),
+    /failed +Failed after 1 attempt; the last ended with http_5xx \(status 503\); .*, \S+Z\. The receiver, or a proxy in front of it, is not available/,
+  );
   assert.match(lineOf("later"), /delivered +Delivered after 1 attempt/);
   assert.match(lineOf("paused"), /pending +Waits until the endpoint is resumed; it is paused: /);
   assert.match(
@@ -83,10 +87,13 @@ onServer("event says where a booking went, where not, and why", async (database)
     lineOf("bella"),
     /not owed +The event is of the business bus_1; the endpoint wants bus_2 only$/,
   );
-  assert.match(first.out, /\nbookme-webhooks delivery dlv_\w+ shows its attempts\n$/);
+  assert.match(
+    first.out,
+    /\nFor attempts, request and answer:\nbookme-webhooks delivery dlv_\w+\n$/,
+  );
 
   // Every other way to name it.
-  const delivery = /\((dlv_\w+)\)/.exec(lineOf("crm"))?.[1] ?? "";
+  const delivery = / (dlv_\w+)$/.exec(lineOf("crm"))?.[1] ?? "";
   assert.match((await daemon.cli(["event", delivery])).out, new RegExp(`^${ids[0]} `));
   assert.match((await daemon.cli(["event", "apt_789"])).out, /^3 events match apt_789/);
   const two = await daemon.cli(["event", NUMBER, "--limit", "2"]);
@@ -100,7 +107,7 @@ onServer("event says where a booking went, where not, and why", async (database)
   // On a narrow terminal nothing is cut, and no line is longer.
   const narrow = await daemon.cli(["event", NUMBER], { isTerminal: true, columns: 60 });
   for (const line of stripVTControlCharacters(narrow.out).split("\n")) {
-    assert.ok(stringWidth(line) <= 60 || /^bookme-webhooks delivery/.test(line), line);
+    assert.ok(stringWidth(line) <= 60, line);
   }
   assert.ok(narrow.out.includes(delivery));
   const list = await daemon.cli(["deliveries"], { isTerminal: true, columns: 60 });
@@ -203,3 +210,36 @@ Deno.test("event-types is also called events", async () => {
   assert.deepEqual(now, before);
   assert.match((await runHere(["events", "--help"])).out, /Usage: bookme-webhooks event-types/);
 });
+
+onServer(
+  "event says that an endpoint no longer selects what it was owed, or was retired",
+  async (database) => {
+    await using daemon = await startOperated({
+      database: database.section,
+      encryption_key: ENCRYPTION_KEY,
+    });
+    const api = await checkedApi(daemon);
+    const make = async () => {
+      const input = { url: "http://127.0.0.1:9/", events: ["*"] };
+      const { body: { id } } = await api.expect(201, "POST", "endpoints", input);
+      await api.expect(200, "POST", `endpoints/${id}/pause`);
+      return id;
+    };
+    const [narrowed, retired] = [await make(), await make()];
+    await daemon.post(booking("apt_1", "bus_1", { confirmationNumber: NUMBER }));
+    await api.expect(200, "PATCH", `endpoints/${narrowed}`, { events: ["service.*"] });
+    await api.call("DELETE", `endpoints/${retired}`);
+    const expected = [
+      [narrowed, "the endpoint no longer selects it; only a retry or a replay sends it again"],
+      [retired, "the endpoint was retired"],
+    ];
+    for (const [id, reason] of expected) {
+      await until(`${id} is cancelled`, async () => {
+        const { out } = await daemon.cli(["event", NUMBER]);
+        const line = out.split("\n").find((line) => line.startsWith(id)) ?? "";
+        return line.includes(`cancelled  Cancelled after 0 attempts: ${reason}, `) ||
+          Promise.reject(new Error(line));
+      });
+    }
+  },
+);

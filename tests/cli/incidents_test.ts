@@ -89,7 +89,10 @@ onServer("incident: a certificate expires", async (database) => {
   const url = receiver.url.replace("127.0.0.1", "localhost");
   await scene(database, () => "reset", { endpoints: [endpoint("crm", url)] }, async (on) => {
     const id = await on.delivery();
-    await on.step(["event", NUMBER], /ended with tls \(certificate expired 2025-02-01T00:00:00Z\)/);
+    await on.step(
+      ["event", NUMBER],
+      /ended with tls \(certificate expired 2025-02-01T00:00:00Z\)\. The receiver's certificate has expired; renew it there\. dlv_/,
+    );
     await on.step(["delivery", id], /\nThe receiver's certificate has expired; renew it there/);
     await on.step(["doctor"], /✗ endpoint crm: .*certificate expired on 2025-02-01/);
   });

@@ -141,23 +141,26 @@ export function showEvent(io: Io, one: EventDetail): void {
   if (left > 0) io.out(dim(`… and ${left} more that were not owed it; --json lists them`));
   const open = owed.find(({ state }) => state !== "delivered") ?? owed[0];
   if (open?.delivery_id != null) {
-    io.out(dim(`\nbookme-webhooks delivery ${open.delivery_id} shows its attempts`));
+    io.out(dim("\nFor attempts, request and answer:"));
+    io.out(dim(`bookme-webhooks delivery ${open.delivery_id}`));
   }
 }
 
 function owedRow(
   io: Io,
-  { endpoint_id, explanation, delivery_id }: EndpointVerdict,
+  { endpoint_id, explanation, advice, delivery_id }: EndpointVerdict,
   deliveries: ReadonlyMap<string, Delivery>,
   now_ms: number,
 ): Cell[] {
   const delivery = deliveries.get(delivery_id ?? "");
   if (delivery === undefined) return [endpoint_id, "owed", explanation];
   const ended = delivery.ended_at === null ? "" : `, ${when(io, delivery.ended_at, now_ms)}`;
+  // An explanation that points to `verify` says it all.
+  const more = advice === null || /`verify`/.test(explanation) ? "" : `${advice}. `;
   return [
     endpoint_id,
     statusCell(delivery.status, paletteOf(io)),
-    `${explanation}${ended} (${delivery.id})`,
+    `${explanation}${ended}. ${more}${delivery.id}`,
   ];
 }
 

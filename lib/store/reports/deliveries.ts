@@ -214,17 +214,46 @@ export interface AttemptRow {
   readonly response_truncated: boolean;
 }
 
+/** The columns of an `AttemptRow`, but for its response's body: of attempts `a` and their versions `v`. */
+const ATTEMPT_COLUMNS = `a.number, a.started_at, a.ended_at,
+  (extract(epoch from a.ended_at - a.started_at) * 1000)::float8 as duration_ms,
+  a.outcome, a.status, a.cause, a.address, v.url, v.headers as header_names,
+  a.request_timestamp, a.request_signature, a.request_webhook_signature, a.response_head`;
+
 /** The attempts of a delivery, first to last. */
 export async function attemptsOf(sql: Sql, scope: Scope, uuid: string): Promise<AttemptRow[]> {
   return await sql<AttemptRow[]>`
-    select a.number, a.started_at, a.ended_at,
-      (extract(epoch from a.ended_at - a.started_at) * 1000)::float8 as duration_ms,
-      a.outcome, a.status, a.cause, a.address, v.url, v.headers as header_names,
-      a.request_timestamp, a.request_signature, a.request_webhook_signature,
-      a.response_head, a.response_body, a.response_truncated
+    select ${sql.unsafe(ATTEMPT_COLUMNS)}, a.response_body, a.response_truncated
     from attempts a
     join endpoint_versions v
       on v.endpoint_no = a.endpoint_no and v.version = a.endpoint_version
     where a.delivery_id = ${uuid}::uuid ${numberInScope(sql, scope, "a.endpoint_no")}
     order by a.number`;
+}
+
+/** An attempt, and the delivery that it was the last one of. */
+export interface LastAttemptRow extends AttemptRow {
+  readonly delivery_uuid: string;
+}
+
+const MAX_LAST_ATTEMPTS = 200;
+
+/** The last attempts of an event's deliveries, at most 200, with the beginnings of the answers. */
+export async function lastAttemptsOf(
+  sql: Sql,
+  scope: Scope,
+  event_uuid: string,
+): Promise<LastAttemptRow[]> {
+  return await sql<LastAttemptRow[]>`
+    select distinct on (a.delivery_id) a.delivery_id as delivery_uuid,
+      ${sql.unsafe(ATTEMPT_COLUMNS)},
+      substring(a.response_body for ${SEARCHED_BYTES}) as response_body,
+      a.response_truncated or octet_length(a.response_body) > ${SEARCHED_BYTES}
+        as response_truncated
+    from attempts a
+    join endpoint_versions v
+      on v.endpoint_no = a.endpoint_no and v.version = a.endpoint_version
+    where a.delivery_id between ${event_uuid}::uuid and last_of(${event_uuid}::uuid)
+      ${numberInScope(sql, scope, "a.endpoint_no")}
+    order by a.delivery_id, a.number desc limit ${MAX_LAST_ATTEMPTS}`;
 }
