@@ -160,6 +160,8 @@ async function callsOf(sql: Sql, url: string): Promise<Call[]> {
     fixed(`deliveries, page ${PAGE}`, `deliveries${cursor}`),
     fixed("events", "events"),
     { name: "one delivery", path: (nth) => `deliveries/${ids[nth % ids.length]}` },
+    fixed("endpoints", "endpoints?limit=5"),
+    fixed("one endpoint", "endpoints/e3"),
     fixed("stats, 1h", "stats?window=1h"),
     fixed("stats, 24h", "stats?window=24h"),
   ];
@@ -190,6 +192,7 @@ interface Answer {
   readonly next_cursor?: string | null;
   readonly attempts?: readonly unknown[];
   readonly totals?: { readonly attempts: number };
+  readonly last_success_at?: string | null;
 }
 
 async function get(url: string): Promise<Answer> {
@@ -200,7 +203,8 @@ async function get(url: string): Promise<Answer> {
 }
 
 // A page has a next one, a failed delivery all of its attempts, and statistics have counted some.
-function isWhole({ data, next_cursor, attempts, totals }: Answer): boolean {
+function isWhole({ data, next_cursor, attempts, totals, last_success_at }: Answer): boolean {
+  if (last_success_at !== undefined) return last_success_at !== null;
   if (data !== undefined) return data.length > 0 && typeof next_cursor === "string";
   if (attempts !== undefined) return attempts.length === ATTEMPTS_OF_FAILED;
   return totals !== undefined && totals.attempts > 0;

@@ -2,8 +2,8 @@ import type { Sql } from "postgres";
 
 /** Tables whose rows change all the time, and tables that only grow and are purged. */
 const TABLES = {
-  busy: ["pending_deliveries", "endpoints", "fleet", "attempt_stats_mark"],
-  growing: ["ended_deliveries", "attempts", "attempt_stats", "events", "subjects"],
+  busy: ["pending_deliveries", "endpoints", "fleet", "attempt_stats_mark", "endpoint_runs"],
+  growing: ["ended_deliveries", "attempts", "attempt_stats", "refused_posts", "events", "subjects"],
 };
 
 /** Removes dead rows. Returns 0: vacuum changes no row that anybody sees. */
