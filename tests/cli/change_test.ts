@@ -161,6 +161,11 @@ Deno.test("rotate prints the new secret to standard output alone, and ends its o
   const json = await daemon.cli(["rotate", id, "--json"]);
   const answer = JSON.parse(json.out);
   assert.match(answer.secret, /^whsec_/);
+  const listed = await daemon.cli(["endpoints"]);
+  assert.match(
+    listed.out,
+    /\nep_\w+: the new secret signs X-BookMe-Signature;/,
+  );
   const later = await daemon.cli(["rotate", id, "--end-overlap", "2h"]);
   assert.match(later.out, /^ep_\w+: the new secret signs X-BookMe-Signature; .* until \S+Z\n$/);
   const ended = await daemon.cli(["rotate", id, "--end-overlap", "now"]);

@@ -100,17 +100,21 @@ function list(
   );
 }
 
-/** Why endpoints are paused, or cannot be sent to. */
+/** Why endpoints are paused or cannot be sent to, and which secrets sign during a rotation. */
 function notes(io: Io, endpoints: readonly Endpoint[]): string[] {
   const now_ms = Date.now();
   return endpoints.flatMap((endpoint) => {
     const { id, state, paused_at, pause_reason, unsendable_reason } = endpoint;
-    const text = state === "paused"
-      ? `${id} is paused since ${whenExactly(paused_at, now_ms)}: ${pause_reason}`
-      : state === "unsendable"
-      ? `${id} cannot be sent to: ${unsendable_reason}`
-      : undefined;
-    return text === undefined ? [] : wrap(printable(text), columnsOf(io));
+    const rotation = rotationOf(endpoint);
+    const texts = [
+      ...(state === "paused"
+        ? [`${id} is paused since ${whenExactly(paused_at, now_ms)}: ${pause_reason}`]
+        : state === "unsendable"
+        ? [`${id} cannot be sent to: ${unsendable_reason}`]
+        : []),
+      ...(rotation === null ? [] : [`${id}: ${rotation}`]),
+    ];
+    return texts.flatMap((text) => wrap(printable(text), columnsOf(io)));
   });
 }
 
