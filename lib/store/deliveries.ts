@@ -134,7 +134,7 @@ export async function cancelDeselected(
       select id, event_id, endpoint_no, renewed_at, cancel_reason from pending_deliveries
       where id > ${position ?? NO_UUID}::uuid order by id limit ${limit}
     ), unowed as materialized (
-      select s.id from seen s join narrowed n on n.no = s.endpoint_no join events e on e.id = s.event_id
+      select s.id from seen s join narrowed n on n.no = s.endpoint_no
       where s.cancel_reason is null and (s.renewed_at is null or s.renewed_at <= n.narrowed_at)
         and ${sql.unsafe(DESELECTED)}
     ), chosen as materialized (

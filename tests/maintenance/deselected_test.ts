@@ -210,6 +210,48 @@ Deno.test("the sweep cancels by the selection as it is then, late events include
   await database.drop();
 });
 
+onServer(
+  "two daemons sweep together, and one goes on where another was killed",
+  async (database) => {
+    await using one = await database.open();
+    await using two = await database.open();
+    const put = (events: string[]) => {
+      const settings = { retry_ms: null, headers: [] } as never;
+      const url = "http://127.0.0.1:9/";
+      return storeEndpoints(one, [{ id: "crm", url, events, businesses: null, settings }]);
+    };
+    await put(["*"]);
+    await one.admin.unsafe(`
+    with event as (
+      insert into events (id, type, received_at, payload)
+      select ('00000000-0000-7000-8000-' || lpad(to_hex(n << 8), 12, '0'))::uuid,
+        case when n % 3 = 0 then 'booking.created' else 'service.created' end, now(), '{}'
+      from generate_series(1, 9000) n
+      returning id
+    )
+    insert into pending_deliveries (id, event_id, endpoint_no, created_at, due_at)
+    select id, id, (select no from endpoints), now(), now() + interval '1 hour' from event`);
+    const [synced] = await put(["booking.*"]);
+    assert.deepEqual([synced?.cancels, synced?.cancels_exact], [6_000, true]);
+    // The first daemon is killed after a step: what it had in mind is lost, the mark is not.
+    const killed = new AbortController();
+    const stopping = { db: { admin: one.admin } };
+    const first = deselectedDeliveries().run(stopping as unknown as Context, killed.signal);
+    killed.abort();
+    const before = await first;
+    const runs = [one, two].map((db) =>
+      deselectedDeliveries().run({ db } as unknown as Context, never)
+    );
+    const counts = await Promise.all(runs);
+    const rest = await deselectedDeliveries().run({ db: two } as unknown as Context, never);
+    assert.equal(before + (counts[0] ?? 0) + (counts[1] ?? 0) + rest, 6_000, "each once");
+    const [left] = await one.admin`
+    select (select count(*)::int from pending_deliveries) as pending,
+      (select count(*)::int from ended_deliveries where reason = 'deselected') as cancelled`;
+    assert.deepEqual({ ...left }, { pending: 3_000, cancelled: 6_000 });
+  },
+);
+
 onServer("selected_types() and narrows() say what matchesType() says", async (database) => {
   await using db = await database.open();
   const part = fc.constantFrom("booking", "webhooks", "a_b", "a-b", "created");
