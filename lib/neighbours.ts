@@ -73,6 +73,7 @@ export async function meetNeighbours(
   let known = "[]";
   let blind_until = -Infinity;
   let last: Promise<unknown> = Promise.resolve();
+  let looking: Promise<void> | undefined;
   let stopping = false;
 
   async function meet(occasion: Occasion, file: File, actor?: Actor): Promise<readonly Synced[]> {
@@ -80,12 +81,14 @@ export async function meetNeighbours(
     const own: Daemon = { ...me, file: digest };
     const alone = db.kind === "embedded";
     const gap_ms = await answer(announce(db.admin, own, file.shared, occasion, alone));
-    if (Math.abs(gap_ms ?? 0) > MAX_GAP_MS) blind_until = performance.now() + BLIND_MS;
+    // Null: it was forgotten.
+    const was_away = Math.abs(gap_ms ?? Infinity) > MAX_GAP_MS;
+    if (occasion === "beat" && was_away) blind_until = performance.now() + BLIND_MS;
     const company = await answer(readCompany(db.admin));
     hearListeners(company);
-    const may = occasion !== "beat" || performance.now() >= blind_until;
-    const must = occasion === "reload" || company.in_force !== digest;
-    if (company.newest !== digest || !may || !must) {
+    const may_wait = occasion === "beat" &&
+      (company.in_force === digest || performance.now() < blind_until);
+    if (company.newest !== digest || may_wait) {
       tell(file.shared, company);
       return [];
     }
@@ -111,20 +114,22 @@ export async function meetNeighbours(
     return mine;
   }
 
-  // While the database is away, the last answer stays in force.
-  async function look(): Promise<void> {
-    if (stopping) return;
-    try {
-      await next(() => meet("beat", held));
-    } catch (error) {
-      log.warn("The other daemons could not be read", { cause: messageOf(error) });
-    }
+  function look(): Promise<void> {
+    if (stopping) return Promise.resolve();
+    return looking ??= next(async () => {
+      looking = undefined;
+      await meet("beat", held);
+    }).catch((error) =>
+      // While the database is away, the last answer stays in force.
+      log.warn("The other daemons could not be read", { cause: messageOf(error) })
+    );
   }
 
   async function stop(): Promise<void> {
     stopping = true;
     clearInterval(ticker);
-    await next(() => answer(withdraw(db.admin, id))).catch(() => {}); // gone in a minute
+    // If that is not heard, it is gone in a minute.
+    await answer(next(() => withdraw(db.admin, id))).catch(() => {});
   }
 
   const ticker = setInterval(() => void look(), HEARTBEAT_MS);

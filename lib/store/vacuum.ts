@@ -2,7 +2,14 @@ import type { Sql } from "postgres";
 
 /** Tables whose rows change all the time, and tables that only grow and are purged. */
 const TABLES = {
-  busy: ["pending_deliveries", "endpoints", "fleet", "attempt_stats_mark", "endpoint_runs"],
+  busy: [
+    "pending_deliveries",
+    "endpoints",
+    "fleet",
+    "attempt_stats_mark",
+    "endpoint_runs",
+    "daemons",
+  ],
   growing: ["ended_deliveries", "attempts", "attempt_stats", "refused_posts", "events", "subjects"],
 };
 
