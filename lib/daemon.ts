@@ -17,7 +17,7 @@ import { type HttpServer, listen } from "./http/server.ts";
 import { type Disk, watchDisk } from "./disk.ts";
 import { type Engine, hear, startEngine } from "./engine.ts";
 import { listenersOf, makeInForce } from "./in_force.ts";
-import { meetNeighbours } from "./neighbours.ts";
+import { holderOf, meetNeighbours } from "./neighbours.ts";
 import type { Log } from "./observe/log.ts";
 import { logSignals } from "./observe/log_signals.ts";
 import { makeSignals } from "./observe/signals.ts";
@@ -100,6 +100,7 @@ async function startOn(
     signals,
     clock: makeClock(),
     random: Math.random,
+    holder: await holderOf(db, http),
   };
   const addresses = {
     rules: () => in_force.rules,

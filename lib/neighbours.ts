@@ -8,6 +8,7 @@ import type { Log } from "./observe/log.ts";
 import type { Actor } from "./store/changes.ts";
 import {
   announce,
+  clientAddress,
   type Company,
   type Daemon,
   type Listener,
@@ -211,6 +212,29 @@ function disagreements(id: string, shared: SharedFile, { daemons, files, in_forc
     daemons: others.filter(({ file }) => file === in_force).map((other) => other.id).join(" "),
     ...describe(shared.digest),
   }];
+}
+
+/**
+ * The number under which a daemon with this listener leases, 32 bits. The next one there has the same,
+ * and cannot start before this one has ended: what it finds leased under its number was left by a kill.
+ * The machine's name and the address that the database sees belong to the place, because containers of
+ * different hosts may have the same interfaces.
+ */
+export async function holderOf(
+  { kind, admin }: Pick<Database, "kind" | "admin">,
+  { address, port }: Listener,
+): Promise<number> {
+  if (kind === "embedded") return 0; // opening it has ended all leases
+  const place = [machineKey(), machineName(), await clientAddress(admin), address, port];
+  return createHash("sha256").update(place.join("\n")).digest().readInt32BE(0);
+}
+
+function machineName(): string {
+  try {
+    return Deno.readTextFileSync("/etc/hostname");
+  } catch {
+    return "";
+  }
 }
 
 /** The listeners of other daemons that addresses on this machine may lead to. Pure. */

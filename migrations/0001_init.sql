@@ -137,6 +137,9 @@ create table pending_deliveries (
   id uuid primary key,
   event_id uuid not null,
   endpoint_no integer not null,
+  -- Which daemon leased it last, by its address: it finds leases that it does not know of. Here it fills
+  -- a gap that alignment leaves.
+  leased_by integer,
   created_at timestamptz not null,
   due_at timestamptz not null,
   -- In no index, and the pages are half empty: leasing is a HOT update.

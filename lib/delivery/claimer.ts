@@ -1,8 +1,9 @@
 import { within } from "../store/deadline.ts";
-import { claim, type Claimed, RATE_HORIZON_MS, type Room } from "../store/claims.ts";
+import { claim, type Claimed, type Lease, RATE_HORIZON_MS, type Room } from "../store/claims.ts";
 import { type Context, leaseOf } from "./context.ts";
 import type { Lane, Lanes } from "./lanes.ts";
 import { ANSWER_TIMEOUT_MS } from "./pulse.ts";
+import type { Returns } from "./returns.ts";
 import type { Sender } from "./sender.ts";
 import type { Slots } from "./slots.ts";
 import type { Timers } from "./timers.ts";
@@ -13,6 +14,8 @@ export interface Claimer {
   pump(): void;
   /** An attempt ended: its slot is free. */
   freed(): void;
+  /** Deliveries that wait for their turn of a rate limit. */
+  readonly held: Iterable<Lease>;
   /** Whether nothing is claimed or begun any more. */
   readonly stopping: boolean;
   /** Claims nothing more, and takes out what waits for its turn of a rate limit. */
@@ -33,13 +36,13 @@ interface Parts {
   readonly blocked: () => boolean;
   readonly answered: () => void;
   readonly failed: (what: string, error: unknown) => void;
-  readonly release: (claimed: readonly Claimed[]) => void;
+  readonly returns: Pick<Returns, "giveBack" | "doubt" | "search">;
   readonly go_on: () => void;
 }
 
 /** A claimer that has claimed nothing. */
 export function makeClaimer(ctx: Context, parts: Parts): Claimer {
-  const { lanes, slots, sender, timers, max_timeout_ms, blocked, release } = parts;
+  const { lanes, slots, sender, timers, max_timeout_ms, blocked, returns } = parts;
   /** Claimed, and waiting for their slot of a rate limit. */
   const held = new Set<Claimed>();
   let claiming: Promise<void> | undefined;
@@ -54,6 +57,11 @@ export function makeClaimer(ctx: Context, parts: Parts): Claimer {
   async function claimAll(): Promise<void> {
     // Wakes of one turn of the event loop are one claim.
     await Promise.resolve();
+    try {
+      await returns.search();
+    } catch (error) {
+      return parts.failed("The search for lost leases failed, trying again", error);
+    }
     for (let rooms = plan(); rooms.length > 0 && !stopping; rooms = plan()) {
       const asked = rooms.map((room) => lanes.get(room.endpoint_no));
       // Before the claim, so that a wake during it is not lost.
@@ -63,6 +71,7 @@ export function makeClaimer(ctx: Context, parts: Parts): Claimer {
         await claimOnce(rooms);
       } catch (error) {
         for (const lane of asked) if (lane !== undefined) lane.due = true;
+        returns.doubt(); // it may be committed
         parts.failed("Claiming failed, trying again", error);
         return;
       }
@@ -82,15 +91,15 @@ export function makeClaimer(ctx: Context, parts: Parts): Claimer {
   }
 
   async function claimOnce(rooms: readonly Room[]): Promise<void> {
-    const lease_ms = leaseOf(max_timeout_ms());
+    const term = { ms: leaseOf(max_timeout_ms()), holder: ctx.holder };
     const leased_at = performance.now();
-    const claimed = await within(claim(ctx.db.engine, rooms, lease_ms), ANSWER_TIMEOUT_MS);
+    const claimed = await within(claim(ctx.db.engine, rooms, term), ANSWER_TIMEOUT_MS);
     parts.answered();
     if (claimed.length > 0) {
       const duration_ms = performance.now() - leased_at;
       ctx.signals.claimed.emit({ count: claimed.length, duration_ms });
     }
-    for (const delivery of claimed) takeIn(delivery, leased_at, leased_at + lease_ms);
+    for (const delivery of claimed) takeIn(delivery, leased_at, leased_at + term.ms);
     // With something under way the next claim goes first.
     if (sender.in_flight === 0) sender.fill();
     parts.go_on();
@@ -99,7 +108,7 @@ export function makeClaimer(ctx: Context, parts: Parts): Claimer {
 
   function takeIn(claimed: Claimed, leased_at: number, lease_ends_at: number): void {
     const lane = lanes.get(claimed.endpoint_no);
-    if (lane === undefined || stopping) return release([claimed]);
+    if (lane === undefined || stopping) return returns.giveBack([claimed]);
     lane.floor_us = Number(claimed.due);
     const leased = { claimed, leased_at, lease_ends_at };
     if (claimed.wait_ms < 1) {
@@ -147,6 +156,7 @@ export function makeClaimer(ctx: Context, parts: Parts): Claimer {
   return {
     pump,
     freed: () => void freed++,
+    held,
     get stopping() {
       return stopping;
     },

@@ -16,6 +16,11 @@ export interface Context {
   readonly clock: Clock;
   /** A number in [0, 1). */
   readonly random: () => number;
+  /**
+   * The number under which this daemon leases, 32 bits: that of the one before at the same address, so
+   * that it finds what a kill left leased.
+   */
+  readonly holder: number;
 }
 
 /**

@@ -68,7 +68,11 @@ export function makeDispatcher(
   const lanes = makeLanes(ctx.clock.now);
   const slots = makeSlots();
   const timers = makeTimers();
-  const returns = makeReturns(ctx);
+  const returns = makeReturns(ctx, {
+    held: () => [sender.leases(), claimer.held, recorder.leases(), holds.leases()],
+    given_back: (endpoint_nos) => wake(endpoint_nos, true),
+    left_over: endInterrupted,
+  });
   const pulse = makePulse(ctx, timers, {
     asked: () => lanes.quiet(),
     heard: ({ due, revision }) => {
@@ -82,26 +86,17 @@ export function makeDispatcher(
     unsent: returns.giveBack,
     go_on: goOn,
   });
+  const shared = { lanes, slots, sender, max_timeout_ms: () => fleet.max_timeout_ms };
   const claimer = makeClaimer(ctx, {
-    lanes,
-    slots,
-    sender,
+    ...shared,
     timers,
-    max_timeout_ms: () => fleet.max_timeout_ms,
     blocked: () => pulse.is_away || recorder.failing || recorder.backlog >= MAX_BACKLOG,
     answered: pulse.answered,
     failed: pulse.failed,
-    release: returns.giveBack,
+    returns,
     go_on: goOn,
   });
-  const hold = makeHolds(ctx, {
-    lanes,
-    slots,
-    sender,
-    claimer,
-    max_timeout_ms: () => fleet.max_timeout_ms,
-    release: returns.giveBack,
-  });
+  const holds = makeHolds(ctx, { ...shared, claimer, returns });
   const concurrency = () => ctx.config().delivery.concurrency;
   let fleet = first;
   let going_on = false;
@@ -122,8 +117,8 @@ export function makeDispatcher(
     ctx.signals.endpoints_changed.emit({ revision, endpoint_nos: [...endpoints.keys()] });
   }
 
-  function wake(endpoint_nos: Iterable<number> | "all"): void {
-    lanes.wake(endpoint_nos);
+  function wake(endpoint_nos: Iterable<number> | "all", given_back = false): void {
+    lanes.wake(endpoint_nos, given_back);
     claimer.pump();
   }
 
@@ -166,6 +161,13 @@ export function makeDispatcher(
     else timers.later(decision.wait_ms + 1, () => wake([endpoint_no]));
   }
 
+  function endInterrupted(lease: Lease): void {
+    if (claimer.stopping) return; // another process finds it
+    const endpoint = fleet.endpoints.get(lease.endpoint_no);
+    const until = performance.now() + RECORD_MARGIN_MS;
+    finish(interrupted(lease, endpoint, ctx.random, until));
+  }
+
   function quiesce(): void {
     if (claimer.stopping) return;
     clearInterval(ticker);
@@ -178,16 +180,11 @@ export function makeDispatcher(
       return fleet;
     },
     setFleet,
-    wake,
-    hold,
+    wake: (endpoint_nos) => wake(endpoint_nos),
+    hold: holds.hold,
     holdup: (endpoint_no) =>
       holdupOf({ claimer, pulse, recorder, lanes, slots, concurrency }, endpoint_no),
-    interrupted(lease) {
-      if (claimer.stopping) return; // another process finds it
-      const endpoint = fleet.endpoints.get(lease.endpoint_no);
-      const until = performance.now() + RECORD_MARGIN_MS;
-      finish(interrupted(lease, endpoint, ctx.random, until));
-    },
+    interrupted: endInterrupted,
     get healthy() {
       return pulse.healthy;
     },

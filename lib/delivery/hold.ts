@@ -1,9 +1,10 @@
-import { firstLease, type Lease } from "../store/claims.ts";
+import { firstLease, type Lease, type Term } from "../store/claims.ts";
 import type { NewDelivery } from "../store/events.ts";
 import type { Owed } from "./batch.ts";
 import type { Claimer } from "./claimer.ts";
 import { type Context, leaseOf } from "./context.ts";
 import { canSend, type Lanes } from "./lanes.ts";
+import type { Returns } from "./returns.ts";
 import type { Sender } from "./sender.ts";
 import type { Slots } from "./slots.ts";
 
@@ -14,8 +15,8 @@ import type { Slots } from "./slots.ts";
 export interface Hold extends Disposable {
   /** The deliveries as they are to be stored: `leased` if they have a slot. */
   readonly deliveries: readonly NewDelivery[];
-  /** How long they are leased. */
-  readonly lease_ms: number;
+  /** The term of their leases. */
+  readonly term: Term;
   /** They are stored: sends those with a slot, and wakes the lanes of the others. */
   start(): void;
   /**
@@ -33,12 +34,21 @@ interface Parts {
   readonly claimer: Pick<Claimer, "pump" | "stopping">;
   /** The longest timeout of the endpoints in force, in milliseconds. */
   readonly max_timeout_ms: () => number;
-  readonly release: (leases: readonly Pick<Lease, "uuid" | "token">[]) => void;
+  readonly returns: Pick<Returns, "giveBack" | "doubt">;
 }
 
-/** Makes holds: a slot for each delivery that is due at once and need not wait its turn. */
-export function makeHolds(ctx: Context, parts: Parts): (owed: readonly Owed[]) => Hold {
-  const { lanes, slots, sender, claimer, max_timeout_ms, release } = parts;
+/** Makes holds. */
+export interface Holds {
+  /** A slot for each delivery that is due at once and need not wait its turn. */
+  hold(owed: readonly Owed[]): Hold;
+  /** Deliveries that are being stored as leased. */
+  leases(): Iterable<Lease>;
+}
+
+/** Holds whose slots are those of `parts`. */
+export function makeHolds(ctx: Context, parts: Parts): Holds {
+  const { lanes, slots, sender, claimer, max_timeout_ms, returns } = parts;
+  const storing = new Set<() => readonly Lease[]>();
 
   function take(endpoint_no: number): boolean {
     const lane = lanes.get(endpoint_no);
@@ -52,8 +62,8 @@ export function makeHolds(ctx: Context, parts: Parts): (owed: readonly Owed[]) =
     return true;
   }
 
-  return function hold(owed): Hold {
-    const lease_ms = leaseOf(max_timeout_ms());
+  function hold(owed: readonly Owed[]): Hold {
+    const term = { ms: leaseOf(max_timeout_ms()), holder: ctx.holder };
     const leased_at = performance.now();
     const deliveries = owed.map(({ uuid, event, endpoint_no, wait_ms }): NewDelivery => {
       const leased = wait_ms === 0 && take(endpoint_no);
@@ -61,14 +71,15 @@ export function makeHolds(ctx: Context, parts: Parts): (owed: readonly Owed[]) =
     });
     let started = false;
     const claims = () => owed.filter((_, index) => deliveries[index]?.leased).map(firstLease);
+    storing.add(claims);
     return {
       deliveries,
-      lease_ms,
+      term,
       start() {
         started = true;
-        if (claimer.stopping) release(claims());
+        if (claimer.stopping) returns.giveBack(claims());
         else {
-          const lease_ends_at = leased_at + lease_ms;
+          const lease_ends_at = leased_at + term.ms;
           sender.add(claims().map((claimed) => ({ claimed, leased_at, lease_ends_at })));
           sender.fill();
         }
@@ -78,11 +89,13 @@ export function makeHolds(ctx: Context, parts: Parts): (owed: readonly Owed[]) =
         claimer.pump();
       },
       lost(storing) {
-        const giveBack = () => release(claims());
+        const giveBack = () => returns.giveBack(claims());
+        returns.doubt(); // it may be committed even later
         giveBack();
         void storing?.then(giveBack, giveBack);
       },
       [Symbol.dispose]() {
+        storing.delete(claims);
         if (started) return;
         for (const { endpoint_no, leased } of deliveries) {
           const lane = leased ? lanes.get(endpoint_no) : undefined;
@@ -91,5 +104,12 @@ export function makeHolds(ctx: Context, parts: Parts): (owed: readonly Owed[]) =
         claimer.pump();
       },
     };
+  }
+
+  return {
+    hold,
+    *leases() {
+      for (const claims of storing) yield* claims();
+    },
   };
 }

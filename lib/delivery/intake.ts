@@ -146,8 +146,8 @@ export function makeIntake(
 
   async function store({ events, owed, subjects, revision }: Plan): Promise<Stored> {
     using hold = dispatcher.hold(owed);
-    const { deliveries, lease_ms } = hold;
-    const storing = storeEvents(ctx.db, events, deliveries, revision, lease_ms, subjects);
+    const { deliveries, term } = hold;
+    const storing = storeEvents(ctx.db, events, deliveries, revision, term, subjects);
     try {
       const stored = await within(storing, answerTimeout(owed.length));
       if (stored === "stored") hold.start();

@@ -30,8 +30,8 @@ export interface Lanes {
    */
   use(fleet: Pick<Fleet, "endpoints">): void;
   get(endpoint_no: number): Lane | undefined;
-  /** Something may be due for these endpoints. */
-  wake(endpoint_nos: Iterable<number> | "all"): void;
+  /** Something may be due for these endpoints; before the floor as well if deliveries were given back. */
+  wake(endpoint_nos: Iterable<number> | "all", given_back?: boolean): void;
   /**
    * How much to claim for which endpoint: at most `free` together, and of that at most `doubtful` for
    * lanes whose last attempt was not answered. Lanes take turns, and each gets enough to be worth a look.
@@ -79,10 +79,12 @@ export function makeLanes(now: () => number): Lanes {
     }
   }
 
-  function wake(endpoint_nos: Iterable<number> | "all"): void {
+  function wake(endpoint_nos: Iterable<number> | "all", given_back = false): void {
     for (const no of endpoint_nos === "all" ? lanes.keys() : endpoint_nos) {
       const lane = lanes.get(no);
-      if (lane !== undefined) lane.due = true;
+      if (lane === undefined) continue;
+      lane.due = true;
+      if (given_back) lane.swept_at = -Infinity;
     }
   }
 

@@ -2,6 +2,7 @@ import { deliveryId } from "../core/ids.ts";
 import { messageOf } from "../core/errors.ts";
 import { isAstray, isOfConnection, isRefusal } from "../store/errors.ts";
 import { within } from "../store/deadline.ts";
+import type { Lease } from "../store/claims.ts";
 import { record, type Result } from "../store/results.ts";
 import type { Context } from "./context.ts";
 
@@ -14,6 +15,8 @@ export type Unrecorded = Result & {
 /** Records results in groups: those that arrive while a group is being written are the next. */
 export interface Recorder {
   add(result: Unrecorded): void;
+  /** Deliveries whose results are not written yet, or were refused by the database. */
+  leases(): Iterable<Lease>;
   /** Results not yet written. The dispatcher claims nothing more while they are too many. */
   readonly backlog: number;
   /** Whether the last write failed and is being tried again: what is sent now could be lost as well. */
@@ -38,6 +41,8 @@ export function makeRecorder(
   const { signals } = ctx;
   const queue: Unrecorded[] = [];
   let writing: Unrecorded[] = [];
+  /** Refused by the database. They were sent, so their leases must run out. */
+  let refused: Unrecorded[] = [];
   let running: Promise<void> | undefined;
   let patience_ends_at = Infinity;
   let endPause = () => {};
@@ -129,6 +134,8 @@ export function makeRecorder(
         for (const result of results) await write([result]);
         return;
       }
+      const now = performance.now();
+      refused = [...refused.filter(({ lease_ends_at }) => lease_ends_at > now), ...results];
       ctx.log.error("The database refuses an attempt; it will be made again", {
         delivery: results[0] === undefined ? "" : deliveryId(results[0].lease.uuid),
         cause: messageOf(error),
@@ -146,6 +153,9 @@ export function makeRecorder(
     add(result) {
       queue.push(result);
       running ??= run();
+    },
+    *leases() {
+      for (const { lease } of [...queue, ...writing, ...refused]) yield lease;
     },
     get backlog() {
       return queue.length + writing.length;

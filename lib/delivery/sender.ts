@@ -1,6 +1,6 @@
 import { type Bagged, makeBag } from "../core/bag.ts";
 import type { HttpClient } from "../http/client.ts";
-import type { Claimed } from "../store/claims.ts";
+import type { Claimed, Lease } from "../store/claims.ts";
 import { attempt, type Leased } from "./attempt.ts";
 import type { Context } from "./context.ts";
 import { isOpen, type Lane, type Lanes } from "./lanes.ts";
@@ -19,6 +19,8 @@ export interface Sender {
   readonly in_flight: number;
   /** Leased deliveries that wait for room. */
   readonly waiting: number;
+  /** Every delivery under way or waiting. */
+  leases(): Iterable<Lease>;
   /** Takes out what has not begun. */
   takeBack(): Claimed[];
   /** Resolves when nothing is under way; after `grace_ms`, attempts are cut off as `interrupted`. */
@@ -37,6 +39,7 @@ interface SenderEvents {
 /** An attempt under way. */
 interface Sending extends Bagged {
   readonly lane: Lane;
+  readonly lease: Lease;
   readonly started_at: number;
   /** Whether it has left the shared concurrency. */
   slow: boolean;
@@ -92,7 +95,13 @@ export function makeSender(
   }
 
   async function begin(leased: Leased, lane: Lane, now: number): Promise<void> {
-    const sending: Sending = { lane, started_at: now, slow: false, place: -1 };
+    const sending: Sending = {
+      lane,
+      lease: leased.claimed,
+      started_at: now,
+      slow: false,
+      place: -1,
+    };
     active.add(sending);
     const result = await attempt(attempts, leased, lane.endpoint);
     active.delete(sending);
@@ -118,6 +127,10 @@ export function makeSender(
     },
     get waiting() {
       return ready.length;
+    },
+    *leases() {
+      for (const { lease } of active) yield lease;
+      for (const { claimed } of ready) yield claimed;
     },
     takeBack: () => ready.splice(0).map(({ claimed }) => claimed),
     async finish(grace_ms) {

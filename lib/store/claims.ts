@@ -29,6 +29,13 @@ export interface Lease {
   readonly interruptions: number;
 }
 
+/** How long new leases last, and whose they are. */
+export interface Term {
+  readonly ms: number;
+  /** The daemon's number: `holder` of its context. */
+  readonly holder: number;
+}
+
 /** A claimed delivery and its event. */
 export interface Claimed extends Lease {
   readonly event_uuid: string;
@@ -77,7 +84,7 @@ const LEASED_DEPTH = 2_000;
 
 /**
  * Claims due deliveries in the order they are due, for each endpoint at most as many as it has room for.
- * The lease starts now and lasts `lease_ms`. Rows that another process is claiming are skipped.
+ * The lease starts now and has that term. Rows that another process is claiming are skipped.
  *
  * The row of an endpoint that limits its concurrency or rate is locked for the statement, so that one
  * process at a time counts the leases of all and assigns the slots of the rate. An endpoint that another
@@ -86,7 +93,7 @@ const LEASED_DEPTH = 2_000;
 export async function claim(
   sql: Sql,
   rooms: readonly Room[],
-  lease_ms: number,
+  { ms, holder }: Term,
 ): Promise<Claimed[]> {
   const claimed = await sql<Claimed[]>`
     with wanted as materialized (
@@ -141,7 +148,8 @@ export async function claim(
       ) m where n.no = m.endpoint_no
     ), leased as (
       update pending_deliveries
-      set leased_until = now() + ${lease_ms}::int * interval '1 ms', token = token + 1
+      set leased_until = now() + ${ms}::int * interval '1 ms', leased_by = ${holder}::int,
+        token = token + 1
       -- Locked rows stay at their place.
       where ctid = any(array(select place from chosen))
       returning *

@@ -121,3 +121,10 @@ export async function readCompany(sql: Sql): Promise<Company> {
     from daemons order by started_at desc, id`;
   return { ...state, daemons };
 }
+
+/** The address of this session as the server sees it; empty on a local socket. */
+export async function clientAddress(sql: Sql): Promise<string> {
+  const [row] = await sql<{ address: string | null }[]>`
+    select host(inet_client_addr()) as address`;
+  return row?.address ?? "";
+}

@@ -38,6 +38,22 @@ export async function findExpired(
 }
 
 /**
+ * Finds the leases of a holder that have not expired, among the first `depth` due deliveries of each
+ * endpoint: claimed deliveries were the first due.
+ */
+export async function findHeld(sql: Sql, holder: number, depth: number): Promise<Lease[]> {
+  return await sql<Lease[]>`
+    ${sql.unsafe(ENDPOINTS_WITH_PENDING)}
+    select p.id as uuid, p.token, p.endpoint_no, p.attempts, p.counted, p.interruptions
+    from e cross join lateral (
+      select * from pending_deliveries q
+      where q.endpoint_no = e.no and q.due_at <= now()
+      order by q.due_at limit ${depth}
+    ) p
+    where p.leased_by = ${holder}::int and p.leased_until >= now()`;
+}
+
+/**
  * Fails up to `limit` due deliveries that have had all their attempts, because the policy became shorter;
  * `default_attempts` is the length of the policy of endpoints without their own. Returns how many.
  */

@@ -3,6 +3,7 @@ import { firstUuidAt } from "../core/ids.ts";
 import type { Database } from "./database.ts";
 import { literal, texts } from "./arrays.ts";
 import { CHANNEL, MAX_ANNOUNCED } from "./changes.ts";
+import type { Term } from "./claims.ts";
 
 /** An event to be stored. */
 export interface NewEvent {
@@ -70,7 +71,7 @@ export async function storeEvents(
   events: readonly NewEvent[],
   deliveries: readonly NewDelivery[],
   revision: string,
-  lease_ms: number,
+  term: Term,
   { inherited, named }: SubjectBusinesses = NO_SUBJECTS,
 ): Promise<Stored> {
   // Sorted, so that two batches with the same subjects cannot deadlock.
@@ -107,9 +108,10 @@ export async function storeEvents(
         ) as e
       ), owed as (
         insert into pending_deliveries
-          (id, event_id, endpoint_no, created_at, due_at, leased_until, token)
+          (id, event_id, endpoint_no, created_at, due_at, leased_until, leased_by, token)
         select d.id, d.event_id, d.endpoint_no, now(), now() + d.wait_ms * interval '1 ms',
-          case when d.leased then now() + ${lease_ms}::int * interval '1 ms' end, d.leased::int
+          case when d.leased then now() + ${term.ms}::int * interval '1 ms' end,
+          case when d.leased then ${term.holder}::int end, d.leased::int
         from gate, unnest(
           ${literal(deliveries.map((d) => d.uuid))}::uuid[],
           ${literal(deliveries.map((d) => d.event_uuid))}::uuid[],

@@ -164,7 +164,7 @@ onServer(
     const db = await database.open();
     const [row] = await db.admin<{ revision: string }[]>`select revision from fleet`;
     const store = (inherited: [string, string | null][], named: [string, string][] = []) =>
-      storeEvents(db, [], [], row!.revision, 1, {
+      storeEvents(db, [], [], row!.revision, { ms: 1, holder: 1 }, {
         inherited: new Map(inherited),
         named: new Map(named),
       });
@@ -185,7 +185,7 @@ onServer("storeEvents() notes once a day that a subject was seen", async (databa
   const db = await database.open();
   const [row] = await db.admin<{ revision: string }[]>`select revision from fleet`;
   const store = () =>
-    storeEvents(db, [], [], row!.revision, 1, {
+    storeEvents(db, [], [], row!.revision, { ms: 1, holder: 1 }, {
       inherited: new Map(),
       named: new Map([["a", "bus_1"]]),
     });

@@ -33,7 +33,7 @@ onServer("Dispatcher.hold() sends what was stored as leased, without a claim", a
     const plan = planOf(engine, 3);
     using hold = engine.dispatcher.hold(plan.owed);
     assert.deepEqual(hold.deliveries.map(({ leased }) => leased), [true, true, true]);
-    await storeEvents(db, plan.events, hold.deliveries, plan.revision, hold.lease_ms);
+    await storeEvents(db, plan.events, hold.deliveries, plan.revision, hold.term);
     hold.start();
     await receiver.received(3);
     await until("all are recorded", () => named(engine, "recorded").length === 3);
@@ -83,7 +83,7 @@ onServer("Hold.lost() gives back leases that may have been stored", async (datab
     });
     {
       using hold = engine.dispatcher.hold(plan.owed);
-      const storing = storeEvents(db, plan.events, hold.deliveries, plan.revision, hold.lease_ms);
+      const storing = storeEvents(db, plan.events, hold.deliveries, plan.revision, hold.term);
       hold.lost(storing);
       await storing;
     }

@@ -96,13 +96,17 @@ Deno.test("claim() and record() refuse writes under an old token", async () => {
   const { no } = await database.row("select no from endpoints");
   // Both at once: each delivery to one of them.
   const [mine, others] = await Promise.all([
-    claim(a.engine, [room(no, 2)], 60_000),
-    claim(b.engine, [room(no, 2)], 60_000),
+    claim(a.engine, [room(no, 2)], { ms: 60_000, holder: 1 }),
+    claim(b.engine, [room(no, 2)], { ms: 60_000, holder: 1 }),
   ]);
   const ids = [...mine, ...others].map(({ uuid }) => uuid);
   assert.equal(ids.length, 3);
   assert.equal(new Set(ids).size, 3);
-  assert.equal((await claim(b.engine, [room(no, 9)], 60_000)).length, 0, "all are leased");
+  assert.equal(
+    (await claim(b.engine, [room(no, 9)], { ms: 60_000, holder: 1 })).length,
+    0,
+    "all are leased",
+  );
   const [stale] = mine.length > 0 ? mine : others;
   assert.ok(stale !== undefined);
   const { token } = stale;
@@ -120,7 +124,7 @@ Deno.test("claim() and record() refuse writes under an old token", async () => {
   // Whoever comes back from the dead then is told so, before and after the next claim.
   const nothing = { lost: [stale.uuid], going_on: [] };
   assert.partialDeepStrictEqual(await record(a.engine, [result(stale, DELIVERED)], 0), nothing);
-  const again = await claim(b.engine, [room(no, 9)], 60_000);
+  const again = await claim(b.engine, [room(no, 9)], { ms: 60_000, holder: 1 });
   const fresh = again.find(({ uuid }) => uuid === stale.uuid);
   assert.equal(fresh?.token, token + 1);
   assert.equal(fresh?.attempts, 1);
@@ -293,7 +297,7 @@ Deno.test("claim() holds an endpoint's concurrency also behind many exhausted de
     .simple();
   const [endpoint] = await db.admin<{ no: number }[]>`select no from endpoints`;
   const limited = { ...room(endpoint?.no ?? 0, 2), max_attempts: 3, concurrency: 2 };
-  for (let turn = 0; turn < 4; turn++) await claim(db.engine, [limited], 60_000);
+  for (let turn = 0; turn < 4; turn++) await claim(db.engine, [limited], { ms: 60_000, holder: 1 });
   const [row] = await db.admin<{ leased: number; exhausted: number }[]>`
     select count(leased_until)::int as leased, count(*) filter (where counted = 3)::int as exhausted
     from pending_deliveries`;
@@ -314,6 +318,6 @@ Deno.test("claim() holds a rate limit, but not for as long as the clock was set 
     .simple();
   const [endpoint] = await db.admin<{ no: number }[]>`select no from endpoints`;
   const hourly = { ...room(endpoint?.no ?? 0, 10), interval_us: 3_600_000_000 };
-  const claimed = async () => (await claim(db.engine, [hourly], 60_000)).length;
+  const claimed = async () => (await claim(db.engine, [hourly], { ms: 60_000, holder: 1 })).length;
   assert.deepEqual([await claimed(), await claimed()], [1, 0]);
 });

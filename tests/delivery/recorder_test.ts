@@ -34,7 +34,7 @@ onServer("Recorder records what holds its lease, and signals what lost it", asyn
       wait_ms,
       leased: true,
     }));
-    await storeEvents(db, events, deliveries, revision, 60_000);
+    await storeEvents(db, events, deliveries, revision, { ms: 60_000, holder: 1 });
     const recorded: [Unrecorded, boolean][] = [];
     const recorder = makeRecorder(engine.ctx, (...result) => void recorded.push(result));
     const [mine, lost] = owed.map(firstLease);

@@ -35,6 +35,7 @@ async function sweep(
     signals: makeSignals(),
     clock: makeClock(),
     random: Math.random,
+    holder: 1,
   };
   const { policy } = fileOf(config, shared);
   const interrupted = () => assert.fail("no lease has run out");

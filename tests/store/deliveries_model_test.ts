@@ -21,6 +21,7 @@ import { storeEndpoints } from "../support/file.ts";
 
 const POLICY = [0, 600_000, 600_000];
 const LEASE_MS = 600_000;
+const TERM = { ms: LEASE_MS, holder: 1 };
 const WORKERS = 3;
 
 /** What a delivery must look like. */
@@ -84,8 +85,8 @@ function ingest(worker: number, leased: readonly boolean[]): Command {
       payload: "{}",
     };
     const { revision } = await loadFleet(db.admin);
-    assert.equal(await storeEvents(db, [event], deliveries, "0", LEASE_MS), "stale");
-    assert.equal(await storeEvents(db, [event], deliveries, revision, LEASE_MS), "stored");
+    assert.equal(await storeEvents(db, [event], deliveries, "0", TERM), "stale");
+    assert.equal(await storeEvents(db, [event], deliveries, revision, TERM), "stored");
     for (const { uuid, endpoint_no, leased } of deliveries) {
       const token = leased ? 1 : 0;
       const none = { attempts: 0, counted: 0, interruptions: 0 };
@@ -143,7 +144,7 @@ async function claimFor(
   worker: number,
   room: Parameters<typeof claim>[1][number],
 ): Promise<Claimed[]> {
-  const claimed = await claim(db.engine, [room], LEASE_MS);
+  const claimed = await claim(db.engine, [room], TERM);
   held[worker]?.push(...claimed);
   return claimed;
 }

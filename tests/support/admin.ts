@@ -55,7 +55,7 @@ export async function administer(db: Database, sections: Sections): Promise<Admi
       accepted.map(({ event }) => event),
       accepted.flatMap(({ deliveries }) => deliveries),
       fleet.revision,
-      60_000,
+      { ms: 60_000, holder: 1 },
     );
     return accepted.map(({ event: { uuid }, deliveries }) => ({
       id: eventId(uuid),

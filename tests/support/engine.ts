@@ -49,6 +49,7 @@ export async function startEngine(db: Database, sections: Sections): Promise<Eng
     signals,
     clock: makeClock(),
     random: Math.random,
+    holder: 1,
   };
   const client = makeHttpClient({ rules: () => rules });
   const read = async () => makeFleet(await loadFleet(db.admin), config, shared);

@@ -40,7 +40,7 @@ export type Watch = (statement: Statement, moment: Moment) => Verdict;
 function statementOf(text: string): Statement {
   if (/^begin; select pg_advisory_xact_lock\(\d+\);\s*do \$\$/.test(text)) return "migration";
   const head = text.slice(0, 200);
-  if (/with gate as/.test(head)) return "ingest";
+  if (/with found as/.test(head)) return "ingest";
   if (/with wanted as/.test(head)) return "claim";
   if (/with result as/.test(head)) return "record";
   return "other";
