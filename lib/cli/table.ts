@@ -1,4 +1,5 @@
-import stringWidth from "string-width";
+import { stripVTControlCharacters } from "node:util";
+import { eastAsianWidth } from "get-east-asian-width";
 import { inWords } from "../core/explain.ts";
 import type { Delivery, Page } from "../admin/shown.ts";
 import { type Io, type Palette, paletteOf, printable } from "./terminal.ts";
@@ -120,9 +121,18 @@ export function wrap(text: string, columns: number): string[] {
   return [...lines, line];
 }
 
-function widthOf(text: string): number {
-  return stringWidth(text);
+/** How many columns a terminal gives a text. Colours and combining characters take none. */
+export function widthOf(text: string): number {
+  if (/^[\x20-\x7e]*$/.test(text)) return text.length;
+  return [...stripVTControlCharacters(text)].reduce(
+    (sum, char) =>
+      sum + (TAKES_NO_COLUMN.test(char) ? 0 : eastAsianWidth(char.codePointAt(0) ?? 0)),
+    0,
+  );
 }
+
+/** Marks that combine with the character before, and characters for formatting. */
+const TAKES_NO_COLUMN = /[\p{Mn}\p{Me}\p{Cf}]/u;
 
 function paintOf(cell: Cell): (text: string) => string {
   return typeof cell === "string" ? (text) => text : cell.paint;

@@ -34,7 +34,8 @@ export function standardIo(): Io {
 
 function columnsOf(): number | undefined {
   try {
-    const { columns } = Deno.consoleSize();
+    // Some terminals do not know their size; then the environment may.
+    const columns = Deno.consoleSize().columns || Number(Deno.env.get("COLUMNS"));
     return columns > 0 ? columns : undefined;
   } catch {
     return undefined;

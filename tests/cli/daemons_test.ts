@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import stringWidth from "string-width";
+import { widthOf } from "../../lib/cli/table.ts";
 import { addressOf } from "../../lib/cli/commands/daemons.ts";
 import { judgeDaemons } from "../../lib/cli/doctor/daemons.ts";
 import { endpoint, SECRET, startDaemon } from "../support/daemon.ts";
@@ -38,7 +38,7 @@ Deno.test("daemons and doctor show which daemons have another file, and what dif
     out,
     /\n\n(dmn_\w{10}) has another file than the one in force:\n {2}endpoint crm differs in secret, url\n$/,
   );
-  for (const line of out.split("\n")) assert.ok(stringWidth(line) <= 60, line);
+  for (const line of out.split("\n")) assert.ok(widthOf(line) <= 60, line);
   const { data } = JSON.parse((await daemon.cli(["daemons", "--json"])).out);
   const [newer, older] = data;
   assert.deepEqual([newer.in_force, older.in_force], [true, false]);

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
-import stringWidth from "string-width";
 import { stripVTControlCharacters } from "node:util";
+import { widthOf } from "../../lib/cli/table.ts";
 import { checkedApi, ENCRYPTION_KEY } from "../support/checked.ts";
 import { booking, endpoint } from "../support/daemon.ts";
 import { onServer } from "../support/databases.ts";
@@ -107,12 +107,12 @@ onServer("event says where a booking went, where not, and why", async (database)
   // On a narrow terminal nothing is cut, and no line is longer.
   const narrow = await daemon.cli(["event", NUMBER], { isTerminal: true, columns: 60 });
   for (const line of stripVTControlCharacters(narrow.out).split("\n")) {
-    assert.ok(stringWidth(line) <= 60, line);
+    assert.ok(widthOf(line) <= 60, line);
   }
   assert.ok(narrow.out.includes(delivery));
   const list = await daemon.cli(["deliveries"], { isTerminal: true, columns: 60 });
   for (const line of stripVTControlCharacters(list.out).split("\n")) {
-    assert.ok(stringWidth(line) <= 60, line);
+    assert.ok(widthOf(line) <= 60, line);
   }
 });
 

@@ -210,6 +210,10 @@ onServer("incident: posts come from an unexpected address, or unsigned", async (
     (await daemon.cli(["doctor"])).out,
     /^! ingest: BookMe's posts are refused: 2 in the last hour/m,
   );
+  assert.match(
+    (await daemon.cli(["endpoints"])).out,
+    /^BookMe's posts are refused: 2 in the last hour, .*; `bookme-webhooks stats` has the remedy$/m,
+  );
   // The address is checked before the signature.
   await using other = await serverWithProxy(database, receiver.url);
   assert.equal((await other.post(body, { "x-forwarded-for": "203.0.113.5" })).status, 403);

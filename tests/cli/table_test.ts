@@ -1,8 +1,7 @@
 import assert from "node:assert/strict";
 import { stripVTControlCharacters } from "node:util";
 import fc from "fast-check";
-import stringWidth from "string-width";
-import { facts, table, wrap } from "../../lib/cli/table.ts";
+import { facts, table, widthOf, wrap } from "../../lib/cli/table.ts";
 import { type Io, paletteOf } from "../../lib/cli/terminal.ts";
 
 /** A terminal of that width, or a file without one. */
@@ -70,6 +69,21 @@ Deno.test("table() aligns characters that take two columns", () => {
   assert.deepEqual(lines, ["NAME    STATE", "日本語  ok", "é       ok", "😀      ok"]);
 });
 
+Deno.test("widthOf() counts columns", () => {
+  const widths: [string, number][] = [
+    ["", 0],
+    ["plain", 5],
+    ["\x1b[31mred\x1b[39m", 3],
+    ["日本", 4],
+    ["e\u0301", 1],
+    ["😀", 2],
+    ["🇩🇪", 2],
+    ["ﾊﾝ", 2],
+    ["…", 1],
+  ];
+  for (const [text, width] of widths) assert.equal(widthOf(text), width, text);
+});
+
 Deno.test("table() fits every width, and cuts no word", () => {
   const word = fc.array(fc.constantFrom("a", "z_9", "日", "😀"), { minLength: 1, maxLength: 4 })
     .map((parts) => parts.join(""));
@@ -89,7 +103,7 @@ Deno.test("table() fits every width, and cuts no word", () => {
     (rows, io) => {
       const head = rows[0]?.map((_, at) => `H${at}`) ?? [];
       const lines = plain(table(io, head, rows));
-      for (const line of lines) assert.ok(stringWidth(line) <= (io.columns ?? 0), line);
+      for (const line of lines) assert.ok(widthOf(line) <= (io.columns ?? 0), line);
       const words = lines.join(" ").split(/ +/);
       for (const row of rows) {
         for (const one of row.join(" ").split(/ +/).filter((one) => one !== "")) {

@@ -1,4 +1,5 @@
 import { inWords } from "../../core/explain.ts";
+import { summariseRefusals } from "../../core/refusals.ts";
 import { formatDuration } from "../../core/units.ts";
 import type { Delivery, Endpoint, EndpointStats, Page, Stats } from "../../admin/shown.ts";
 import { type Api, API_OPTIONS, openApi, pathPart } from "../daemon_api/client.ts";
@@ -46,17 +47,25 @@ deliveries waiting. With an ID, also prints its settings and its last failures.`
       io.out(values.retired ? "No endpoint is retired" : "No endpoints");
       return 0;
     }
-    const stats = await statsOf(api);
+    const { endpoints, refused } = await statsOf(api);
     const sorted = page.data.toSorted((a, b) => a.id < b.id ? -1 : 1);
-    for (const line of list(io, sorted, stats)) io.out(line);
-    for (const line of notes(io, sorted).flatMap((note) => wrap(note, columnsOf(io)))) io.out(line);
+    for (const line of list(io, sorted, byId(endpoints))) io.out(line);
+    const summary = summariseRefusals(refused, "the last hour");
+    const lines = [
+      ...notes(io, sorted),
+      ...(summary === undefined ? [] : [`${summary}; \`bookme-webhooks stats\` has the remedy`]),
+    ];
+    for (const line of lines.flatMap((one) => wrap(one, columnsOf(io)))) io.out(line);
     return 0;
   },
 });
 
-/** Statistics of the last hour, by endpoint. */
-async function statsOf(api: Api): Promise<ReadonlyMap<string, EndpointStats>> {
-  const { endpoints } = await api.get<Stats>("stats", { window: WINDOW });
+/** Statistics of the last hour. */
+async function statsOf(api: Api): Promise<Stats> {
+  return await api.get<Stats>("stats", { window: WINDOW });
+}
+
+function byId(endpoints: readonly EndpointStats[]): ReadonlyMap<string, EndpointStats> {
   return new Map(endpoints.map((one) => [one.endpoint_id, one]));
 }
 
@@ -161,7 +170,7 @@ async function showOne(io: Io, api: Api, id: string, json: boolean): Promise<num
   }
   const palette = paletteOf(io);
   const now_ms = Date.now();
-  const stats = (await statsOf(api)).get(id);
+  const stats = byId((await statsOf(api)).endpoints).get(id);
   const { duration_ms: { p50, p95 } } = endpoint;
   const lines = facts(io, [
     ["state", stateCell(endpoint, palette)],
