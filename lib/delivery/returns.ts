@@ -46,7 +46,7 @@ export function makeReturns(
 ): Returns {
   const under_way = new Set<Promise<void>>();
   let is_first = true;
-  let doubted_until = Infinity;
+  let doubted_until = -Infinity;
   let searched_at = -Infinity;
 
   async function tryRelease(leases: readonly Given[]): Promise<void> {
@@ -71,7 +71,7 @@ export function makeReturns(
 
   async function search(): Promise<void> {
     const now = performance.now();
-    if (now > doubted_until || now < searched_at + SEARCH_MS) return;
+    if (now < searched_at + SEARCH_MS || (!is_first && now > doubted_until)) return;
     searched_at = now;
     const found = await within(findHeld(db.engine, holder, DEPTH), ANSWER_TIMEOUT_MS);
     // As of now, not of when it was asked: the token protects what ended or was leased again meanwhile.
@@ -80,7 +80,6 @@ export function makeReturns(
     if (lost.length > 0) log.warn("Leases were found that nobody held", { count: lost.length });
     if (!is_first) return giveBack(lost);
     is_first = false;
-    doubted_until = now;
     lost.forEach(left_over);
   }
 
