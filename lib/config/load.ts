@@ -50,15 +50,26 @@ export function loadConfig(
   path: string,
   env: (name: string) => string | undefined,
 ): Config {
+  const { config, mistakes } = inspectConfig(path, env);
+  if (config === undefined || mistakes.length > 0) throw new ConfigError(path, mistakes);
+  return config;
+}
+
+/**
+ * The same without throwing: with mistakes, a section that has one is as if left out, and so is an entry
+ * of a list. Undefined if the file cannot be read at all.
+ */
+export function inspectConfig(
+  path: string,
+  env: (name: string) => string | undefined,
+): { readonly config: Config | undefined; readonly mistakes: readonly ConfigMistake[] } {
   const absolute = resolve(path);
   try {
-    const file = parseYaml(readFile(absolute));
-    const reader = makeReader(file);
+    const reader = makeReader(parseYaml(readFile(absolute)));
     const config = build(reader, { path: absolute, directory: dirname(absolute), env });
-    if (reader.mistakes.length > 0) throw new YamlError(reader.mistakes);
-    return deepFreeze(config);
+    return { config: deepFreeze(config), mistakes: reader.mistakes };
   } catch (error) {
-    if (error instanceof YamlError) throw new ConfigError(path, error.mistakes);
+    if (error instanceof YamlError) return { config: undefined, mistakes: error.mistakes };
     throw error;
   }
 }

@@ -124,9 +124,10 @@ function judgeRoute(found: Examination): Finding | undefined {
   if (dns !== undefined) return judgeDns(host, dns);
   const [first] = refused;
   if (first !== undefined) {
-    const each = refused.map(({ address, rule }) => `${address} is not allowed: ${rule}`).join(
-      "; ",
-    );
+    // A rule may have its remedy with it.
+    const each = refused
+      .map(({ address, rule }) => `${address} is not allowed: ${rule.split("; ")[0]}`)
+      .join("; ");
     const others = addresses.length - refused.length;
     const all = others > 0 ? `; nothing is sent to its other ${others} either` : "";
     const named = addresses.includes(host) ? "" : `${host}: `;

@@ -13,6 +13,16 @@ export interface DatabaseHealth {
   /** Settings without which a power cut loses acknowledged events: `on`, `off` and the like. */
   readonly fsync: string;
   readonly full_page_writes: string;
+  readonly encoding: string;
+  /** The role that this program is, and the schema that its tables are in, or will be. */
+  readonly role: string;
+  readonly schema: string | null;
+  /** Whether the role may make tables there. */
+  readonly may_create: boolean;
+  /** Tables that the role may not read and write. */
+  readonly forbidden: readonly string[];
+  /** Endpoints in force whose secrets are sealed under an `encryption_key`. */
+  readonly sealed: number;
   /** Its clock minus this machine's, in milliseconds, give or take half of `round_trip_ms`. */
   readonly ahead_ms: number;
   readonly round_trip_ms: number;
@@ -53,24 +63,54 @@ export async function inspectEmbedded(directory: string): Promise<DatabaseHealth
 
 async function inspect(sql: Sql): Promise<DatabaseHealth> {
   // The first statement also opens the connection, so it is not the one that is timed.
-  const [has] = await sql<{ table: string | null }[]>`
-    select to_regclass('migrations')::text as table`;
-  const [schema] = has?.table == null ? [] : await sql<{ version: number }[]>`
-    select coalesce(max(version), 0) as version from migrations
-    where version < ${TRANSFER_VERSION}::int`;
+  const [has] = await sql<{ table: string | null; forbidden: readonly string[] }[]>`
+    select to_regclass('migrations')::text as table, array_to_json(array(
+      select relname::text from pg_class
+      where relnamespace = to_regnamespace(current_schema()) and relkind in ('r', 'p')
+        and not (has_table_privilege(oid, 'select') and has_table_privilege(oid, 'insert')
+          and has_table_privilege(oid, 'update') and has_table_privilege(oid, 'delete'))
+      order by relname)) as forbidden`;
+  const forbidden = has?.table == null ? [] : has.forbidden;
+  // Without the right to read them these would fail.
+  const { version = null, sealed = 0 } = has?.table == null || forbidden.length > 0
+    ? {}
+    : await inspectTables(sql);
   const asked_ms = Date.now();
-  const [row] = await sql<(Omit<DatabaseHealth, "ahead_ms"> & { clock_ms: number })[]>`
+  const [row] = await sql<(Measured & { clock_ms: number })[]>`
     select current_setting('server_version') as version,
       current_setting('fsync') as fsync,
       current_setting('full_page_writes') as full_page_writes,
+      current_setting('server_encoding') as encoding,
+      current_user::text as role,
+      current_schema()::text as schema,
+      coalesce(has_schema_privilege(current_schema(), 'create'), false) as may_create,
       (extract(epoch from clock_timestamp()) * 1000)::float8 as clock_ms`;
   const round_trip_ms = Date.now() - asked_ms;
   if (row === undefined) throw new Error("The database reports no settings");
   const { clock_ms, ...settings } = row;
   return {
     ...settings,
-    schema_version: schema?.version ?? null,
+    schema_version: version,
+    forbidden,
+    sealed,
     ahead_ms: clock_ms - (asked_ms + round_trip_ms / 2),
     round_trip_ms,
   };
+}
+
+/** What one statement reads. */
+type Measured = Omit<
+  DatabaseHealth,
+  "schema_version" | "forbidden" | "sealed" | "ahead_ms" | "round_trip_ms"
+>;
+
+async function inspectTables(sql: Sql): Promise<{ version: number; sealed: number }> {
+  const [row] = await sql<{ version: number }[]>`
+    select coalesce(max(version), 0) as version from migrations
+    where version < ${TRANSFER_VERSION}::int`;
+  const { version = 0 } = row ?? {};
+  if (version === 0) return { version, sealed: 0 };
+  const [count] = await sql<{ sealed: number }[]>`
+    select count(*)::int as sealed from endpoints where sealed is not null and retired_at is null`;
+  return { version, sealed: count?.sealed ?? 0 };
 }

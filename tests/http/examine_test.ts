@@ -3,9 +3,10 @@ import { createServer, type Server, type Socket } from "node:net";
 import { createServer as createTlsServer, type TlsOptions } from "node:tls";
 import type { AddressInfo } from "node:net";
 import { type AddressRules, parseCidr } from "../../lib/core/address.ts";
-import { judgeExamination } from "../../lib/core/examination.ts";
+import { type Examination, judgeExamination } from "../../lib/core/examination.ts";
 import type { AddressOptions } from "../../lib/http/addresses.ts";
 import { examineTarget } from "../../lib/http/examine.ts";
+import { sentencesOf } from "../support/sentences.ts";
 import { has_openssl, startOpenssl } from "../support/openssl.ts";
 import { testCertificates } from "../support/tls.ts";
 import { RULES } from "./peers.ts";
@@ -41,6 +42,16 @@ function plainServer(answer: (socket: Socket, bytes: Uint8Array) => void): Serve
   return createServer((socket) => socket.on("data", (bytes) => answer(socket, bytes)));
 }
 
+/** Every finding of these tests, for the last one. */
+const seen: string[] = [];
+
+function judged(found: Examination): string[] {
+  const findings = judgeExamination(found, NOW_MS)
+    .map(({ mark, text, remedy }) => `${mark} ${text}${remedy === null ? "" : ` → ${remedy}`}`);
+  seen.push(...findings);
+  return findings;
+}
+
 async function examined(
   url: string,
   tls: { ca?: string; cert?: string; key?: string } = {},
@@ -52,8 +63,7 @@ async function examined(
     lookup,
     ...options,
   });
-  return judgeExamination(found, NOW_MS)
-    .map(({ mark, text, remedy }) => `${mark} ${text}${remedy === null ? "" : ` → ${remedy}`}`);
+  return judged(found);
 }
 
 Deno.test("examineTarget() names what is wrong with a certificate, and the way out", async (t) => {
@@ -301,10 +311,36 @@ Deno.test("judgeExamination() has words for networks that a test cannot make", (
     spoken: "tls" as const,
     tls: { code: "ERR_SSL_ALERT", message: `received fatal alert: ${name}` },
   });
-  const table: [Parameters<typeof judgeExamination>[0], RegExp][] = [
+  const shown = {
+    ...alert(""),
+    chain: [{
+      subject: "crm",
+      issuer: "authority",
+      names: [],
+      valid_from: NOW_MS - 1,
+      valid_to: NOW_MS + 1,
+      names_issuer: true,
+    }],
+  };
+  const table: [Examination, RegExp][] = [
     [lost("ENETUNREACH", "2001:db8::1"), /has IPv6 addresses only → give this machine IPv6/],
     [lost("ETIMEDOUT", "203.0.113.7"), /does not answer → check .* firewall/],
     [lost("EHOSTUNREACH", "203.0.113.7", "203.0.113.8"), /203\.0\.113\.8 cannot be reached/],
+    [lost("ECONNRESET", "203.0.113.7"), /resets connections → check/],
+    [lost("EADDRNOTAVAIL", "203.0.113.7"), /cannot be reached from this machine's addresses/],
+    [lost("EMFILE", "203.0.113.7"), /cannot be connected to: EMFILE/],
+    [
+      { ...shown, is_for_host: false },
+      /is for no host \(its subject is "crm"\), not for crm\.test/,
+    ],
+    [
+      { ...shown, tls: { code: "ERR_OTHER", message: "revoked" } },
+      /is not trusted: revoked → have its owner correct it/,
+    ],
+    [
+      { ...alert("HandshakeFailure"), has_client_certificate: true },
+      /→ have its owner accept tls\.cert, and turn on the ciphers/,
+    ],
     [alert("ProtocolVersion"), /no TLS newer than 1\.1 → have its owner turn on/],
     [alert("UnrecognisedName"), /serves no host of the name crm\.test → correct the host/],
     [alert("HandshakeFailure"), /refuses the TLS handshake .* → it may demand a client/],
@@ -316,8 +352,16 @@ Deno.test("judgeExamination() has words for networks that a test cannot make", (
     [alert("InternalError"), /handshake fails: .*InternalError → check tls\.cert/],
   ];
   for (const [found, expected] of table) {
-    const [finding] = judgeExamination(found, NOW_MS);
-    assert.equal(finding?.mark, "✗");
-    assert.match(`${finding.text} → ${finding.remedy}`, expected);
+    const [finding = ""] = judged(found);
+    assert.match(finding, /^✗ /);
+    assert.match(finding, expected);
   }
+});
+
+Deno.test("every finding that an examination can have was caused above", async () => {
+  const source = new URL("../../lib/core/examination.ts", import.meta.url);
+  const said = seen.join("\n");
+  const missing = sentencesOf(await Deno.readTextFile(source))
+    .filter((sentence) => !said.includes(sentence));
+  assert.deepEqual(missing, []);
 });

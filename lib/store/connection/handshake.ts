@@ -54,10 +54,12 @@ export function refusal(
   { C: code = "XX000", M: text = "an error without a message", S: severity = "ERROR" }: Partial<
     Record<string, string>
   >,
-  { name }: Pick<DatabaseAddress, "name">,
+  { name, user }: Pick<DatabaseAddress, "name" | "user">,
 ): Failure {
   const remedy = code === "28P01"
     ? "; check database.user and database.password, or those in database.url"
+    : code.startsWith("28") && /^role ".*" does not exist$/.test(text)
+    ? `; create it: createuser ${user}, or correct the user`
     : code.startsWith("28")
     ? "; correct the user, or let pg_hba.conf and the role allow it"
     : code === "3D000"

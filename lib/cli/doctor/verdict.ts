@@ -1,0 +1,34 @@
+import type { Finding } from "../../core/examination.ts";
+
+/** One line of the doctor's, on `subject`. */
+export interface Verdict extends Finding {
+  readonly subject: string;
+}
+
+/** All is well. */
+export function good(subject: string, text: string): Verdict {
+  return { mark: "✓", subject, text, remedy: null };
+}
+
+/** Something is worth a look. */
+export function odd(subject: string, text: string, remedy: string): Verdict {
+  return { mark: "!", subject, text, remedy };
+}
+
+/** Something is broken. */
+export function bad(subject: string, text: string, remedy: string): Verdict {
+  return { mark: "✗", subject, text, remedy };
+}
+
+/** A fault by a message that may have its remedy after a semicolon; if it has none, `remedy`. */
+export function badBy(subject: string, message: string, remedy: string): Verdict {
+  const at = message.indexOf("; ");
+  return at < 0
+    ? bad(subject, message, remedy)
+    : bad(subject, message.slice(0, at), message.slice(at + 2));
+}
+
+/** `1 event`, `2 events`. */
+export function counted(count: number, noun: string): string {
+  return `${count} ${noun}${count === 1 ? "" : "s"}`;
+}
