@@ -141,7 +141,12 @@ Deno.test("deliveries pages, filters and hands on the API's JSON", async () => {
   assert.equal(all.next_cursor, null);
   const some = await daemon.cli(["deliveries", "--limit", "3"]);
   assert.equal(some.out.trimEnd().split("\n").length, 4);
-  assert.match(some.err, /There may be more; --limit 30/);
+  const [, cursor = ""] = /There may be more; continue with --cursor (dlv_\w+)\n/.exec(some.err) ??
+    [];
+  const rest = JSON.parse(
+    (await daemon.cli(["deliveries", "--cursor", cursor, "--limit", "2", "--json"])).out,
+  );
+  assert.deepEqual(rest.data.map(({ id }: { id: string }) => id), [all.data[3].id, all.data[4].id]);
   const terminal = await daemon.cli(["deliveries", "--limit", "3"], { isTerminal: true });
   assert.match(terminal.out, /\d+ s ago/);
   assert.ok(terminal.out.includes("\x1b[32mdelivered"));

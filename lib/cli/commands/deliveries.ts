@@ -1,13 +1,11 @@
 import { parseEventId } from "../../core/ids.ts";
 import { DELIVERY_REASONS } from "../../core/cancellation.ts";
 import type { Delivery } from "../../admin/shown.ts";
-import { API_OPTIONS, openApi } from "../daemon_api/client.ts";
+import { API_OPTIONS, LIST_OPTIONS, MAX_LISTED, openApi } from "../daemon_api/client.ts";
 import { checkCode, command, integer, period, UsageError } from "../command.ts";
 import { getEvent } from "./event.ts";
-import { statusCell, table, when } from "../table.ts";
+import { moreBelow, statusCell, table, when } from "../table.ts";
 import { type Io, paletteOf, printable } from "../terminal.ts";
-
-const MAX_LISTED = 10_000;
 
 export const deliveries = command({
   name: "deliveries",
@@ -38,8 +36,7 @@ Without filters, lists the newest deliveries of all endpoints; with the id of an
     code: { type: "string", value: "CODE", about: "Only if the last answer had it: 401, or 4xx" },
     since: { type: "string", value: "TIME", about: "Created since: 2h (ago) or an ISO time" },
     until: { type: "string", value: "TIME", about: "Created before: 30m (ago) or an ISO time" },
-    limit: { type: "string", default: "50", value: "N", about: "Most deliveries to list" },
-    json: { type: "boolean", about: "Print the API's answer as JSON" },
+    ...LIST_OPTIONS,
     ...API_OPTIONS,
   },
   examples: [
@@ -59,6 +56,7 @@ Without filters, lists the newest deliveries of all endpoints; with the id of an
       type,
       reason,
       code,
+      cursor: values.cursor,
       ...period(values, now_ms),
     };
     if (code !== undefined) checkCode(code);
@@ -75,7 +73,7 @@ Without filters, lists the newest deliveries of all endpoints; with the id of an
     else if (page.data.length === 0) io.out("No deliveries match");
     else {
       for (const line of deliveryTable(io, page.data, now_ms)) io.out(line);
-      if (page.next_cursor !== null) io.err(`There may be more; --limit ${limit * 10} shows them`);
+      moreBelow(io, page);
     }
     return 0;
   },
