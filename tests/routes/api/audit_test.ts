@@ -99,7 +99,9 @@ onServer("every operation that changes something is in the audit log", async (da
   assert.equal(replay.entry.object, replay.body.id);
   await change("cancelReplay", `replays/${replay.body.id}/cancel`);
   await refused(200, "POST", `replays/${replay.body.id}/cancel`);
+  await refused(200, "POST", "reload", { dry_run: true });
   await change("reloadConfig", "reload");
+  await refused(200, "POST", "endpoints/crm/check");
   const retired = await change("deleteEndpoint", `endpoints/${id}`);
   assert.equal((retired.entry.before as { url: unknown }).url, receiver.url);
 
