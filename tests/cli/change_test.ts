@@ -51,6 +51,9 @@ Deno.test("pause and resume change each endpoint named, and say what waits and w
       "✓ crm: paused: Moving house; 1 delivery waits\n",
     err: '✗ crn: There is no endpoint "crn"; did you mean crm?\n',
   });
+  const early = await daemon.cli(["resume", "crm"]);
+  assert.match(early.out, /Moving house; 1 delivery waits for the next attempt\n$/);
+  await daemon.cli(["pause", "crm", "--reason", "Moving house"]);
   const again = await daemon.cli(["pause", "crm"]);
   assert.equal(again.out, "✓ crm: was paused already: Moving house; 1 delivery waits\n");
   await daemon.post([booking("apt_2"), booking("apt_3")]);
@@ -59,7 +62,7 @@ Deno.test("pause and resume change each endpoint named, and say what waits and w
   assert.equal(resumed.code, 1);
   assert.match(
     resumed.out,
-    /^✓ crm: resumed; .* Moving house; 2 deliveries are sent now, 1 more waits for a retry\n✓ analytics: .*; nothing waited\n$/,
+    /^✓ crm: resumed; .* Moving house; 2 deliveries are sent now, 1 more waits for the next attempt\n✓ analytics: .*; nothing waited\n$/,
   );
   await until("what was due is delivered", async () => {
     const { body } = await daemon.api("deliveries?status=pending");

@@ -88,9 +88,12 @@ function resumed(before: Endpoint, unsendable_reason: string | null): string {
     return `${why}; ${waiting(before)}, because it cannot be sent to: ${unsendable_reason}`;
   }
   if (pending === 0) return `${why}; nothing waited`;
+  if (overdue === 0) return `${why}; ${waiting(before)} for the next attempt`;
   const least = pending_exact ? "" : "at least ";
   const are = overdue === 1 ? "delivery is" : "deliveries are";
   const later = pending - overdue;
-  const rest = later === 0 ? "" : `, ${later} more ${later === 1 ? "waits" : "wait"} for a retry`;
+  const rest = later === 0
+    ? ""
+    : `, ${later} more ${later === 1 ? "waits" : "wait"} for the next attempt`;
   return `${why}; ${least}${overdue} ${are} sent now${rest}`;
 }
