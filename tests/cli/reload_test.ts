@@ -43,7 +43,7 @@ onServer("check --diff and reload say what changes, and reload asks first", asyn
   assert.equal((await cli(["reload"])).out, "Nothing changes\n");
   edit(path, (file) => {
     file.endpoints = [
-      { ...file.endpoints[0], events: ["booking.*"], timeout: "5s" },
+      { ...file.endpoints[0], events: ["booking.*"], timeout: "5s", retry: ["0s", "2h"] },
       endpoint("new", "http://127.0.0.1:9/token-of-the-path"),
     ];
     file.retention = { events: "7d", attempts: "7d" };
@@ -53,7 +53,8 @@ onServer("check --diff and reload say what changes, and reload asks first", asyn
     "+ new  127.0.0.1:9  *",
     "~ crm  cancels 1 pending delivery",
     "    events: * → booking.*",
-    "    timeout_ms: 30000 → 5000",
+    "    retry_ms: 0s 1h → 0s 2h",
+    "    timeout_ms: 30s → 5s",
     "- erp  cancels 2 pending deliveries",
     "~ retention.events_ms changed",
     "~ retention.attempts_ms changed",

@@ -1,4 +1,5 @@
 import { AppError } from "../../core/errors.ts";
+import { formatDuration } from "../../core/units.ts";
 import type { Reloaded } from "../../admin/shown.ts";
 import { type Api, API_OPTIONS, openApi } from "../daemon_api/client.ts";
 import { command } from "../command.ts";
@@ -98,7 +99,7 @@ export function changeLines(io: Io, { changed, at_next_start, endpoints }: Reloa
     ...endpoints.changed.flatMap((one) => [
       `${yellow("~")} ${printable(one.id)}${cancels(one)}`,
       ...one.fields.map(({ field, from, to }) =>
-        `    ${field}: ${printable(valueOf(from))} → ${printable(valueOf(to))}`
+        `    ${field}: ${printable(valueOf(field, from))} → ${printable(valueOf(field, to))}`
       ),
     ]),
     ...endpoints.retired.map((one) => `${red("-")} ${printable(one.id)}${cancels(one)}`),
@@ -108,8 +109,11 @@ export function changeLines(io: Io, { changed, at_next_start, endpoints }: Reloa
   return lines.length === 0 ? ["Nothing changes"] : lines;
 }
 
-function valueOf(value: unknown): string {
+function valueOf(field: string, value: unknown): string {
   if (value === null) return "none";
-  if (Array.isArray(value) && value.length > 0) return value.join(" ");
+  if (Array.isArray(value) && value.length > 0) {
+    return value.map((one) => valueOf(field, one)).join(" ");
+  }
+  if (typeof value === "number" && field.endsWith("_ms")) return formatDuration(value);
   return typeof value === "string" ? value : JSON.stringify(value);
 }

@@ -102,6 +102,9 @@ new round of attempts. --reason deselected or endpoint_retired selects cancelled
           ? JSON.stringify(count, null, 2)
           : `${words} would be ${pending ? "sent now" : "replayed"}`,
       );
+      if (count.matched === 0 && reason === "endpoint_retired") {
+        io.err("Nothing is sent to a retired endpoint; put it back into the file first");
+      }
       return 0;
     }
     if (!values.yes && !confirm(io, words, pending ? "send now" : "send again")) return 1;
