@@ -27,6 +27,12 @@ export const ENDPOINTS = [
   { id: "victim", events: ["*"] },
 ] as const;
 
+/** By the names that files give them. */
+export const SECRETS = {
+  main: "secret-of-the-torture-0123456789",
+  second: "another-secret-of-the-torture-01",
+} as const;
+
 export type EndpointId = typeof ENDPOINTS[number]["id"];
 
 /** What a fault asks for before anything is started. */
@@ -40,8 +46,12 @@ export interface Setting {
   /** Free space of its disk below which ingest stops; by default hardly any. */
   readonly min_free?: string;
   readonly launch?: (holder: string) => Partial<Launch>;
-  /** Further members of an endpoint's entry, its URL for instance. */
-  readonly endpoint?: (id: EndpointId, port: number) => Record<string, unknown>;
+  /** Further members of an endpoint's entry in a daemon's file, its URL for instance; null for none. */
+  readonly endpoint?: (
+    id: EndpointId,
+    port: number,
+    daemon: string,
+  ) => Record<string, unknown> | null;
   /** Certificates of receivers that speak TLS. */
   readonly certificates?: Partial<Record<EndpointId, Leaf>>;
   /** Whether daemons are started by the fault itself. */
@@ -70,6 +80,8 @@ export interface Arena {
   draining: boolean;
   /** Lives whose leases are brought to their end although they have not died: frozen ones. */
   readonly forgotten: Set<string>;
+  /** Endpoints that a file may have retired, and from which time on. */
+  readonly retirable: Map<EndpointId, number>;
   daemon(name: string): Daemon | undefined;
   /** Kills a daemon and counts it. */
   kill(name: string): void;
@@ -139,16 +151,15 @@ export async function openArena(options: ArenaOptions): Promise<Arena> {
         url: `postgres://app@${hostsOf(name)}/${database}` +
           `?sslmode=disable&application_name=${holder}`,
       },
-      secrets: { main: "secret-of-the-torture-0123456789" },
+      secrets: SECRETS,
       admin: { tokens: [{ name: "ops", token: TOKEN, role: "admin" }] },
       delivery: { timeout: `${TIMEOUT_MS}ms`, retry: RETRY, source_address: addressOf(name) },
-      endpoints: ENDPOINTS.map(({ id, ...selection }) => ({
-        id,
-        url: `http://127.0.0.1:${receivers[id].port}/${id}`,
-        secret: "main",
-        ...selection,
-        ...setting.endpoint?.(id, receivers[id].port),
-      })),
+      endpoints: ENDPOINTS.flatMap(({ id, ...selection }) => {
+        const { port } = receivers[id];
+        const more = setting.endpoint?.(id, port, name);
+        const url = `http://127.0.0.1:${port}/${id}`;
+        return more === null ? [] : [{ id, url, secret: "main", ...selection, ...more }];
+      }),
     });
   }
 
@@ -199,6 +210,7 @@ export async function openArena(options: ArenaOptions): Promise<Arena> {
     away: false,
     draining: false,
     forgotten: new Set(),
+    retirable: new Map(),
     daemon: (name) => daemons.find((daemon) => daemon.name === name),
     kill(name) {
       if (arena.daemon(name)?.kill() === true) arena.strikes++;
@@ -226,7 +238,8 @@ export async function openArena(options: ArenaOptions): Promise<Arena> {
       }
       const rows = sql === undefined ? await readEmbedded(data) : await readRows(sql);
       const history = written && sql !== undefined ? await readHistory(sql) : [];
-      return toLedger({ rows, history, client, receivers, healthy, calm, findings });
+      const { retirable } = arena;
+      return toLedger({ rows, history, client, receivers, retirable, healthy, calm, findings });
     },
     async close() {
       clearInterval(reaper);
@@ -316,12 +329,13 @@ async function readEmbedded(directory: string): Promise<Rows> {
 }
 
 function toLedger(
-  { rows, client, receivers, ...rest }:
+  { rows, client, receivers, retirable, ...rest }:
     & Pick<Ledger, "history" | "healthy" | "calm" | "findings">
     & {
       rows: Rows;
       client: Client;
       receivers: Record<EndpointId, Receiver>;
+      retirable: Arena["retirable"];
     },
 ): Ledger {
   return {
@@ -334,6 +348,7 @@ function toLedger(
     })),
     requests: Object.values(receivers).flatMap(({ requests }) => requests),
     by_hand: new Set(),
+    retirable: new Map([...retirable].map(([id, at]) => [rows.endpoints[id] ?? -1, at])),
   };
 }
 

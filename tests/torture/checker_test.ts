@@ -75,6 +75,7 @@ function ledger(more: Partial<Ledger> = {}): Ledger {
     requests: [request(1)],
     history: [CLAIM, ...RECORD],
     by_hand: new Set(),
+    retirable: new Map(),
     healthy: [[0, 10_000]],
     calm: false,
     findings: [],
@@ -167,6 +168,9 @@ Deno.test("check() A finds lost acknowledged events", () => {
   );
   finds(ending("failed", [failing(1, 1_000)]), "A", /failed after 1 of 3/);
   finds(ending("cancelled", [failing(1, 1_000)]), "A", /nobody did that/);
+  const retired = (since: number) => ({ retirable: new Map([[1, since]]) });
+  finds(ending("cancelled", [failing(1, 1_000)], retired(2_000)), "A", /nobody did that/);
+  findsNothing(ending("cancelled", [failing(1, 1_000)], retired(1_005)));
 });
 
 Deno.test("check() A finds events stored twice", () => {

@@ -30,7 +30,7 @@ export interface Daemon {
   thaw(): void;
   /** Whether its log is read; at first it is. */
   heed(on: boolean): void;
-  /** Has it read its configuration file again. */
+  /** Writes its configuration file again, and has it read that. */
   reload(): void;
   /** Sends SIGTERM that often. Returns its exit code, or undefined if it had to be killed. */
   terminate(times: number): Promise<number | undefined>;
@@ -83,6 +83,7 @@ export function killAll(): void {
 /** Starts a daemon and keeps it. */
 export function keepDaemon(options: DaemonOptions): Daemon {
   const { name, port, directory, launch, config, onDeath, mayFail } = options;
+  const path = `${directory}/${name}.yaml`;
   const dead: string[] = [];
   let lives = 0;
   let life = begin();
@@ -92,10 +93,14 @@ export function keepDaemon(options: DaemonOptions): Daemon {
   let heedAgain = () => {};
   const keeping = keep();
 
+  function write(holder: string): void {
+    Deno.writeTextFileSync(`${path}.new`, stringify(config(holder)), { mode: 0o600 });
+    Deno.renameSync(`${path}.new`, path);
+  }
+
   function begin(): Life {
     const holder = `${name}.${++lives}`;
-    const path = `${directory}/${name}.yaml`;
-    Deno.writeTextFileSync(path, stringify(config(holder)), { mode: 0o600 });
+    write(holder);
     const { command, wrap, env } = launch(holder);
     const [program = "", ...args] = [...wrap, ...command, "serve", "--config", path];
     const child = new Deno.Command(program, {
@@ -223,7 +228,10 @@ export function keepDaemon(options: DaemonOptions): Daemon {
       frozen = false;
     },
     heed,
-    reload: () => void signal("SIGHUP"),
+    reload() {
+      write(life.holder);
+      signal("SIGHUP");
+    },
     terminate,
     async ready() {
       await until(`${name} listens`, () => daemon.up).catch((error) => {

@@ -2,14 +2,23 @@ import { messageOf } from "../../lib/core/errors.ts";
 import { freeBytes } from "../../lib/store/disk.ts";
 import { sleep, until } from "../support/wait.ts";
 import { testCertificates } from "../support/tls.ts";
+import { createHmac } from "node:crypto";
 import type { Socket } from "node:net";
-import { allReady, type Arena, proxyName, type Setting, TIMEOUT_MS } from "./arena.ts";
+import {
+  allReady,
+  type Arena,
+  type EndpointId,
+  proxyName,
+  SECRETS,
+  type Setting,
+  TIMEOUT_MS,
+} from "./arena.ts";
 import { type Daemon, endedBy } from "./daemons.ts";
 import { connectTo } from "./client.ts";
 import { startDnsServer } from "./dns.ts";
 import { type Pair, startPair } from "./pair.ts";
 import type { Moment, Proxy, Statement, Verdict } from "./proxy.ts";
-import type { Manner } from "./receivers.ts";
+import type { Incoming, Manner } from "./receivers.ts";
 import { fillPipe, makeCgroup, makeSmallDisk, mountWrap } from "./system.ts";
 
 /** Something that breaks, for a while, and is whole again when `inject` resolves. */
@@ -446,6 +455,95 @@ function makeFailover(): Fault {
   };
 }
 
+/** The files that daemons are started with, in the order in which they are first seen. */
+const FILES = ["a", "b", "c"] as const;
+type FileName = typeof FILES[number];
+
+/**
+ * What a file says of an endpoint; null if it does not name it. The path says which secret and which header
+ * must come along.
+ */
+function inFile(file: FileName, id: EndpointId, port: number): Record<string, unknown> | null {
+  const url = (path: string) => `http://127.0.0.1:${port}/${path}`;
+  if (id === "doomed") return file === "c" ? null : {};
+  if (id === "steady" && file !== "a") return { url: url("second"), secret: "second" };
+  if (id === "moody") return { url: url(file), headers: { "X-File": file } };
+  return {};
+}
+
+// A daemon that starts with an older file must change nothing, and none may send with what belongs to
+// another file. Last, an operator goes back to the first one.
+function makeRollingFiles(): Fault {
+  const files = new Map<string, FileName>();
+  const fileOf = (daemon: string) => files.get(daemon) ?? "a";
+  return {
+    name: "rolling-files",
+    seconds: 40,
+    setting() {
+      files.clear();
+      const endpoint = (id: EndpointId, port: number, daemon: string) =>
+        inFile(fileOf(daemon), id, port);
+      return Promise.resolve({ daemons: 3, endpoint });
+    },
+    async inject(arena, seconds) {
+      for (const receiver of Object.values(arena.receivers)) {
+        receiver.onRead = (request) => checkFile(arena, request);
+      }
+      await rollFiles(arena, seconds / 2, files, ["a", "b"]);
+      arena.retirable.set("doomed", Date.now());
+      await rollFiles(arena, seconds / 2, files, FILES);
+      for (const { name } of arena.daemons) files.set(name, "a");
+      await until("every daemon has the first file again", async () => {
+        for (const daemon of arena.daemons) if (daemon.up) daemon.reload();
+        await sleep(500);
+        // The last life of each.
+        const rows = await arena.sql`
+          select from (
+            select distinct on (listeners) file from daemons order by listeners, started_at desc
+          ) d where file <> (select digest from file_in_force)`;
+        return arena.daemons.every(({ up }) => up) && rows.length === 0;
+      }).catch((error) => arena.find({ invariant: "G", text: messageOf(error) }));
+    },
+  };
+}
+
+async function rollFiles(
+  arena: Arena,
+  seconds: number,
+  files: Map<string, FileName>,
+  from: readonly FileName[],
+): Promise<void> {
+  const { random } = arena;
+  for (const goes_on = clockFor(seconds); goes_on(); await sleep(random.int(100, 1_000))) {
+    const daemon = pickUp(arena);
+    if (daemon === undefined) continue;
+    arena.strikes++;
+    files.set(daemon.name, random.pick(from));
+    const how = random.pick(["kill", "terminate", "terminate", "reload"] as const);
+    const { holder } = daemon;
+    if (how === "kill") {
+      arena.kill(daemon.name);
+      await until("it is dead", () => daemon.dead.includes(holder));
+    } else if (how === "reload") daemon.reload();
+    else await terminateOne(arena, daemon, 1);
+  }
+}
+
+function checkFile(arena: Arena, { path, headers, body, seen }: Incoming): void {
+  const secret = SECRETS[path === "/second" ? "second" : "main"];
+  const signature = createHmac("sha256", secret).update(body).digest("hex");
+  const file = FILES.find((name) => path === `/${name}`);
+  if (headers.get("x-bookme-signature") !== `sha256=${signature}`) {
+    arena.find({ invariant: "A", text: `${seen.delivery_id} has a wrong signature at ${path}` });
+  }
+  if (headers.get("x-file") !== file) {
+    arena.find({
+      invariant: "A",
+      text: `${seen.delivery_id} has another file's header at ${path}`,
+    });
+  }
+}
+
 const FAKETIME = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1";
 
 function clockSetting(random: Arena["random"]): Promise<Setting> {
@@ -697,6 +795,7 @@ const EVERYTHING: readonly Fault[] = [
     seconds: 12,
     inject: (arena, seconds) => terminate(arena, seconds, 2),
   },
+  makeRollingFiles(),
   { name: "log-stalled", seconds: 20, inject: stallLogs },
   {
     name: "sigstop-past-lease",

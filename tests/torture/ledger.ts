@@ -13,6 +13,8 @@ export interface Ledger {
   readonly history: readonly Change[];
   /** Deliveries that somebody retried or cancelled by hand. */
   readonly by_hand: ReadonlySet<string>;
+  /** Endpoints that a file may have retired, by number, and from which time on. */
+  readonly retirable: ReadonlyMap<number, number>;
   /** Times in which nothing was broken: attempts that were due in them must be on time. */
   readonly healthy: readonly (readonly [from: number, to: number])[];
   /** Whether nothing at all was broken in this run. */

@@ -20,6 +20,10 @@ export type Manner =
 /** A request as the receiver has it before it answers. */
 export interface Incoming {
   readonly seen: RequestSeen;
+  readonly path: string;
+  /** By lower-case name. */
+  readonly headers: ReadonlyMap<string, string>;
+  readonly body: Uint8Array;
   /** The daemon that sent it, by the address that each sends from. */
   readonly daemon: string;
 }
@@ -119,12 +123,19 @@ function readFrom(socket: Socket, onRequest: (incoming: Incoming) => void): void
     for (;;) {
       const end = rest.indexOf("\r\n\r\n");
       if (end < 0) return;
-      const fields = fieldsOf(rest.toString("latin1", 0, end));
-      const total = end + 4 + Number(fields.get("content-length") ?? 0);
+      const head = rest.toString("latin1", 0, end);
+      const headers = fieldsOf(head);
+      const total = end + 4 + Number(headers.get("content-length") ?? 0);
       if (rest.length < total) return;
       const body = rest.subarray(end + 4, total);
       rest = rest.subarray(total);
-      onRequest({ daemon: daemonAt(socket.remoteAddress), seen: seenOf(fields, body) });
+      onRequest({
+        daemon: daemonAt(socket.remoteAddress),
+        seen: seenOf(headers, body),
+        path: head.split(" ", 2)[1] ?? "",
+        headers,
+        body,
+      });
     }
   });
 }
