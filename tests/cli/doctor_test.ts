@@ -2,8 +2,8 @@ import assert from "node:assert/strict";
 import { createServer as createHttpServer, type Server as HttpServer } from "node:http";
 import { type AddressInfo, createServer, type Socket } from "node:net";
 import { createServer as createTlsServer, type TlsOptions } from "node:tls";
-import stringWidth from "string-width";
 import { parse, stringify } from "yaml";
+import { widthOf } from "../../lib/cli/table.ts";
 import { checkPort } from "../../lib/cli/doctor/configuration.ts";
 import { judgeDatabase } from "../../lib/cli/doctor/database.ts";
 import { checkAddresses, checkDisk } from "../../lib/cli/doctor/machine.ts";
@@ -1174,7 +1174,7 @@ Deno.test("doctor prints a line for each verdict, with its remedy", async () => 
     const rows = narrow.out.trimEnd().split("\n");
     for (const row of rows) assert.match(row, /^([✓!✗] \S| {2}\S)/);
     // A path is longer, and stays whole.
-    for (const row of rows) assert.ok(stringWidth(row) <= 60 || / .*\/\S*$/.test(row), row);
+    for (const row of rows) assert.ok(widthOf(row) <= 60 || / .*\/\S*$/.test(row), row);
     assert.match(rows.join("").replace(/ +/g, " "), /fsync is off: a crash/);
   });
 });
