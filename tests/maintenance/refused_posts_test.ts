@@ -175,6 +175,7 @@ onServer("doctor says that posts are refused, and why", async (database) => {
     mark: "✓",
     subject: "ingest",
     text: "no post was refused in the last hour",
+    remedy: null,
   });
   await provoke(daemon, "signature_missing");
   assert.deepEqual(await said(), {

@@ -222,7 +222,12 @@ Deno.test("a missing database, role or right is a permanent failure, not an outa
   for (
     const [user, name, code, says] of [
       ["app", "none", "3D000", /create it: createdb -E UTF8 -T template0 none$/],
-      ["stranger", "postgres", "28000", /role "stranger" does not exist; correct the user/],
+      [
+        "stranger",
+        "postgres",
+        "28000",
+        /role "stranger" does not exist; create it: createuser stranger/,
+      ],
       ["nobody", "postgres", "28000", /not permitted to log in/],
       ["app", "closed", "42501", /permission denied for database/],
     ] as const
