@@ -143,6 +143,58 @@ Deno.test("a delivery deselected while it is being sent ends with that attempt",
   await database.drop();
 });
 
+Deno.test("narrowing while events are stored leaves nothing owed, and cancels nothing else", async () => {
+  const database = await travelDatabase(server);
+  await using receiver = await startReceiver(statuses(500));
+  const sections = {
+    database: { url: database.url },
+    encryption_key: ENCRYPTION_KEY,
+    delivery: SLOW,
+  };
+  const one = await startDaemon(sections);
+  const two = await startDaemon(sections);
+  const api = await checkedApi(two);
+  const { body: made } = await api.expect(201, "POST", "endpoints", {
+    url: receiver.url,
+    events: ["*"],
+  });
+  const owed = { booking: 0, service: 0 };
+  let posting = true;
+  const post = async (front: Front, what: keyof typeof owed) => {
+    while (posting) {
+      const event = what === "booking" ? booking("apt_1") : JSON.parse(sampleOf("service.created"));
+      const { status, body } = await front.post([event, event]);
+      assert.equal(status, 202);
+      for (const { deliveries } of body) owed[what] += deliveries;
+    }
+  };
+  const load = [post(one, "booking"), post(one, "service"), post(two, "service")];
+  await until("much is owed", () => owed.service > 60 && owed.booking > 30);
+  await api.expect(200, "PATCH", `endpoints/${made.id}`, { events: ["booking.*"] });
+  const before = owed.booking;
+  await until("more is owed", () => owed.booking > before + 20);
+  posting = false;
+  await Promise.all(load);
+  await database.forward(61_000);
+  const counts = await until("nothing is marked any more", async () => {
+    const { marked } = await database.row(
+      "select narrowed_at is not null as marked from endpoints",
+    );
+    return !marked && await database.row(`
+      select count(*) filter (where type like 'booking.%' and reason is null)::int as booking,
+        count(*) filter (where type like 'service.%' and reason = 'deselected')::int as service,
+        count(*)::int as "all"
+      from (
+        select event_id, cancel_reason as reason from pending_deliveries
+        union all select event_id, reason from ended_deliveries
+      ) d join events e on e.id = d.event_id`);
+  });
+  assert.deepEqual({ ...counts }, { ...owed, all: owed.booking + owed.service });
+  await one.stop();
+  await two.stop();
+  await database.drop();
+});
+
 const never = new AbortController().signal;
 
 Deno.test("the sweep cancels by the selection as it is then, late events included", async () => {
