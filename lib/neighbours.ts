@@ -33,19 +33,21 @@ export interface Neighbours {
    * Has another file from now on, and puts it in force: an operator asked for that. Resolves with the
    * endpoints that this changed.
    */
-  reload(file: File, actor: Actor): Promise<readonly Synced[]>;
+  reload(file: HeldFile, actor: Actor): Promise<readonly Synced[]>;
   /** Withdraws this daemon. */
   stop(): Promise<void>;
 }
 
 /** A daemon's configuration file, with the digests that all daemons compare. */
-export interface File {
+export interface HeldFile {
   readonly stored: StoredFile;
   readonly shared: SharedFile;
 }
 
 const HEARTBEAT_MS = 10_000;
-const ANSWER_TIMEOUT_MS = 5_000;
+/** How long a heartbeat waits for the database, and how long a start or a reload does. */
+const BEAT_TIMEOUT_MS = 5_000;
+const ANSWER_TIMEOUT_MS = 35_000;
 
 /**
  * After an outage, or a step of the database's clock, all other daemons seem to be gone until they announce
@@ -64,7 +66,7 @@ export async function meetNeighbours(
   db: Pick<Database, "kind" | "admin">,
   log: Log,
   listeners: readonly Listener[],
-  file: File,
+  file: HeldFile,
   changed: (others: readonly Listener[]) => void,
 ): Promise<Neighbours> {
   const id = daemonId(randomBytes(10));
@@ -77,10 +79,16 @@ export async function meetNeighbours(
   let looking: Promise<void> | undefined;
   let stopping = false;
 
-  async function meet(occasion: Occasion, file: File, actor?: Actor): Promise<readonly Synced[]> {
+  async function meet(
+    occasion: Occasion,
+    file: HeldFile,
+    actor?: Actor,
+  ): Promise<readonly Synced[]> {
     const { digest } = file.stored;
     const own: Daemon = { ...me, file: digest };
     const alone = db.kind === "embedded";
+    const wait_ms = occasion === "beat" ? BEAT_TIMEOUT_MS : ANSWER_TIMEOUT_MS;
+    const answer = <T>(work: Promise<T>) => within(work, wait_ms);
     const gap_ms = await answer(announce(db.admin, own, file.shared, occasion, alone));
     // Null: it was forgotten.
     const was_away = Math.abs(gap_ms ?? Infinity) > MAX_GAP_MS;
@@ -93,7 +101,7 @@ export async function meetNeighbours(
       tell(file.shared, company);
       return [];
     }
-    const synced = await syncFile(db.admin, file.stored, actor);
+    const synced = await within(syncFile(db.admin, file.stored, actor), ANSWER_TIMEOUT_MS);
     // If it is outdated, a newer one came in between.
     const changed = synced === "outdated" ? [] : synced;
     for (const one of changed) logSynced(one, log);
@@ -130,7 +138,7 @@ export async function meetNeighbours(
     stopping = true;
     clearInterval(ticker);
     // If that is not heard, it is gone in a minute.
-    await answer(next(() => withdraw(db.admin, id))).catch(() => {});
+    await within(next(() => withdraw(db.admin, id)), BEAT_TIMEOUT_MS).catch(() => {});
   }
 
   const ticker = setInterval(() => void look(), HEARTBEAT_MS);
@@ -151,10 +159,6 @@ export async function meetNeighbours(
       }),
     stop,
   };
-}
-
-function answer<T>(work: Promise<T>): Promise<T> {
-  return within(work, ANSWER_TIMEOUT_MS);
 }
 
 /** Logs what became of an endpoint of the file, and how many pending deliveries that cancels. */

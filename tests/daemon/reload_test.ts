@@ -116,6 +116,8 @@ onServer("POST /api/reload puts the file in force and says what changed", async 
   assert.deepEqual(ranges.ip_ranges, ["198.51.100.0/24"]);
   const { body: audit } = await api.expect(200, "GET", "audit?action=config.reloaded");
   assert.deepEqual(audit.data[0].after.changed, body.changed);
+  const { body: stays } = await api.expect(200, "GET", "audit?object=stays&limit=1");
+  assert.equal(stays.data[0].after.credentials, "changed");
   const { body: gone } = await api.expect(200, "GET", "audit?object=goes&limit=1");
   assert.deepEqual([gone.data[0].action, gone.data[0].actor], ["endpoint.retired", "ops"]);
 });
