@@ -362,6 +362,31 @@ Deno.test("an unknown endpoint is answered with the id that may be meant", async
   assert.equal(await said("endpoints", "x/../y"), list);
 });
 
+Deno.test("replay says what holds deliveries up, and does not watch them for ever", async () => {
+  await using database = await serverDatabase();
+  await using receiver = await startReceiver(statuses(503));
+  await using daemon = await startOperated({
+    database: database.section,
+    delivery: { retry: ["0s", "1h"] },
+    endpoints: [endpoint("crm", receiver.url)],
+  });
+  const { body } = await daemon.post(booking("apt_1"));
+  const id = await daemon.deliveryId(body.id);
+  await daemon.delivery(id, ({ attempt_count, sending }) => attempt_count === 1 && !sending);
+  await daemon.cli(["pause", "crm"]);
+  const held = "crm is paused; `bookme-webhooks resume crm` sends what waits\n";
+  const start = ["replay", "--status", "pending", "--yes"];
+  const made = await daemon.cli([...start, "--endpoint", "crm"], { isTerminal: true });
+  assert.equal(made.code, 0);
+  assert.ok(made.err.includes(held), made.err);
+  for (const more of [["--endpoint", "crm"], []]) {
+    const again = await daemon.cli([...start, ...more]);
+    assert.equal(again.code, 0);
+    assert.match(again.out, /^0 pending deliveries .*would be sent now\n$/);
+    assert.equal(again.err, `1 is due already or being sent\n${held}`);
+  }
+});
+
 Deno.test("options are checked before the daemon is asked", async () => {
   const table: [string[], RegExp][] = [
     [

@@ -158,6 +158,8 @@ Deno.test("replays lists replays with their progress, shows one and cancels it",
   });
   assert.match(out, /^rpl_\w+\n +state +running\n[^]* time left +about 3 h\n +endpoint +crm\n/);
   assert.match(out, /created +\S+Z \(.*ago\) by ops\n/);
+  const names = out.split("\n").map((line) => line.trim().split(/ {2,}/)[0]).filter(Boolean);
+  assert.deepEqual(names, [...new Set(names)], "each once");
   const list = (await daemon.cli(["replays"])).out.trimEnd().split("\n").map((line) =>
     line.split(/ {2,}/)
   );

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { type CheckedApi, checkedApi, ENCRYPTION_KEY } from "../support/checked.ts";
 import { booking, endpoint, type Front, startDaemon } from "../support/daemon.ts";
 import { onBoth, onServer } from "../support/databases.ts";
+import { connectTo } from "../support/postgres.ts";
 import { startReceiver, statuses } from "../support/receiver.ts";
 import { sleep, until } from "../support/wait.ts";
 
@@ -197,6 +198,39 @@ onBoth("status pending makes what waits due, as its next attempt", async (databa
   assert.deepEqual(new Set(attempts), new Set(["2"]));
   assert.equal(other.requests.length, EVENTS);
 });
+
+onServer(
+  "any number of due deliveries leaves the count of waiting ones exact",
+  async (database) => {
+    await using daemon = await startDaemon({
+      database: database.section,
+      delivery: { retry: ["0s", "1h"] },
+      endpoints: [endpoint("crm", "http://127.0.0.1:9/")],
+    });
+    const api = await checkedApi(daemon);
+    await post(daemon, 3);
+    await until("all wait", async () => {
+      const { body } = await api.expect(200, "GET", "deliveries?status=pending");
+      return body.data.filter((one: { attempt_count: number }) => one.attempt_count === 1)
+        .length === 3;
+    });
+    await api.expect(200, "POST", "endpoints/crm/pause", {});
+    {
+      await using sql = connectTo("url" in database.section ? database.section.url : "");
+      // Older than the waiting ones.
+      await sql`
+      insert into pending_deliveries (id, event_id, endpoint_no, created_at, due_at)
+      select ('019a0000-0000-7000-8000-' || lpad(to_hex(n), 12, '0'))::uuid,
+        '019a0000-0000-7000-8000-000000000000', no, now(), now()
+      from generate_series(1, 200000) n, endpoints`;
+    }
+    for (const more of [{}, { endpoint: "crm" }]) {
+      const input = { status: "pending", since: "1970-01-01T00:00:00Z", dry_run: true, ...more };
+      const { body } = await api.expect(200, "POST", "replays", input);
+      assert.deepEqual(body, { matched: 3, matched_exact: true });
+    }
+  },
+);
 
 onServer("a replay by reason brings back what was cancelled for it", async (database) => {
   await using receiver = await startReceiver(statuses(500));

@@ -1,12 +1,13 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { parseRate } from "../../core/units.ts";
 import { CANCEL_REASONS, DELIVERY_REASONS } from "../../core/cancellation.ts";
-import type { Replay, ReplayCount, Stats } from "../../admin/shown.ts";
+import type { Endpoint, Replay, ReplayCount, Stats } from "../../admin/shown.ts";
 import { type Api, API_OPTIONS, openApi, pathPart } from "../daemon_api/client.ts";
 import { checkCode, command, period, readOption, UsageError } from "../command.ts";
 import { type Io, makeProgress, onStop, paletteOf, printable } from "../terminal.ts";
 
 const POLL_MS = 250;
+const MAX_ENDPOINTS = 10_000;
 
 export const replay = command({
   name: "replay",
@@ -105,6 +106,7 @@ new round of attempts. --reason deselected or endpoint_retired selects cancelled
       if (count.matched === 0 && reason === "endpoint_retired") {
         io.err("Nothing is sent to a retired endpoint; put it back into the file first");
       }
+      if (pending && count.matched === 0) await explainDue(io, api, endpoint);
       return 0;
     }
     if (!values.yes && !confirm(io, words, pending ? "send now" : "send again")) return 1;
@@ -116,6 +118,35 @@ new round of attempts. --reason deselected or endpoint_retired selects cancelled
     return await watch(io, api, made);
   },
 });
+
+/** Pending deliveries that a replay leaves alone because they are due: says how many, and what holds them up. */
+async function explainDue(io: Io, api: Api, endpoint: string | undefined): Promise<void> {
+  const { totals } = await statsNow(api, endpoint ?? null);
+  const due = totals.overdue + totals.sending;
+  if (due === 0) return;
+  const are = due === 1 ? "is" : "are";
+  io.err(`${due}${totals.pending_exact ? "" : "+"} ${are} due already or being sent`);
+  for (const line of (await heldUp(api, endpoint ?? null)).map(heldLine)) io.err(line);
+}
+
+/** Endpoints that nothing is sent to at present: paused ones, and those that cannot be sent to. */
+async function heldUp(api: Api, endpoint: string | null): Promise<Endpoint[]> {
+  const endpoints = endpoint === null
+    ? (await api.list<Endpoint>("endpoints", {}, MAX_ENDPOINTS)).data
+    : [await api.get<Endpoint>(`endpoints/${pathPart(endpoint)}`)];
+  return endpoints.filter(({ state, pending }) => state !== "active" && pending > 0);
+}
+
+function heldLine({ id, paused, unsendable_reason }: Endpoint): string {
+  const why = paused
+    ? `is paused; \`bookme-webhooks resume ${id}\` sends what waits`
+    : `cannot be sent to: ${unsendable_reason}`;
+  return printable(`${id} ${why}`);
+}
+
+function statsNow(api: Api, endpoint: string | null): Promise<Stats> {
+  return api.get<Stats>("stats", { window: "1m", ...(endpoint === null ? {} : { endpoint }) });
+}
 
 function describe(
   { matched, matched_exact }: ReplayCount,
@@ -178,26 +209,35 @@ async function watch(io: Io, api: Api, made: Replay): Promise<number> {
       isPending(now) ? "made due" : "replayed"
     }${good ? "" : ", then it was cancelled"}`,
   );
-  if (good) await watchDraining(io, api, now, stopping.signal);
-  return good ? 0 : 1;
+  if (!good) return 1;
+  const held = await heldUp(api, now.endpoint);
+  for (const line of held.map(heldLine)) io.err(line);
+  await watchDraining(io, api, now, held.map(({ id }) => id), stopping.signal);
+  return 0;
 }
 
-/** On a terminal, shows the backlog until all of it has been tried, or Ctrl-C. */
+/**
+ * On a terminal, shows the backlog until all of it has been tried, or Ctrl-C. That of endpoints which are
+ * `held` up does not end.
+ */
 async function watchDraining(
   io: Io,
   api: Api,
   { endpoint }: Replay,
+  held: readonly string[],
   stopping: AbortSignal,
 ): Promise<void> {
   if (!io.isTerminal) return;
   using progress = makeProgress(io);
-  const query = { window: "1m", ...(endpoint === null ? {} : { endpoint }) };
   for (;;) {
-    const { totals } = await api.get<Stats>("stats", query);
-    const waiting = totals.pending - totals.overdue - totals.sending;
-    const busy = totals.overdue + totals.sending;
+    const endpoints = (await statsNow(api, endpoint)).endpoints
+      .filter(({ endpoint_id }) => !held.includes(endpoint_id));
+    const sum = (of: (one: Stats["endpoints"][number]) => number) =>
+      endpoints.reduce((total, one) => total + of(one), 0);
+    const busy = sum(({ overdue, sending }) => overdue + sending);
+    const waiting = sum(({ pending }) => pending) - busy;
     progress.show(
-      `Draining: ${busy}${totals.pending_exact ? "" : "+"} to be sent` +
+      `Draining: ${busy}${endpoints.every((one) => one.pending_exact) ? "" : "+"} to be sent` +
         (waiting > 0 ? `, ${waiting} wait for a later attempt` : ""),
     );
     if (busy === 0 || stopping.aborted) return;

@@ -84,8 +84,6 @@ function describe(io: Io, replay: Replay): string[] {
       ["reason", replay.reason],
       ["code", replay.code],
       ["type", replay.type ?? "all"],
-      ["reason", replay.reason],
-      ["code", replay.code],
       ["since", replay.since],
       ["until", replay.until],
       ["rate", formatRate(replay.rate_per_s)],

@@ -44,7 +44,9 @@ export async function countReplay(
   selection: ReplaySelection,
 ): Promise<Matched> {
   const { statuses, endpoint_no, type, since, until, position, last_uuid } = selection;
-  const { from, which } = searched(sql, statuses, endpoint_no);
+  const { from, which } = statuses.includes("pending")
+    ? waitingOf(sql, endpoint_no)
+    : searched(sql, statuses, endpoint_no);
   const [row] = await sql<{ count: number; seen: number }[]>`
     with seen as materialized (
       select d.event_id, d.created_at, d.endpoint_no, ${selected(sql, selection)} as is_selected
@@ -66,6 +68,19 @@ export async function countReplay(
   return {
     count: Math.min(count, MAX_COUNTED),
     exact: count <= MAX_COUNTED && seen < MAX_COUNT_DEPTH,
+  };
+}
+
+/** Pending deliveries `d` not due yet, by index: any number of due ones may lie between them. */
+function waitingOf(sql: Sql, endpoint_no: number | null): ReturnType<typeof searched> {
+  return {
+    from: sql`(
+      select p.* from endpoints x cross join lateral (
+        select * from pending_deliveries q where q.endpoint_no = x.no and q.due_at > now()
+        limit ${MAX_COUNT_DEPTH}) p
+      ${endpoint_no === null ? sql`` : sql`where x.no = ${endpoint_no}`}
+    ) d`,
+    which: sql`true`,
   };
 }
 
