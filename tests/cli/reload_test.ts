@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { parse, stringify } from "yaml";
-import { booking, endpoint } from "../support/daemon.ts";
+import { booking, endpoint, SECRET } from "../support/daemon.ts";
 import { runHere } from "../support/cli.ts";
 import { onServer, type TestDatabase } from "../support/databases.ts";
 import { type Operated, startOperated } from "../support/operated.ts";
@@ -42,8 +42,15 @@ onServer("check --diff and reload say what changes, and reload asks first", asyn
   const { cli, path } = daemon;
   assert.equal((await cli(["reload"])).out, "Nothing changes\n");
   edit(path, (file) => {
+    file.secrets.other = SECRET.replace("M", "N");
     file.endpoints = [
-      { ...file.endpoints[0], events: ["booking.*"], timeout: "5s", retry: ["0s", "2h"] },
+      {
+        ...file.endpoints[0],
+        events: ["booking.*"],
+        timeout: "5s",
+        retry: ["0s", "2h"],
+        secret: ["other", "main"],
+      },
       endpoint("new", "http://127.0.0.1:9/token-of-the-path"),
     ];
     file.retention = { events: "7d", attempts: "7d" };
@@ -55,6 +62,7 @@ onServer("check --diff and reload say what changes, and reload asks first", asyn
     "    events: * → booking.*",
     "    retry_ms: 0s 1h → 0s 2h",
     "    timeout_ms: 30s → 5s",
+    "    secret: changed",
     "- erp  cancels 2 pending deliveries",
     "~ retention.events_ms changed",
     "~ retention.attempts_ms changed",

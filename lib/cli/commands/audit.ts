@@ -1,9 +1,10 @@
 import { isObject } from "../../core/json.ts";
-import type { AuditEntry } from "../../admin/shown.ts";
+import type { AuditEntry, Reloaded } from "../../admin/shown.ts";
 import { API_OPTIONS, LIST_OPTIONS, MAX_LISTED, openApi } from "../daemon_api/client.ts";
 import { command, integer, period } from "../command.ts";
 import { moreBelow, table, when } from "../table.ts";
 import { type Io, paletteOf } from "../terminal.ts";
+import { changeLines } from "./reload.ts";
 
 export const audit = command({
   name: "audit",
@@ -46,16 +47,27 @@ function list(io: Io, entries: readonly AuditEntry[], now_ms: number): string[] 
   return table(
     io,
     ["AT", "BY", "FROM", "ACTION", "OBJECT", "CHANGE"],
-    entries.map(({ at, actor, address, action, object, before, after }) => [
-      when(io, at, now_ms),
-      actor,
-      { text: address ?? "-", paint: dim },
-      action,
-      object,
-      describeChange(before, after),
+    entries.map((entry) => [
+      when(io, entry.at, now_ms),
+      entry.actor,
+      { text: entry.address ?? "-", paint: dim },
+      entry.action,
+      entry.object,
+      describeEntry(io, entry),
     ]),
     ["FROM"],
   );
+}
+
+/** A reload in the words of `reload` itself, any other change by its members. */
+function describeEntry(io: Io, { action, before, after }: AuditEntry): string {
+  if (action !== "config.reloaded" || !isReloaded(after)) return describeChange(before, after);
+  const plain = { ...io, isTerminal: false };
+  return changeLines(plain, after).map((line) => line.trim()).join("; ");
+}
+
+function isReloaded(after: unknown): after is Reloaded {
+  return isObject(after) && isObject(after["endpoints"]);
 }
 
 /** The members that differ, within objects too: `url: "https://a/" → "https://b/"`. */

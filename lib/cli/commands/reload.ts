@@ -1,6 +1,6 @@
 import { AppError } from "../../core/errors.ts";
 import { formatDuration } from "../../core/units.ts";
-import type { Reloaded } from "../../admin/shown.ts";
+import type { FieldChange, Reloaded } from "../../admin/shown.ts";
 import { type Api, API_OPTIONS, openApi } from "../daemon_api/client.ts";
 import { command } from "../command.ts";
 import { type Io, paletteOf, printable } from "../terminal.ts";
@@ -98,15 +98,18 @@ export function changeLines(io: Io, { changed, at_next_start, endpoints }: Reloa
     ),
     ...endpoints.changed.flatMap((one) => [
       `${yellow("~")} ${printable(one.id)}${cancels(one)}`,
-      ...one.fields.map(({ field, from, to }) =>
-        `    ${field}: ${printable(valueOf(field, from))} → ${printable(valueOf(field, to))}`
-      ),
+      ...one.fields.map((change) => `    ${change.field}: ${printable(fromTo(change))}`),
     ]),
     ...endpoints.retired.map((one) => `${red("-")} ${printable(one.id)}${cancels(one)}`),
     ...now.map((change) => `${yellow("~")} ${printable(change)}`),
     ...at_next_start.map((change) => `${yellow("~")} ${printable(change)}, at the next start only`),
   ];
   return lines.length === 0 ? ["Nothing changes"] : lines;
+}
+
+function fromTo({ field, from, to }: FieldChange): string {
+  // Secrets, header values and TLS are not shown: both are the same word.
+  return from === to ? "changed" : `${valueOf(field, from)} → ${valueOf(field, to)}`;
 }
 
 function valueOf(field: string, value: unknown): string {
