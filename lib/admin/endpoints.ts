@@ -252,8 +252,8 @@ function refuseFile(row: store.StoredEndpoint, remedy: string): void {
   if (row.source !== "file") return;
   throw new AppError(
     "conflict",
-    `The endpoint ${row.id} belongs to the configuration file; ${remedy}, and reload it (SIGHUP ` +
-      "or POST /api/reload)",
+    `The endpoint ${row.id} belongs to the configuration file; ${remedy}, and ` +
+      "reload it (`bookme-webhooks reload`)",
   );
 }
 

@@ -1,6 +1,6 @@
 import { readText } from "../config/references.ts";
 import { dayExists } from "../core/time.ts";
-import { DURATION, parseDuration } from "../core/units.ts";
+import { DURATION, formatDuration, parseDuration } from "../core/units.ts";
 import { STATUS_CODE } from "../core/outcome.ts";
 import { AppError } from "../core/errors.ts";
 import type { Io } from "./terminal.ts";
@@ -112,16 +112,24 @@ export function moment(option: string, text: string, now_ms: number): string {
   );
 }
 
-/** `--since` and `--until` in ISO 8601 and UTC. Throws a `UsageError` if nothing lies between them. */
+/**
+ * `--since` and `--until` in ISO 8601 and UTC. Throws a `UsageError` if nothing lies between them, or
+ * `--since` is yet to come.
+ */
 export function period(
-  { since, until }: { readonly since: string | undefined; readonly until: string | undefined },
+  { since, until }: { readonly since: string | undefined; readonly until?: string | undefined },
   now_ms: number,
 ): { readonly since: string | undefined; readonly until: string | undefined } {
   const read = {
     since: since === undefined ? undefined : moment("--since", since, now_ms),
     until: until === undefined ? undefined : moment("--until", until, now_ms),
   };
-  if (read.since === undefined || read.since < (read.until ?? "9999")) return read;
+  if (read.since === undefined) return read;
+  const now = new Date(now_ms).toISOString();
+  if (read.since > now) {
+    throw new UsageError(`--since ${since} is yet to come: it is ${now} now`);
+  }
+  if (read.since < (read.until ?? "9999")) return read;
   throw new UsageError(
     `--since ${since} (${read.since}) must lie before --until ${until} (${read.until})`,
   );
@@ -148,7 +156,7 @@ export function comingMoment(option: string, text: string, now_ms: number): stri
 export function duration(option: string, text: string, max_ms: number): number {
   const read = readOption(option, () => parseDuration(text));
   if (read <= max_ms) return read;
-  throw new UsageError(`${option} must be at most ${max_ms / 1000}s`);
+  throw new UsageError(`${option} must be at most ${formatDuration(max_ms)}`);
 }
 
 /** What `read` makes of an option's value; an `AppError` of its becomes a `UsageError`. */

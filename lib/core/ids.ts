@@ -88,8 +88,12 @@ export function parseDeliveryId(id: string): string | undefined {
   return digits === undefined ? undefined : uuid(digits);
 }
 
-/** The UUID of the event that an `evt_…`, a `dlv_…` or an `att_…` belongs to, or undefined. */
-export function parseEventOf(id: string): string | undefined {
+/**
+ * The UUID of the event that an `evt_…`, a `dlv_…` or an `att_…` belongs to, or undefined. Takes capitals
+ * in front too: it reads what people search for.
+ */
+export function parseEventOf(text: string): string | undefined {
+  const id = text.slice(0, 4).toLowerCase() + text.slice(4);
   const delivery = id.startsWith("att_") ? `dlv_${id.slice(4, 4 + FULL_CHARS)}` : id;
   const uuid = parseDeliveryId(delivery);
   if (uuid === undefined) return parseEventId(id);

@@ -10,6 +10,7 @@ import {
   makeEventIds,
   parseDeliveryId,
   parseEventId,
+  parseEventOf,
 } from "../../lib/core/ids.ts";
 
 const V7 = /^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/;
@@ -228,6 +229,18 @@ Deno.test("parseDeliveryId() refuses what is no delivery id", () => {
 Deno.test("parseEventId() takes capitals, as Crockford's base32 has it", () => {
   const event = "019a3b1c-0000-7abc-8def-012300000000";
   assert.equal(parseEventId(`evt_${eventId(event).slice(4).toUpperCase()}`), event);
+});
+
+Deno.test("parseEventOf() finds the event of any id, in capitals too", () => {
+  const event = "019a3b1c-0000-7abc-8def-012300000000";
+  const delivery = "019a3b1c-0000-7abc-8def-012300000001";
+  for (const id of [eventId(event), deliveryId(delivery), attemptId(delivery, 2)]) {
+    assert.equal(parseEventOf(id), event, id);
+    assert.equal(parseEventOf(id.toUpperCase()), event, id);
+  }
+  for (const text of ["", "EVT_", "BK7X9M2P", attemptId(delivery, 2).slice(0, -1)]) {
+    assert.equal(parseEventOf(text), undefined, text);
+  }
 });
 
 Deno.test("firstUuidAt() bounds the ids of a moment from below", () => {

@@ -13,7 +13,7 @@ import { isObject } from "../../core/json.ts";
 import { refusalRemedy, summariseRefusals } from "../../core/refusals.ts";
 import { formatDuration } from "../../core/units.ts";
 import { type Api, API_OPTIONS, openApi, pathPart } from "../daemon_api/client.ts";
-import { command, integer, moment } from "../command.ts";
+import { command, integer, period } from "../command.ts";
 import { type Cell, facts, statusCell, table, when, whenExactly } from "../table.ts";
 import { type Io, paletteOf, printable } from "../terminal.ts";
 
@@ -46,8 +46,7 @@ nothing is found, and then says what to look at.`,
     ],
   ],
   async run({ io, values, positionals: [query = ""] }) {
-    const now_ms = Date.now();
-    const since = values.since === undefined ? undefined : moment("--since", values.since, now_ms);
+    const { since } = period({ since: values.since }, Date.now());
     const limit = integer("--limit", values.limit, 1, MAX_LISTED);
     const api = await openApi(io, values);
     const found = await search(api, query, since, limit);
