@@ -3,7 +3,6 @@ import { createServer as createHttpServer, type Server as HttpServer } from "nod
 import { type AddressInfo, createServer, type Socket } from "node:net";
 import { createServer as createTlsServer, type TlsOptions } from "node:tls";
 import { parse, stringify } from "yaml";
-import { widthOf } from "../../lib/cli/table.ts";
 import { checkPort } from "../../lib/cli/doctor/configuration.ts";
 import { judgeDatabase } from "../../lib/cli/doctor/database.ts";
 import { checkAddresses, checkDisk } from "../../lib/cli/doctor/machine.ts";
