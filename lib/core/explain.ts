@@ -164,7 +164,9 @@ function turn(facts: DeliveryFacts, now: number): string {
   }
   const late_ms = now - (next_attempt_at ?? now);
   if (late_ms < OVERDUE_MS) return "is due now and begins within a second or so";
-  return `has been due for ${inWords(late_ms)}, and no daemon has begun it; ` +
+  return `has been due for ${
+    inWords(late_ms)
+  }; those due before it go first, and if nothing moves, ` +
     "`bookme-webhooks doctor` looks for the reason";
 }
 
