@@ -59,6 +59,8 @@ export async function startEngine(
 
 /** Acts on an announcement of another process: numbers of endpoints with something due, `all`, or `fleet`. */
 export function hear({ dispatcher, fleet }: Engine, payload: string): void {
+  // Posts that are stored while stopping have the endpoints read again themselves.
+  if (dispatcher.stopping) return;
   if (payload === "fleet") fleet.tryReload();
   else dispatcher.wake(payload === "all" ? "all" : payload.split(",").map(Number));
 }
