@@ -118,7 +118,9 @@ function judgeRights({ role, schema, may_create, forbidden, schema_version }: Da
     return [bad(
       subject,
       `the role ${role} may not read and write ${forbidden.slice(0, 3).join(", ")}${more}`,
-      `connect as their owner, or grant all on all tables in schema ${schema} to ${role}`,
+      `connect as their owner, or grant all on all tables in schema ${inSql(schema)} to ${
+        inSql(role)
+      }`,
     )];
   }
   if (schema === null) {
@@ -130,8 +132,14 @@ function judgeRights({ role, schema, may_create, forbidden, schema_version }: Da
   return [bad(
     subject,
     `the role ${role} may not create tables in the schema ${schema}`,
-    `grant create on schema ${schema} to ${role}`,
+    `grant create on schema ${inSql(schema)} to ${inSql(role)}`,
   )];
+}
+
+/** A name as SQL has it: quoted if it must be. */
+function inSql(name: string | null): string {
+  const text = name ?? "";
+  return /^[a-z_][a-z0-9_]*$/.test(text) ? text : `"${text.replaceAll('"', '""')}"`;
 }
 
 function judgeSchema(
