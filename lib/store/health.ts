@@ -3,13 +3,15 @@ import type { DatabaseAddress } from "../core/database_address.ts";
 import { openPool, openSession } from "./connect.ts";
 import { makeConnector } from "./connection/connector.ts";
 import { hasEmbedded, openEmbedded } from "./embedded.ts";
-import { TRANSFER_VERSION } from "./transfer_mark.ts";
+import { markedMistake, parseMark, TRANSFER_VERSION } from "./transfer_mark.ts";
 
 /** A database's condition, as it reports it. */
 export interface DatabaseHealth {
   readonly version: string;
   /** Null if it has no schema yet. */
   readonly schema_version: number | null;
+  /** Why no daemon uses it, with the remedy: it is one side of a transfer. Null if it is none. */
+  readonly transfer: string | null;
   /** Settings without which a power cut loses acknowledged events: `on`, `off` and the like. */
   readonly fsync: string;
   readonly full_page_writes: string;
@@ -72,7 +74,7 @@ async function inspect(sql: Sql): Promise<DatabaseHealth> {
       order by relname)) as forbidden`;
   const forbidden = has?.table == null ? [] : has.forbidden;
   // Without the right to read them these would fail.
-  const { version = null, sealed = 0 } = has?.table == null || forbidden.length > 0
+  const { version = null, sealed = 0, transfer = null } = has?.table == null || forbidden.length > 0
     ? {}
     : await inspectTables(sql);
   const asked_ms = Date.now();
@@ -91,6 +93,7 @@ async function inspect(sql: Sql): Promise<DatabaseHealth> {
   return {
     ...settings,
     schema_version: version,
+    transfer,
     forbidden,
     sealed,
     ahead_ms: clock_ms - (asked_ms + round_trip_ms / 2),
@@ -101,16 +104,22 @@ async function inspect(sql: Sql): Promise<DatabaseHealth> {
 /** What one statement reads. */
 type Measured = Omit<
   DatabaseHealth,
-  "schema_version" | "forbidden" | "sealed" | "ahead_ms" | "round_trip_ms"
+  "schema_version" | "transfer" | "forbidden" | "sealed" | "ahead_ms" | "round_trip_ms"
 >;
 
-async function inspectTables(sql: Sql): Promise<{ version: number; sealed: number }> {
-  const [row] = await sql<{ version: number }[]>`
-    select coalesce(max(version), 0) as version from migrations
-    where version < ${TRANSFER_VERSION}::int`;
-  const { version = 0 } = row ?? {};
-  if (version === 0) return { version, sealed: 0 };
+async function inspectTables(sql: Sql): Promise<{
+  version: number;
+  sealed: number;
+  transfer: string | null;
+}> {
+  const [row] = await sql<{ version: number; mark: string | null }[]>`
+    select coalesce(max(version) filter (where version < ${TRANSFER_VERSION}::int), 0) as version,
+      max(name) filter (where version = ${TRANSFER_VERSION}::int) as mark
+    from migrations`;
+  const { version = 0, mark = null } = row ?? {};
+  const transfer = mark === null ? null : markedMistake(parseMark(mark));
+  if (version === 0) return { version, sealed: 0, transfer };
   const [count] = await sql<{ sealed: number }[]>`
     select count(*)::int as sealed from endpoints where sealed is not null and retired_at is null`;
-  return { version, sealed: count?.sealed ?? 0 };
+  return { version, sealed: count?.sealed ?? 0, transfer };
 }

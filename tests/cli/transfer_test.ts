@@ -83,6 +83,10 @@ Deno.test("transfer moves everything to a server, once, and no daemon uses the s
     assert.equal(again.code, 1);
     assert.match(again.err, /was transferred to 127\.0\.0\.1:\d+\/\w+ already; set database\.url/);
     await assert.rejects(startDaemon(sections), /was transferred to .*; set database\.url/);
+    const doctor = await runHere(["doctor", "--config", path]);
+    assert.equal(doctor.code, 1);
+    assert.match(doctor.out, /^✗ database: .* was transferred to .*; set database\.url to that/m);
+    assert.doesNotMatch(doctor.out, /^✓ (database|schema)/m);
 
     await using good = await startReceiver();
     const moved = {
