@@ -7,10 +7,16 @@ import { checkPort } from "../../lib/cli/doctor/configuration.ts";
 import { judgeDatabase } from "../../lib/cli/doctor/database.ts";
 import { checkAddresses, checkDisk } from "../../lib/cli/doctor/machine.ts";
 import type { Verdict } from "../../lib/cli/doctor/verdict.ts";
-import { widthOf } from "../../lib/cli/table.ts";
 import { parseCidr } from "../../lib/core/address.ts";
 import { makeSecret } from "../../lib/core/secret.ts";
-import { type CliOptions, type Ended, inTemporary, runCli, runHere } from "../support/cli.ts";
+import {
+  type CliOptions,
+  type Ended,
+  inTemporary,
+  runCli,
+  runHere,
+  TASK_PERMISSIONS,
+} from "../support/cli.ts";
 import { serverConfig } from "../support/config.ts";
 import { ADMIN, booking, endpoint, type Sections, VIEWER, writeConfig } from "../support/daemon.ts";
 import { embeddedDatabase, initialise, onBoth, serverDatabase } from "../support/databases.ts";
@@ -637,8 +643,25 @@ Deno.test("checkPort() knows the ports that take a privilege", () => {
       [0, user],
       [80, { ...user, is_root: true }],
       [80, { ...user, unprivileged_from: 80 }],
+      [80, undefined],
     ] as const
   ) assert.deepEqual(checkPort(port, privileges), []);
+});
+
+Deno.test("doctor looks at everything with the permissions of the executable", async () => {
+  const script = await Deno.readTextFile(new URL("../../deploy/compile.sh", import.meta.url));
+  const permissions = script.match(/--allow-\S+/g) ?? [];
+  assert.deepEqual(permissions, TASK_PERMISSIONS);
+  await using database = await serverDatabase();
+  const config = {
+    database: database.section,
+    endpoints: [endpoint("crm", "http://127.0.0.1:9/")],
+  };
+  await withFile(config, async (path, look) => {
+    const subjects = ({ lines }: Visit) => lines.map((line) => line.slice(0, line.indexOf(":")));
+    const own = await visit((args) => runCli([...args, "-c", path], { permissions }));
+    assert.deepEqual(subjects(own), subjects(await look()));
+  });
 });
 
 // --- the daemon ---------------------------------------------------------------------------------------------

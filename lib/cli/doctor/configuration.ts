@@ -80,7 +80,11 @@ export interface Privileges {
   readonly unprivileged_from: number;
 }
 
-function privilegesHere(): Privileges {
+/** Undefined if this process may not ask: the executable has no permission for that. */
+function privilegesHere(): Privileges | undefined {
+  if (Deno.permissions.querySync({ name: "sys", kind: "uid" }).state !== "granted") {
+    return undefined;
+  }
   let unprivileged_from = 1024;
   try {
     const path = "/proc/sys/net/ipv4/ip_unprivileged_port_start";
@@ -91,8 +95,10 @@ function privilegesHere(): Privileges {
   return { is_root: Deno.uid() === 0, unprivileged_from };
 }
 
-/** Whether a daemon of this user may listen on a port. */
-export function checkPort(port: number, { is_root, unprivileged_from }: Privileges): Verdict[] {
+/** Whether a daemon of this user may listen on a port, as far as that is known. */
+export function checkPort(port: number, privileges: Privileges | undefined): Verdict[] {
+  if (privileges === undefined) return [];
+  const { is_root, unprivileged_from } = privileges;
   if (port === 0 || port >= unprivileged_from || is_root) return [];
   return [odd(
     "server.listen",
