@@ -162,14 +162,29 @@ function certificatesOf(socket: TLSSocket): X509Certificate[] {
   return chain;
 }
 
+// Not checkHost(): Deno's also matches the subject, which names no host for a delivery (RFC 9525).
 function isFor(certificate: X509Certificate, { host, literal }: Route): boolean {
   return literal === undefined
-    ? certificate.checkHost(host, { subject: "never" }) !== undefined
+    ? altNames(certificate).some((name) =>
+      name.startsWith("DNS:") && isNameOf(name.slice("DNS:".length), host)
+    )
     : certificate.checkIP(literal) !== undefined;
 }
 
+/** Whether a name in a certificate is that of a host; `*` stands for its first label (RFC 6125, 6.4.3). */
+export function isNameOf(name: string, host: string): boolean {
+  const [given, wanted] = [name, host].map((one) => one.toLowerCase().replace(/\.$/, ""));
+  if (given === wanted) return true;
+  const dot = wanted?.indexOf(".") ?? -1;
+  return dot > 0 && given === `*${wanted?.slice(dot)}`;
+}
+
+function altNames({ subjectAltName }: X509Certificate): string[] {
+  return (subjectAltName ?? "").split(", ");
+}
+
 function readCertificate(certificate: X509Certificate): Certificate {
-  const names = (certificate.subjectAltName ?? "").split(", ")
+  const names = altNames(certificate)
     .map((name) => name.replace(/^(DNS|IP Address):/, "")).filter((name) => name !== "");
   return {
     subject: commonName(certificate.subject),

@@ -5,7 +5,7 @@ import type { AddressInfo } from "node:net";
 import { type AddressRules, parseCidr } from "../../lib/core/address.ts";
 import { type Examination, judgeExamination } from "../../lib/core/examination.ts";
 import type { AddressOptions } from "../../lib/http/addresses.ts";
-import { examineTarget } from "../../lib/http/examine.ts";
+import { examineTarget, isNameOf } from "../../lib/http/examine.ts";
 import { sentencesOf } from "../support/sentences.ts";
 import { has_openssl, startOpenssl } from "../support/openssl.ts";
 import { testCertificates } from "../support/tls.ts";
@@ -78,6 +78,7 @@ Deno.test("examineTarget() names what is wrong with a certificate, and the way o
       /^✗ .* is not valid before 2099-01-01 → check this machine's clock/,
     ]],
     ["wrong_name", ca, "localhost", [/is for other\.test, not for localhost → name one of these/]],
+    ["named_by_subject", ca, "localhost", [/is for other\.test, not for localhost → name one/]],
     ["wrong_name", ca, "127.0.0.1", [/is for other\.test, not for 127\.0\.0\.1/]],
     ["self_signed", undefined, "localhost", [/is self-signed → .* tls\.ca$/]],
     ["good", undefined, "localhost", [/unknown authority, "ca" → put that authority's .* tls\.ca/]],
@@ -364,4 +365,22 @@ Deno.test("every finding that an examination can have was caused above", async (
   const missing = sentencesOf(await Deno.readTextFile(source))
     .filter((sentence) => !said.includes(sentence));
   assert.deepEqual(missing, []);
+});
+
+Deno.test("isNameOf() knows wildcards of one label, and no other", () => {
+  const table: [name: string, host: string, expected: boolean][] = [
+    ["crm.example.com", "crm.example.com", true],
+    ["CRM.example.com", "crm.EXAMPLE.com", true],
+    ["*.example.com", "crm.example.com", true],
+    ["*.example.com", "crm.example.com.", true],
+    ["*.example.com", "a.crm.example.com", false],
+    ["*.example.com", "example.com", false],
+    ["*.example.com", ".example.com", false],
+    ["c*.example.com", "crm.example.com", false],
+    ["crm.example.com", "xcrm.example.com", false],
+    ["*", "localhost", false],
+  ];
+  for (const [name, host, expected] of table) {
+    assert.equal(isNameOf(name, host), expected, `${name} ${host}`);
+  }
 });

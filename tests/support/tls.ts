@@ -29,6 +29,8 @@ export interface TestCertificates {
   readonly good: Leaf;
   /** For other.test only. */
   readonly wrong_name: Leaf;
+  /** For other.test only, though its subject is localhost: subjects name no hosts (RFC 9525). */
+  readonly named_by_subject: Leaf;
   /** Like `good`, until 2025-02-01. */
   readonly expired: Leaf;
   /** Like `good`, from 2099-01-01. */
@@ -110,6 +112,7 @@ async function make(): Promise<TestCertificates> {
     ca: ca.cert,
     good,
     wrong_name: await leaf("wrong_name", [{ type: "dns", value: "other.test" }]),
+    named_by_subject: await leaf("localhost", [{ type: "dns", value: "other.test" }]),
     expired: await leaf("expired", GOOD, EXPIRED),
     not_yet: await leaf("not_yet", GOOD, ["2099-01-01", "2099-02-01"]),
     self_signed: await issue("self_signed", [
