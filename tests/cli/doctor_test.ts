@@ -7,6 +7,7 @@ import { checkPort } from "../../lib/cli/doctor/configuration.ts";
 import { judgeDatabase } from "../../lib/cli/doctor/database.ts";
 import { checkAddresses, checkDisk } from "../../lib/cli/doctor/machine.ts";
 import type { Verdict } from "../../lib/cli/doctor/verdict.ts";
+import { widthOf } from "../../lib/cli/table.ts";
 import { parseCidr } from "../../lib/core/address.ts";
 import { makeSecret } from "../../lib/core/secret.ts";
 import {
