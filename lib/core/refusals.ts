@@ -42,7 +42,7 @@ const IN_WORDS: Readonly<Record<Refusal, readonly [wrong: string, remedy: string
   ],
   signature_missing: [
     "the signature is missing",
-    "have BookMe sign with ingest.secret, or remove ingest.secret",
+    "have BookMe sign its posts with ingest.secret",
   ],
   signature_wrong: [
     "the signature is wrong",

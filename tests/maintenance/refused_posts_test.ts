@@ -184,7 +184,7 @@ onServer("doctor says that posts are refused, and why", async (database) => {
     text:
       "BookMe's posts are refused: 1 in the last hour, the signature is missing (the last from " +
       "127.0.0.1)",
-    remedy: "have BookMe sign with ingest.secret, or remove ingest.secret",
+    remedy: "have BookMe sign its posts with ingest.secret",
   });
   await provoke(daemon, "invalid");
   await provoke(daemon, "invalid");
