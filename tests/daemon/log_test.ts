@@ -27,7 +27,11 @@ async function startTo(redirection: string, path: string, port: number) {
   return { child, front };
 }
 
-/** Makes the daemon log: a line for each of its endpoints. Returns how many lines these are. */
+/** What a reload logs: of itself once, and of each changed endpoint that it is, in what, and stored. */
+const RELOAD = /^(Configuration (reloaded|changed)|Endpoint (changed|of the file stored))$/;
+const RELOAD_LINES = 1 + 3 * NAMES.length;
+
+/** Has the daemon log `RELOAD_LINES` lines, and returns that number. */
 async function changeAll(front: Front, path: string): Promise<number> {
   const file = parse(Deno.readTextFileSync(path));
   const timeout = file.endpoints[0].timeout === "7s" ? "8s" : "7s";
@@ -36,7 +40,7 @@ async function changeAll(front: Front, path: string): Promise<number> {
   const { status, body } = await front.api("reload", undefined, "POST");
   assert.equal(status, 200);
   assert.equal(body.changed.length, NAMES.length);
-  return 1 + NAMES.length;
+  return RELOAD_LINES;
 }
 
 for (
@@ -61,7 +65,7 @@ for (
     if (name === "whose reader leaves") await child.stderr.cancel();
     // More than the pipe and the buffer hold.
     let lines = 0;
-    for (let units = 0; units < 1_500_000; units += 101 * 150) {
+    for (let units = 0; units < 1_500_000; units += RELOAD_LINES * 150) {
       lines += await changeAll(front, path);
     }
     assert.ok(lines > 5_000);
@@ -84,7 +88,9 @@ onServer("a log that is read again goes on and reports how much is missing", asy
   });
   const { child, front } = await startTo("2>&2", path, port);
   let lines = 0;
-  for (let units = 0; units < 1_500_000; units += 101 * 150) lines += await changeAll(front, path);
+  for (let units = 0; units < 1_500_000; units += RELOAD_LINES * 150) {
+    lines += await changeAll(front, path);
+  }
   let text = "";
   const reading = child.stderr.pipeThrough(new TextDecoderStream())
     .pipeTo(new WritableStream({ write: (chunk) => void (text += chunk) }));
@@ -95,7 +101,8 @@ onServer("a log that is read again goes on and reports how much is missing", asy
   await reading;
   const log = text.trimEnd().split("\n").map((line) => JSON.parse(line));
   const missing = log.find(({ message }) => /^\d+ lines dropped$/.test(message));
-  const reloads = log.filter(({ message }) => /^Configuration (changed|reloaded)$/.test(message));
+  const started = log.findIndex(({ message }) => message === "Listening");
+  const reloads = log.slice(started).filter(({ message }) => RELOAD.test(message));
   assert.equal(reloads.length + missing.dropped, lines);
   assert.equal(log.at(-1).message, "Stopped");
   remove();
