@@ -44,8 +44,8 @@ export function makeReloader(
     const before = ctx.config();
     const file = readAgain(before, ctx.log);
     const { next } = file;
-    const reloaded = await planReload(ctx.db, before, file);
     const shared = await sharedOf(next);
+    const reloaded = await planReload(ctx.db, before, file, shared);
     const synced = neighbours.reload({ stored: fileOf(next, shared), shared }, actor)
       .then(() => apply(next, shared));
     syncing = synced.catch(() => {});
@@ -86,7 +86,8 @@ export function makeReloader(
     },
     async plan() {
       const before = ctx.config();
-      return await planReload(ctx.db, before, readAgain(before, ctx.log));
+      const file = readAgain(before, ctx.log);
+      return await planReload(ctx.db, before, file, await sharedOf(file.next));
     },
     settled: () => syncing,
   };

@@ -1,8 +1,11 @@
 import { createHash } from "node:crypto";
 import type { FieldChange, Reloaded } from "./admin/shown.ts";
 import type { Config } from "./config/config.ts";
-import { changedCredentials, diffConfig } from "./config/snapshot.ts";
+import { changedCredentials, type SharedFile } from "./config/shared.ts";
+import { diffConfig } from "./config/snapshot.ts";
+import { REDACTED } from "./core/secret.ts";
 import { toStored } from "./delivery/fleet.ts";
+import { readCompany } from "./store/daemons.ts";
 import type { Database } from "./store/database.ts";
 import { type EndpointFields, planFile, type Synced } from "./store/endpoints.ts";
 
@@ -14,20 +17,26 @@ export interface ReadAgain {
   readonly next: Config;
 }
 
-/** The changes that putting a file in force makes, and the pending deliveries that they cancel. */
+/**
+ * The changes that putting a file with the digests `shared` in force makes, and the pending deliveries that
+ * they cancel. In force may be another daemon's file.
+ */
 export async function planReload(
   { admin }: Pick<Database, "admin">,
   before: Config,
   { read, next }: ReadAgain,
+  shared: SharedFile,
 ): Promise<Reloaded> {
   const planned = await planFile(admin, next.endpoints.map(toStored));
-  const credentials = changedCredentials(before, next);
+  const { files, in_force } = await readCompany(admin);
+  const present = files.find(({ digest }) => digest === in_force) ?? shared;
+  const credentials = changedCredentials(shared, present);
   const of = (what: Synced["what"]) => planned.filter((one) => one.what === what);
   // Secrets, header values and TLS are not in the database.
   const others = [...credentials.keys()].filter((id) => !planned.some((one) => one.id === id));
   return {
     file: { path: read.path, sha256: digestOf(read.path) },
-    changed: diffConfig(before, read),
+    changed: changesOf(diffConfig(before, read), shared, present),
     at_next_start: diffConfig(next, read),
     endpoints: {
       added: of("added").map(({ id, after }) => ({
@@ -39,13 +48,13 @@ export async function planReload(
       changed: [
         ...of("changed").map(({ id, before, after, cancels, cancels_exact }) => ({
           id,
-          fields: [...fieldsOf(before, after), ...credentials.get(id) ?? []],
+          fields: withHidden(fieldsOf(before, after), credentials.get(id)),
           cancels,
           cancels_exact,
         })),
         ...others.map((id) => ({
           id,
-          fields: credentials.get(id) ?? [],
+          fields: withHidden([], credentials.get(id)),
           cancels: 0,
           cancels_exact: true,
         })),
@@ -57,6 +66,24 @@ export async function planReload(
       })),
     },
   };
+}
+
+/** Sections that hold for all daemons once their file is in force. */
+const POLICY = ["delivery", "retention"];
+
+/** What changes in this daemon's file, and of the policy in force if that is another daemon's. */
+function changesOf(own: readonly string[], shared: SharedFile, present: SharedFile): string[] {
+  const others = POLICY.filter((name) =>
+    shared.sections[name] !== present.sections[name] &&
+    !own.some((change) => change.startsWith(name))
+  );
+  return [...own, ...others.map((name) => `${name} changed`)];
+}
+
+// Other names of headers show by themselves.
+function withHidden(shown: readonly FieldChange[], hidden: readonly string[] = []): FieldChange[] {
+  const more = hidden.filter((name) => !shown.some(({ field }) => field === name));
+  return [...shown, ...more.map((field) => ({ field, from: REDACTED, to: REDACTED }))];
 }
 
 function fieldsOf(before: Synced["before"], after: Synced["after"]): FieldChange[] {

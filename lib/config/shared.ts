@@ -42,6 +42,24 @@ export function credentialsOf({ endpoints }: SharedFile, id: string): string | u
   return short(canonical([secret, headers, tls]));
 }
 
+/** The endpoints that both files have with other secrets, header values or TLS, and which of these differ. */
+export function changedCredentials(
+  { endpoints }: Pick<SharedFile, "endpoints">,
+  in_force: Pick<SharedFile, "endpoints">,
+): Map<string, string[]> {
+  const changes = new Map<string, string[]>();
+  for (const [id, here] of Object.entries(endpoints)) {
+    const there = in_force.endpoints[id];
+    const fields = there === undefined
+      ? []
+      : CREDENTIALS.filter((field) => here[field] !== there[field]);
+    if (fields.length > 0) changes.set(id, fields);
+  }
+  return changes;
+}
+
+const CREDENTIALS = ["secret", "headers", "tls"];
+
 /** How a file differs from the one in force, in words and without values. */
 export function differences(
   { sections, endpoints }: Pick<SharedFile, "sections" | "endpoints">,

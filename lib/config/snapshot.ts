@@ -87,33 +87,6 @@ export function diffConfig(before: Config, after: Config): string[] {
   return changes;
 }
 
-/**
- * What changed of endpoints that both have and is not to be shown: secrets, header values, TLS. By id,
- * with `[redacted]` for each value.
- */
-export function changedCredentials(
-  before: Config,
-  after: Config,
-): Map<string, { field: string; from: unknown; to: unknown }[]> {
-  const known = new Map(before.endpoints.map((endpoint) => [endpoint.id, endpoint]));
-  const changes = new Map<string, { field: string; from: unknown; to: unknown }[]>();
-  for (const endpoint of after.endpoints) {
-    const old = known.get(endpoint.id);
-    if (old === undefined) continue;
-    const fields = (["secret", "headers", "tls"] as const)
-      .filter((field) => fingerprint(old[field]) !== fingerprint(endpoint[field]))
-      // Other names of headers show by themselves.
-      .filter((field) => field !== "headers" || sameKeys(old.headers, endpoint.headers));
-    if (fields.length === 0) continue;
-    changes.set(endpoint.id, fields.map((field) => ({ field, from: REDACTED, to: REDACTED })));
-  }
-  return changes;
-}
-
-function sameKeys(a: object, b: object): boolean {
-  return JSON.stringify(Object.keys(a)) === JSON.stringify(Object.keys(b));
-}
-
 /** Lists with entries that a key identifies, and the noun for an entry. */
 const KEYED: Readonly<Record<string, { readonly key: string; readonly noun: string }>> = {
   "endpoints": { key: "id", noun: "endpoint" },

@@ -150,3 +150,26 @@ onServer("check --diff says so if the daemon reads another file", async (databas
   assert.match(out, /\nNothing changes\n$/);
   assert.match(err, /^The daemon reads another file, .*config\.yaml, whose content differs/);
 });
+
+onServer("check --diff and reload compare with the file of another daemon", async (database) => {
+  const sections = {
+    database: database.section,
+    endpoints: [endpoint("crm", "http://127.0.0.1:9/"), endpoint("erp", "http://127.0.0.1:9/")],
+  };
+  await using daemon = await startOperated(sections);
+  await using _newer = await startOperated({
+    ...sections,
+    secrets: { main: SECRET.replace("M", "N") },
+    retention: { events: "7d", attempts: "7d" },
+  });
+  await until("the newer file is in force", async () => {
+    const { body } = await daemon.api("endpoints/crm");
+    return body.sendable === false;
+  });
+  const lines = "~ crm\n    secret: changed\n~ erp\n    secret: changed\n~ retention changed\n";
+  const diff = await daemon.cli(["check", "--diff"]);
+  assert.ok(diff.out.endsWith(`:\n${lines}`), diff.out);
+  assert.equal((await daemon.cli(["reload"])).out, lines);
+  assert.equal((await daemon.cli(["reload"])).out, "Nothing changes\n");
+  assert.equal((await daemon.api("endpoints/crm")).body.sendable, true);
+});
