@@ -357,6 +357,12 @@ Deno.test("an unknown endpoint is answered with the id that may be meant", async
   assert.equal(await said("endpoints", "anlytics"), typo);
   assert.equal(await said("send", "booking.created", "--endpoint", "anlytics"), typo);
   assert.match(await said("replay", "--since", "1h", "--endpoint", "anlytics"), /mean analytics\?/);
+  for (const name of ["deliveries", "replay"]) {
+    assert.equal(
+      await said(name, "--since", "1h", "--type", "booking.creatd"),
+      'Nothing matches: there is no event type "booking.creatd"; did you mean booking.created?\n',
+    );
+  }
   const list = 'There is no endpoint "x/../y"; there is analytics, billing, crm\n';
   assert.equal(await said("endpoints", "x/../y"), list);
 });

@@ -217,6 +217,11 @@ Deno.test("endpoints, stats, audit and replays fit a terminal of 60 columns", as
   const file = Deno.readTextFileSync(daemon.path);
   Deno.writeTextFileSync(daemon.path, file.replaceAll("booking.created", "booking.*"));
   assert.equal((await daemon.cli(["reload"])).code, 0);
+  const { out } = await daemon.cli(["audit", "--action", "config.reloaded"]);
+  assert.match(
+    out,
+    / config {2}~ analytics-warehouse, events: booking\.created → booking\.\*; ~ crm, /,
+  );
   for (const command of ["endpoints", "stats", "audit", "replays"]) {
     const { code, out, err } = await daemon.cli([command], { isTerminal: true, columns: 60 });
     assert.deepEqual([code, err], [0, ""], command);

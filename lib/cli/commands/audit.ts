@@ -63,7 +63,8 @@ function list(io: Io, entries: readonly AuditEntry[], now_ms: number): string[] 
 function describeEntry(io: Io, { action, before, after }: AuditEntry): string {
   if (action !== "config.reloaded" || !isReloaded(after)) return describeChange(before, after);
   const plain = { ...io, isTerminal: false };
-  return changeLines(plain, after).map((line) => line.trim()).join("; ");
+  // The fields of an endpoint are indented below it.
+  return changeLines(plain, after).join("; ").replaceAll(/; {5}(?=\S)/g, ", ");
 }
 
 function isReloaded(after: unknown): after is Reloaded {

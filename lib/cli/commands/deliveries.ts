@@ -4,6 +4,7 @@ import type { Delivery } from "../../admin/shown.ts";
 import { API_OPTIONS, LIST_OPTIONS, MAX_LISTED, openApi } from "../daemon_api/client.ts";
 import { checkCode, command, integer, period, UsageError } from "../command.ts";
 import { getEvent } from "./event.ts";
+import { refuseUnknownType } from "./event_types.ts";
 import { moreBelow, statusCell, table, when } from "../table.ts";
 import { type Io, paletteOf, printable } from "../terminal.ts";
 
@@ -69,6 +70,7 @@ Without filters, lists the newest deliveries of all endpoints; with the id of an
     const page = event_id === undefined
       ? await api.list<Delivery>("deliveries", query, limit)
       : { data: (await getEvent(api, event_id)).deliveries, next_cursor: null };
+    if (page.data.length === 0) await refuseUnknownType(api, type);
     if (json) io.out(JSON.stringify(page, null, 2));
     else if (page.data.length === 0) io.out("No deliveries match");
     else {

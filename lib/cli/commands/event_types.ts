@@ -1,7 +1,11 @@
 import { loadConfig } from "../../config/load.ts";
+import type { EventType as Shown } from "../../admin/shown.ts";
+import { AppError } from "../../core/errors.ts";
 import { EVENT_TYPES, type EventType, makeEventTypes } from "../../core/event_types.ts";
 import { command, CONFIG, UsageError } from "../command.ts";
+import type { Api } from "../daemon_api/client.ts";
 import { columnsOf, wrap } from "../table.ts";
+import { printable } from "../terminal.ts";
 import { didYouMean } from "../usage.ts";
 
 export const eventTypes = command({
@@ -46,6 +50,21 @@ file adds. Samples are printed exactly as documented.`,
     return Promise.resolve(0);
   },
 });
+
+const MAX_TYPES = 10_000;
+
+/**
+ * Explains why nothing of a type was found: throws an `AppError` if the daemon does not know the type. One
+ * that was taken out of the file still has its history, so this is asked only where nothing was found.
+ */
+export async function refuseUnknownType(api: Api, type: string | undefined): Promise<void> {
+  if (type === undefined) return;
+  const names = (await api.list<Shown>("event-types", {}, MAX_TYPES)).data.map(({ name }) => name);
+  if (names.includes(type)) return;
+  const near = didYouMean(type, names);
+  const quoted = JSON.stringify(printable(type));
+  throw new AppError("not_found", `Nothing matches: there is no event type ${quoted}${near}`);
+}
 
 function typesOf(
   path: string | undefined,

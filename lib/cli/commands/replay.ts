@@ -3,6 +3,7 @@ import { parseRate } from "../../core/units.ts";
 import { CANCEL_REASONS, DELIVERY_REASONS } from "../../core/cancellation.ts";
 import type { Endpoint, Replay, ReplayCount, Stats } from "../../admin/shown.ts";
 import { type Api, API_OPTIONS, openApi, pathPart } from "../daemon_api/client.ts";
+import { refuseUnknownType } from "./event_types.ts";
 import { checkCode, command, period, readOption, UsageError } from "../command.ts";
 import { type Io, makeProgress, onStop, paletteOf, printable } from "../terminal.ts";
 
@@ -96,6 +97,7 @@ new round of attempts. --reason deselected or endpoint_retired selects cancelled
     };
     const api = await openApi(io, values);
     const count = await api.post<ReplayCount>("replays", { ...wanted, dry_run: true });
+    if (count.matched === 0) await refuseUnknownType(api, type);
     const words = describe(count, wanted);
     if (values["dry-run"] || count.matched === 0) {
       io.out(
