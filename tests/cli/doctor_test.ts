@@ -722,6 +722,23 @@ Deno.test("doctor says why a daemon cannot be asked, and how it can", async () =
   );
 });
 
+Deno.test("doctor does not wait for a daemon that hangs", async () => {
+  await using database = await serverDatabase();
+  await using silent = await exchangeable(() => {});
+  const { path, remove } = writeConfig({
+    database: database.section,
+    server: { listen: `127.0.0.1:${silent.port}` },
+  });
+  try {
+    assertLine(
+      await visit((args) => runHere([...args, "-c", path])),
+      /^✗ daemon: No answer from http:\/\/127\.0\.0\.1:\d+ within 10 s; see .* log, and restart it/,
+    );
+  } finally {
+    remove();
+  }
+});
+
 /** A daemon's answers with some of them changed, as one of another version or state would answer. */
 async function standIn(url: string, change: (path: string, body: string) => string | undefined) {
   const server: HttpServer = createHttpServer(async (request, response) => {

@@ -44,8 +44,8 @@ export interface Api {
   list<Row>(path: string, query: Query, limit: number): Promise<Page<Row>>;
 }
 
-/** How long an answer may take, in milliseconds: a test event waits for its endpoint. */
-const PATIENCE_MS = 360_000;
+/** How long a change may take, in milliseconds: a test event waits for its endpoint. */
+const CHANGE_PATIENCE_MS = 360_000;
 const MAX_PAGE = 200;
 
 /**
@@ -59,8 +59,6 @@ export async function openApi(io: Io, values: ApiValues): Promise<Api> {
       "names this address (server.listen), or name another one with --url"
     : "is the daemon running? Check --url, and that it runs there";
   const ask = async (method: "GET" | "POST", target: URL, body?: unknown): Promise<unknown> => {
-    const patience = new AbortController();
-    const timer = setTimeout(() => patience.abort(), PATIENCE_MS);
     try {
       const answer = await send(target, {
         method,
@@ -70,7 +68,7 @@ export async function openApi(io: Io, values: ApiValues): Promise<Api> {
           ...(body === undefined ? {} : { "content-type": "application/json" }),
         },
         ...(body === undefined ? {} : { body: JSON.stringify(body) }),
-        signal: patience.signal,
+        ...(method === "GET" ? {} : { patience_ms: CHANGE_PATIENCE_MS }),
       });
       return readAnswer(answer, target, token_name);
     } catch (error) {
@@ -79,8 +77,6 @@ export async function openApi(io: Io, values: ApiValues): Promise<Api> {
         "unavailable",
         `${error.message}; ${start}`,
       );
-    } finally {
-      clearTimeout(timer);
     }
   };
   const get = async <T>(path: string, query: Query = {}) =>

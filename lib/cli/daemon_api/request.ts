@@ -5,6 +5,7 @@ import { isIP } from "node:net";
 import { connect as connectTls, type TLSSocket } from "node:tls";
 import { portOf } from "../../core/address.ts";
 import { AppError, messageOf } from "../../core/errors.ts";
+import { inWords } from "../../core/explain.ts";
 
 /** An answer over HTTP. */
 export interface Answer {
@@ -17,32 +18,40 @@ export interface RequestOptions {
   readonly method?: "GET" | "POST";
   readonly headers?: Readonly<Record<string, string>>;
   readonly body?: string;
-  readonly signal?: AbortSignal;
+  /** How long the whole answer may take (default: a minute). */
+  readonly patience_ms?: number;
 }
+
+/** Longer than any statement of the daemon's may take. */
+const PATIENCE_MS = 60_000;
 
 /** What no answer of a daemon comes near. */
 const MAX_BODY_BYTES = 256 * 1024 * 1024;
 
 /**
  * One request to a daemon on a connection of its own. (`fetch` would go through whatever proxy the
- * environment names, also for loopback.) Rejects with an `AppError` where no answer comes.
+ * environment names, also for loopback.) Rejects with an `AppError` if no answer comes, or not in time.
  */
 export function send(url: string | URL, options: RequestOptions = {}): Promise<Answer> {
-  const { method = "GET", headers = {}, body = "", signal } = options;
+  const { method = "GET", headers = {}, body = "", patience_ms = PATIENCE_MS } = options;
   const length = method === "GET" ? {} : { "content-length": String(Buffer.byteLength(body)) };
   const target = new URL(url);
   const secure = target.protocol === "https:";
   const request = secure ? requestTls : requestPlain;
-  return new Promise((resolve, reject) => {
-    const failed = (error: Error) =>
-      reject(new AppError("unavailable", `No answer from ${target.origin}: ${messageOf(error)}`));
+  const late = new AbortController();
+  const timer = setTimeout(() => late.abort(), patience_ms);
+  const answer = new Promise<Answer>((resolve, reject) => {
+    const failed = (error: Error) => {
+      const why = late.signal.aborted ? ` within ${inWords(patience_ms)}` : `: ${messageOf(error)}`;
+      reject(new AppError("unavailable", `No answer from ${target.origin}${why}`));
+    };
     const outgoing = request(
       target,
       {
         method,
         ...(secure ? { createConnection: () => openTls(target) } : { agent: false }),
         headers: { ...headers, ...length, connection: "close" },
-        ...(signal === undefined ? {} : { signal }),
+        signal: late.signal,
       },
       (incoming) => {
         const chunks: Uint8Array[] = [];
@@ -62,6 +71,7 @@ export function send(url: string | URL, options: RequestOptions = {}): Promise<A
     outgoing.on("error", failed);
     outgoing.end(method === "GET" ? undefined : body);
   });
+  return answer.finally(() => clearTimeout(timer));
 }
 
 // With NODE_EXTRA_CA_CERTS set, the agents of Deno's node:https demand the permission `sys` for `ca`, which

@@ -21,6 +21,9 @@ export interface DaemonCheck {
 }
 
 const SUBJECT = "daemon";
+/** It looks at its database first. */
+const PATIENCE_MS = 10_000;
+const LATE = / within \d+ (s|min)$/;
 
 /** Whether the daemon of this configuration, or at `--url`, is ready and accepts the token. */
 export async function checkDaemon(io: Io, known: Known, values: ApiValues): Promise<DaemonCheck> {
@@ -52,13 +55,16 @@ export async function checkDaemon(io: Io, known: Known, values: ApiValues): Prom
     if (error.code !== "unavailable") {
       return { verdicts: [badBy(SUBJECT, error.message, "see the daemon's log")] };
     }
+    if (LATE.test(text)) {
+      return { verdicts: [bad(SUBJECT, text, "see the daemon's log, and restart it if it hangs")] };
+    }
     const remedy = values.url === undefined ? startIt(values) : "check --url, and start it there";
     return { verdicts: [bad(SUBJECT, text, remedy)], absent: values.url === undefined };
   }
 }
 
 async function examine(api: Api, known: Known, values: ApiValues): Promise<DaemonCheck> {
-  const { status, body } = await send(`${api.url}/readyz`);
+  const { status, body } = await send(`${api.url}/readyz`, { patience_ms: PATIENCE_MS });
   const said = parse(body);
   const checks = isObject(said) && isObject(said["checks"]) ? said["checks"] : undefined;
   if (checks === undefined) {
