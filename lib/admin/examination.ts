@@ -48,7 +48,8 @@ function judgeState(row: StoredEndpoint, known: Endpoint | undefined): Finding[]
   if (known !== undefined && known.unsendable_reason !== null) {
     findings.push({
       mark: "✗",
-      text: `cannot be sent to: ${known.unsendable_reason}`,
+      // It may have its own remedy after a semicolon, in fewer words.
+      text: `cannot be sent to: ${known.unsendable_reason.split("; ")[0]}`,
       remedy: remedyOf(row),
     });
   }
