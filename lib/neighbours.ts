@@ -104,7 +104,7 @@ export async function meetNeighbours(
     const synced = await within(syncFile(db.admin, file.stored, actor), ANSWER_TIMEOUT_MS);
     // If it is outdated, a newer one came in between.
     const changed = synced === "outdated" ? [] : synced;
-    for (const one of changed) logSynced(one, log);
+    for (const one of changed) logSynced(one, log, occasion);
     tell(file.shared, await answer(readCompany(db.admin)));
     return changed;
   }
@@ -161,15 +161,23 @@ export async function meetNeighbours(
   };
 }
 
-/** Logs what became of an endpoint of the file, and how many pending deliveries that cancels. */
-function logSynced({ id, what, cancels, cancels_exact }: Synced, log: Log): void {
+/**
+ * Logs what became of an endpoint of the file, and how many pending deliveries that cancels: a warning if
+ * nobody asked for it, since the file came in force because those with a newer one are gone.
+ */
+function logSynced(
+  { id, what, cancels, cancels_exact }: Synced,
+  log: Log,
+  occasion: Occasion,
+): void {
   const cancelled = cancels === 0 && cancels_exact
     ? {}
     : { cancels: cancels_exact ? cancels : `at least ${cancels}` };
   const message = what === "retired"
     ? "Endpoint retired: not in the file"
     : "Endpoint of the file stored";
-  log.info(message, { endpoint: id, ...cancelled });
+  const unasked = occasion === "beat" && "cancels" in cancelled;
+  log[unasked ? "warn" : "info"](message, { endpoint: id, ...cancelled });
 }
 
 /**

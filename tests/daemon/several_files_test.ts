@@ -131,6 +131,7 @@ onServer("a file comes in force once those with a newer one are gone", async (da
   await using second = await startDaemon(at("two"));
   await using third = await spawnDaemon(at("three"));
   assert.deepEqual(await inForce(first), ["three"]);
+  assert.equal((await first.post(booking("apt_1"))).body.deliveries, 1);
   third.kill("SIGKILL");
   await third.status;
   await look(sql);
@@ -143,6 +144,11 @@ onServer("a file comes in force once those with a newer one are gone", async (da
   await forget(sql, idOf(third));
   await until("the next one is", async () => (await inForce(first)).join() === "two");
   assert.match(await stored(sql), /^two/);
+  assert.match(
+    warned(second),
+    /Endpoint retired: not in the file","endpoint":"three","cancels":1/,
+    "nobody asked for that",
+  );
 
   // A graceful stop may be a restart in the middle of a change.
   await second.stop();
