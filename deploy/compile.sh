@@ -25,7 +25,7 @@ options=(
   # configuration decides which hosts, files and variables are used. A daemon that listens on all
   # addresses of the machine reads them to never send to itself. It runs no other programs and loads no
   # native libraries.
-  --no-prompt --allow-net --allow-read --allow-write --allow-env --allow-sys=networkInterfaces,statfs,userInfo
+  --no-prompt --allow-net --allow-read --allow-write --allow-env --allow-sys=networkInterfaces,statfs,userInfo,uid,gid
 )
 # Leaves out the packages that only tests use. The Deno of the smoke test does not know the option.
 if "$deno" compile --help | grep -q -- --exclude-unused-npm; then

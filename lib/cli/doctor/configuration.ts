@@ -80,7 +80,7 @@ export interface Privileges {
   readonly unprivileged_from: number;
 }
 
-/** Undefined if this process may not ask: the executable has no permission for that. */
+/** Undefined if this process may not ask. */
 function privilegesHere(): Privileges | undefined {
   if (Deno.permissions.querySync({ name: "sys", kind: "uid" }).state !== "granted") {
     return undefined;
