@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { booking, endpoint, frontOf, writeConfig } from "../support/daemon.ts";
+import { inTemporary, runCli, TASK_PERMISSIONS } from "../support/cli.ts";
 import { onBoth } from "../support/databases.ts";
 import { startReceiver } from "../support/receiver.ts";
 import { SECRET } from "../support/daemon.ts";
@@ -101,3 +102,12 @@ onBoth(
     }
   },
 );
+
+Deno.test("a server's user is this one by default, with the permissions of the executable", async () => {
+  await inTemporary(async (directory) => {
+    const path = `${directory}/config.yaml`;
+    await Deno.writeTextFile(path, 'database: { url: "postgres://127.0.0.1:1/bookme" }\n');
+    const { code, err } = await runCli(["check", "-c", path], { permissions: TASK_PERMISSIONS });
+    assert.deepEqual([code, err], [0, ""]);
+  });
+});
