@@ -14,6 +14,7 @@ import {
   type Listener,
   type Occasion,
   readCompany,
+  type StoredDaemon,
   withdraw,
 } from "./store/daemons.ts";
 import type { Database } from "./store/database.ts";
@@ -101,10 +102,12 @@ export async function meetNeighbours(
       tell(file.shared, company);
       return [];
     }
-    const synced = await within(syncFile(db.admin, file.stored, actor), ANSWER_TIMEOUT_MS);
+    const deferred = occasion === "beat" && isVanished(company);
+    const by = deferred ? "deferred" : occasion === "reload" ? "reload" : null;
+    const synced = await within(syncFile(db.admin, file.stored, actor, by), ANSWER_TIMEOUT_MS);
     // If it is outdated, a newer one came in between.
     const changed = synced === "outdated" ? [] : synced;
-    for (const one of changed) logSynced(one, log, occasion);
+    for (const one of changed) logSynced(one, log, deferred);
     tell(file.shared, await answer(readCompany(db.admin)));
     return changed;
   }
@@ -161,14 +164,24 @@ export async function meetNeighbours(
   };
 }
 
+/** Whether the last daemon that held the file in force is gone without having stopped: it may come back. */
+function isVanished({ daemons, in_force }: Company): boolean {
+  const last = daemons.filter(({ file }) => file === in_force)
+    .reduce<StoredDaemon | undefined>(
+      (last, one) => last === undefined || one.seen_at > last.seen_at ? one : last,
+      undefined,
+    );
+  return last !== undefined && !last.lives && last.stopped_at === null;
+}
+
 /**
  * Logs what became of an endpoint of the file, and how many pending deliveries that cancels: a warning if
- * nobody asked for it, since the file came in force because those with a newer one are gone.
+ * that is deferred, since nobody asked for it.
  */
 function logSynced(
   { id, what, cancels, cancels_exact }: Synced,
   log: Log,
-  occasion: Occasion,
+  deferred: boolean,
 ): void {
   const cancelled = cancels === 0 && cancels_exact
     ? {}
@@ -176,8 +189,10 @@ function logSynced(
   const message = what === "retired"
     ? "Endpoint retired: not in the file"
     : "Endpoint of the file stored";
-  const unasked = occasion === "beat" && "cancels" in cancelled;
-  log[unasked ? "warn" : "info"](message, { endpoint: id, ...cancelled });
+  if (deferred && "cancels" in cancelled) {
+    const when = "in 24 h, unless the file that was in force before is back";
+    log.warn(message, { endpoint: id, ...cancelled, when });
+  } else log.info(message, { endpoint: id, ...cancelled });
 }
 
 /**

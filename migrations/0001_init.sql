@@ -77,6 +77,9 @@ create table endpoints (
   -- When it last ceased to select something. The sweep cancels what it is still owed of that, and
   -- forgets this when nothing more can appear.
   narrowed_at timestamptz,
+  -- Until then nothing is cancelled that it is still owed: its file was replaced only because all daemons
+  -- that held it are gone without having stopped, and they may come back. Null: at once.
+  cancels_from timestamptz,
   paused_at timestamptz,
   pause_reason text check ((pause_reason is null) = (paused_at is null)),
   retired_at timestamptz,

@@ -118,7 +118,10 @@ function explainWaiting(facts: DeliveryFacts, now: number): Explanation<Delivery
   const next = attempts + 1;
   const so_far = last(facts, `; attempt ${attempts} ended with`) + hint(facts);
   if (facts.retired) {
-    return say("ending", `The endpoint is retired; the next sweep cancels the delivery${so_far}`);
+    return say(
+      "ending",
+      `The endpoint is retired; a sweep cancels the delivery, after a day if its daemon is gone${so_far}`,
+    );
   }
   if (facts.cancel_reason !== null) {
     return say(

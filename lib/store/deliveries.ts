@@ -101,12 +101,15 @@ export async function cancelRetired(sql: Sql, limit: number): Promise<number> {
         where q.endpoint_no = n.no and q.cancel_reason is null
         limit ${limit} for update skip locked
       ) p
-      where n.retired_at is not null
+      where n.retired_at is not null and ${sql.unsafe(CANCELS)}
       limit ${limit}
     ), ${sql.unsafe(CANCEL_CHOSEN)}
     select count(*)::int as found from chosen`;
   return row?.found ?? 0;
 }
+
+// Of endpoints whose deliveries may be cancelled by now.
+const CANCELS = "coalesce(cancels_from <= now(), true)";
 
 /** An endpoint that selects less than before, and since when. */
 export interface Narrowed {
@@ -121,7 +124,8 @@ export interface Narrowed {
 export async function narrowedEndpoints(sql: Sql): Promise<Narrowed[]> {
   return await sql<Narrowed[]>`
     select no, narrowed_at::text as at, narrowed_at < now() - interval '1 minute' as is_settled
-    from endpoints where narrowed_at is not null and retired_at is null`;
+    from endpoints
+    where narrowed_at is not null and retired_at is null and ${sql.unsafe(CANCELS)}`;
 }
 
 /** Result of one step of a pass over the pending deliveries. */
@@ -145,7 +149,7 @@ export async function cancelDeselected(
   const [row] = await sql<Deselected[]>`
     with narrowed as materialized (
       select no, selected_types(events) as types, businesses, narrowed_at from endpoints
-      where narrowed_at is not null and retired_at is null
+      where narrowed_at is not null and retired_at is null and ${sql.unsafe(CANCELS)}
     ), seen as materialized (
       select id, event_id, endpoint_no, renewed_at, cancel_reason from pending_deliveries
       where id > ${position ?? NO_UUID}::uuid order by id limit ${limit}

@@ -119,15 +119,18 @@ const SHOWN = `'url', url, 'events', events, 'businesses', businesses, 'settings
  * Puts a file in force, in one statement: makes the stored endpoints of the file equal to its own, that is,
  * adds, changes (a new version each), brings back, and retires those it does not have. Leaves pauses alone.
  * Answers with those that it wrote, in the order of their ids. Does nothing and answers "outdated" if no
- * living daemon has announced the file, or one has a newer one.
+ * living daemon has announced the file, or one has a newer one. What that cancels is
+ * cancelled at once, with `deferred` a day later, unless another file brings it back; a `reload` also
+ * cancels at once what was deferred before.
  */
 export async function syncFile(
   sql: Sql,
   file: StoredFile,
   actor: Actor = { name: "the configuration file", address: null },
+  by: "deferred" | "reload" | null = null,
 ): Promise<Synced[] | "outdated"> {
   for (;;) {
-    const answer = await trySync(sql, file, actor);
+    const answer = await trySync(sql, file, actor, by);
     if (answer !== "moved") return answer;
   }
 }
@@ -137,7 +140,9 @@ async function trySync(
   sql: Sql,
   file: StoredFile,
   actor: Actor,
+  by: "deferred" | "reload" | null,
 ): Promise<Synced[] | "outdated" | "moved"> {
+  const cancels_from = sql`case when ${by === "deferred"} then now() + interval '1 day' end`;
   const [row] = await sql<{ synced: Synced[]; is_newest: boolean; is_current: boolean }[]>`
     with ${gated(sql, file)}, ${givenRows(sql, file.endpoints)}, put as (
       insert into endpoints as e (id, source, url, events, businesses, settings, credentials)
@@ -148,16 +153,21 @@ async function trySync(
         credentials = excluded.credentials,
         version = e.version + 1, retired_at = null, updated_at = now(),
         next_send_at = ${sql.unsafe(nextSendAt("excluded.settings"))},
-        narrowed_at = ${sql.unsafe(narrowedAt("excluded.events", "excluded.businesses"))}
+        narrowed_at = ${sql.unsafe(narrowedAt("excluded.events", "excluded.businesses"))},
+        cancels_from = ${cancels_from}
       where e.source = 'file' and (e.retired_at is not null or
         (e.url, e.events, e.businesses, e.settings, e.credentials) is distinct from
         (excluded.url, excluded.events, excluded.businesses, excluded.settings, excluded.credentials))
       returning no, id, version, url, events, businesses, settings, credentials, narrowed_at
     ), retired as (
-      update endpoints set retired_at = now(), updated_at = now()
+      update endpoints set retired_at = now(), updated_at = now(), cancels_from = ${cancels_from}
       where exists (select from open) and source = 'file' and retired_at is null
         and id not in (select id from given)
       returning no, id, version, events, businesses
+    ), confirmed as (
+      update endpoints set cancels_from = null
+      where exists (select from open) and ${by === "reload"} and cancels_from is not null
+        and no not in (select no from put union all select no from retired)
     ), versions as (${sql.unsafe(insertVersions("put"))}
     ), retired_versions as (${sql.unsafe(retireVersions("retired"))}
     ), changed as materialized (

@@ -178,7 +178,7 @@ Deno.test("explainDelivery() prefers what holds a delivery up over when it is du
   );
   assert.equal(
     explain({ ...waiting, retired: true }),
-    "ending: The endpoint is retired; the next sweep cancels the delivery",
+    "ending: The endpoint is retired; a sweep cancels the delivery, after a day if its daemon is gone",
   );
 });
 
@@ -227,7 +227,7 @@ Deno.test("explainDelivery() says for every state what is true of it and what fo
     cancelling:
       /^Attempt \d (is under way and is the last: unless|never .* cancels the delivery: )/,
     interrupted: /^Attempt \d never reported back; .* due again$/,
-    ending: /the next sweep (cancels|fails) the delivery|^The next sweep cancels/,
+    ending: /(a|the next) sweep (cancels|fails) the delivery|^The next sweep cancels/,
     paused: /^Waits until the endpoint is resumed/,
     unsendable: /^Waits because this daemon cannot send it: /,
     due:

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { createHmac } from "node:crypto";
 import type { Sql } from "postgres";
 import { CHANNEL, DAEMONS } from "../../lib/store/changes.ts";
+import { cancelRetired } from "../../lib/store/deliveries.ts";
 import { checkedApi } from "../support/checked.ts";
 import {
   ADMIN,
@@ -80,6 +81,15 @@ function isSigned({ headers, body }: Received, secret: string): boolean {
 const sqlOf = (database: TestDatabase) =>
   connectTo("url" in database.section ? database.section.url : "");
 
+/** Posts an event that is owed to one endpoint, and waits until its first attempt has failed. */
+async function postAndFail(front: Front): Promise<void> {
+  const { body } = await front.post(booking("apt_1"));
+  assert.equal(body.deliveries, 1);
+  const failed = (found: { attempt_count: number; sending: boolean }) =>
+    found.attempt_count === 1 && !found.sending;
+  await front.delivery(await front.deliveryId(body.id), failed);
+}
+
 onServer("a daemon started with an older file changes nothing and says why", async (database) => {
   await using receiver = await startReceiver();
   await using sql = sqlOf(database);
@@ -126,12 +136,13 @@ onServer("a daemon started with an older file changes nothing and says why", asy
 
 onServer("a file comes in force once those with a newer one are gone", async (database) => {
   await using sql = sqlOf(database);
-  const at = (id: string) => file(database, [endpoint(id, "http://127.0.0.1:9/")]);
+  const retry = { delivery: { retry: ["0s", "1h"] } };
+  const at = (id: string) => file(database, [endpoint(id, "http://127.0.0.1:9/")], retry);
   await using first = await startDaemon(at("one"));
   await using second = await startDaemon(at("two"));
   await using third = await spawnDaemon(at("three"));
   assert.deepEqual(await inForce(first), ["three"]);
-  assert.equal((await first.post(booking("apt_1"))).body.deliveries, 1);
+  await postAndFail(first);
   third.kill("SIGKILL");
   await third.status;
   await look(sql);
@@ -144,13 +155,30 @@ onServer("a file comes in force once those with a newer one are gone", async (da
   await forget(sql, idOf(third));
   await until("the next one is", async () => (await inForce(first)).join() === "two");
   assert.match(await stored(sql), /^two/);
-  assert.match(
-    warned(second),
-    /Endpoint retired: not in the file","endpoint":"three","cancels":1/,
-    "nobody asked for that",
-  );
+  const warning =
+    /Endpoint retired: not in the file","endpoint":"three","cancels":1,"when":"in 24 h/;
+  await until("it warns", () => warning.test(warned(second)));
+  const pending = async () =>
+    (await first.api("deliveries?status=pending")).body.data.map((
+      { endpoint_id }: { endpoint_id: string },
+    ) => endpoint_id);
+  assert.equal(await cancelRetired(sql, 1_000), 0, "it may still come back");
+  assert.deepEqual(await pending(), ["three"]);
+  {
+    await using _back = await startDaemon(at("three"));
+    assert.deepEqual(await inForce(first), ["three"]);
+    assert.deepEqual(await pending(), ["three"], "and is owed what it was");
+  }
 
-  // A graceful stop may be a restart in the middle of a change.
+  // It stopped, which may be a restart in the middle of a change.
+  const last = async () => {
+    const [row] = await sql<{ id: string }[]>`
+      select id from daemons order by started_at desc limit 1`;
+    return row?.id ?? "";
+  };
+  await forget(sql, await last());
+  await until("the next one is again", async () => (await inForce(first)).join() === "two");
+  await until("what the last one is owed is cancelled", async () => (await pending()).length === 0);
   await second.stop();
   await look(sql);
   await until("the first has looked", async () => {
@@ -161,6 +189,22 @@ onServer("a file comes in force once those with a newer one are gone", async (da
   assert.deepEqual(await inForce(first), ["two"]);
   await forget(sql, idOf(second));
   await until("the last one is", async () => (await inForce(first)).join() === "one");
+});
+
+onServer("a reload cancels what waited for a daemon that is gone", async (database) => {
+  await using sql = sqlOf(database);
+  const retry = { delivery: { retry: ["0s", "1h"] } };
+  const at = (id: string) => file(database, [endpoint(id, "http://127.0.0.1:9/")], retry);
+  await using first = await startDaemon(at("one"));
+  await using second = await spawnDaemon(at("two"));
+  await postAndFail(first);
+  second.kill("SIGKILL");
+  await second.status;
+  await forget(sql, idOf(second));
+  await until("the first file is in force", async () => (await inForce(first)).join() === "one");
+  assert.equal(await cancelRetired(sql, 1_000), 0);
+  assert.equal((await first.api("reload", ADMIN, "POST")).status, 200);
+  await until("it is cancelled", async () => (await cancelled(sql)).join() === "two");
 });
 
 onServer(
