@@ -1,5 +1,5 @@
 import { createHash, randomBytes } from "node:crypto";
-import { differences, type SharedFile } from "./config/shared.ts";
+import { differencesAmong, type SharedFile } from "./config/shared.ts";
 import { isLoopback, isWildcard } from "./core/address.ts";
 import { listed, messageOf } from "./core/errors.ts";
 import { daemonId } from "./core/ids.ts";
@@ -14,7 +14,6 @@ import {
   type Listener,
   type Occasion,
   readCompany,
-  type StoredDaemon,
   withdraw,
 } from "./store/daemons.ts";
 import type { Database } from "./store/database.ts";
@@ -166,11 +165,8 @@ export async function meetNeighbours(
 
 /** Whether the last daemon that held the file in force is gone without having stopped: it may come back. */
 function isVanished({ daemons, in_force }: Company): boolean {
-  const last = daemons.filter(({ file }) => file === in_force)
-    .reduce<StoredDaemon | undefined>(
-      (last, one) => last === undefined || one.seen_at > last.seen_at ? one : last,
-      undefined,
-    );
+  const [last] = daemons.filter(({ file }) => file === in_force)
+    .toSorted((a, b) => b.seen_at.getTime() - a.seen_at.getTime());
   return last !== undefined && !last.lives && last.stopped_at === null;
 }
 
@@ -217,16 +213,12 @@ function makeTeller(log: Log, id: string): (shared: SharedFile, company: Company
 }
 
 function disagreements(id: string, shared: SharedFile, { daemons, files, in_force }: Company) {
-  const find = (digest: string | null) => files.find((file) => file.digest === digest);
-  const reference = find(in_force);
   const others = daemons.filter((other) => other.lives && other.id !== id);
-  const describe = (file: string) => {
-    const found = find(file);
-    const differ = found === undefined || reference === undefined
-      ? []
-      : differences(found, reference);
-    return { file, in_force, differences: listed(differ) };
-  };
+  const describe = (file: string) => ({
+    file,
+    in_force,
+    differences: listed(differencesAmong(files, file, in_force)),
+  });
   if (in_force === shared.digest) {
     return others.filter(({ file }) => file !== in_force).map((other) => ({
       message: "Another daemon's file is older than this daemon's, which is in force",

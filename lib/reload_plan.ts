@@ -1,6 +1,6 @@
-import { createHash } from "node:crypto";
 import type { FieldChange, Reloaded } from "./admin/shown.ts";
 import type { Config } from "./config/config.ts";
+import { digestOfFile } from "./config/load.ts";
 import { changedCredentials, type SharedFile } from "./config/shared.ts";
 import { diffConfig } from "./config/snapshot.ts";
 import { REDACTED } from "./core/secret.ts";
@@ -35,7 +35,7 @@ export async function planReload(
   // Secrets, header values and TLS are not in the database.
   const others = [...credentials.keys()].filter((id) => !planned.some((one) => one.id === id));
   return {
-    file: { path: read.path, sha256: digestOf(read.path) },
+    file: { path: read.path, sha256: digestOfFile(read.path) },
     changed: changesOf(diffConfig(before, read), shared, present),
     at_next_start: diffConfig(next, read),
     endpoints: {
@@ -97,8 +97,4 @@ function flat(fields: Omit<EndpointFields, "id"> | null): Record<string, unknown
   if (fields === null) return {};
   const { settings, ...others } = fields;
   return { ...others, ...settings };
-}
-
-function digestOf(path: string): string {
-  return createHash("sha256").update(Deno.readFileSync(path)).digest("hex");
 }

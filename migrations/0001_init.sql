@@ -87,8 +87,8 @@ create table endpoints (
   updated_at timestamptz not null default now()
 );
 
--- What a version of an endpoint sent to and selected, so that an old attempt can be shown as it was, and
--- an old event explained.
+-- The url and the selection of each version of an endpoint: they show an old attempt as it was, and
+-- explain an old event.
 create table endpoint_versions (
   endpoint_no integer not null references endpoints (no),
   version integer not null,

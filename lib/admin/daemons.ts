@@ -1,4 +1,4 @@
-import { differences } from "../config/shared.ts";
+import { differencesAmong } from "../config/shared.ts";
 import { hostPort } from "../core/address.ts";
 import { invalidAt } from "../core/errors.ts";
 import { type Company, readCompany, type StoredDaemon } from "../store/daemons.ts";
@@ -26,8 +26,6 @@ export async function listDaemons(
 }
 
 function viewDaemon(daemon: StoredDaemon, { files, in_force }: Company): shown.Daemon {
-  const find = (digest: string | null) => files.find((file) => file.digest === digest);
-  const [own, reference] = [find(daemon.file), find(in_force)];
   return {
     id: daemon.id,
     version: daemon.version,
@@ -36,6 +34,6 @@ function viewDaemon(daemon: StoredDaemon, { files, in_force }: Company): shown.D
     last_seen_at: daemon.seen_at.toISOString(),
     file: daemon.file,
     in_force: daemon.file === in_force,
-    differences: own === undefined || reference === undefined ? [] : differences(own, reference),
+    differences: differencesAmong(files, daemon.file, in_force),
   };
 }

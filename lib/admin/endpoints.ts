@@ -45,23 +45,13 @@ export async function listEndpoints(
     throw invalidAt("/cursor", CURSOR_RULE);
   }
   const page = await read.listEndpoints(sql, scope, { ...filter, before: cursor });
-  const data = await show(ctx, page.rows);
-  return viewPage({ ...page, rows: data }, (endpoint) => endpoint);
-}
-
-/** Endpoints as shown, with what they have been doing. */
-async function show(
-  ctx: AdminContext,
-  rows: readonly store.StoredEndpoint[],
-): Promise<shown.Endpoint[]> {
-  const activityOf = await readActivity(ctx, rows.map(({ no }) => no));
-  return rows.map((row) => viewEndpoint(row, activityOf(row.no), ctx));
+  const activityOf = await readActivity(ctx, page.rows.map(({ no }) => no));
+  return viewPage(page, (row) => viewEndpoint(row, activityOf(row.no), ctx));
 }
 
 async function showOne(ctx: AdminContext, row: store.StoredEndpoint): Promise<shown.Endpoint> {
-  const [endpoint] = await show(ctx, [row]);
-  if (endpoint === undefined) throw new Error(`The endpoint ${row.id} was not shown`);
-  return endpoint;
+  const activityOf = await readActivity(ctx, [row.no]);
+  return viewEndpoint(row, activityOf(row.no), ctx);
 }
 
 /** An endpoint, retired ones included. */

@@ -4,6 +4,7 @@ import {
   type Finding,
   judgeExamination,
 } from "../core/examination.ts";
+import { inSeconds } from "../core/time.ts";
 import type { Endpoint } from "../delivery/fleet.ts";
 import type { StoredEndpoint } from "../store/endpoints.ts";
 import type { AdminContext, Asker } from "./context.ts";
@@ -38,7 +39,7 @@ export async function checkEndpoint(
 function judgeState(row: StoredEndpoint, known: Endpoint | undefined): Finding[] {
   const findings: Finding[] = [];
   if (row.paused_at !== null) {
-    const since = row.paused_at.toISOString().replace(/\.\d+Z$/, "Z");
+    const since = inSeconds(row.paused_at.toISOString());
     findings.push({
       mark: "!",
       text: `paused since ${since} (${row.pause_reason}): its deliveries wait`,

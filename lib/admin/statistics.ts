@@ -1,4 +1,4 @@
-import { REFUSAL_STATUS } from "../core/refusals.ts";
+import { refusalStatus } from "../core/refusals.ts";
 import { type Counted, summarise } from "../core/summary.ts";
 import { countWithoutBusiness, MAX_EVENTS_COUNTED } from "../store/reports/events.ts";
 import {
@@ -47,7 +47,7 @@ export async function getStats(
     events_without_business_exact: without_business < MAX_EVENTS_COUNTED,
     refused: refused.map((row) => ({
       ...row,
-      status: REFUSAL_STATUS[row.refusal],
+      status: refusalStatus(row.refusal),
       last_at: row.last_at.toISOString(),
     })),
     endpoints: perEndpoint(counts, owed),

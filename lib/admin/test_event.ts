@@ -5,6 +5,7 @@ import { explainMismatch } from "../core/explain.ts";
 import { explainMatch } from "../core/matching.ts";
 import { nearest } from "../core/nearest.ts";
 import { type ParsedEvent, parseIngest } from "../core/payload.ts";
+import { inSeconds } from "../core/time.ts";
 import { writeAudit } from "../store/audit.ts";
 import type { StoredEndpoint } from "../store/endpoints.ts";
 import { findBusinesses } from "../store/events.ts";
@@ -93,7 +94,7 @@ function testEvent(ctx: AdminContext, { scope }: Asker, { event, data, business 
     );
   }
   if (business !== undefined && data === undefined) throw invalidAt("/business", "Needs data");
-  const timestamp = new Date(ctx.now()).toISOString().replace(/\.\d+Z$/, "Z");
+  const timestamp = inSeconds(new Date(ctx.now()).toISOString());
   const payload = data === undefined
     ? type.sample.replace(/"timestamp": "[^"]*"/, `"timestamp": "${timestamp}"`)
     : writeEvent({ event, timestamp, data, business });

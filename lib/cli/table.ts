@@ -172,6 +172,11 @@ function relative(at: string, now_ms: number): string {
   return ago_ms >= 0 ? `${inWords(ago_ms)} ago` : `in ${inWords(-ago_ms)}`;
 }
 
+/** A duration in whole milliseconds, rounded up; `-` if it is unknown. */
+export function millisecondsOf(duration_ms: number | null): string {
+  return duration_ms === null ? "-" : `${Math.ceil(duration_ms)} ms`;
+}
+
 /** Says how to go on if a list has more entries than were printed. */
 export function moreBelow(io: Io, { next_cursor }: Pick<Page<unknown>, "next_cursor">): void {
   if (next_cursor !== null) io.err(`There may be more; continue with --cursor ${next_cursor}`);

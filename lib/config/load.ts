@@ -1,3 +1,5 @@
+import { createHash } from "node:crypto";
+import { readFileSync } from "node:fs";
 import { dirname, resolve } from "node:path";
 import * as v from "valibot";
 import { type AddressRules, checkEndpointUrl, parseCidr } from "../core/address.ts";
@@ -53,6 +55,11 @@ export function loadConfig(
   const { config, mistakes } = inspectConfig(path, env);
   if (config === undefined || mistakes.length > 0) throw new ConfigError(path, mistakes);
   return config;
+}
+
+/** The SHA-256 of a file's bytes in hexadecimal digits: two daemons, or a command, read the same file. */
+export function digestOfFile(path: string): string {
+  return createHash("sha256").update(readFileSync(path)).digest("hex");
 }
 
 /**

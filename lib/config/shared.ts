@@ -7,8 +7,8 @@ import type { Config, EndpointConfig } from "./config.ts";
 type Parts = Readonly<Record<string, string>>;
 
 /**
- * What all daemons on a database must agree on, as digests: no value can be read from them, and a guess
- * at a secret takes milliseconds to check. Not part of it is what may differ from machine to machine:
+ * The settings that all daemons on a database must share, as digests: they reveal no value, and checking a
+ * guess at a secret takes milliseconds. Settings that may differ from machine to machine are left out:
  * `server`, `database`, `admin`, and of `delivery` the source address and the concurrency.
  */
 export interface SharedFile {
@@ -38,8 +38,7 @@ export async function sharedOf(config: Config): Promise<SharedFile> {
 export function credentialsOf({ endpoints }: SharedFile, id: string): string | undefined {
   const fields = endpoints[id];
   if (fields === undefined) return undefined;
-  const { secret, headers, tls } = fields;
-  return short(canonical([secret, headers, tls]));
+  return short(canonical(CREDENTIALS.map((field) => fields[field])));
 }
 
 /** The endpoints that both files have with other secrets, header values or TLS, and which of these differ. */
@@ -76,6 +75,17 @@ export function differences(
     }
   }
   return [...found, ...differing(sections, in_force.sections).map((name) => `${name} differs`)];
+}
+
+/** How a file among `files` differs from the one in force; nothing if one of the two is unknown. */
+export function differencesAmong(
+  files: readonly SharedFile[],
+  digest: string,
+  in_force: string | null,
+): string[] {
+  const find = (wanted: string | null) => files.find((file) => file.digest === wanted);
+  const [own, reference] = [find(digest), find(in_force)];
+  return own === undefined || reference === undefined ? [] : differences(own, reference);
 }
 
 function differing(here: Parts, there: Parts): string[] {

@@ -20,8 +20,11 @@ export interface AttemptFacts {
   readonly body: string;
 }
 
-/** A refusal says why at its beginning. */
-const SEARCHED_CHARS = 4_096;
+/** What a receiver writes that found the signature missing or wrong: a regular expression, in any case. */
+export const SIGNATURE_WORDS = "signature|hmac";
+/** How much of an answer is searched for that: a refusal says why at its beginning. */
+export const SEARCHED_LENGTH = 4_096;
+const ABOUT_SIGNATURE = new RegExp(SIGNATURE_WORDS, "i");
 /** The share of the timeout from which an answer counts as slow. */
 const SLOW = 0.8;
 
@@ -30,8 +33,8 @@ export function mentionsSignature(
   { outcome, headers, body }: Pick<AttemptFacts, "outcome" | "headers" | "body">,
 ): boolean {
   if (outcome !== "http_4xx") return false;
-  const text = [...headers.flat(), body.slice(0, SEARCHED_CHARS)].join("\n");
-  return /signature|hmac/i.test(text);
+  const text = [...headers.flat(), body.slice(0, SEARCHED_LENGTH)].join("\n");
+  return ABOUT_SIGNATURE.test(text);
 }
 
 /** The likely cause of an attempt's outcome and its remedy, in words; null if there is nothing to say. */

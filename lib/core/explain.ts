@@ -66,7 +66,7 @@ export function explainDelivery(facts: DeliveryFacts, now: number): Explanation<
     case "failed":
       return say(
         "failed",
-        `Failed after ${tries}${last(facts, "; the last ended with")}${hint(facts)}; ` +
+        `Failed after ${tries}${last(facts, "the last")}${hint(facts)}; ` +
           (retired ? "its endpoint is retired" : "only a retry or a replay sends it again"),
       );
     case "cancelled":
@@ -116,7 +116,7 @@ function explainSending(facts: DeliveryFacts, now: number): Explanation<Delivery
 function explainWaiting(facts: DeliveryFacts, now: number): Explanation<DeliveryState> {
   const { attempts, counted, max_attempts, next_attempt_at, pause_reason } = facts;
   const next = attempts + 1;
-  const so_far = last(facts, `; attempt ${attempts} ended with`) + hint(facts);
+  const so_far = last(facts, `attempt ${attempts}`) + hint(facts);
   if (facts.retired) {
     return say(
       "ending",
@@ -185,13 +185,14 @@ function answer({ last_status }: DeliveryFacts): string {
   return last_status === null ? "" : `, with status ${last_status}`;
 }
 
-function last(facts: DeliveryFacts, words: string): string {
+/** How the last attempt ended, which `name` calls it by. */
+function last(facts: DeliveryFacts, name: string): string {
   const { last_outcome, last_status, last_cause } = facts;
   // After a delivery only a person starts another attempt.
   if (last_outcome === null || last_outcome === "delivered") return "";
-  if (last_outcome === "interrupted") return words.replace("ended with", "was interrupted");
+  if (last_outcome === "interrupted") return `; ${name} was interrupted`;
   const more = last_cause ?? (last_status === null ? null : `status ${last_status}`);
-  return `${words} ${last_outcome}${more === null ? "" : ` (${more})`}`;
+  return `; ${name} ended with ${last_outcome}${more === null ? "" : ` (${more})`}`;
 }
 
 function hint({ mentions_signature }: DeliveryFacts): string {

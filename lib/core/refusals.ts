@@ -1,29 +1,35 @@
-/** Why a post to `/ingest` is refused, with the status of the answer (contract, section 4). */
-export const REFUSAL_STATUS = {
-  malformed: 400,
-  signature_missing: 401,
-  signature_wrong: 401,
-  address: 403,
-  loop: 403,
-  conflict: 409,
-  too_large: 413,
-  unsupported_media_type: 415,
-  invalid: 422,
-  too_many_requests: 429,
-  unavailable: 503,
-} as const;
+import { type ErrorCode, HTTP_STATUS } from "./errors.ts";
+
+/** Why a post to `/ingest` is refused, with the code of the answer (contract, section 4). */
+const CODES = {
+  malformed: "malformed",
+  signature_missing: "unauthorized",
+  signature_wrong: "unauthorized",
+  address: "forbidden",
+  loop: "loop",
+  conflict: "conflict",
+  too_large: "too_large",
+  unsupported_media_type: "unsupported_media_type",
+  invalid: "invalid",
+  too_many_requests: "too_many_requests",
+  unavailable: "unavailable",
+} as const satisfies Readonly<Record<string, ErrorCode>>;
 
 /** Why a post is refused. */
-export type Refusal = keyof typeof REFUSAL_STATUS;
+export type Refusal = keyof typeof CODES;
 
 /** The names of all refusals. */
-export const REFUSALS = Object.keys(REFUSAL_STATUS) as readonly Refusal[];
+export const REFUSALS = Object.keys(CODES) as readonly Refusal[];
+
+/** The status of the answer to a post refused for this reason. */
+export function refusalStatus(refusal: Refusal): number {
+  return HTTP_STATUS[CODES[refusal]];
+}
 
 /** The refusal that an answer's `code` stands for; undefined if posts are not refused with it. */
 export function refusalOf(code: string, signed: boolean): Refusal | undefined {
   if (code === "unauthorized") return signed ? "signature_wrong" : "signature_missing";
-  if (code === "forbidden") return "address";
-  return REFUSALS.find((refusal) => refusal === code);
+  return REFUSALS.find((refusal) => CODES[refusal] === code);
 }
 
 /** Refused posts of one kind, counted. */
@@ -87,23 +93,23 @@ export function refusalRemedy(refusal: Refusal): string {
 }
 
 /**
- * One line about the posts refused in a time such as `the last hour`, the most frequent reason first;
- * undefined without any.
+ * One line about the posts refused in a time such as `the last hour`, the most frequent reason first, and
+ * the remedy for that; undefined without any.
  */
 export function summariseRefusals(
   refused: readonly RefusedPosts[],
   time: string,
-): string | undefined {
-  if (refused.length === 0) return undefined;
+): { readonly text: string; readonly remedy: string } | undefined {
   const sorted = refused.toSorted((a, b) => b.posts - a.posts);
+  const [most] = sorted;
+  if (most === undefined) return undefined;
   const parts = sorted.map(({ refusal, posts, last_address }) =>
-    `${posts} because ${IN_WORDS[refusal][0]}` +
+    (sorted.length === 1 ? "" : `${posts} because `) + refusalInWords(refusal) +
     (last_address === null ? "" : ` (the last from ${last_address})`)
   );
   const sum = refused.reduce((total, { posts }) => total + posts, 0);
-  const [only] = sorted;
-  return sorted.length === 1 && only !== undefined
-    ? `BookMe's posts are refused: ${sum} in ${time}, ${IN_WORDS[only.refusal][0]}` +
-      (only.last_address === null ? "" : ` (the last from ${only.last_address})`)
-    : `BookMe's posts are refused: ${sum} in ${time}, ${parts.join("; ")}`;
+  return {
+    text: `BookMe's posts are refused: ${sum} in ${time}, ${parts.join("; ")}`,
+    remedy: refusalRemedy(most.refusal),
+  };
 }

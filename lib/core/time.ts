@@ -17,6 +17,11 @@ export function dayExists(text: string): boolean {
   return date.getUTCMonth() + 1 === Number(month) && date.getUTCDate() === Number(day);
 }
 
+/** An ISO 8601 time in UTC without the fraction of its second. */
+export function inSeconds(time: string): string {
+  return time.replace(/\.\d+Z$/, "Z");
+}
+
 /** The time of an RFC 3339 date-time, in milliseconds since 1970. */
 export function millisecondsOf(date_time: string): number {
   // Date knows neither leap seconds nor lower-case letters.

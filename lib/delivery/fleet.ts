@@ -14,7 +14,7 @@ import {
   type StoredFile,
   type StoredFleet,
 } from "../store/endpoints.ts";
-import type { Target } from "../http/client.ts";
+import { makeTarget, type Target } from "../http/flight.ts";
 import { USER_AGENT } from "../core/version.ts";
 
 /** A signer, and when it signs. */
@@ -193,7 +193,7 @@ function makeEndpoint(
     paused: stored.paused_at !== null,
     sendable: known !== undefined,
     unsendable_reason: "unsendable_reason" in local ? local.unsendable_reason : null,
-    target: keepSame(previous, makeTarget(stored, known?.tls ?? null)),
+    target: keepSame(previous, makeTarget(stored.url, known?.tls ?? null)),
     timeout_ms: settings.timeout_ms ?? policy.timeout_ms,
     retry_ms: settings.retry_ms ?? policy.retry_ms,
     concurrency: settings.concurrency,
@@ -212,17 +212,4 @@ function makeEndpoint(
 /** The present target if it equals the next one, else the next one. */
 function keepSame(present: Target | undefined, next: Target): Target {
   return isDeepStrictEqual(present, next) ? present ?? next : next;
-}
-
-function makeTarget(stored: StoredEndpoint, tls: EndpointConfig["tls"]): Target {
-  const url = new URL(stored.url);
-  if (tls === null) return { url };
-  return {
-    url,
-    tls: {
-      ...(tls.ca === undefined ? {} : { ca: tls.ca }),
-      ...(tls.cert === undefined ? {} : { cert: tls.cert }),
-      ...(tls.key === undefined ? {} : { key: tls.key.reveal() }),
-    },
-  };
 }

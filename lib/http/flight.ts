@@ -1,4 +1,5 @@
 import { literalAddress, portOf } from "../core/address.ts";
+import type { Secret } from "../core/secret.ts";
 
 /**
  * Where requests go. Reuse the object: connections belong to it, and are never shared with another,
@@ -14,6 +15,23 @@ export interface TlsIdentity {
   readonly ca?: string;
   readonly cert?: string;
   readonly key?: string;
+}
+
+/** TLS settings as an endpoint has them. */
+type TlsSettings = Omit<TlsIdentity, "key"> & { readonly key?: Secret };
+
+/** The target at a URL, with the TLS settings of its endpoint. */
+export function makeTarget(url: string, tls: TlsSettings | null): Target {
+  if (tls === null) return { url: new URL(url) };
+  const { ca, cert, key } = tls;
+  return {
+    url: new URL(url),
+    tls: {
+      ...(ca === undefined ? {} : { ca }),
+      ...(cert === undefined ? {} : { cert }),
+      ...(key === undefined ? {} : { key: key.reveal() }),
+    },
+  };
 }
 
 /** One POST, as the client sends it. */

@@ -30,11 +30,11 @@ export function logged(sql: Sql, change: Change, found = "null::jsonb"): Fragmen
   return sql`logged as (
     insert into audit (actor, address, action, object, before, after)
     select ${actor.name}, ${actor.address}, ${action}, ${object},
-      ${json(change.before)}::text::jsonb,
-      coalesce(${json(change.after)}::text::jsonb || found, ${
-    json(change.after)
-  }::text::jsonb, found)
-    from (select ${sql.unsafe(found)} as found from changed limit 1) one
+      ${json(change.before)}::text::jsonb, coalesce(after || found, after, found)
+    from (
+      select ${json(change.after)}::text::jsonb as after, ${sql.unsafe(found)} as found
+      from changed limit 1
+    ) one
   )`;
 }
 

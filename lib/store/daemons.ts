@@ -54,7 +54,7 @@ export async function announce(
         or ${occasion === "start"} and stopped_at is not null and not exists (
           select from daemons where id <> ${id} and stopped_at is null and ${sql.unsafe(SEEN)}))
     ), before as materialized (
-      select file, stopped_at, extract(epoch from now() - seen_at)::float8 * 1000 as gap_ms
+      select file, extract(epoch from now() - seen_at)::float8 * 1000 as gap_ms
       from daemons where id = ${id}
     ), known as (
       insert into files as f (digest, seen_at, sections, endpoints)

@@ -119,9 +119,9 @@ const SHOWN = `'url', url, 'events', events, 'businesses', businesses, 'settings
  * Puts a file in force, in one statement: makes the stored endpoints of the file equal to its own, that is,
  * adds, changes (a new version each), brings back, and retires those it does not have. Leaves pauses alone.
  * Answers with those that it wrote, in the order of their ids. Does nothing and answers "outdated" if no
- * living daemon has announced the file, or one has a newer one. What that cancels is
- * cancelled at once, with `deferred` a day later, unless another file brings it back; a `reload` also
- * cancels at once what was deferred before.
+ * living daemon has announced the file, or one has a newer one. Deliveries that it ends are cancelled at
+ * once, with `deferred` a day later, unless another file brings them back; a `reload` also cancels at once
+ * what was deferred before.
  */
 export async function syncFile(
   sql: Sql,

@@ -3,7 +3,7 @@ import type { DatabaseAddress } from "../core/database_address.ts";
 import { openPool, openSession } from "./connect.ts";
 import { makeConnector } from "./connection/connector.ts";
 import { hasEmbedded, openEmbedded } from "./embedded.ts";
-import { markedMistake, parseMark, TRANSFER_VERSION } from "./transfer_mark.ts";
+import { markedMistake, parseMark, readVersions } from "./transfer_mark.ts";
 
 /** A database's condition, as it reports it. */
 export interface DatabaseHealth {
@@ -112,11 +112,7 @@ async function inspectTables(sql: Sql): Promise<{
   sealed: number;
   transfer: string | null;
 }> {
-  const [row] = await sql<{ version: number; mark: string | null }[]>`
-    select coalesce(max(version) filter (where version < ${TRANSFER_VERSION}::int), 0) as version,
-      max(name) filter (where version = ${TRANSFER_VERSION}::int) as mark
-    from migrations`;
-  const { version = 0, mark = null } = row ?? {};
+  const { version, mark } = await readVersions(sql);
   const transfer = mark === null ? null : markedMistake(parseMark(mark));
   if (version === 0) return { version, sealed: 0, transfer };
   const [count] = await sql<{ sealed: number }[]>`

@@ -1,6 +1,6 @@
 import type { Sql } from "postgres";
 import { AppError } from "../core/errors.ts";
-import { markedMistake, parseMark, TRANSFER_VERSION } from "./transfer_mark.ts";
+import { markedMistake, parseMark, readVersions } from "./transfer_mark.ts";
 import init from "../../migrations/0001_init.sql" with { type: "text" };
 
 /** In order, forward only; a released one is never edited. */
@@ -33,13 +33,9 @@ export async function migrate(
     `create table if not exists migrations (
        version integer primary key, name text not null, applied_at timestamptz not null default now())`,
   );
-  const [row] = await sql<{ newest: number; transfer: string | null }[]>`
-    select coalesce(max(version) filter (where version < ${TRANSFER_VERSION}::int), 0) as newest,
-      max(name) filter (where version = ${TRANSFER_VERSION}::int) as transfer
-    from migrations`;
-  const { newest = 0, transfer = null } = row ?? {};
-  if (transfer !== null && !transferring) {
-    throw new AppError("conflict", markedMistake(parseMark(transfer)));
+  const { version: newest, mark } = await readVersions(sql);
+  if (mark !== null && !transferring) {
+    throw new AppError("conflict", markedMistake(parseMark(mark)));
   }
   if (newest > MIGRATIONS.length) {
     throw new AppError(

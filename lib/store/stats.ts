@@ -29,8 +29,8 @@ const STEP = `step s cross join lateral (
 export const WATERMARK = `case when watermark > now() then now() - interval '${SETTLED_MS} ms'
   else watermark end`;
 
-/** Whether attempt `a` failed. One that a daemon interrupted says nothing about its endpoint. */
-const FAILED = "a.outcome not in ('delivered', 'interrupted')";
+/** Outcomes of a failed attempt. One that a daemon interrupted says nothing about its endpoint. */
+const FAILED = "outcome not in ('delivered', 'interrupted')";
 
 /**
  * The CTE `runs`: how the attempts of each endpoint have been ending, from `endpoint_runs` and the attempts
@@ -47,7 +47,7 @@ export function runsOf(within: string, low: string): string {
           where r.endpoint_no = f.endpoint_no and r.last_success_at is not null),
         max(f.last_at) filter (where f.outcome = 'delivered')
       ) as success_at,
-      max(f.last_at) filter (where f.outcome not in ('delivered', 'interrupted')) as failure_at
+      max(f.last_at) filter (where f.${FAILED}) as failure_at
     from fresh f group by f.endpoint_no
   ), newly as materialized (
     -- Only these need another look at their attempts.
@@ -59,7 +59,7 @@ export function runsOf(within: string, low: string): string {
     select n.endpoint_no, min(a.ended_at) as at
     from newly n join ${within} on a.endpoint_no = n.endpoint_no
     -- Recorded no earlier than they ended: the index finds the few that can count.
-    where ${FAILED} and a.ended_at > n.success_at
+    where a.${FAILED} and a.ended_at > n.success_at
       and a.recorded_at > (select min(success_at) from newly)
     group by n.endpoint_no
   ), runs as (
@@ -129,13 +129,26 @@ const MINUTES_KEPT_MS = 2 * 86_400_000;
 const HOURS_KEPT_MS = 90 * 86_400_000;
 
 /** Removes up to `limit` old counts of each span: minutes after 2 days, hours after 90. */
-export async function purgeStats(sql: Sql, limit: number): Promise<number> {
+export function purgeStats(sql: Sql, limit: number): Promise<number> {
+  return purgeSpans(sql, "attempt_stats", limit);
+}
+
+/** The same of refused posts. */
+export function purgeRefused(sql: Sql, limit: number): Promise<number> {
+  return purgeSpans(sql, "refused_posts", limit);
+}
+
+async function purgeSpans(
+  sql: Sql,
+  table: "attempt_stats" | "refused_posts",
+  limit: number,
+): Promise<number> {
   const rows = await sql`
-    delete from attempt_stats where ctid = any(array(
-      (select ctid from attempt_stats where span = 'minute'
+    delete from ${sql(table)} where ctid = any(array(
+      (select ctid from ${sql(table)} where span = 'minute'
         and starts_at < now() - ${MINUTES_KEPT_MS}::bigint * interval '1 ms' limit ${limit})
       union all
-      (select ctid from attempt_stats where span = 'hour'
+      (select ctid from ${sql(table)} where span = 'hour'
         and starts_at < now() - ${HOURS_KEPT_MS}::bigint * interval '1 ms' limit ${limit})))
     returning 1`;
   return rows.length;
@@ -169,16 +182,4 @@ export async function addRefused(sql: Sql, refused: readonly Refused[]): Promise
       last_at = greatest(p.last_at, excluded.last_at),
       last_address = case when excluded.last_at >= p.last_at
         then excluded.last_address else p.last_address end`;
-}
-
-/** Removes up to `limit` old counts of each span, of the age of `purgeStats`. */
-export async function purgeRefused(sql: Sql, limit: number): Promise<number> {
-  const rows = await sql`
-    delete from refused_posts where ctid = any(array(
-      select ctid from refused_posts
-      where (span = 'minute' and starts_at < now() - ${MINUTES_KEPT_MS}::bigint * interval '1 ms')
-        or (span = 'hour' and starts_at < now() - ${HOURS_KEPT_MS}::bigint * interval '1 ms')
-      limit ${limit}))
-    returning 1`;
-  return rows.length;
 }

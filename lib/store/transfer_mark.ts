@@ -28,9 +28,19 @@ export async function readMark(sql: Sql): Promise<TransferMark | undefined> {
   const [{ exists } = { exists: false }] = await sql<{ exists: boolean }[]>`
     select to_regclass('migrations') is not null as exists`;
   if (!exists) return undefined;
-  const [row] = await sql<{ name: string }[]>`
-    select name from migrations where version = ${TRANSFER_VERSION}::int`;
-  return row === undefined ? undefined : parseMark(row.name);
+  const { mark } = await readVersions(sql);
+  return mark === null ? undefined : parseMark(mark);
+}
+
+/** The newest migration of a database that has the table, 0 if none, and the text of its mark, if any. */
+export async function readVersions(
+  sql: Sql,
+): Promise<{ readonly version: number; readonly mark: string | null }> {
+  const [row] = await sql<{ version: number; mark: string | null }[]>`
+    select coalesce(max(version) filter (where version < ${TRANSFER_VERSION}::int), 0) as version,
+      max(name) filter (where version = ${TRANSFER_VERSION}::int) as mark
+    from migrations`;
+  return row ?? { version: 0, mark: null };
 }
 
 /** Reads the text of a mark. Throws an `AppError` if another version of the program wrote it. */

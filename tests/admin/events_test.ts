@@ -7,7 +7,7 @@ import type { EndpointFields } from "../../lib/store/endpoints.ts";
 import { administer, asker } from "../support/admin.ts";
 import { endpoint } from "../support/daemon.ts";
 import { onServer } from "../support/databases.ts";
-import { storeEndpoints } from "../support/file.ts";
+import { PLAIN_SETTINGS, storeEndpoints } from "../support/file.ts";
 
 const ops = asker("ops", "everything");
 const URL = "https://example.com/hook";
@@ -43,16 +43,7 @@ async function verdicts(ctx: AdminContext, id: string): Promise<Record<string, s
 }
 
 function fileOf(id: string, events: string[], businesses: string[] | null = null): EndpointFields {
-  const settings = {
-    timeout_ms: null,
-    retry_ms: null,
-    concurrency: null,
-    rate_limit_per_s: null,
-    unsigned: true,
-    description: null,
-    headers: [],
-  };
-  return { id, url: URL, events, businesses, settings };
+  return { id, url: URL, events, businesses, settings: PLAIN_SETTINGS };
 }
 
 onServer(

@@ -90,7 +90,7 @@ Deno.test("diagnoseBookme() names how the body was changed", () => {
   const value: unknown = JSON.parse(text);
   const compact = JSON.stringify(value);
   const latin1 = Buffer.from(Buffer.from(text).toString("latin1"), "utf8");
-  // What was signed, what the receiver holds, and what to say of it.
+  // The body that was signed, the one that the receiver has, and the verdict.
   const table: [string, string | Uint8Array, SignatureMistake, RegExp?][] = [
     [text, compact, "reserialised", /indented by 2 spaces/],
     [compact, text, "reserialised", /without white space/],
@@ -118,7 +118,7 @@ Deno.test("diagnoseBookme() names how the body was changed", () => {
 });
 
 Deno.test("diagnoseBookme() recognises rewritten numbers, escapes and key order", () => {
-  // What was signed, what the receiver holds, and what to say of it.
+  // The body that was signed, the one that the receiver has, and the verdict.
   const table: [string, string, RegExp][] = [
     ['{"price":75.50,"count":2}', '{"price":75.5,"count":2}', /75\.50 for 75\.5/],
     ['{"price":75.5}', '{"price":75.50}', /75\.5 for 75\.50/],

@@ -72,7 +72,7 @@ Deno.test("moveOverlap() ends the overlap at once, earlier or later", () => {
     assert.equal(overlapAt(secrets, 2 * HOUR), null);
     assert.throws(() => moveOverlap(secrets, 9 * HOUR, 2 * HOUR), { code: "conflict" });
   }
-  // What has expired, though not swept yet, does not come back.
+  // Secrets that have expired do not come back, even before the sweep.
   assert.throws(() => moveOverlap(rotated, 99 * HOUR, 25 * HOUR), { code: "conflict" });
 });
 

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { createHmac } from "node:crypto";
 import { messageOf } from "../../lib/core/errors.ts";
-import { type Refusal, REFUSAL_STATUS, REFUSALS } from "../../lib/core/refusals.ts";
+import { type Refusal, REFUSALS, refusalStatus } from "../../lib/core/refusals.ts";
 import { makeClock } from "../../lib/delivery/context.ts";
 import { countRefused } from "../../lib/maintenance/refused_posts.ts";
 import { makeSignals } from "../../lib/observe/signals.ts";
@@ -69,7 +69,7 @@ onServer(
     const api = await checkedApi(daemon);
     assert.deepEqual((await api.expect(200, "GET", "stats")).body.refused, []);
     const kinds = REFUSALS.filter((kind) => !/^(unavailable|too_many_requests)$/.test(kind));
-    for (const kind of kinds) assert.equal(await provoke(daemon, kind), REFUSAL_STATUS[kind], kind);
+    for (const kind of kinds) assert.equal(await provoke(daemon, kind), refusalStatus(kind), kind);
     assert.equal(await provoke(daemon, "signature_missing"), 401);
     const { refused } = (await api.expect(200, "GET", "stats")).body;
     const of = (kind: Refusal) =>
@@ -79,7 +79,7 @@ onServer(
       assert.deepEqual(
         [status, posts, last_address],
         [
-          REFUSAL_STATUS[kind],
+          refusalStatus(kind),
           kind === "signature_missing" ? 2 : 1,
           kind === "address" ? "203.0.113.5" : "127.0.0.1",
         ],

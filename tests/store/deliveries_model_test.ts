@@ -17,7 +17,7 @@ import { record } from "../../lib/store/results.ts";
 import { loadFleet } from "../../lib/store/endpoints.ts";
 import { storeEvents } from "../../lib/store/events.ts";
 import { serverDatabase } from "../support/databases.ts";
-import { storeEndpoints } from "../support/file.ts";
+import { PLAIN_SETTINGS, storeEndpoints } from "../support/file.ts";
 
 const POLICY = [0, 600_000, 600_000];
 const LEASE_MS = 600_000;
@@ -353,15 +353,7 @@ Deno.test("claim(), record(), release(), cancel(), retryNow() and the sweep keep
   await using database = await serverDatabase();
   const db = await database.open();
   try {
-    const settings = {
-      timeout_ms: 1_000,
-      retry_ms: POLICY,
-      concurrency: null,
-      rate_limit_per_s: null,
-      unsigned: true,
-      description: null,
-      headers: [],
-    };
+    const settings = { ...PLAIN_SETTINGS, timeout_ms: 1_000, retry_ms: POLICY };
     const endpoint = { url: "http://127.0.0.1:9/", events: ["*"], businesses: null, settings };
     await storeEndpoints(db, ["a", "b"].map((id) => ({ id, ...endpoint })));
     const { endpoints } = await loadFleet(db.admin);

@@ -1,31 +1,22 @@
 import assert from "node:assert/strict";
 import { announce, type Occasion, readCompany, withdraw } from "../../lib/store/daemons.ts";
-import { type EndpointFields, syncFile } from "../../lib/store/endpoints.ts";
+import { syncFile } from "../../lib/store/endpoints.ts";
 import { onServer, type TestDatabase } from "../support/databases.ts";
+import { PLAIN_POLICY, PLAIN_SETTINGS } from "../support/file.ts";
 import { connectTo } from "../support/postgres.ts";
 import { until } from "../support/wait.ts";
 
 /** A file with these endpoints, under its own digest. */
 function fileOf(digest: string, ...ids: string[]) {
-  const settings: EndpointFields["settings"] = {
-    timeout_ms: null,
-    retry_ms: null,
-    concurrency: null,
-    rate_limit_per_s: null,
-    unsigned: true,
-    description: null,
-    headers: [],
-  };
-  const retention = { events_ms: 86_400_000, attempts_ms: 86_400_000 };
   return {
     digest,
-    policy: { timeout_ms: 1_000, retry_ms: [0], retention },
+    policy: PLAIN_POLICY,
     endpoints: ids.map((id) => ({
       id,
       url: "http://127.0.0.1:9/",
       events: ["*"],
       businesses: null,
-      settings,
+      settings: PLAIN_SETTINGS,
       credentials: null,
     })),
   };

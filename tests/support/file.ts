@@ -11,6 +11,24 @@ import {
   syncFile,
 } from "../../lib/store/endpoints.ts";
 
+/** The settings of an unsigned endpoint that has no others. */
+export const PLAIN_SETTINGS: EndpointFields["settings"] = {
+  timeout_ms: null,
+  retry_ms: null,
+  concurrency: null,
+  rate_limit_per_s: null,
+  unsigned: true,
+  description: null,
+  headers: [],
+};
+
+/** A policy of one attempt. */
+export const PLAIN_POLICY: StoredFile["policy"] = {
+  timeout_ms: 1_000,
+  retry_ms: [0],
+  retention: { events_ms: 86_400_000, attempts_ms: 86_400_000 },
+};
+
 /** Puts a configuration in force as a reload of a daemon would, and returns its digests. */
 export async function putInForce(db: Database, config: Config): Promise<SharedFile> {
   const shared = await sharedOf(config);
@@ -23,10 +41,9 @@ export async function storeEndpoints(
   db: Database,
   endpoints: readonly EndpointFields[],
 ): Promise<Synced[]> {
-  const retention = { events_ms: 86_400_000, attempts_ms: 86_400_000 };
   return await store(db, {
     digest: JSON.stringify(endpoints),
-    policy: { timeout_ms: 1_000, retry_ms: [0], retention },
+    policy: PLAIN_POLICY,
     endpoints: endpoints.map((endpoint) => ({ ...endpoint, credentials: null })),
   });
 }

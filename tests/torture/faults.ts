@@ -460,8 +460,8 @@ const FILES = ["a", "b", "c"] as const;
 type FileName = typeof FILES[number];
 
 /**
- * What a file says of an endpoint; null if it does not name it. The path says which secret and which header
- * must come along.
+ * An endpoint's entry in a file; null if the file does not name it. The path names the secret and the header
+ * that a request must have.
  */
 function inFile(file: FileName, id: EndpointId, port: number): Record<string, unknown> | null {
   const url = (path: string) => `http://127.0.0.1:${port}/${path}`;

@@ -1,9 +1,8 @@
-import { createHash } from "node:crypto";
 import { resolve } from "node:path";
 import type { Reloaded } from "../../admin/shown.ts";
 import type { Config } from "../../config/config.ts";
 import { ConfigError, formatMistake } from "../../config/error.ts";
-import { loadConfig } from "../../config/load.ts";
+import { digestOfFile, loadConfig } from "../../config/load.ts";
 import { hostPort } from "../../core/address.ts";
 import { describeAddress } from "../../core/database_address.ts";
 import { EVENT_TYPES } from "../../core/event_types.ts";
@@ -66,8 +65,7 @@ async function showDiff(io: Io, values: ApiValues, json: boolean): Promise<numbe
 
 /** A warning if the daemon reads a file with other bytes, or undefined. */
 function otherFile(path: string, { file }: Reloaded): string | undefined {
-  const given = createHash("sha256").update(Deno.readFileSync(path)).digest("hex");
-  if (given === file.sha256) return undefined;
+  if (digestOfFile(path) === file.sha256) return undefined;
   return resolve(path) === file.path
     ? `The daemon reads another ${path}: on another machine, or it has just changed`
     : `The daemon reads another file, ${printable(file.path)}, whose content differs from ` +

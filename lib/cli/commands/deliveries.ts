@@ -1,7 +1,12 @@
 import { parseEventId } from "../../core/ids.ts";
-import { DELIVERY_REASONS } from "../../core/cancellation.ts";
 import type { Delivery } from "../../admin/shown.ts";
-import { API_OPTIONS, LIST_OPTIONS, MAX_LISTED, openApi } from "../daemon_api/client.ts";
+import {
+  API_OPTIONS,
+  DELIVERY_FILTERS,
+  LIST_OPTIONS,
+  MAX_LISTED,
+  openApi,
+} from "../daemon_api/client.ts";
 import { checkCode, command, integer, period, UsageError } from "../command.ts";
 import { getEvent } from "./event.ts";
 import { refuseUnknownType } from "./event_types.ts";
@@ -21,20 +26,10 @@ Without filters, lists the newest deliveries of all endpoints; with the id of an
       choices: ["pending", "delivered", "failed", "cancelled"],
       about: "pending, delivered, failed or cancelled",
     },
-    endpoint: {
-      type: "string",
-      value: "ID",
-      completes: "endpoints",
-      about: "Only deliveries to this endpoint",
-    },
+    endpoint: DELIVERY_FILTERS.endpoint,
     type: { type: "string", value: "TYPE", about: "Only events of this type" },
-    reason: {
-      type: "string",
-      value: "REASON",
-      choices: DELIVERY_REASONS,
-      about: "http_5xx, tls …, any of these, or why cancelled: deselected …",
-    },
-    code: { type: "string", value: "CODE", about: "Only if the last answer had it: 401, or 4xx" },
+    reason: DELIVERY_FILTERS.reason,
+    code: DELIVERY_FILTERS.code,
     since: { type: "string", value: "TIME", about: "Created since: 2h (ago) or an ISO time" },
     until: { type: "string", value: "TIME", about: "Created before: 30m (ago) or an ISO time" },
     ...LIST_OPTIONS,

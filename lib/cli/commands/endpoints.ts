@@ -2,12 +2,20 @@ import { inWords } from "../../core/explain.ts";
 import { summariseRefusals } from "../../core/refusals.ts";
 import { formatDuration } from "../../core/units.ts";
 import type { Delivery, Endpoint, EndpointStats, Page, Stats } from "../../admin/shown.ts";
-import { type Api, API_OPTIONS, openApi, pathPart } from "../daemon_api/client.ts";
+import { type Api, API_OPTIONS, MAX_LISTED, openApi, pathPart } from "../daemon_api/client.ts";
 import { command } from "../command.ts";
-import { type Cell, columnsOf, facts, table, when, whenExactly, wrap } from "../table.ts";
+import {
+  type Cell,
+  columnsOf,
+  facts,
+  millisecondsOf,
+  table,
+  when,
+  whenExactly,
+  wrap,
+} from "../table.ts";
 import { type Io, type Palette, paletteOf, printable } from "../terminal.ts";
 
-const MAX_SHOWN = 10_000;
 const WINDOW = "1h";
 
 export const endpoints = command({
@@ -34,7 +42,7 @@ deliveries waiting. With an ID, also prints its settings and its last failures.`
     const api = await openApi(io, values);
     if (id !== undefined) return await showOne(io, api, id, values.json);
     const filter = values.retired ? { retired: "true" } : {};
-    const page = await api.list<Endpoint>("endpoints", filter, MAX_SHOWN);
+    const page = await api.list<Endpoint>("endpoints", filter, MAX_LISTED);
     if (values.json) {
       io.out(JSON.stringify(page, null, 2));
       return 0;
@@ -53,7 +61,9 @@ deliveries waiting. With an ID, also prints its settings and its last failures.`
     const summary = summariseRefusals(refused, "the last hour");
     const lines = [
       ...notes(io, sorted),
-      ...(summary === undefined ? [] : [`${summary}; \`bookme-webhooks stats\` has the remedy`]),
+      ...(summary === undefined
+        ? []
+        : [`${summary.text}; \`bookme-webhooks stats\` has the remedy`]),
     ];
     for (const line of lines.flatMap((one) => wrap(one, columnsOf(io)))) io.out(line);
     return 0;
@@ -138,10 +148,6 @@ function stateCell({ state }: Endpoint, palette: Palette): Cell {
 
 function failingCell({ failing_since }: Endpoint, text: string, palette: Palette): Cell {
   return failing_since === null ? "-" : { text, paint: palette.red };
-}
-
-function millisecondsOf(duration_ms: number | null): string {
-  return duration_ms === null ? "-" : `${Math.ceil(duration_ms)} ms`;
 }
 
 function hourCell(stats: EndpointStats | undefined, palette: Palette): Cell {

@@ -10,7 +10,7 @@ import type {
 import { AppError } from "../../core/errors.ts";
 import { parseEventId, timeOfUuid } from "../../core/ids.ts";
 import { isObject } from "../../core/json.ts";
-import { refusalRemedy, summariseRefusals } from "../../core/refusals.ts";
+import { summariseRefusals } from "../../core/refusals.ts";
 import { formatDuration } from "../../core/units.ts";
 import { type Api, API_OPTIONS, openApi, pathPart } from "../daemon_api/client.ts";
 import { command, integer, period } from "../command.ts";
@@ -211,10 +211,10 @@ async function oldestKept(api: Api): Promise<string> {
 
 async function refusedOf(api: Api): Promise<string> {
   const { refused } = await api.get<Stats>("stats", { window: "24h" });
-  const text = summariseRefusals(refused, "the last 24 hours");
-  const [most] = refused.toSorted((a, b) => b.posts - a.posts);
-  if (text === undefined || most === undefined) return "no post in the last 24 hours";
-  return `${text}; ${refusalRemedy(most.refusal)}`;
+  const summary = summariseRefusals(refused, "the last 24 hours");
+  return summary === undefined
+    ? "no post in the last 24 hours"
+    : `${summary.text}; ${summary.remedy}`;
 }
 
 /** Refuses what is no delivery's id, with the command that finds its deliveries. */

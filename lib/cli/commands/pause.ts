@@ -1,6 +1,6 @@
 import { inWords } from "../../core/explain.ts";
 import type { Endpoint } from "../../admin/shown.ts";
-import { type Api, API_OPTIONS, openApi, pathPart } from "../daemon_api/client.ts";
+import { allEndpoints, type Api, API_OPTIONS, openApi, pathPart } from "../daemon_api/client.ts";
 import { command, UsageError } from "../command.ts";
 import { ANSWERS_JSON, changeEach, MAX_IDS } from "./change.ts";
 
@@ -67,11 +67,9 @@ if it still does. Exits with 1 if one of them could not be resumed.`,
   },
 });
 
-const MAX_ENDPOINTS = 10_000;
-
 async function pausedIds(api: Api): Promise<string[]> {
-  const { data } = await api.list<Endpoint>("endpoints", {}, MAX_ENDPOINTS);
-  return data.filter(({ paused }) => paused).map(({ id }) => id).toSorted();
+  const endpoints = await allEndpoints(api);
+  return endpoints.filter(({ paused }) => paused).map(({ id }) => id).toSorted();
 }
 
 function waiting({ pending, pending_exact }: Endpoint): string {

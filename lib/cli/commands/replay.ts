@@ -1,14 +1,20 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { parseRate } from "../../core/units.ts";
-import { CANCEL_REASONS, DELIVERY_REASONS } from "../../core/cancellation.ts";
+import { CANCEL_REASONS } from "../../core/cancellation.ts";
 import type { Endpoint, Replay, ReplayCount, Stats } from "../../admin/shown.ts";
-import { type Api, API_OPTIONS, openApi, pathPart } from "../daemon_api/client.ts";
+import {
+  allEndpoints,
+  type Api,
+  API_OPTIONS,
+  DELIVERY_FILTERS,
+  openApi,
+  pathPart,
+} from "../daemon_api/client.ts";
 import { refuseUnknownType } from "./event_types.ts";
 import { checkCode, command, period, readOption, UsageError } from "../command.ts";
 import { type Io, makeProgress, onStop, paletteOf, printable } from "../terminal.ts";
 
 const POLL_MS = 250;
-const MAX_ENDPOINTS = 10_000;
 
 export const replay = command({
   name: "replay",
@@ -20,12 +26,7 @@ Resending delivered events makes receivers see them twice, so the default is fai
 --status pending, deliveries that wait for their next attempt get it now; other statuses begin a
 new round of attempts. --reason deselected or endpoint_retired selects cancelled ones.`,
   options: {
-    endpoint: {
-      type: "string",
-      value: "ID",
-      completes: "endpoints",
-      about: "Only deliveries to this endpoint",
-    },
+    endpoint: DELIVERY_FILTERS.endpoint,
     since: {
       type: "string",
       value: "TIME",
@@ -39,13 +40,8 @@ new round of attempts. --reason deselected or endpoint_retired selects cancelled
       choices: ["failed", "cancelled", "delivered", "pending"],
       about: "failed (default), cancelled or delivered (repeatable), or pending",
     },
-    reason: {
-      type: "string",
-      value: "REASON",
-      choices: DELIVERY_REASONS,
-      about: "http_5xx, tls …, any of these, or why cancelled: deselected …",
-    },
-    code: { type: "string", value: "CODE", about: "Only if the last answer had it: 401, or 4xx" },
+    reason: DELIVERY_FILTERS.reason,
+    code: DELIVERY_FILTERS.code,
     type: { type: "string", value: "TYPE", about: "Only events of this type" },
     rate: { type: "string", value: "RATE", about: "Maximum rate: 50/s, 300/m, 1000/h" },
     "dry-run": { type: "boolean", about: "Count only" },
@@ -134,7 +130,7 @@ async function explainDue(io: Io, api: Api, endpoint: string | undefined): Promi
 /** Endpoints that nothing is sent to at present: paused ones, and those that cannot be sent to. */
 async function heldUp(api: Api, endpoint: string | null): Promise<Endpoint[]> {
   const endpoints = endpoint === null
-    ? (await api.list<Endpoint>("endpoints", {}, MAX_ENDPOINTS)).data
+    ? await allEndpoints(api)
     : [await api.get<Endpoint>(`endpoints/${pathPart(endpoint)}`)];
   return endpoints.filter(({ state, pending }) => state !== "active" && pending > 0);
 }

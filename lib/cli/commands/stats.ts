@@ -3,7 +3,7 @@ import type { Stats } from "../../admin/shown.ts";
 import { API_OPTIONS, openApi } from "../daemon_api/client.ts";
 import { command, duration, UsageError } from "../command.ts";
 import { refusedLines } from "../refused_posts.ts";
-import { type Cell, facts, table } from "../table.ts";
+import { type Cell, facts, millisecondsOf, table } from "../table.ts";
 import { type Io, type Palette, paletteOf } from "../terminal.ts";
 
 const MIN_WINDOW_MS = 60_000;
@@ -69,7 +69,12 @@ function totals(io: Io, { totals, since, until, ...found }: Stats): string[] {
     ["until", until],
     ["attempts", attemptsCell(totals, palette)],
     ["failed", failuresOf(totals) || null],
-    ["latency", p50 === null ? null : `p50 ${ms(p50)}, p95 ${ms(p95)}, p99 ${ms(p99)}`],
+    [
+      "latency",
+      p50 === null
+        ? null
+        : `p50 ${millisecondsOf(p50)}, p95 ${millisecondsOf(p95)}, p99 ${millisecondsOf(p99)}`,
+    ],
     ["pending", pendingOf(totals)],
     [
       "events without a business",
@@ -89,9 +94,9 @@ function byEndpoint(io: Io, { endpoints }: Stats): string[] {
       one.endpoint_id,
       attemptsCell(one, palette),
       failuresOf(one) || "-",
-      ms(one.duration_ms.p50),
-      ms(one.duration_ms.p95),
-      ms(one.duration_ms.p99),
+      millisecondsOf(one.duration_ms.p50),
+      millisecondsOf(one.duration_ms.p95),
+      millisecondsOf(one.duration_ms.p99),
       pendingOf(one),
     ]),
     ["P99", "P50"],
@@ -123,8 +128,4 @@ function pendingOf(totals: Totals): string {
   return `${pending}${pending_exact ? "" : "+"}${
     parts.length === 0 ? "" : ` (${parts.join("; ")})`
   }`;
-}
-
-function ms(duration_ms: number | null): string {
-  return duration_ms === null ? "-" : `${Math.ceil(duration_ms)} ms`;
 }

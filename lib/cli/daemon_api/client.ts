@@ -1,6 +1,7 @@
-import type { Page } from "../../admin/shown.ts";
+import type { Endpoint, Page } from "../../admin/shown.ts";
 import { readAccess } from "../../config/access.ts";
 import { hostPort, ownAddressOf } from "../../core/address.ts";
+import { DELIVERY_REASONS } from "../../core/cancellation.ts";
 import { AppError, type ErrorCode, HTTP_STATUS } from "../../core/errors.ts";
 import { isObject } from "../../core/json.ts";
 import { CONFIG, readSecret, SECRET_VALUE, UsageError, type Values } from "../command.ts";
@@ -25,8 +26,30 @@ export const LIST_OPTIONS = {
   json: { type: "boolean", about: "Print the API's answer as JSON" },
 } as const;
 
+/** Options that narrow a list or a replay of deliveries. */
+export const DELIVERY_FILTERS = {
+  endpoint: {
+    type: "string",
+    value: "ID",
+    completes: "endpoints",
+    about: "Only deliveries to this endpoint",
+  },
+  reason: {
+    type: "string",
+    value: "REASON",
+    choices: DELIVERY_REASONS,
+    about: "http_5xx, tls …, any of these, or why cancelled: deselected …",
+  },
+  code: { type: "string", value: "CODE", about: "Only if the last answer had it: 401, or 4xx" },
+} as const;
+
 /** Most entries that one command lists. */
 export const MAX_LISTED = 10_000;
+
+/** All endpoints in force. */
+export async function allEndpoints(api: Api): Promise<readonly Endpoint[]> {
+  return (await api.list<Endpoint>("endpoints", {}, MAX_LISTED)).data;
+}
 
 /** Values of `API_OPTIONS`. */
 export type ApiValues = Values<typeof API_OPTIONS>;

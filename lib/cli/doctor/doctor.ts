@@ -1,7 +1,6 @@
-import type { Endpoint } from "../../admin/shown.ts";
 import { VERSION } from "../../core/version.ts";
 import { command } from "../command.ts";
-import { type Api, API_OPTIONS } from "../daemon_api/client.ts";
+import { allEndpoints, API_OPTIONS } from "../daemon_api/client.ts";
 import { columnsOf, wrap } from "../table.ts";
 import { type Io, paletteOf, printable } from "../terminal.ts";
 import { checkConfiguration, checkPosture, type Known, readKnown } from "./configuration.ts";
@@ -47,7 +46,7 @@ with 2 if the configuration has a mistake.`,
     say(...database.verdicts, ...directory);
     if (config !== undefined && known.isSound("database")) say(checkDisk(config));
     if (config !== undefined && known.isSound("delivery", "ip_ranges")) say(checkAddresses(config));
-    const in_force = await endpointsOf(daemon.api);
+    const in_force = daemon.api === undefined ? [] : await allEndpoints(daemon.api);
     if (daemon.api !== undefined) {
       say(...await checkDaemons(daemon.api));
       say(await checkRefused(daemon.api), await checkBusinesses(daemon.api, in_force));
@@ -70,13 +69,6 @@ async function checkStore(known: Known, daemon_has_it: boolean) {
   }
   const text = "not looked at: what the configuration says of it has mistakes";
   return { verdicts: [odd("database", text, "correct those first")], is_new: false };
-}
-
-/** More than any installation has. */
-const MAX_ENDPOINTS = 10_000;
-
-async function endpointsOf(api: Api | undefined): Promise<readonly Endpoint[]> {
-  return api === undefined ? [] : (await api.list<Endpoint>("endpoints", {}, MAX_ENDPOINTS)).data;
 }
 
 function tell(io: Io, { mark, subject, text, remedy }: Verdict): void {

@@ -3,6 +3,7 @@ import { addressRules, type Config, type EndpointConfig } from "../../config/con
 import { AppError, messageOf } from "../../core/errors.ts";
 import { type Finding, judgeExamination } from "../../core/examination.ts";
 import { examineTarget } from "../../http/examine.ts";
+import { makeTarget } from "../../http/flight.ts";
 import { type Api, pathPart } from "../daemon_api/client.ts";
 import type { Known } from "./configuration.ts";
 import { odd, type Verdict } from "./verdict.ts";
@@ -81,12 +82,7 @@ function examinerOf(config: Config): (endpoint: EndpointConfig) => Promise<Verdi
     ...(source_address === null ? {} : { source_address }),
   };
   return async ({ id, url, tls }) => {
-    const identity = {
-      ...(tls?.ca === undefined ? {} : { ca: tls.ca }),
-      ...(tls?.cert === undefined ? {} : { cert: tls.cert }),
-      ...(tls?.key === undefined ? {} : { key: tls.key.reveal() }),
-    };
-    const found = await examineTarget({ url: new URL(url), tls: identity }, options);
+    const found = await examineTarget(makeTarget(url, tls), options);
     return label(id, judgeExamination(found, Date.now()));
   };
 }

@@ -1,4 +1,5 @@
 import type { Endpoint, Stats } from "../../admin/shown.ts";
+import { inSeconds } from "../../core/time.ts";
 import type { Api } from "../daemon_api/client.ts";
 import { counted, good, odd, type Verdict } from "./verdict.ts";
 
@@ -51,23 +52,19 @@ function judgeAttempts(
     .toSorted(([, a], [, b]) => b - a)
     .map(([reason, count]) => `${count} ${reason}`);
   const lately = reasons.length === 0 ? "" : `, in the last ${WINDOW} ${reasons.join(", ")}`;
-  const success = last_success_at === null ? "never" : `last at ${seconds(last_success_at)}`;
+  const success = last_success_at === null ? "never" : `last at ${inSeconds(last_success_at)}`;
   return [odd(
     `endpoint ${id}`,
-    `fails since ${seconds(failing_since)}${lately}; delivered ${success}`,
+    `fails since ${inSeconds(failing_since)}${lately}; delivered ${success}`,
     `repair the receiver; \`bookme-webhooks deliveries --endpoint ${id}\` shows each cause`,
   )];
-}
-
-function seconds(time: string): string {
-  return time.replace(/\.\d+Z$/, "Z");
 }
 
 function judgeWaiting({ endpoint_id, overdue, oldest_pending_ms }: Stats["endpoints"][number]) {
   const minutes = Math.floor((oldest_pending_ms ?? 0) / 60_000);
   return odd(
     `endpoint ${endpoint_id}`,
-    `${counted(overdue, "delivery").replace(/ys$/, "ies")} due and not being sent; the oldest ` +
+    `${counted(overdue, "delivery", "deliveries")} due and not being sent; the oldest ` +
       `pending one is ${counted(minutes, "minute")} old`,
     "raise its rate_limit or concurrency, or make its receiver answer faster",
   );

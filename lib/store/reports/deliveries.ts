@@ -1,4 +1,5 @@
 import type { Sql } from "postgres";
+import { SEARCHED_LENGTH, SIGNATURE_WORDS } from "../../core/advice.ts";
 import type { Outcome } from "../../core/outcome.ts";
 import type { Scope } from "../../core/scope.ts";
 import type { Fragment } from "../changes.ts";
@@ -110,11 +111,6 @@ export async function deliveriesOf(
   );
 }
 
-/** What a receiver writes that found the signature missing or wrong. */
-const SIGNATURE = "signature|hmac";
-/** A refusal says why at its beginning. */
-const SEARCHED_BYTES = 4_096;
-
 // Each half is found and cut off by its own index; the outer sort has at most twice the limit.
 async function select(
   sql: Sql,
@@ -129,9 +125,9 @@ async function select(
     select d.*, n.id as endpoint, e.type, e.test, n.paused_at is not null as paused,
       n.pause_reason, n.retired_at is not null as retired,
       nullif(n.next_send_at, '-infinity') as next_send_at, a.cause as last_cause,
-      coalesce(a.outcome = 'http_4xx' and (a.response_head ~* ${SIGNATURE}
+      coalesce(a.outcome = 'http_4xx' and (a.response_head ~* ${SIGNATURE_WORDS}
         -- Binary to PostgreSQL; this writes ASCII as it is.
-        or encode(substring(a.response_body for ${SEARCHED_BYTES}), 'escape') ~* ${SIGNATURE}
+        or encode(substring(a.response_body for ${SEARCHED_LENGTH}), 'escape') ~* ${SIGNATURE_WORDS}
       ), false) as mentions_signature
     from (
       (select d.id as uuid, d.event_id as event_uuid, d.endpoint_no, 'pending' as status,
@@ -247,8 +243,8 @@ export async function lastAttemptsOf(
   return await sql<LastAttemptRow[]>`
     select distinct on (a.delivery_id) a.delivery_id as delivery_uuid,
       ${sql.unsafe(ATTEMPT_COLUMNS)},
-      substring(a.response_body for ${SEARCHED_BYTES}) as response_body,
-      a.response_truncated or octet_length(a.response_body) > ${SEARCHED_BYTES}
+      substring(a.response_body for ${SEARCHED_LENGTH}) as response_body,
+      a.response_truncated or octet_length(a.response_body) > ${SEARCHED_LENGTH}
         as response_truncated
     from attempts a
     join endpoint_versions v
