@@ -2,32 +2,29 @@ import { getRequestListener } from "@hono/node-server";
 import type { Reloaded } from "./admin/shown.ts";
 import { cidrContains } from "./core/address.ts";
 import { AppError } from "./core/errors.ts";
-import { makeEventIds } from "./core/ids.ts";
 import type { Secret } from "./core/secret.ts";
 import { VERSION } from "./core/version.ts";
 import type { Config } from "./config/config.ts";
 import { sharedOf } from "./config/shared.ts";
 import { adminTokens, sealKeys } from "./config/first_start.ts";
-import type { Offer } from "./delivery/batch.ts";
-import { type Context, makeClock, random32 } from "./delivery/context.ts";
+import { type Context, makeClock } from "./delivery/context.ts";
 import { fileOf } from "./delivery/fleet.ts";
 import { makeHttpClient } from "./http/client.ts";
 import { examineTarget } from "./http/examine.ts";
 import { type HttpServer, listen } from "./http/server.ts";
-import { type Disk, watchDisk } from "./disk.ts";
-import { type Engine, hear, startEngine } from "./engine.ts";
+import { watchDisk } from "./disk.ts";
+import { engineForRoutes, hear, startEngine } from "./engine.ts";
 import { listenersOf, makeInForce } from "./in_force.ts";
 import { holderOf, meetNeighbours } from "./neighbours.ts";
 import type { Log } from "./observe/log.ts";
 import { logSignals } from "./observe/log_signals.ts";
 import { makeSignals } from "./observe/signals.ts";
-import { type Failing, readiness, watchStatements } from "./readiness.ts";
+import { watchStatements } from "./readiness.ts";
 import { makeReloader } from "./reload.ts";
 import { makeStop } from "./shutdown.ts";
 import { type Actor, DAEMONS } from "./store/changes.ts";
 import type { Listener } from "./store/daemons.ts";
 import { type Database, openDatabase } from "./store/database.ts";
-import { within } from "./store/deadline.ts";
 import { makeApp } from "../routes/app.ts";
 import type { RouteContext } from "../routes/context.ts";
 import { toProblem } from "../routes/middleware/problem.ts";
@@ -165,35 +162,6 @@ async function startOn(
 
 function logMade(what: string, { made_at }: { readonly made_at?: string }, log: Log): void {
   if (made_at !== undefined) log.info(`${what} made, as none is configured`, { file: made_at });
-}
-
-/** How long a request waits for what it cancels. */
-const CANCEL_PATIENCE_MS = 5_000;
-
-// The engine, as far as routes reach it.
-function engineForRoutes(
-  { db, clock, random }: Context,
-  { dispatcher, fleet, intake, replayer, refused, cancelUnowed }: Engine,
-  disk: Disk,
-  failing: Failing,
-) {
-  const ids = makeEventIds(() => random32(random));
-  return {
-    async accept(offers: readonly Offer[]) {
-      disk.requireRoom();
-      return await intake.accept(offers);
-    },
-    newUuid: () => ids.next(clock.now()),
-    policy: () => dispatcher.fleet.policy,
-    endpoint: (no: number) => dispatcher.fleet.endpoints.get(no),
-    holdup: dispatcher.holdup,
-    wake: dispatcher.wake,
-    endpoints_changed: fleet.reload,
-    cancel_unowed: () => within(cancelUnowed(), CANCEL_PATIENCE_MS).catch(() => {}),
-    replays_changed: replayer.wake,
-    count_refused: refused.flush,
-    readiness: () => readiness(db, dispatcher, disk, failing),
-  };
 }
 
 function serve(http: HttpServer, log: Log, ctx: RouteContext): void {

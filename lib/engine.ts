@@ -1,13 +1,18 @@
+import { makeEventIds } from "./core/ids.ts";
 import type { SealKey } from "./core/seal.ts";
-import type { Context } from "./delivery/context.ts";
+import type { Offer } from "./delivery/batch.ts";
+import { type Context, random32 } from "./delivery/context.ts";
 import { type Dispatcher, makeDispatcher } from "./delivery/dispatcher.ts";
 import { type FleetLoader, makeFleetLoader } from "./delivery/fleet_loader.ts";
 import { type Intake, makeIntake } from "./delivery/intake.ts";
+import type { Disk } from "./disk.ts";
 import type { HttpClient } from "./http/client.ts";
 import { maintenanceJobs, unowedJobs } from "./maintenance/jobs.ts";
 import { countRefused, type RefusedPosts, refusedPosts } from "./maintenance/refused_posts.ts";
 import { type Replayer, startReplayer } from "./maintenance/replayer.ts";
+import { type Failing, readiness } from "./readiness.ts";
 import { overview } from "./store/claims.ts";
+import { within } from "./store/deadline.ts";
 import { type Schedule, startSchedule } from "./maintenance/schedule.ts";
 
 /** Everything that works on deliveries. */
@@ -54,6 +59,35 @@ export async function startEngine(
     cancelUnowed,
     replayer: startReplayer(ctx, dispatcher.wake),
     refused,
+  };
+}
+
+/** How long a request waits for what it cancels. */
+const CANCEL_PATIENCE_MS = 5_000;
+
+/** The engine, as far as routes reach it. */
+export function engineForRoutes(
+  { db, clock, random }: Context,
+  { dispatcher, fleet, intake, replayer, refused, cancelUnowed }: Engine,
+  disk: Disk,
+  failing: Failing,
+) {
+  const ids = makeEventIds(() => random32(random));
+  return {
+    async accept(offers: readonly Offer[]) {
+      disk.requireRoom();
+      return await intake.accept(offers);
+    },
+    newUuid: () => ids.next(clock.now()),
+    policy: () => dispatcher.fleet.policy,
+    endpoint: (no: number) => dispatcher.fleet.endpoints.get(no),
+    holdup: dispatcher.holdup,
+    wake: dispatcher.wake,
+    endpoints_changed: fleet.reload,
+    cancel_unowed: () => within(cancelUnowed(), CANCEL_PATIENCE_MS).catch(() => {}),
+    replays_changed: replayer.wake,
+    count_refused: refused.flush,
+    readiness: () => readiness(db, dispatcher, disk, failing),
   };
 }
 
