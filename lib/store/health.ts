@@ -3,6 +3,7 @@ import type { DatabaseAddress } from "../core/database_address.ts";
 import { openPool, openSession } from "./connect.ts";
 import { makeConnector } from "./connection/connector.ts";
 import { hasEmbedded, openEmbedded } from "./embedded.ts";
+import { strangeMistake } from "./migrations.ts";
 import { markedMistake, parseMark, readVersions } from "./transfer_mark.ts";
 
 /** A database's condition, as it reports it. */
@@ -10,8 +11,11 @@ export interface DatabaseHealth {
   readonly version: string;
   /** Null if it has no schema yet. */
   readonly schema_version: number | null;
-  /** Why no daemon uses it, with the remedy: it is one side of a transfer. Null if it is none. */
-  readonly transfer: string | null;
+  /**
+   * Why no daemon uses it, with the remedy: it is one side of a transfer, or a development version made it.
+   * Null if neither.
+   */
+  readonly unusable: string | null;
   /** Settings without which a power cut loses acknowledged events: `on`, `off` and the like. */
   readonly fsync: string;
   readonly full_page_writes: string;
@@ -74,7 +78,7 @@ async function inspect(sql: Sql): Promise<DatabaseHealth> {
       order by relname)) as forbidden`;
   const forbidden = has?.table == null ? [] : has.forbidden;
   // Without the right to read them these would fail.
-  const { version = null, sealed = 0, transfer = null } = has?.table == null || forbidden.length > 0
+  const { version = null, sealed = 0, unusable = null } = has?.table == null || forbidden.length > 0
     ? {}
     : await inspectTables(sql);
   const asked_ms = Date.now();
@@ -93,7 +97,7 @@ async function inspect(sql: Sql): Promise<DatabaseHealth> {
   return {
     ...settings,
     schema_version: version,
-    transfer,
+    unusable,
     forbidden,
     sealed,
     ahead_ms: clock_ms - (asked_ms + round_trip_ms / 2),
@@ -104,18 +108,19 @@ async function inspect(sql: Sql): Promise<DatabaseHealth> {
 /** What one statement reads. */
 type Measured = Omit<
   DatabaseHealth,
-  "schema_version" | "transfer" | "forbidden" | "sealed" | "ahead_ms" | "round_trip_ms"
+  "schema_version" | "unusable" | "forbidden" | "sealed" | "ahead_ms" | "round_trip_ms"
 >;
 
 async function inspectTables(sql: Sql): Promise<{
   version: number;
   sealed: number;
-  transfer: string | null;
+  unusable: string | null;
 }> {
-  const { version, mark } = await readVersions(sql);
-  const transfer = mark === null ? null : markedMistake(parseMark(mark));
-  if (version === 0) return { version, sealed: 0, transfer };
+  const versions = await readVersions(sql);
+  const { version, mark } = versions;
+  const unusable = mark === null ? strangeMistake(versions) : markedMistake(parseMark(mark));
+  if (version === 0 || unusable !== null) return { version, sealed: 0, unusable };
   const [count] = await sql<{ sealed: number }[]>`
     select count(*)::int as sealed from endpoints where sealed is not null and retired_at is null`;
-  return { version, sealed: count?.sealed ?? 0, transfer };
+  return { version, sealed: count?.sealed ?? 0, unusable };
 }

@@ -1,6 +1,7 @@
+import { createHash } from "node:crypto";
 import type { Sql } from "postgres";
 import { AppError } from "../core/errors.ts";
-import { markedMistake, parseMark, readVersions } from "./transfer_mark.ts";
+import { markedMistake, parseMark, readVersions, type Versions } from "./transfer_mark.ts";
 import init from "../../migrations/0001_init.sql" with { type: "text" };
 
 /** In order, forward only; a released one is never edited. */
@@ -31,9 +32,11 @@ export async function migrate(
   await batch(
     sql,
     `create table if not exists migrations (
-       version integer primary key, name text not null, applied_at timestamptz not null default now())`,
+       version integer primary key, name text not null, applied_at timestamptz not null default now(),
+       digest text)`,
   );
-  const { version: newest, mark } = await readVersions(sql);
+  const versions = await readVersions(sql);
+  const { version: newest, mark } = versions;
   if (mark !== null && !transferring) {
     throw new AppError("conflict", markedMistake(parseMark(mark)));
   }
@@ -44,6 +47,8 @@ export async function migrate(
         `${MIGRATIONS.length}; start the newer program that made it`,
     );
   }
+  const mistake = strangeMistake(versions);
+  if (mistake !== null) throw new AppError("conflict", mistake);
   const applied: string[] = [];
   for (let version = newest + 1; version <= MIGRATIONS.length; version++) {
     const migration = MIGRATIONS[version - 1];
@@ -51,6 +56,25 @@ export async function migrate(
     if (await apply(sql, version, migration)) applied.push(migration.name);
   }
   return applied;
+}
+
+/**
+ * Why this program does not use a database with these versions, with the remedy: a migration has another
+ * text than here, so a development version applied it. Null if none has.
+ */
+export function strangeMistake({ digests }: Versions): string | null {
+  const at = MIGRATIONS.findIndex((migration, index) =>
+    index < digests.length && digests[index] !== digestOf(migration)
+  );
+  const strange = MIGRATIONS[at];
+  if (strange === undefined) return null;
+  return `A development version made this database: its migration ${strange.name} differs from this ` +
+    "program's and was never released; use an empty database (another database.directory, or one " +
+    "that createdb -E UTF8 -T template0 NAME makes)";
+}
+
+function digestOf({ sql }: { readonly sql: string }): string {
+  return createHash("sha256").update(sql).digest("hex");
 }
 
 async function checkServer(sql: Sql): Promise<void> {
@@ -88,7 +112,8 @@ async function apply(
          end if;
        end $$;
        ${migration.sql};
-       insert into migrations (version, name) values (${version}, '${migration.name}')`,
+       insert into migrations (version, name, digest)
+         values (${version}, '${migration.name}', '${digestOf(migration)}')`,
     );
     return true;
   } catch (error) {

@@ -32,15 +32,26 @@ export async function readMark(sql: Sql): Promise<TransferMark | undefined> {
   return mark === null ? undefined : parseMark(mark);
 }
 
-/** The newest migration of a database that has the table, 0 if none, and the text of its mark, if any. */
-export async function readVersions(
-  sql: Sql,
-): Promise<{ readonly version: number; readonly mark: string | null }> {
-  const [row] = await sql<{ version: number; mark: string | null }[]>`
+/** What the table `migrations` of a database holds. */
+export interface Versions {
+  /** The newest migration, 0 if none. */
+  readonly version: number;
+  /** SHA-256 (hex) of each migration's text, in their order; null where a development version kept none. */
+  readonly digests: readonly (string | null)[];
+  /** The text of the transfer's mark, if any. */
+  readonly mark: string | null;
+}
+
+/** Reads the versions of a database that has the table. */
+export async function readVersions(sql: Sql): Promise<Versions> {
+  // As JSON: development versions made the table without the column.
+  const [row] = await sql<Versions[]>`
     select coalesce(max(version) filter (where version < ${TRANSFER_VERSION}::int), 0) as version,
+      coalesce(json_agg(to_jsonb(m) ->> 'digest' order by version)
+        filter (where version < ${TRANSFER_VERSION}::int), '[]') as digests,
       max(name) filter (where version = ${TRANSFER_VERSION}::int) as mark
-    from migrations`;
-  return row ?? { version: 0, mark: null };
+    from migrations m`;
+  return row ?? { version: 0, digests: [], mark: null };
 }
 
 /** Reads the text of a mark. Throws an `AppError` if another version of the program wrote it. */

@@ -1107,7 +1107,7 @@ Deno.test("judgeDatabase() has words for servers that a test cannot make", () =>
   const health = {
     version: "18.4",
     schema_version: 1,
-    transfer: null,
+    unusable: null,
     fsync: "on",
     full_page_writes: "on",
     encoding: "UTF8",

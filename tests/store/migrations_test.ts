@@ -1,8 +1,19 @@
 import assert from "node:assert/strict";
 import { AppError } from "../../lib/core/errors.ts";
-import { spawnDaemon } from "../support/daemon.ts";
-import { onBoth, onServer, openUrl, server, serverDatabase } from "../support/databases.ts";
-import { freshDatabase } from "../support/postgres.ts";
+import { openSession } from "../../lib/store/connect.ts";
+import { openEmbedded } from "../../lib/store/embedded.ts";
+import { runHere } from "../support/cli.ts";
+import { spawnDaemon, writeConfig } from "../support/daemon.ts";
+import {
+  embeddedDatabase,
+  onBoth,
+  onServer,
+  openUrl,
+  server,
+  serverDatabase,
+  type TestDatabase,
+} from "../support/databases.ts";
+import { connectTo, freshDatabase } from "../support/postgres.ts";
 
 const refused = (pattern: RegExp) => (error: unknown) =>
   error instanceof AppError && error.code === "conflict" && pattern.test(error.message);
@@ -26,6 +37,96 @@ onBoth("openDatabase() refuses a schema that is newer than the program", async (
   await first.close();
   await assert.rejects(() => database.open(), refused(/version 999.*start the newer program/));
 });
+
+/** The beginning of 0001_init.sql before migrations had digests, and the table of migrations of that time. */
+const BEFORE_DIGESTS = `
+  drop schema public cascade;
+  create schema public;
+  create table migrations (
+    version integer primary key, name text not null, applied_at timestamptz not null default now());
+  create table fleet (
+    singleton boolean primary key default true check (singleton), revision bigint not null);
+  insert into fleet (revision) values (1);
+  create table events (
+    id uuid primary key, type text not null, business text, subject text, confirmation text,
+    test boolean not null default false, key text,
+    digest text check ((digest is null) = (key is null)),
+    received_at timestamptz not null, payload text not null);
+  insert into events (id, type, received_at, payload)
+  values ('01900000-0000-7000-8000-000000000000', 'booking.created', now(), '{}');
+  insert into migrations (version, name) values (1, '0001_init')`;
+
+/** Runs statements in a database as they are, and returns the answer to the last one. */
+async function within({ section }: TestDatabase, statements: string): Promise<unknown[]> {
+  if ("url" in section) {
+    await using sql = connectTo(section.url);
+    return [...await sql.unsafe(statements).simple()];
+  }
+  const session = openSession(await openEmbedded(section.directory, {}));
+  const rows = await session.sql.unsafe(statements).simple();
+  await session.close();
+  return [...rows];
+}
+
+const STRANGE =
+  /A development version made this database: its migration 0001_init .*; use an empty/;
+
+onBoth(
+  "a database of an older development version is refused and stays as it is",
+  async (database) => {
+    await within(database, BEFORE_DIGESTS);
+    const { path, remove } = writeConfig({ database: database.section });
+    await assert.rejects(() => database.open(), refused(STRANGE));
+    for (const name of ["migrate", "serve", "doctor"]) {
+      const { code, out, err } = await runHere([name, "--config", path]);
+      assert.equal(code, 1, name);
+      assert.match(out + err, STRANGE, name);
+    }
+    remove();
+    // Nothing was added, and the older program would still find everything.
+    assert.deepEqual(
+      await within(
+        database,
+        `select string_agg(relname, ' ' order by relname) as tables from pg_class
+       where relnamespace = 'public'::regnamespace and relkind in ('r', 'p')`,
+      ),
+      [{ tables: "events fleet migrations" }],
+    );
+  },
+);
+
+Deno.test("transfer refuses an older development version on either side", async () => {
+  await using old = await embeddedDatabase();
+  await using good = await embeddedDatabase();
+  await using target = await serverDatabase();
+  const { url } = target.section as { url: string };
+  const transfer = async (source: TestDatabase) => {
+    const { path, remove } = writeConfig({ database: source.section });
+    const ended = await runHere(["transfer", "--config", path, "--to", "env:TARGET"], {
+      env: { TARGET: url },
+    });
+    remove();
+    return ended;
+  };
+  await within(old, BEFORE_DIGESTS);
+  const from = await transfer(old);
+  assert.deepEqual([from.code, STRANGE.test(from.err)], [1, true], from.err);
+  await within(target, BEFORE_DIGESTS);
+  const to = await transfer(good);
+  assert.deepEqual([to.code, STRANGE.test(to.err)], [1, true], to.err);
+  // The source has no mark: it goes on being used.
+  await (await good.open()).close();
+});
+
+onBoth(
+  "a migration whose text has changed is refused, and the right one is not",
+  async (database) => {
+    await (await database.open()).close();
+    await (await database.open()).close();
+    await within(database, "update migrations set digest = repeat('0', 64) where version = 1");
+    await assert.rejects(() => database.open(), refused(STRANGE));
+  },
+);
 
 onServer("openDatabase() may be called by many at once", async (database) => {
   const opened = await Promise.all(Array.from({ length: 6 }, () => database.open()));

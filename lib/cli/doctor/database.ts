@@ -101,7 +101,7 @@ export function judgeDatabase(health: DatabaseHealth, needs: Needs): Verdict[] {
     const remedy = "make one in UTF8, and name it in database: createdb -E UTF8 -T template0 NAME";
     return [bad(SUBJECT, `its encoding is ${encoding}`, remedy)];
   }
-  if (health.transfer !== null) return [badBy(SUBJECT, health.transfer, "")];
+  if (health.unusable !== null) return [badBy(SUBJECT, health.unusable, "")];
   return [
     good(SUBJECT, `PostgreSQL ${version} answers in ${round_trip_ms} ms`),
     ...judgeRights(health),
