@@ -1,6 +1,6 @@
 -- The whole state of bookme-webhooks. A delivery that has not ended lives in pending_deliveries,
 -- which stays small and is the only table that is claimed from; when it ends it moves, in one
--- statement, to ended_deliveries. Attempts are only ever added.
+-- statement, to ended_deliveries, and takes its last attempt along, out of attempts. Earlier ones stay.
 
 create table fleet (
   singleton boolean primary key default true check (singleton),
@@ -170,50 +170,82 @@ create index pending_deliveries_due on pending_deliveries (endpoint_no, due_at);
 
 create table ended_deliveries (
   id uuid primary key,
-  event_id uuid not null,
-  endpoint_no integer not null,
   created_at timestamptz not null,
   ended_at timestamptz not null,
-  status text not null check (status in ('delivered', 'failed', 'cancelled')),
-  -- Why it was cancelled; null otherwise.
-  reason text check ((reason is not null) = (status = 'cancelled')),
+  -- From here on: of the last attempt, all null without one. It is here and not in `attempts`, so that a
+  -- delivery with one attempt is one row. Names and types are those of `attempts`, as far as possible.
+  started_at timestamptz,
+  last_attempt_at timestamptz,
+  recorded_at timestamptz,
+  request_timestamp bigint,
+  endpoint_no integer not null,
   -- Kept, so that a retry by hand goes on counting and no token is ever used twice.
   token integer not null,
+  endpoint_version integer,
+  -- The number of the last one.
   attempts smallint not null check (attempts >= 0),
-  last_outcome text,
   last_status smallint,
-  last_attempt_at timestamptz,
-  check (status <> 'delivered' or last_outcome = 'delivered')
+  response_truncated boolean,
+  status text not null check (status in ('delivered', 'failed', 'cancelled')),
+  last_outcome text,
+  -- Why it was cancelled; null otherwise.
+  reason text check ((reason is not null) = (status = 'cancelled')),
+  address text,
+  request_signature bytea,
+  request_webhook_signature bytea,
+  response_head text,
+  response_body bytea,
+  cause text,
+  check (status <> 'delivered' or last_outcome = 'delivered'),
+  check ((attempts > 0) = (started_at is not null))
 );
 create index ended_deliveries_endpoint on ended_deliveries (endpoint_no, id);
 create index ended_deliveries_failed on ended_deliveries (endpoint_no, id) where status = 'failed';
 create index ended_deliveries_unhappy on ended_deliveries (id) where status <> 'delivered';
+-- For the statistics, like attempts_recorded.
+create index ended_deliveries_recorded on ended_deliveries (recorded_at);
 
+-- Attempts, but for the last one of each ended delivery, which is in its row.
 create table attempts (
   delivery_id uuid not null,
-  number smallint not null check (number > 0),
-  endpoint_no integer not null,
-  endpoint_version integer not null,
   -- Both by the database's clock, whatever the daemon's says.
   started_at timestamptz not null,
   ended_at timestamptz not null check (ended_at >= started_at),
-  outcome text not null,
-  status smallint,
-  cause text,
-  address text,
-  -- What differs from one request to the next; the rest follows from the event and the version.
-  request_timestamp bigint,
-  request_signature text,
-  request_webhook_signature text,
-  response_head text,
-  response_body bytea,
-  response_truncated boolean not null default false,
   -- When its statement began: below 35 seconds ago, by the statements' timeout, nothing more appears.
   recorded_at timestamptz not null default now(),
+  -- What differs from one request to the next; the rest follows from the event and the version.
+  request_timestamp bigint,
+  endpoint_no integer not null,
+  endpoint_version integer not null,
+  number smallint not null check (number > 0),
+  status smallint,
+  response_truncated boolean not null default false,
+  outcome text not null,
+  -- Where it was sent: an address and a port.
+  address text,
+  -- The HMACs in X-BookMe-Signature and webhook-signature, 32 bytes each. The second has one for each
+  -- secret in an overlap, one after the other.
+  request_signature bytea,
+  request_webhook_signature bytea,
+  response_head text,
+  response_body bytea,
+  cause text,
   primary key (delivery_id, number)
 );
 -- Grows at its right end only, and the attempts of one statement are one entry.
 create index attempts_recorded on attempts (recorded_at);
+
+-- Every attempt, wherever it is.
+create view attempts_all as
+  select delivery_id, number, endpoint_no, endpoint_version, started_at, ended_at, recorded_at, outcome,
+    status, cause, address, request_timestamp, request_signature, request_webhook_signature,
+    response_head, response_body, response_truncated
+  from attempts
+  union all
+  select id, attempts, endpoint_no, endpoint_version, started_at, last_attempt_at, recorded_at,
+    last_outcome, last_status, cause, address, request_timestamp, request_signature,
+    request_webhook_signature, response_head, response_body, response_truncated
+  from ended_deliveries where attempts > 0;
 
 -- Attempts counted by minute and by hour of recorded_at, up to the watermark: the statistics of a month
 -- must not read its attempts. One row for each bucket of durations that is not empty.
@@ -295,6 +327,10 @@ create table audit (
   after jsonb
 );
 
+-- The event of a delivery (see pending_deliveries.id).
+create function event_of(delivery uuid) returns uuid language sql immutable strict parallel safe
+  return (left(delivery::text, 28) || '00000000')::uuid;
+
 -- The last id that a delivery of the event can have (see pending_deliveries.id).
 create function last_of(event uuid) returns uuid language sql immutable strict parallel safe
   return (left(event::text, 28) || 'ffffffff')::uuid;
@@ -320,6 +356,17 @@ create function is_pending(event uuid) returns boolean language plpgsql volatile
   begin
     return exists (
       select from pending_deliveries p where p.id between event and last_of(event));
+  end $$;
+
+-- Takes an attempt out of attempts, to be put into its delivery's row. Volatile: the delivery was locked
+-- after the calling statement began, and its last attempt may have been recorded in between.
+create function take_attempt(delivery uuid, attempt smallint) returns setof attempts
+  language plpgsql volatile rows 1 as $$
+  begin
+    if attempt > 0 then
+      return query delete from attempts a where a.delivery_id = delivery and a.number = attempt
+        returning a.*;
+    end if;
   end $$;
 
 -- How many deliveries of an endpoint are leased. Leased ones were the first due of those with attempts

@@ -189,8 +189,8 @@ const ATTEMPTS = `
   from (
     select a.endpoint_no,
       substr(e.payload, length(e.payload) - 10, ${NUMBER_DIGITS})::int as number
-    from attempts a
-    join events e on e.id = (left(a.delivery_id::text, 28) || '00000000')::uuid
+    from attempts_all a
+    join events e on e.id = event_of(a.delivery_id)
   ) x
   join endpoints n on n.no = x.endpoint_no
   group by n.id`;

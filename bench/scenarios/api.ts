@@ -79,6 +79,11 @@ async function start({ setup, database }: Run): Promise<Side> {
   return { url, calls, stop: async () => void await process.stop() };
 }
 
+/** The values that all attempts have, or that follow from their time. */
+const ATTEMPT = `1, at, at + duration, '127.0.0.1:8080', extract(epoch from at)::bigint,
+  decode(repeat('0123456789abcdef', 4), 'hex'), decode(repeat('0123456789abcdef', 4), 'hex'),
+  e'HTTP/1.1 200 OK\\r\\nContent-Type: text/plain\\r\\nContent-Length: 2\\r\\n\\r\\n', 'ok'::bytea, false`;
+
 /** Stores events of the last 24 hours, each ended at every endpoint, in portions. */
 async function load(sql: Sql, events: number): Promise<void> {
   await sql`update attempt_stats_mark set watermark = now() - interval '25 hours'`;
@@ -103,32 +108,30 @@ async function load(sql: Sql, events: number): Promise<void> {
           ${BODY_PARTS.after}::text
         from fresh
       ), owed as materialized (
-        select f.at, e.no, (digits || '00000000')::uuid as event_id,
-          (digits || lpad(to_hex(e.no), 8, '0'))::uuid as id,
-          5 * 2 ^ (random() * 5) * interval '1 ms' as duration,
-          (f.n + e.no) % ${FAILED_EVERY}::int = 0 as failed
-        from fresh f cross join endpoints e
+        select *, case when failed then 'http_5xx' else 'delivered' end as outcome,
+          case when failed then 503 else 200 end as status
+        from (
+          select f.at, e.no, (digits || lpad(to_hex(e.no), 8, '0'))::uuid as id,
+            5 * 2 ^ (random() * 5) * interval '1 ms' as duration,
+            (f.n + e.no) % ${FAILED_EVERY}::int = 0 as failed
+          from fresh f cross join endpoints e
+        ) x
       ), ended as (
-        insert into ended_deliveries (id, event_id, endpoint_no, created_at, ended_at, status, token,
-          attempts, last_outcome, last_status, last_attempt_at)
-        select id, event_id, no, at, at + duration, case when failed then 'failed' else 'delivered' end,
-          1, case when failed then ${ATTEMPTS_OF_FAILED}::int else 1 end,
-          case when failed then 'http_5xx' else 'delivered' end,
-          case when failed then 503 else 200 end, at
+        insert into ended_deliveries (id, endpoint_no, created_at, ended_at, status, token, attempts,
+          last_outcome, last_status, last_attempt_at, endpoint_version, started_at, recorded_at, address,
+          request_timestamp, request_signature, request_webhook_signature, response_head, response_body,
+          response_truncated)
+        select id, no, at, at + duration, case when failed then 'failed' else 'delivered' end, 1,
+          case when failed then ${ATTEMPTS_OF_FAILED}::int else 1 end, outcome, status, at + duration,
+          ${sql.unsafe(ATTEMPT)}
         from owed
       )
-      insert into attempts (delivery_id, number, endpoint_no, endpoint_version, started_at, ended_at,
-        outcome, status, address, request_timestamp, request_signature, request_webhook_signature,
-        response_head, response_body, recorded_at)
-      select id, number, no, 1, at, at + duration,
-        case when failed then 'http_5xx' else 'delivered' end,
-        case when failed then 503 else 200 end, '127.0.0.1:8080', extract(epoch from at)::bigint,
-        'sha256=' || repeat('0123456789abcdef', 4), 'v1,' || repeat('abcdefghijk', 4),
-        ${"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\n"}::text,
-        'ok'::bytea, at + duration
-      from owed
-      cross join generate_series(1, case when failed then ${ATTEMPTS_OF_FAILED}::int else 1 end) number
-      order by id, number`;
+      insert into attempts (delivery_id, number, endpoint_no, outcome, status, ended_at, endpoint_version,
+        started_at, recorded_at, address, request_timestamp, request_signature,
+        request_webhook_signature, response_head, response_body, response_truncated)
+      select id, number, no, outcome, status, at + duration, ${sql.unsafe(ATTEMPT)}
+      from owed cross join generate_series(1, ${ATTEMPTS_OF_FAILED - 1}::int) number
+      where failed order by id, number`;
   }
 }
 

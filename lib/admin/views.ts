@@ -5,6 +5,7 @@ import { attemptId, deliveryId, eventId, replayId } from "../core/ids.ts";
 import { requestLines } from "../core/request_headers.ts";
 import { overlapAt } from "../core/rotation.ts";
 import { REDACTED } from "../core/secret.ts";
+import { bookmeValue, standardValue } from "../core/signature.ts";
 import { formatRate } from "../core/units.ts";
 import { decodeUtf8 } from "../core/utf8.ts";
 import { USER_AGENT } from "../core/version.ts";
@@ -170,7 +171,7 @@ export function viewAttempt(
     ...attempt,
     timeout_ms: ctx.endpoint(delivery.endpoint_no)?.timeout_ms ?? null,
     url: row.url,
-    signed: (row.request_signature ?? "") !== "",
+    signed: row.request_signature !== null,
     sent_bytes: Buffer.byteLength(event.payload),
     headers: response?.headers ?? [],
     body: response?.body_encoding === "utf-8" ? response.body : "",
@@ -195,8 +196,8 @@ function headersOf(
         attempt: row.number,
         test: delivery.test,
         timestamp_s: Number(row.request_timestamp),
-        signature: row.request_signature ?? "",
-        webhook_signature: row.request_webhook_signature ?? "",
+        signature: bookmeValue(row.request_signature),
+        webhook_signature: standardValue(row.request_webhook_signature),
       }).split("\r\n"),
     ),
   ]);

@@ -14,16 +14,46 @@ export interface Signer {
   standard(id: string, timestamp_s: number, body: Uint8Array): string;
 }
 
+const BOOKME = "sha256=";
+const STANDARD = "v1,";
+const MAC_BYTES = 32;
+
 /** A signer for `secret`, which must have passed `secretMistake`. */
 export function makeSigner(secret: string): Signer {
   const text = Buffer.from(secret, "utf8");
   const bookme = makeHmac(text);
   const standard = makeHmac(decodeWhsec(secret) ?? text);
   return {
-    bookme: (body) => "sha256=" + bookme.digest(body).toString("hex"),
+    bookme: (body) => BOOKME + bookme.digest(body).toString("hex"),
     standard: (id, timestamp_s, body) =>
-      "v1," + standard.digest(Buffer.from(`${id}.${timestamp_s}.`), body).toString("base64"),
+      STANDARD + standard.digest(Buffer.from(`${id}.${timestamp_s}.`), body).toString("base64"),
   };
+}
+
+/** The HMAC in a value of `X-BookMe-Signature`, in hexadecimal; empty for none. */
+export function bookmeMac(value: string): string {
+  return value.slice(BOOKME.length);
+}
+
+/** The value of `X-BookMe-Signature` with this HMAC; empty for none. */
+export function bookmeValue(mac: Uint8Array | null): string {
+  return mac === null ? "" : BOOKME + Buffer.from(mac).toString("hex");
+}
+
+/** The HMACs in a value of `webhook-signature`, joined, in base64; empty for none. */
+export function standardMacs(value: string): string {
+  if (!value.includes(" ")) return value.slice(STANDARD.length);
+  const macs = value.split(" ").map((entry) => Buffer.from(entry.slice(STANDARD.length), "base64"));
+  return Buffer.concat(macs).toString("base64");
+}
+
+/** The value of `webhook-signature` with these HMACs, joined; empty for none. */
+export function standardValue(macs: Uint8Array | null): string {
+  const bytes = Buffer.from(macs ?? []);
+  return Array.from(
+    { length: bytes.length / MAC_BYTES },
+    (_, at) => STANDARD + bytes.subarray(at * MAC_BYTES, (at + 1) * MAC_BYTES).toString("base64"),
+  ).join(" ");
 }
 
 /** Whether two texts are equal, in a time that does not depend on where they differ. */

@@ -2,7 +2,7 @@ import type { Sql } from "postgres";
 import { announceDue, type Change, logged } from "./changes.ts";
 import type { Lease } from "./claims.ts";
 import { literal, texts } from "./arrays.ts";
-import { CANCEL_CHOSEN, DESELECTED, insertEnded, RENEW_CHOSEN } from "./fragments.ts";
+import { CANCEL_CHOSEN, DESELECTED, endWaiting, RENEW_CHOSEN } from "./fragments.ts";
 
 // Endpoints with pending deliveries, found by skipping through the index: a millisecond for any number
 // of deliveries.
@@ -81,7 +81,7 @@ export async function failExhausted(
       where id = any(array(select id from exhausted)) and leased_until is null
       returning *
     )
-    ${sql.unsafe(insertEnded("removed", { status: "'failed'" }))}
+    ${sql.unsafe(endWaiting("removed", { status: "'failed'" }))}
     returning 1`;
   return rows.length;
 }
@@ -226,7 +226,7 @@ export async function retryNow(
       -- The event's row is locked, so that it is not purged under a delivery that comes back.
       select d.id from ended_deliveries d
       join endpoints n on n.no = d.endpoint_no and n.retired_at is null
-      join events e on e.id = d.event_id
+      join events e on e.id = event_of(d.id)
       where d.id = ${uuid}::uuid
       for key share of e
     ), ${sql.unsafe(RENEW_CHOSEN)}, changed as (

@@ -5,29 +5,53 @@ import type { Fragment } from "./changes.ts";
 
 /** Parts of statements that move deliveries between `pending_deliveries` and `ended_deliveries`. */
 
-/** SQL expressions over the rows that end; the defaults suit rows of `pending_deliveries`. */
+/**
+ * Columns that `attempts` and `ended_deliveries` share: what is known of an attempt besides its outcome, its
+ * status and its end.
+ */
+export const ATTEMPT_DETAILS = `endpoint_version, started_at, recorded_at, cause, address,
+  request_timestamp, request_signature, request_webhook_signature, response_head, response_body,
+  response_truncated`;
+
+/** Columns of a delivery's last attempt in `ended_deliveries`, and the same in `attempts`. */
+const LAST_ATTEMPT = `last_outcome, last_status, last_attempt_at, ${ATTEMPT_DETAILS}`;
+const AS_ATTEMPT = `outcome, status, ended_at, ${ATTEMPT_DETAILS}`;
+
+/** SQL expressions over the rows that end. */
 interface Ending {
   readonly status: string;
   readonly reason?: string;
-  readonly ended_at?: string;
-  /** Outcome, HTTP status and time of the last attempt. */
-  readonly last?: string;
+  readonly ended_at: string;
 }
 
-/** Inserts the deliveries in `rows`, a table expression, into the ended ones. */
-export function insertEnded(rows: string, ending: Ending): string {
-  const {
-    status,
-    reason = "null",
-    ended_at = "now()",
-    last = "last_outcome, last_status, last_attempt_at",
-  } = ending;
+/**
+ * Inserts the deliveries in `rows`, a table expression that has the columns of a delivery and those of its
+ * last attempt, as in `attempts`, into the ended ones.
+ */
+export function insertEnded(rows: string, { status, reason = "null", ended_at }: Ending): string {
   return `
-    insert into ended_deliveries (id, event_id, endpoint_no, created_at, token, attempts,
-      status, reason, ended_at, last_outcome, last_status, last_attempt_at)
-    select id, event_id, endpoint_no, created_at, token, attempts,
-      ${status}, ${reason}, ${ended_at}, ${last}
+    insert into ended_deliveries (id, endpoint_no, created_at, token, attempts, status, reason, ended_at,
+      ${LAST_ATTEMPT})
+    select id, endpoint_no, created_at, token, attempts, ${status}, ${reason}, ${ended_at}, ${AS_ATTEMPT}
     from ${rows}`;
+}
+
+/**
+ * Inserts the deliveries in `rows`, a table expression of rows just deleted from `pending_deliveries`, into
+ * the ended ones. They end now, and their last attempts move out of `attempts`.
+ */
+export function endWaiting(rows: string, ending: Omit<Ending, "ended_at">): string {
+  return insertEnded(
+    `(
+      select p.*, a.outcome, a.status, a.ended_at, ${prefixed("a", ATTEMPT_DETAILS)}
+      from ${rows} p left join lateral take_attempt(p.id, p.attempts) a on true
+    ) ending`,
+    { ...ending, ended_at: "now()" },
+  );
+}
+
+function prefixed(table: string, columns: string): string {
+  return columns.split(/,\s*/).map((column) => `${table}.${column}`).join(", ");
 }
 
 /**
@@ -42,7 +66,7 @@ export const CANCEL_CHOSEN = `
     delete from pending_deliveries where id = any(array(select id from chosen where not leased))
     returning *
   ), ended as (${
-  insertEnded("removed join (select id, reason from chosen) c using (id)", {
+  endWaiting("(select * from removed join (select id, reason from chosen) c using (id))", {
     status: "'cancelled'",
     reason: "reason",
   })
@@ -50,16 +74,20 @@ export const CANCEL_CHOSEN = `
   )`;
 
 /**
- * The CTEs `back` and `owed`: the ended deliveries in the CTE `chosen` are pending again, due now, for a
- * new round of attempts. Their tokens and attempts go on counting.
+ * The CTEs `back`, `unfolded` and `owed`: the ended deliveries in the CTE `chosen` are pending again, due
+ * now, for a new round of attempts. Their tokens and attempts go on counting, and their last attempts move
+ * back into `attempts`.
  */
 export const RENEW_CHOSEN = `
   back as (
     delete from ended_deliveries where id = any(array(select id from chosen)) returning *
+  ), unfolded as (
+    insert into attempts (delivery_id, number, endpoint_no, ${AS_ATTEMPT})
+    select id, attempts, endpoint_no, ${LAST_ATTEMPT} from back where attempts > 0
   ), owed as (
     insert into pending_deliveries (id, event_id, endpoint_no, created_at, due_at, token, attempts,
       last_outcome, last_status, last_attempt_at, renewed_at)
-    select id, event_id, endpoint_no, created_at, now(), token, attempts, last_outcome, last_status,
+    select id, event_of(id), endpoint_no, created_at, now(), token, attempts, last_outcome, last_status,
       last_attempt_at, now()
     from back
     returning id, endpoint_no

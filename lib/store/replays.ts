@@ -171,7 +171,7 @@ export async function stepReplay(
       for update skip locked
     ), seen as materialized (
       select x.* from replay r cross join lateral (
-        select d.id, d.event_id, d.endpoint_no, d.created_at, ${
+        select d.id, event_of(d.id) as event_id, d.endpoint_no, d.created_at, ${
     selected(sql, replay)
   } as is_selected
         from ${from} where d.id > r.position and d.id <= r.last_id and ${which}

@@ -2,14 +2,16 @@ import { Buffer } from "node:buffer";
 import type { Sql } from "postgres";
 import type { Outcome } from "../core/outcome.ts";
 import type { Decision } from "../core/retry.ts";
+import { bookmeMac, standardMacs } from "../core/signature.ts";
 import { foreignTexts, literal, texts } from "./arrays.ts";
 import { announceFleet, type Fragment } from "./changes.ts";
 import type { Lease } from "./claims.ts";
-import { insertEnded } from "./fragments.ts";
+import { ATTEMPT_DETAILS, insertEnded } from "./fragments.ts";
 
 /** The part of a request that follows neither from its event nor from its endpoint. */
 export interface SentRecord {
   readonly timestamp_s: number;
+  /** Values of the headers; empty for an unsigned endpoint. */
   readonly signature: string;
   readonly webhook_signature: string;
 }
@@ -36,9 +38,9 @@ export interface Recorded {
 }
 
 /**
- * Records attempts and their decisions in one statement: each attempt is added and its delivery ended
- * or rescheduled, or neither. Writes only under the token of the present lease. `now` is by the clock of
- * `ended_at`; stored times are the database's, counted back from its own.
+ * Records attempts and their decisions in one statement: a delivery is rescheduled, and its attempt added
+ * to `attempts`, or it ends, and its row has the attempt. Writes only under the token of the present lease.
+ * `now` is by the clock of `ended_at`; stored times are the database's, counted back from its own.
  *
  * A 410 pauses the endpoint in the same statement, with an entry in the audit log. A delivery that was
  * cancelled meanwhile ends as cancelled instead of waiting for another attempt.
@@ -76,14 +78,10 @@ export async function record(
         last_outcome = h.outcome, last_status = h.status, last_attempt_at = h.ended_at
       from going_on h where h.final is null and p.id = h.id
     ), logged as (
-      insert into attempts (delivery_id, number, endpoint_no, endpoint_version, started_at,
-        ended_at, outcome, status, cause, address, request_timestamp, request_signature,
-        request_webhook_signature, response_head, response_body, response_truncated)
-      select id, attempts, endpoint_no, endpoint_version,
-        ended_at - duration_us * interval '1 us', ended_at, outcome, status, cause, address,
-        request_timestamp, request_signature, request_webhook_signature, response_head,
-        decode(response_body, 'hex'), response_truncated
-      from held
+      insert into attempts (delivery_id, number, endpoint_no, outcome, status, ended_at,
+        ${sql.unsafe(ATTEMPT_DETAILS)})
+      select id, attempts, endpoint_no, outcome, status, ended_at, ${sql.unsafe(ATTEMPT_DETAILS)}
+      from going_on where final is null
     ), paused as (
       update endpoints set paused_at = now(), pause_reason = 'The endpoint answered 410 Gone',
         updated_at = now()
@@ -109,7 +107,11 @@ function resultRows(sql: Sql, results: readonly Result[], now: number): Fragment
   const outcomes = results.map((r) => r.outcome);
   return sql`
     result as materialized (
-      select * from unnest(
+      select id, token, endpoint_version, verdict, counts, wait_ms, duration_us, lag_us, outcome,
+        status, cause, address, request_timestamp, decode(signature, 'hex') as request_signature,
+        decode(webhook_signature, 'base64') as request_webhook_signature, response_head,
+        decode(response_body, 'hex') as response_body, response_truncated
+      from unnest(
         ${literal(results.map((r) => r.lease.uuid))}::uuid[],
         ${literal(results.map((r) => r.lease.token))}::int[],
         ${literal(results.map((r) => r.endpoint_version))}::int[],
@@ -123,17 +125,19 @@ function resultRows(sql: Sql, results: readonly Result[], now: number): Fragment
         string_to_array(${foreignTexts(outcomes.map((o) => o.cause))}, chr(30), ''),
         string_to_array(${texts(outcomes.map((o) => o.address))}, chr(30), ''),
         ${literal(results.map((r) => r.sent?.timestamp_s ?? null))}::bigint[],
-        string_to_array(${texts(results.map((r) => r.sent?.signature ?? null))}, chr(30), ''),
         string_to_array(${
-    texts(results.map((r) => r.sent?.webhook_signature ?? null))
+    texts(results.map((r) => bookmeMac(r.sent?.signature ?? "")))
+  }, chr(30), ''),
+        string_to_array(${
+    texts(results.map((r) => standardMacs(r.sent?.webhook_signature ?? "")))
   }, chr(30), ''),
         string_to_array(${foreignTexts(outcomes.map((o) => o.response?.head ?? null))},
           chr(30), ''),
         string_to_array(${texts(outcomes.map((o) => hexOf(o.response?.body)))}, chr(30), ''),
         ${literal(outcomes.map((o) => o.response?.truncated ?? false))}::boolean[]
       ) as r (id, token, endpoint_version, verdict, counts, wait_ms, duration_us, lag_us,
-        outcome, status, cause, address, request_timestamp, request_signature,
-        request_webhook_signature, response_head, response_body, response_truncated)
+        outcome, status, cause, address, request_timestamp, signature, webhook_signature,
+        response_head, response_body, response_truncated)
     )`;
 }
 
@@ -142,17 +146,17 @@ const STILL_HELD = "p.token = r.token and p.leased_until is not null";
 
 /** Columns that recording needs of a result r and its delivery p. */
 const HELD = `
-  r.*, p.event_id, p.endpoint_no, p.created_at, p.cancel_reason,
+  r.*, p.endpoint_no, p.created_at, p.cancel_reason,
   p.attempts + 1 as attempts, p.counted + r.counts as counted,
   p.interruptions + 1 - r.counts as interruptions,
-  now() - r.lag_us * interval '1 us' as ended_at`;
+  now() - r.lag_us * interval '1 us' as ended_at,
+  now() - (r.lag_us + r.duration_us) * interval '1 us' as started_at, now() as recorded_at`;
 
 /** Ends the rows of `held` that have a final status. */
 const ENDED = insertEnded("held where final is not null", {
   status: "final",
   reason: "case final when 'cancelled' then cancel_reason end",
   ended_at: "ended_at",
-  last: "outcome, status, ended_at",
 });
 
 function waitOf(decision: Decision): number {

@@ -28,5 +28,5 @@ export function eventInScope(sql: Sql, scope: Scope): Fragment {
 /** Keeps the deliveries `d` of the business's events to its own endpoints. */
 export function deliveryInScope(sql: Sql, scope: Scope): Fragment {
   return scope === "everything" ? sql`` : sql`${numberInScope(sql, scope, "d.endpoint_no")}
-    and exists (select from events e where e.id = d.event_id ${eventInScope(sql, scope)})`;
+    and exists (select from events e where e.id = event_of(d.id) ${eventInScope(sql, scope)})`;
 }

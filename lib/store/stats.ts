@@ -19,7 +19,7 @@ const STEP_MS = 60_000;
 
 /** The attempts `a` of a step. */
 const STEP = `step s cross join lateral (
-  select * from attempts x where x.recorded_at >= s.low and x.recorded_at < s.high) a`;
+  select * from attempts_all x where x.recorded_at >= s.low and x.recorded_at < s.high) a`;
 
 /**
  * The watermark, unless it lies in the future because the database's clock was set back. Then it is where
@@ -94,7 +94,7 @@ export async function rollUp(sql: Sql): Promise<RolledUp | undefined> {
     ), step as materialized (
       select low, settled, coalesce(least(settled, (
           -- Stretches without attempts are no steps.
-          select x.recorded_at from attempts x where x.recorded_at >= low
+          select x.recorded_at from attempts_all x where x.recorded_at >= low
           order by x.recorded_at limit 1
         ) + ${STEP_MS}::int * interval '1 ms'), settled) as high
       from mark

@@ -135,7 +135,7 @@ Deno.test("claim() and record() refuse writes under an old token", async () => {
   assert.partialDeepStrictEqual(await record(b.engine, twice, 0), { lost: [], going_on: [] });
   assert.partialDeepStrictEqual(await record(b.engine, twice, 0), nothing);
   const { attempts } = await database.row(`
-    select json_agg(outcome order by number) as attempts from attempts
+    select json_agg(outcome order by number) as attempts from attempts_all
     where delivery_id = '${stale.uuid}'`);
   assert.deepEqual(attempts, ["interrupted", "delivered"]);
   await a.close();

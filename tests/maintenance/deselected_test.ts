@@ -186,7 +186,7 @@ Deno.test("narrowing while events are stored leaves nothing owed, and cancels no
         count(*)::int as "all"
       from (
         select event_id, cancel_reason as reason from pending_deliveries
-        union all select event_id, reason from ended_deliveries
+        union all select event_of(id), reason from ended_deliveries
       ) d join events e on e.id = d.event_id`);
   });
   assert.deepEqual({ ...counts }, { ...owed, all: owed.booking + owed.service });

@@ -47,16 +47,17 @@ async function sweep(
 }
 
 /**
- * Stores `count` events, `days` old, with a delivery to the endpoint number 1 that ended then after
- * one attempt, or still waits. Their ids begin with `prefix`, four hexadecimal digits.
+ * Stores `count` events, `days` old, with a delivery to the endpoint number 1 that ended then at its
+ * second attempt, or still waits for it. Their ids begin with `prefix`, four hexadecimal digits.
  */
 async function store(
   db: Database,
   { prefix, count, days, ended }: { prefix: string; count: number; days: number; ended: boolean },
 ): Promise<void> {
   const target = ended
-    ? `ended_deliveries (id, event_id, endpoint_no, created_at, ended_at, status, token, attempts,
-         last_outcome) select last, id, 1, at, at, 'delivered', 1, 1, 'delivered' from made`
+    ? `ended_deliveries (id, endpoint_no, created_at, ended_at, status, token, attempts, endpoint_version,
+         started_at, last_attempt_at, recorded_at, last_outcome)
+         select last, 1, at, at, 'delivered', 1, 2, 1, at, at, at, 'delivered' from made`
     : `pending_deliveries (id, event_id, endpoint_no, created_at, due_at)
          select last, id, 1, at, at + interval '1 year' from made`;
   await db.admin.unsafe(`
@@ -70,7 +71,7 @@ async function store(
       select id, 'booking.created', at, '{}' from made
     ), tried as (
       insert into attempts (delivery_id, number, endpoint_no, endpoint_version, started_at, ended_at,
-        recorded_at, outcome) select last, 1, 1, 1, at, at, at, 'delivered' from made
+        recorded_at, outcome) select last, 1, 1, 1, at, at, at, 'timeout' from made
     )
     insert into ${target}`);
 }
@@ -92,7 +93,7 @@ onBoth(
     await store(db, { prefix: "0002", count: 10, days: 8, ended: true });
     await store(db, { prefix: "0003", count: 10, days: 31, ended: false });
     await store(db, { prefix: "0004", count: 10, days: 1, ended: true });
-    // Ended deliveries keep their event and lose their attempts first; what is pending keeps both.
+    // Ended deliveries keep their event and lose their earlier attempts first; what is pending keeps both.
     assert.deepEqual(await sweep(db, { events: "30d", attempts: "7d" }), []);
     assert.deepEqual(await countRows(db), { events: 30, pending: 10, ended: 20, attempts: 20 });
     assert.deepEqual(await sweep(db, { events: "7d", attempts: "30d" }), []);

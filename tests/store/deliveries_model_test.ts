@@ -29,7 +29,8 @@ interface Expected {
   readonly uuid: string;
   readonly endpoint_no: number;
   status: "pending" | "delivered" | "failed" | "cancelled";
-  attempts: number;
+  /** Of its attempts, first to last. */
+  outcomes: Met[];
   counted: number;
   interruptions: number;
   token: number;
@@ -89,17 +90,18 @@ function ingest(worker: number, leased: readonly boolean[]): Command {
     assert.equal(await storeEvents(db, [event], deliveries, revision, TERM), "stored");
     for (const { uuid, endpoint_no, leased } of deliveries) {
       const token = leased ? 1 : 0;
-      const none = { attempts: 0, counted: 0, interruptions: 0 };
+      const none = { counted: 0, interruptions: 0 };
       const state = { lease: leased ? "held" : "none", due: true, cancelling: false } as const;
       model.deliveries.set(uuid, {
         uuid,
         endpoint_no,
         status: "pending",
         token,
+        outcomes: [],
         ...none,
         ...state,
       });
-      if (leased) held[worker]?.push({ uuid, endpoint_no, token, ...none });
+      if (leased) held[worker]?.push({ uuid, endpoint_no, token, attempts: 0, ...none });
     }
   });
 }
@@ -132,9 +134,10 @@ function claimTogether(workers: readonly number[], endpoint: number, room: numbe
       assert(delivery, "what is not due, leased or exhausted was claimed");
       delivery.lease = "held";
       delivery.token++;
-      for (const field of ["token", "attempts", "counted", "interruptions"] as const) {
+      for (const field of ["token", "counted", "interruptions"] as const) {
         assert.equal(claimed[field], delivery[field], field);
       }
+      assert.equal(claimed.attempts, delivery.outcomes.length);
     }
   });
 }
@@ -190,7 +193,7 @@ async function recordAll(model: Model, { db }: Real, leases: readonly Lease[], m
       delivery.token === lease.token;
     assert.equal(!lost.includes(lease.uuid), holds, "the token decides who may write");
     if (!holds) continue;
-    delivery.attempts++;
+    delivery.outcomes.push(met);
     if (decision.counts) delivery.counted++;
     else delivery.interruptions++;
     delivery.lease = "none";
@@ -309,23 +312,36 @@ async function compare({ deliveries }: Model, { db }: Real): Promise<void> {
       case when leased_until is null then 'none' when leased_until < now() then 'expired'
         else 'held' end as lease,
       due_at <= now() as due, cancel_reason is not null as cancelling,
-      (select count(*)::int from attempts a where a.delivery_id = p.id) as logged
+      last_outcome as last,
+      (select coalesce(json_agg(number order by number), '[]') from attempts a
+        where a.delivery_id = p.id) as apart,
+      (select coalesce(json_agg(outcome order by number), '[]') from attempts_all a
+        where a.delivery_id = p.id) as outcomes
     from pending_deliveries p
     union all
-    select id, status, attempts, null, null, token, null, null, null,
-      (select count(*)::int from attempts a where a.delivery_id = d.id)
+    select id, status, attempts, null, null, token, null, null, null, last_outcome,
+      (select coalesce(json_agg(number order by number), '[]') from attempts a
+        where a.delivery_id = d.id),
+      (select coalesce(json_agg(outcome order by number), '[]') from attempts_all a
+        where a.delivery_id = d.id)
     from ended_deliveries d
     order by uuid`;
   const expected = [...deliveries.values()].toSorted((a, b) => a.uuid < b.uuid ? -1 : 1)
     .map(({ endpoint_no: _, ...delivery }) => ({
       ...delivery,
       ...(delivery.status === "pending" ? {} : ENDED),
-      logged: delivery.attempts,
+      attempts: delivery.outcomes.length,
+      last: delivery.outcomes.at(-1) ?? null,
+      // The last attempt of a delivery that ended is in its row and nowhere else.
+      apart: delivery.outcomes.map((_, at) => at + 1)
+        .slice(0, delivery.status === "pending" ? undefined : -1),
     }));
   assert.deepEqual(rows.map((row) => ({ ...row })), expected);
-  const [gap] = await db.admin`
-    select delivery_id from attempts group by delivery_id having max(number) <> count(*)`;
-  assert.equal(gap, undefined, "attempts are numbered without gaps");
+  const known = [...deliveries.keys()];
+  const [stray] = await db.admin`
+    select delivery_id from attempts
+    where delivery_id <> all(string_to_array(${known.join(",")}, ',')::uuid[])`;
+  assert.equal(stray, undefined, "an attempt without its delivery");
   for (const { status, counted, interruptions } of deliveries.values()) {
     assert(counted <= POLICY.length && interruptions <= MAX_INTERRUPTIONS);
     if (status === "failed") assert(counted > 0);

@@ -177,6 +177,12 @@ function* checkAttempts(ledger: Ledger, index: Index): Generator<Violation> {
     if (end !== null && attempts.some(({ ended_at }) => ended_at > end + CLOCK_TOLERANCE_MS)) {
       yield says("B", `delivery ${id} has an attempt after its end`);
     }
+    const misplaced = attempts.find(({ is_apart }, at) =>
+      is_apart !== (status === "pending" || at < attempts.length - 1)
+    );
+    if (misplaced !== undefined) {
+      yield says("B", `attempt ${misplaced.number} of the ${status} delivery ${id} is misplaced`);
+    }
     const last = attempts.at(-1)?.outcome;
     if ((status === "delivered") !== (last === "delivered")) {
       yield says("B", `delivery ${id} is ${status} after an attempt that was ${last}`);
@@ -281,6 +287,8 @@ function* checkLeases(ledger: Ledger): Generator<Violation> {
         yield says("E", `delivery ${id} had ended, and ${writer} changed that`);
       } else if (what === "insert" && ended && !ledger.by_hand.has(id)) {
         yield says("E", `delivery ${id} had ended, and ${writer} began it anew`);
+      } else if (what === "attempt_changed") {
+        yield says("E", `${writer} changed an attempt of ${id}`);
       } else if (what === "ended") ended = true;
       else if (what === "attempt") yield* checkWriter(change, lease);
       const claimed = change.token !== null && change.token > token && change.leased_until !== null;

@@ -17,6 +17,7 @@ function attempt(number: number, more: Partial<AttemptRow> = {}): AttemptRow {
     status: 200,
     started_at: 1_010,
     ended_at: 1_020,
+    is_apart: false,
     signature: `s${number}`,
     ...more,
   };
@@ -96,7 +97,10 @@ function ending(
     .map((a) => request(a.number, { status: a.status, at: a.started_at }));
   return ledger({
     deliveries: [{ ...row, status, attempts: attempts.length, ended_at }],
-    attempts,
+    attempts: attempts.map((a, at) => ({
+      ...a,
+      is_apart: status === "pending" || at < attempts.length - 1,
+    })),
     requests,
     history: [],
     ...more,
@@ -202,6 +206,20 @@ Deno.test("check() B finds attempts that are too many, missing or late", () => {
   );
 });
 
+Deno.test("check() B finds an attempt that is not where it belongs", () => {
+  finds(ledger({ attempts: [attempt(1, { is_apart: true })] }), "B", /attempt 1 .* misplaced/);
+  const failed = ending("failed", [failing(1, 1_000), failing(2, 1_110), failing(3, 1_320)]);
+  const pending = ending("pending", [failing(1, 1_000)]);
+  for (const run of [failed, pending]) {
+    const attempts = run.attempts.map((a) => ({ ...a, is_apart: false }));
+    finds({ ...run, attempts }, "B", /attempt 1 .* misplaced/);
+  }
+  // In its row and in one of its own.
+  const twice = [attempt(1), attempt(1, { is_apart: true })];
+  const { violations } = check(ledger({ attempts: twice }));
+  assert(violations.some(({ text }) => /says 1 attempts and has 2/.test(text)));
+});
+
 Deno.test("check() B finds a status that its last attempt does not bear out", () => {
   const attempts = [attempt(1), failing(2, 1_130), failing(3, 1_350)];
   finds(ending("failed", attempts), "B", /again after it was delivered/);
@@ -241,6 +259,8 @@ Deno.test("check() E finds writes under a lost lease", () => {
   const early = change("attempt", "d2.1", { at: 8_000, outcome: "interrupted" });
   finds(ledger({ history: [CLAIM, early] }), "E", /\(interrupted\)/);
   findsNothing(ledger({ history: [CLAIM, { ...early, at: 9_500 }] }));
+  const rewritten = change("attempt_changed", "d1.1", { at: 1_030 });
+  finds(ledger({ history: [CLAIM, ...RECORD, rewritten] }), "E", /d1\.1 changed an attempt/);
   const renewed = change("update", "torture", {
     token_before: 1,
     token: 1,

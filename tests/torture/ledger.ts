@@ -64,6 +64,8 @@ export interface AttemptRow {
   readonly status: number | null;
   readonly started_at: number;
   readonly ended_at: number;
+  /** Whether it is in a row of its own, not in its delivery's. */
+  readonly is_apart: boolean;
   /** `webhook-signature` as it was sent: with its timestamp it tells one request from another. */
   readonly signature: string | null;
 }
@@ -82,7 +84,14 @@ export interface RequestSeen {
 
 /** One change to a row, as a trigger saw it. */
 export interface Change {
-  readonly what: "insert" | "update" | "delete" | "attempt" | "ended" | "ended_changed";
+  readonly what:
+    | "insert"
+    | "update"
+    | "delete"
+    | "attempt"
+    | "attempt_changed"
+    | "ended"
+    | "ended_changed";
   readonly delivery_id: string;
   /** Which process wrote it, `d1.4`: the fourth life of the daemon d1. */
   readonly writer: string;
@@ -97,10 +106,10 @@ export interface Change {
 
 export const INVARIANTS = {
   A: "every acknowledged event is delivered byte-identical, scheduled, or failed after its attempts",
-  B: "attempts within the policy, numbered without gaps, none after the end",
+  B: "attempts within the policy, numbered without gaps, in their place, none after the end",
   C: "each request seen has its attempt with the same status, and the other way round",
   D: "more than one 2xx only where an attempt was interrupted",
-  E: "no write under a lost lease; ended states change only by hand",
+  E: "no write under a lost lease; ended states change only by hand, attempts never",
   F: "nothing sent before its time; late by at most 2 s when healthy",
   G: "afterwards drained, well, and back at its resources",
 } as const;

@@ -1,4 +1,5 @@
 import type { Sql } from "postgres";
+import { standardValue } from "../../lib/core/signature.ts";
 import type { AttemptRow, Change, DeliveryRow, EventRow } from "./ledger.ts";
 
 /** What the database says about a run. */
@@ -21,20 +22,25 @@ export async function readRows(sql: Sql): Promise<Rows> {
     select id, event_id, endpoint_no, 'pending' as status, attempts::int, null::float8 as ended_at
     from pending_deliveries
     union all
-    select id, event_id, endpoint_no, status, attempts,
+    select id, event_of(id), endpoint_no, status, attempts,
       (extract(epoch from ended_at) * 1000)::float8
     from ended_deliveries`;
-  const attempts = await sql<AttemptRow[]>`
+  const attempts = await sql<(Omit<AttemptRow, "signature"> & { macs: Uint8Array | null })[]>`
     select delivery_id, number::int, outcome, status::int,
       (extract(epoch from started_at) * 1000)::float8 as started_at,
       (extract(epoch from ended_at) * 1000)::float8 as ended_at,
-      request_webhook_signature as signature
-    from attempts`;
+      request_webhook_signature as macs,
+      exists (select from attempts b where b.delivery_id = a.delivery_id and b.number = a.number)
+        as is_apart
+    from attempts_all a`;
   return {
     endpoints: Object.fromEntries(endpoints.map(({ id, no }) => [id, no])),
     events: [...events],
     deliveries: [...deliveries],
-    attempts: [...attempts],
+    attempts: attempts.map(({ macs, ...attempt }) => ({
+      ...attempt,
+      signature: macs === null ? null : standardValue(macs),
+    })),
   };
 }
 
@@ -76,21 +82,44 @@ begin
 end $$;
 create trigger torture after insert or update or delete on pending_deliveries
   for each row execute function torture.pending();
+-- Attempts as they were first written. They may move, and come back as they were.
+create table torture.attempts (
+  delivery_id uuid not null, number smallint not null, attempt text not null,
+  primary key (delivery_id, number));
+create function torture.attempted(delivery uuid, endpoint integer, n smallint) returns void
+  language plpgsql security definer as $$
+declare
+  attempt attempts_all;
+begin
+  select * into attempt from attempts_all a
+  where a.delivery_id = delivery and a.endpoint_no = endpoint and a.number = n;
+  insert into torture.attempts values (delivery, n, attempt::text) on conflict do nothing;
+  if found then
+    insert into torture.history (what, delivery_id, outcome)
+    values ('attempt', delivery, attempt.outcome);
+  elsif not exists (select from torture.attempts t
+    where t.delivery_id = delivery and t.number = n and t.attempt = attempted.attempt::text)
+  then
+    insert into torture.history (what, delivery_id) values ('attempt_changed', delivery);
+  end if;
+end $$;
 create function torture.ended() returns trigger language plpgsql security definer as $$
 begin
   insert into torture.history (what, delivery_id)
   values (case tg_op when 'INSERT' then 'ended' else 'ended_changed' end, coalesce(new.id, old.id));
+  if tg_op <> 'DELETE' and new.attempts > 0 then
+    perform torture.attempted(new.id, new.endpoint_no, new.attempts);
+  end if;
   return null;
 end $$;
 create trigger torture after insert or update or delete on ended_deliveries
   for each row execute function torture.ended();
 create function torture.attempt() returns trigger language plpgsql security definer as $$
 begin
-  insert into torture.history (what, delivery_id, outcome)
-  values ('attempt', new.delivery_id, new.outcome);
+  perform torture.attempted(new.delivery_id, new.endpoint_no, new.number);
   return null;
 end $$;
-create trigger torture after insert on attempts
+create trigger torture after insert or update on attempts
   for each row execute function torture.attempt();
 `;
 

@@ -122,29 +122,37 @@ async function select(
   const inScope = sql`${which} ${deliveryInScope(sql, scope)}`;
   const { pending, ended } = halves(sql, filter, inScope);
   return await sql<DeliveryRow[]>`
-    select d.*, n.id as endpoint, e.type, e.test, n.paused_at is not null as paused,
-      n.pause_reason, n.retired_at is not null as retired,
-      nullif(n.next_send_at, '-infinity') as next_send_at, a.cause as last_cause,
-      coalesce(a.outcome = 'http_4xx' and (a.response_head ~* ${SIGNATURE_WORDS}
+    select d.uuid, d.event_uuid, d.endpoint_no, d.status, d.reason, d.attempts, d.counted, d.created_at,
+      d.ended_at, d.leased_until, d.next_attempt_at, d.sending, d.last_outcome, d.last_status,
+      d.last_attempt_at, coalesce(d.cause, a.cause) as last_cause,
+      coalesce(d.last_outcome = 'http_4xx' and (
+        coalesce(d.response_head, a.response_head) ~* ${SIGNATURE_WORDS}
         -- Binary to PostgreSQL; this writes ASCII as it is.
-        or encode(substring(a.response_body for ${SEARCHED_LENGTH}), 'escape') ~* ${SIGNATURE_WORDS}
-      ), false) as mentions_signature
+        or encode(substring(coalesce(d.response_body, a.response_body) for ${SEARCHED_LENGTH}), 'escape')
+          ~* ${SIGNATURE_WORDS}), false) as mentions_signature,
+      n.id as endpoint, e.type, e.test, n.paused_at is not null as paused,
+      n.pause_reason, n.retired_at is not null as retired,
+      nullif(n.next_send_at, '-infinity') as next_send_at
     from (
       (select d.id as uuid, d.event_id as event_uuid, d.endpoint_no, 'pending' as status,
          d.cancel_reason as reason, d.attempts::int, d.counted::int, d.created_at,
          null::timestamptz as ended_at, d.leased_until,
          case when d.leased_until is null then d.due_at end as next_attempt_at,
          d.leased_until is not null as sending, d.last_outcome, d.last_status::int,
-         d.last_attempt_at
+         d.last_attempt_at, null as cause, null as response_head, null::bytea as response_body
        from pending_deliveries d where ${pending} order by d.id desc limit ${limit})
       union all
-      (select d.id, d.event_id, d.endpoint_no, d.status, d.reason, d.attempts, 0, d.created_at,
-         d.ended_at, null, null, false, d.last_outcome, d.last_status, d.last_attempt_at
+      (select d.id, event_of(d.id), d.endpoint_no, d.status, d.reason, d.attempts, 0, d.created_at,
+         d.ended_at, null, null, false, d.last_outcome, d.last_status, d.last_attempt_at, d.cause,
+         d.response_head, d.response_body
        from ended_deliveries d where ${ended} order by d.id desc limit ${limit})
     ) d
     join endpoints n on n.no = d.endpoint_no
     join events e on e.id = d.event_uuid
-    left join attempts a on a.delivery_id = d.uuid and a.number = d.attempts
+    left join lateral (
+      select a.cause, a.response_head, a.response_body from attempts a
+      where d.status = 'pending' and a.delivery_id = d.uuid and a.number = d.attempts
+      limit 1) a on true
     order by d.uuid desc limit ${limit}`;
 }
 
@@ -182,7 +190,7 @@ function conditionsOf(sql: Sql, filter: DeliveryFilter, which: Fragment): Fragme
   }
   if (type !== undefined) {
     conditions.push(
-      sql`exists (select from events x where x.id = d.event_id and x.type = ${type})`,
+      sql`exists (select from events x where x.id = event_of(d.id) and x.type = ${type})`,
     );
   }
   if (before !== undefined) conditions.push(sql`d.id < ${before}::uuid`);
@@ -203,8 +211,9 @@ export interface AttemptRow {
   /** Names of the endpoint's own request headers. */
   readonly header_names: readonly string[];
   readonly request_timestamp: string | null;
-  readonly request_signature: string | null;
-  readonly request_webhook_signature: string | null;
+  /** HMACs, as in `attempts`; null if it was not signed, or nothing was sent. */
+  readonly request_signature: Uint8Array | null;
+  readonly request_webhook_signature: Uint8Array | null;
   readonly response_head: string | null;
   readonly response_body: Uint8Array | null;
   readonly response_truncated: boolean;
@@ -220,7 +229,7 @@ const ATTEMPT_COLUMNS = `a.number, a.started_at, a.ended_at,
 export async function attemptsOf(sql: Sql, scope: Scope, uuid: string): Promise<AttemptRow[]> {
   return await sql<AttemptRow[]>`
     select ${sql.unsafe(ATTEMPT_COLUMNS)}, a.response_body, a.response_truncated
-    from attempts a
+    from attempts_all a
     join endpoint_versions v
       on v.endpoint_no = a.endpoint_no and v.version = a.endpoint_version
     where a.delivery_id = ${uuid}::uuid ${numberInScope(sql, scope, "a.endpoint_no")}
@@ -246,7 +255,7 @@ export async function lastAttemptsOf(
       substring(a.response_body for ${SEARCHED_LENGTH}) as response_body,
       a.response_truncated or octet_length(a.response_body) > ${SEARCHED_LENGTH}
         as response_truncated
-    from attempts a
+    from attempts_all a
     join endpoint_versions v
       on v.endpoint_no = a.endpoint_no and v.version = a.endpoint_version
     where a.delivery_id between ${event_uuid}::uuid and last_of(${event_uuid}::uuid)

@@ -49,7 +49,9 @@ export async function countReplay(
     : searched(sql, statuses, endpoint_no);
   const [row] = await sql<{ count: number; seen: number }[]>`
     with seen as materialized (
-      select d.event_id, d.created_at, d.endpoint_no, ${selected(sql, selection)} as is_selected
+      select event_of(d.id) as event_id, d.created_at, d.endpoint_no, ${
+    selected(sql, selection)
+  } as is_selected
       from ${from}
       where d.id > ${position}::uuid and d.id <= ${last_uuid}::uuid and ${which}
         ${numberInScope(sql, scope, "d.endpoint_no")}

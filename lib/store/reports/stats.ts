@@ -46,7 +46,7 @@ export async function attemptStats(
       union all
       select a.endpoint_no, a.outcome, ${sql.unsafe(BUCKET)}, count(*)
       from bounds b
-      join attempts a on a.recorded_at >= greatest(b.watermark, b.since)
+      join attempts_all a on a.recorded_at >= greatest(b.watermark, b.since)
         and a.recorded_at <= b.until ${only("a.endpoint_no")}
       group by 1, 2, 3
     ), counts as (
@@ -102,7 +102,7 @@ export async function endpointRuns(
   sql: Sql,
   endpoint_nos: readonly number[],
 ): Promise<EndpointRun[]> {
-  const unsettled = `(select x.* from bounds b join attempts x
+  const unsettled = `(select x.* from bounds b join attempts_all x
     on x.recorded_at >= b.watermark and x.recorded_at <= b.until) a`;
   return await sql<EndpointRun[]>`
     with bounds as materialized (
