@@ -110,20 +110,30 @@ create table events (
   subject text,
   confirmation text,
   test boolean not null default false,
-  -- `id` of the body or the Idempotency-Key header, and the SHA-256 of the bytes posted under it.
-  key text,
-  digest text check ((digest is null) = (key is null)),
   received_at timestamptz not null,
   -- The posted bytes: JSON is UTF-8 without control characters, so text keeps each of them. Never
   -- jsonb, which reorders keys, drops duplicates and refuses \u0000.
   payload text not null
 );
-create unique index events_key on events (key) where key is not null;
 create index events_confirmation on events (confirmation) where confirmation is not null;
 create index events_business on events (business, id) where business is not null;
 
 -- For the statistics, which count events without a known business.
 create index events_without_business on events (id) where business is null and not test;
+
+-- Identifies repetitions: what was posted under each `id` or Idempotency-Key, and the first answer to it.
+-- Apart from the events, because it must be unique over all of them and may outlive them.
+create table keys (
+  created_at timestamptz not null default now(),
+  event_id uuid not null,
+  -- Deliveries that the event was owed when it was stored.
+  deliveries integer not null,
+  -- The first 16 bytes of the SHA-256 of the key, with the place that it has in the request: nobody reads
+  -- keys, and they may be long.
+  hash bytea primary key,
+  -- The SHA-256 of the bytes posted under it.
+  digest bytea not null
+);
 
 -- The business last stored for an appointment or a service, which events that name none inherit. It
 -- outlives the events: a booking may be completed months after it was created.

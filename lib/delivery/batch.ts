@@ -3,7 +3,7 @@ import { AppError } from "../core/errors.ts";
 import { KEY_PLACE } from "../core/identifier.ts";
 import { deliveryUuid, eventId } from "../core/ids.ts";
 import type { ParsedEvent } from "../core/payload.ts";
-import type { Businesses, KnownEvent, NewEvent, SubjectBusinesses } from "../store/events.ts";
+import type { Businesses, NewEvent, StoredKey, SubjectBusinesses } from "../store/events.ts";
 import type { Endpoint, Fleet } from "./fleet.ts";
 
 /** An event to be accepted. */
@@ -50,6 +50,7 @@ export interface Owed {
 export interface Plan {
   readonly events: NewEvent[];
   readonly owed: Owed[];
+  readonly keys: StoredKey[];
   readonly accepted: Map<Offer, Accepted>;
   readonly subjects: SubjectBusinesses & {
     readonly inherited: Map<string, string | null>;
@@ -102,10 +103,10 @@ export function takeBatch<T extends Request>(waiting: T[], fan_out: number): T[]
   return waiting.splice(0, count);
 }
 
-/** Why a request is refused, given the events stored earlier under its keys; undefined if it is not. */
+/** Why a request is refused, given what was stored earlier under its keys; undefined if it is not. */
 export function conflictOf(
   { offers, digests }: Request,
-  known: ReadonlyMap<string, KnownEvent>,
+  known: ReadonlyMap<string, StoredKey>,
 ): AppError | undefined {
   for (const [index, { key }] of offers.entries()) {
     const before = key === null ? undefined : known.get(key);
@@ -133,7 +134,7 @@ export function heirs(requests: readonly Request[]): Set<string> {
  */
 export function planBatch(
   requests: readonly Request[],
-  known: ReadonlyMap<string, KnownEvent>,
+  known: ReadonlyMap<string, StoredKey>,
   fleet: Pick<Fleet, "endpoints" | "match" | "revision">,
   businesses: Businesses,
   newUuid: () => string,
@@ -141,6 +142,7 @@ export function planBatch(
   const plan: Plan = {
     events: [],
     owed: [],
+    keys: [],
     accepted: new Map(),
     subjects: { inherited: new Map(), named: new Map() },
     revision: fleet.revision,
@@ -161,12 +163,12 @@ export function planBatch(
 
 function firstAnswer(
   key: string,
-  known: ReadonlyMap<string, KnownEvent>,
+  known: ReadonlyMap<string, StoredKey>,
   firsts: ReadonlyMap<string, Accepted>,
 ): Accepted | undefined {
   const before = known.get(key);
   if (before === undefined) return firsts.get(key);
-  const { uuid, deliveries } = before;
+  const { event_uuid: uuid, deliveries } = before;
   return { id: eventId(uuid), uuid, deliveries, duplicate: true };
 }
 
@@ -185,7 +187,7 @@ function addEvent(
   if (!test && business !== null && event.subject_key !== null) {
     plan.subjects.named.set(event.subject_key, business);
   }
-  const stored = { uuid, type, business, subject, confirmation, test, key, digest, payload };
+  const stored = { uuid, type, business, subject, confirmation, test, payload };
   plan.events.push(stored);
   const endpoints: readonly (Endpoint | undefined)[] = test
     ? [fleet.endpoints.get(test_endpoint_no)]
@@ -200,6 +202,9 @@ function addEvent(
       endpoint_no: endpoint.no,
       wait_ms: endpoint.retry_ms[0] ?? 0,
     });
+  }
+  if (key !== null && digest !== null) {
+    plan.keys.push({ key, digest, event_uuid: uuid, deliveries });
   }
   return { id: eventId(uuid), uuid, deliveries, duplicate: false };
 }

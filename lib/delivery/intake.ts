@@ -6,9 +6,9 @@ import { isDiskFull, isOfConnection } from "../store/errors.ts";
 import {
   type Businesses,
   findBusinesses,
-  findByKeys,
-  type KnownEvent,
+  findKeys,
   type Stored,
+  type StoredKey,
   storeEvents,
 } from "../store/events.ts";
 import {
@@ -98,7 +98,7 @@ export function makeIntake(
 
   async function commit(batch: readonly Waiting[]): Promise<void> {
     let requests = batch;
-    let known: ReadonlyMap<string, KnownEvent> = new Map();
+    let known: ReadonlyMap<string, StoredKey> = new Map();
     const events = batch.reduce((sum, { offers }) => sum + offers.length, 0);
     // A batch that takes so long may be here again because nobody waited for its answer.
     let stored: Stored | undefined = events * fanOut() > MAX_BATCH_DELIVERIES
@@ -131,23 +131,23 @@ export function makeIntake(
     return within(findBusinesses(ctx.db.ingest, subjects), ANSWER_TIMEOUT_MS);
   }
 
-  function refuse(request: Waiting, known: ReadonlyMap<string, KnownEvent>): boolean {
+  function refuse(request: Waiting, known: ReadonlyMap<string, StoredKey>): boolean {
     const conflict = conflictOf(request, known);
     if (conflict !== undefined) request.reject(conflict);
     return conflict !== undefined;
   }
 
-  async function lookUp(requests: readonly Request[]): Promise<Map<string, KnownEvent>> {
+  async function lookUp(requests: readonly Request[]): Promise<Map<string, StoredKey>> {
     const keys = requests.flatMap(({ offers }) => offers.map(({ key }) => key))
       .filter((key) => key !== null);
-    const found = await within(findByKeys(ctx.db.ingest, keys), ANSWER_TIMEOUT_MS);
-    return new Map(found.map((event) => [event.key, event]));
+    const found = await within(findKeys(ctx.db.ingest, keys), ANSWER_TIMEOUT_MS);
+    return new Map(found.map((known) => [known.key, known]));
   }
 
-  async function store({ events, owed, subjects, revision }: Plan): Promise<Stored> {
+  async function store({ events, owed, keys, subjects, revision }: Plan): Promise<Stored> {
     using hold = dispatcher.hold(owed);
     const { deliveries, term } = hold;
-    const storing = storeEvents(ctx.db, events, deliveries, revision, term, subjects);
+    const storing = storeEvents(ctx.db, events, deliveries, revision, term, { keys, subjects });
     try {
       const stored = await within(storing, answerTimeout(owed.length));
       if (stored === "stored") hold.start();

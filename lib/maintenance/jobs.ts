@@ -6,7 +6,7 @@ import { checkpoints } from "./checkpoints.ts";
 import { deselectedDeliveries } from "./deselected.ts";
 import { exhaustedDeliveries } from "./exhausted.ts";
 import { expiredLeases } from "./leases.ts";
-import { oldAttempts, oldEvents, oldStatistics, oldSubjects } from "./retention.ts";
+import { oldAttempts, oldEvents, oldKeys, oldStatistics, oldSubjects } from "./retention.ts";
 import { retiredEndpoints } from "./retired.ts";
 import { rollups } from "./rollups.ts";
 import type { Job } from "./schedule.ts";
@@ -40,6 +40,7 @@ export function maintenanceJobs(
     expiredSecrets(seal_keys),
     oldAttempts(policy),
     oldEvents(policy),
+    oldKeys(policy),
     oldSubjects(policy),
     oldStatistics,
     ...(kind === "embedded" ? [...deadRows, checkpoints] : []),

@@ -1,4 +1,11 @@
-import { purgeAttempts, type Purged, purgeEvents, purgeSubjects } from "../store/events.ts";
+import {
+  keyBlocks,
+  purgeAttempts,
+  type Purged,
+  purgeEvents,
+  purgeKeys,
+  purgeSubjects,
+} from "../store/events.ts";
 import { purgeRefused, purgeStats } from "../store/stats.ts";
 import type { Context } from "../delivery/context.ts";
 import type { FilePolicy } from "../store/endpoints.ts";
@@ -32,6 +39,38 @@ export function oldEvents(policy: Policy): Job {
     run: inPieces(({ db }, position) =>
       purgeEvents(db.admin, policy().retention.events_ms, position, BATCH)
     ),
+  };
+}
+
+/** Blocks of keys that one step reads, some 6,000 rows. */
+const KEY_BLOCKS = 100;
+/** Least steps of a run, and runs in which it gets through any table: a day. */
+const KEY_STEPS = 40;
+const KEY_RUNS = 24;
+
+/**
+ * Forgets idempotency keys older than `retention.events`, at most a day later. The blocks of the table are read
+ * in turn, whoever reads them: a daemon begins anywhere, so that all are read even if it never runs long.
+ */
+export function oldKeys(policy: Policy): Job {
+  let next: number | undefined;
+  return {
+    name: "old keys",
+    pattern: "25 20 * * * *",
+    done: "Old idempotency keys forgotten",
+    async run({ db, random }, stopping) {
+      const blocks = await keyBlocks(db.admin);
+      const all = Math.ceil(blocks / KEY_BLOCKS);
+      const steps = Math.min(all, Math.max(KEY_STEPS, Math.ceil(all / KEY_RUNS)));
+      next ??= Math.floor(random() * all);
+      let purged = 0;
+      for (let i = 0; i < steps && !stopping.aborted; i++) {
+        const first = (next % all) * KEY_BLOCKS;
+        purged += await purgeKeys(db.admin, policy().retention.events_ms, first, KEY_BLOCKS);
+        next = (next + 1) % all;
+      }
+      return purged;
+    },
   };
 }
 

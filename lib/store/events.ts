@@ -14,10 +14,17 @@ export interface NewEvent {
   readonly subject: string | null;
   readonly confirmation: string | null;
   readonly test: boolean;
-  /** Identifies repetitions, with the SHA-256 (hex) of the bytes posted under it; both or none. */
-  readonly key: string | null;
-  readonly digest: string | null;
   readonly payload: string;
+}
+
+/** Identifies repetitions of an event. */
+export interface StoredKey {
+  readonly key: string;
+  /** SHA-256 (hex) of the bytes posted under it. */
+  readonly digest: string;
+  readonly event_uuid: string;
+  /** The number of the event's deliveries, which repetitions are answered with. */
+  readonly deliveries: number;
 }
 
 /** A delivery of a new event. */
@@ -55,10 +62,19 @@ export type Stored =
 /** PostgreSQL's unique_violation, and deadlock_detected: two batches with the same keys may deadlock. */
 const SAME_KEYS = ["23505", "40P01"];
 
+/** Rows that are stored together with events. */
+export interface StoredAlong {
+  readonly keys?: readonly StoredKey[];
+  readonly subjects?: SubjectBusinesses;
+}
+
 const NO_SUBJECTS: SubjectBusinesses = { inherited: new Map(), named: new Map() };
 
+/** The SHA-256 of a key, an expression: half of it, which nobody finds twice, is enough. */
+const hashOf = (key: string) => `substring(sha256(convert_to(${key}, 'UTF8')) for 16)`;
+
 /**
- * Stores events, their deliveries and the businesses of their subjects in one statement, and so in one
+ * Stores events, their deliveries, keys and the businesses of their subjects in one statement, and so in one
  * transaction, durable when it answers. All or none: with a stale revision, an inherited business that
  * is not the last stored, or a known key, nothing is stored. Notifies other processes of endpoints with
  * deliveries due that are not leased here.
@@ -72,7 +88,7 @@ export async function storeEvents(
   deliveries: readonly NewDelivery[],
   revision: string,
   term: Term,
-  { inherited, named }: SubjectBusinesses = NO_SUBJECTS,
+  { keys = [], subjects: { inherited, named } = NO_SUBJECTS }: StoredAlong = {},
 ): Promise<Stored> {
   // Sorted, so that two batches with the same subjects cannot deadlock.
   const subjects = [...named.keys()].sort();
@@ -94,7 +110,7 @@ export async function storeEvents(
         select from found where is_current and is_settled
       ), stored as (
         insert into events
-          (id, type, business, subject, confirmation, test, key, digest, payload, received_at)
+          (id, type, business, subject, confirmation, test, payload, received_at)
         select e.*, now() from gate, unnest(
           ${literal(events.map((e) => e.uuid))}::uuid[],
           string_to_array(${texts(events.map((e) => e.type))}, chr(30), ''),
@@ -102,10 +118,19 @@ export async function storeEvents(
           string_to_array(${texts(events.map((e) => e.subject))}, chr(30), ''),
           string_to_array(${texts(events.map((e) => e.confirmation))}, chr(30), ''),
           ${literal(events.map((e) => e.test))}::boolean[],
-          string_to_array(${texts(events.map((e) => e.key))}, chr(30), ''),
-          string_to_array(${texts(events.map((e) => e.digest))}, chr(30), ''),
           string_to_array(${texts(events.map((e) => e.payload))}, chr(30), '')
         ) as e
+      ), keyed as (
+        insert into keys (hash, digest, event_id, deliveries)
+        select ${
+      db.ingest.unsafe(hashOf("k.key"))
+    }, decode(k.digest, 'hex'), k.event_id, k.deliveries
+        from gate, unnest(
+          string_to_array(${texts(keys.map((k) => k.key))}, chr(30)),
+          string_to_array(${texts(keys.map((k) => k.digest))}, chr(30)),
+          ${literal(keys.map((k) => k.event_uuid))}::uuid[],
+          ${literal(keys.map((k) => k.deliveries))}::int[]
+        ) as k (key, digest, event_id, deliveries)
       ), owed as (
         insert into pending_deliveries
           (id, event_id, endpoint_no, created_at, due_at, leased_until, leased_by, token)
@@ -159,24 +184,12 @@ export async function findBusinesses(
   return new Map(rows.map(({ subject, business }) => [subject, business]));
 }
 
-/** An event stored earlier under a key. */
-export interface KnownEvent {
-  readonly uuid: string;
-  readonly key: string;
-  readonly digest: string;
-  /** The number of its deliveries. */
-  readonly deliveries: number;
-}
-
-/** The events stored under any of the keys. */
-export async function findByKeys(sql: Sql, keys: readonly string[]): Promise<KnownEvent[]> {
-  return await sql<KnownEvent[]>`
-    select e.id as uuid, e.key, e.digest,
-      (select count(*) from pending_deliveries p where p.id between e.id and last_of(e.id))::int +
-      (select count(*) from ended_deliveries d where d.id between e.id and last_of(e.id))::int
-        as deliveries
-    from events e
-    where e.key = any(string_to_array(${texts(keys)}, chr(30), ''))`;
+/** The keys among these that were stored earlier, with their first answers. The events may be gone. */
+export async function findKeys(sql: Sql, keys: readonly string[]): Promise<StoredKey[]> {
+  return await sql<StoredKey[]>`
+    select a.key, encode(k.digest, 'hex') as digest, k.event_id as event_uuid, k.deliveries
+    from unnest(string_to_array(${texts(keys)}, chr(30))) as a (key)
+    join keys k on k.hash = ${sql.unsafe(hashOf("a.key"))}`;
 }
 
 /** Result of one step of a purge. */
@@ -246,6 +259,35 @@ export async function purgeSubjects(
       (select key from looked order by key offset ${limit - 1}::int limit 1) as position`;
   if (row === undefined) throw new Error("The purge of subjects answered nothing");
   return row;
+}
+
+/** The number of blocks that the table of keys has. */
+export async function keyBlocks(sql: Sql): Promise<number> {
+  const [row] = await sql<{ blocks: number }[]>`
+    select (pg_relation_size('keys') / current_setting('block_size')::int)::int as blocks`;
+  return row?.blocks ?? 0;
+}
+
+/**
+ * Forgets the keys older than `age_ms` that are stored in `count` blocks, from number `first` on. Returns how
+ * many. An index on their age would cost each event that is stored.
+ */
+export async function purgeKeys(
+  sql: Sql,
+  age_ms: number,
+  first: number,
+  count: number,
+): Promise<number> {
+  const [row] = await sql<{ purged: number }[]>`
+    with gone as (
+      delete from keys
+      where ctid >= format('(%s,0)', ${first}::int)::tid
+        and ctid < format('(%s,0)', ${first + count}::int)::tid
+        and created_at < now() - ${age_ms}::bigint * interval '1 ms'
+      returning 1
+    )
+    select count(*)::int as purged from gone`;
+  return row?.purged ?? 0;
 }
 
 /**

@@ -10,7 +10,15 @@ const TABLES = {
     "endpoint_runs",
     "daemons",
   ],
-  growing: ["ended_deliveries", "attempts", "attempt_stats", "refused_posts", "events", "subjects"],
+  growing: [
+    "ended_deliveries",
+    "attempts",
+    "attempt_stats",
+    "refused_posts",
+    "events",
+    "keys",
+    "subjects",
+  ],
 };
 
 /** Removes dead rows. Returns 0: vacuum changes no row that anybody sees. */

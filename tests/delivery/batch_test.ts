@@ -10,7 +10,7 @@ import {
   type Request,
   takeBatch,
 } from "../../lib/delivery/batch.ts";
-import type { KnownEvent } from "../../lib/store/events.ts";
+import type { StoredKey } from "../../lib/store/events.ts";
 import type { Endpoint, Fleet } from "../../lib/delivery/fleet.ts";
 import { makeMatcher } from "../../lib/core/matching.ts";
 
@@ -98,7 +98,7 @@ Deno.test("planBatch() lets events inherit, in their order, and says what they r
   const planned = (
     offers: Offer[],
     stored: string | null,
-    known = new Map<string, KnownEvent>(),
+    known = new Map<string, StoredKey>(),
   ) => {
     const { events, owed, subjects: { inherited, named } } = planBatch(
       [makeRequest(offers)],
@@ -135,7 +135,7 @@ Deno.test("planBatch() lets events inherit, in their order, and says what they r
     named: "bus_3",
   });
   const repeated = { ...named("bus_1"), key: "id:a" };
-  const first = { uuid: "0193b0a0-0000-7000-8000-000000000001", digest: "", deliveries: 1 };
+  const first = { event_uuid: "0193b0a0-0000-7000-8000-000000000001", digest: "", deliveries: 1 };
   assert.deepEqual(
     planned([repeated, heir], null, new Map([["id:a", { ...first, key: "id:a" }]])),
     nobody,
@@ -160,7 +160,7 @@ Deno.test("planBatch() owes a test event to its endpoint alone, and to nobody on
 
 Deno.test("planBatch() answers a known key with the first event, as a duplicate", () => {
   const known = {
-    uuid: "0193b0a0-0000-7000-8000-000000000001",
+    event_uuid: "0193b0a0-0000-7000-8000-000000000001",
     key: "id:a",
     digest: "",
     deliveries: 3,
@@ -175,13 +175,13 @@ Deno.test("planBatch() answers a known key with the first event, as a duplicate"
   );
   assert.equal(events.length, 0);
   const { duplicate, deliveries, uuid } = accepted.get(request.offers[0]!)!;
-  assert.deepEqual([duplicate, deliveries, uuid], [true, 3, known.uuid]);
+  assert.deepEqual([duplicate, deliveries, uuid], [true, 3, known.event_uuid]);
 });
 
 Deno.test("conflictOf() refuses other bytes under a known key, and only those", () => {
   const request = makeRequest([offer("id:a"), offer("id:b")]);
   const known = (key: string, digest: string) =>
-    new Map([[key, { uuid: "u", key, digest, deliveries: 0 }]]);
+    new Map([[key, { event_uuid: "u", key, digest, deliveries: 0 }]]);
   assert.equal(conflictOf(request, known("id:b", request.digests[1]!)), undefined);
   assert.match(conflictOf(request, known("id:b", "other"))?.message ?? "", /"b".*event 1/);
 });
@@ -193,14 +193,18 @@ Deno.test("planBatch() gives every offer one answer, and stores each key once", 
     while (waiting.length > 0) {
       const batch = takeBatch(waiting, 2);
       assert.ok(batch.length > 0);
-      const { events, owed, accepted } = plan(batch, fleetOf({}, {}));
+      const { events, owed, keys: stored, accepted } = plan(batch, fleetOf({}, {}));
       const offers = batch.flatMap((request) => request.offers);
       assert.ok(offers.every((one) => accepted.has(one)));
       const new_ones = offers.filter((one) => accepted.get(one)?.duplicate === false);
       assert.equal(events.length, new_ones.length);
       assert.equal(owed.length, 2 * events.length);
-      const stored = events.map(({ key }) => key).filter((key) => key !== null);
-      assert.equal(new Set(stored).size, stored.length);
+      assert.equal(new Set(stored.map(({ key }) => key)).size, stored.length);
+      assert.deepEqual(
+        stored.map(({ event_uuid, key, deliveries }) => [event_uuid, key, deliveries]),
+        new_ones.filter(({ key }) => key !== null)
+          .map((one) => [accepted.get(one)?.uuid, one.key, 2]),
+      );
       assert.equal(new Set(events.map(({ uuid }) => uuid)).size, events.length);
     }
   }));

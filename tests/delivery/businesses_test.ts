@@ -165,8 +165,7 @@ onServer(
     const [row] = await db.admin<{ revision: string }[]>`select revision from fleet`;
     const store = (inherited: [string, string | null][], named: [string, string][] = []) =>
       storeEvents(db, [], [], row!.revision, { ms: 1, holder: 1 }, {
-        inherited: new Map(inherited),
-        named: new Map(named),
+        subjects: { inherited: new Map(inherited), named: new Map(named) },
       });
     assert.equal(await store([["a", null]], [["a", "bus_1"], ["b", "bus_2"]]), "stored");
     assert.equal(await store([["a", null]], [["c", "bus_3"]]), "moved");
@@ -186,8 +185,7 @@ onServer("storeEvents() notes once a day that a subject was seen", async (databa
   const [row] = await db.admin<{ revision: string }[]>`select revision from fleet`;
   const store = () =>
     storeEvents(db, [], [], row!.revision, { ms: 1, holder: 1 }, {
-      inherited: new Map(),
-      named: new Map([["a", "bus_1"]]),
+      subjects: { inherited: new Map(), named: new Map([["a", "bus_1"]]) },
     });
   const age = async () => {
     const [found] = await db.admin<{ days: number; place: string }[]>`

@@ -234,6 +234,32 @@ onBoth("POST /ingest remembers keys across a restart", async (database) => {
   assert.deepEqual((await post()).body, { ...first.body, duplicate: true });
 });
 
+onBoth("POST /ingest gives the first answer although the event is gone", async (database) => {
+  await withOne(database, async (daemon, receiver) => {
+    const keyed = { id: "k", ...booking("apt_1") };
+    const first = await daemon.post(keyed);
+    const header = { "idempotency-key": "k".repeat(255) };
+    const all = await daemon.post([booking("apt_2"), booking("apt_3")], header);
+    assert.deepEqual([first.status, all.status], [202, 202]);
+    await receiver.received(3);
+    await daemon.stop();
+    const db = await database.open();
+    for (const table of ["events", "pending_deliveries", "ended_deliveries", "attempts"]) {
+      await db.admin.unsafe(`delete from ${table}`);
+    }
+    await db.close();
+    await using later = await startDaemon({ database: database.section });
+    const repeated = (answer: Record<string, unknown>) => ({ ...answer, duplicate: true });
+    const again = await later.post(keyed);
+    assert.deepEqual([again.status, again.body], [200, repeated(first.body)]);
+    assert.deepEqual([first.body.deliveries, first.body.duplicate], [1, false]);
+    const all_again = await later.post([booking("apt_2"), booking("apt_3")], header);
+    assert.deepEqual([all_again.status, all_again.body], [200, all.body.map(repeated)]);
+    const other = await later.post({ id: "k", ...booking("apt_4") });
+    assertProblem(other, 409, "conflict", /"k" was used before with other bytes/);
+  });
+});
+
 onServer("POST /ingest owes an event to those who selected it", async (database) => {
   await using receiver = await startReceiver();
   const at = (id: string, more: Record<string, unknown>) =>

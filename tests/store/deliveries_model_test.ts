@@ -77,7 +77,7 @@ function ingest(worker: number, leased: readonly boolean[]): Command {
       wait_ms: 0,
       leased: leased[at] ?? false,
     }));
-    const nothing = { business: null, subject: null, confirmation: null, key: null, digest: null };
+    const nothing = { business: null, subject: null, confirmation: null };
     const event = {
       ...nothing,
       uuid: event_uuid,

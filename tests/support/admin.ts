@@ -48,7 +48,7 @@ export async function administer(db: Database, sections: Sections): Promise<Admi
         leased: false,
       }));
       const test = test_endpoint_no !== undefined;
-      return { event: { ...event, uuid, test, key: null, digest: null }, deliveries };
+      return { event: { ...event, uuid, test }, deliveries };
     });
     await storeEvents(
       db,

@@ -63,7 +63,7 @@ function ledger(more: Partial<Ledger> = {}): Ledger {
   return {
     endpoints: [{ no: 1, id: "crm", retry_ms: RETRY_MS }],
     acknowledged: [{ event_id: EVENT, hash: HASH, key: null, deliveries: 1, owed_to: [1] }],
-    events: [{ id: EVENT, key: null, hash: HASH, received_at: 1_000 }],
+    events: [{ id: EVENT, hash: HASH, received_at: 1_000 }],
     deliveries: [{
       id: DELIVERY,
       event_id: EVENT,
@@ -179,7 +179,7 @@ Deno.test("check() A finds lost acknowledged events", () => {
 
 Deno.test("check() A finds events stored twice", () => {
   const other = "01a20fa8-2635-7b1d-9b44-7c5b00000000";
-  const events = [...ledger().events, { id: other, key: null, hash: HASH, received_at: 1_000 }];
+  const events = [...ledger().events, { id: other, hash: HASH, received_at: 1_000 }];
   finds(ledger({ events }), "A", /stored as 2 events/);
   const [acknowledged] = ledger().acknowledged;
   assert(acknowledged);

@@ -42,7 +42,6 @@ export interface Acknowledged {
 
 export interface EventRow {
   readonly id: string;
-  readonly key: string | null;
   readonly hash: string;
   readonly received_at: number;
 }

@@ -15,7 +15,7 @@ export interface Rows {
 export async function readRows(sql: Sql): Promise<Rows> {
   const endpoints = await sql<{ id: string; no: number }[]>`select id, no from endpoints`;
   const events = await sql<EventRow[]>`
-    select id, key, encode(sha256(convert_to(payload, 'UTF8')), 'hex') as hash,
+    select id, encode(sha256(convert_to(payload, 'UTF8')), 'hex') as hash,
       (extract(epoch from received_at) * 1000)::float8 as received_at
     from events`;
   const deliveries = await sql<DeliveryRow[]>`
