@@ -471,11 +471,14 @@ Deno.test("doctor finds what is due and waits", async () => {
   for (const id of ["apt_1", "apt_2"]) await daemon.post(booking(id));
   await receiver.received(1);
   await using sql = connectTo("url" in database.section ? database.section.url : assert.fail());
+  // Old, but due only now: a retry that waited a day is not late.
   await sql`update pending_deliveries set created_at = now() - interval '3 minutes'`;
+  assertLine(await visit(daemon.cli), /^✓ traffic: /);
+  await sql`update pending_deliveries set due_at = now() - interval '3 minutes'`;
   const ill = await visit(daemon.cli);
   assertLine(
     ill,
-    /^! endpoint slow: 1 delivery due and not .* 3 minutes old; raise its rate_limit/,
+    /^! endpoint slow: 1 delivery due and not being sent, the first of them for 3 minutes; raise its rate_limit/,
   );
   await edit(daemon.path, (file) => {
     file["endpoints"] = [endpoint("slow", receiver.url)];

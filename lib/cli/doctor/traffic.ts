@@ -34,8 +34,8 @@ export async function checkTraffic(api: Api, endpoints: readonly Endpoint[]): Pr
   const counts = new Map(stats.endpoints.map((one) => [one.endpoint_id, one]));
   const paused = new Set(endpoints.filter(({ paused }) => paused).map(({ id }) => id));
   const failing = endpoints.flatMap((one) => judgeAttempts(one, counts.get(one.id)));
-  const waiting = stats.endpoints.filter(({ endpoint_id, overdue, oldest_pending_ms }) =>
-    overdue > 0 && (oldest_pending_ms ?? 0) > MAX_OVERDUE_MS && !paused.has(endpoint_id)
+  const waiting = stats.endpoints.filter(({ endpoint_id, oldest_overdue_ms }) =>
+    (oldest_overdue_ms ?? 0) > MAX_OVERDUE_MS && !paused.has(endpoint_id)
   );
   if (failing.length + waiting.length === 0) {
     return [good("traffic", "no endpoint's last attempt failed, and nothing due waits")];
@@ -60,12 +60,12 @@ function judgeAttempts(
   )];
 }
 
-function judgeWaiting({ endpoint_id, overdue, oldest_pending_ms }: Stats["endpoints"][number]) {
-  const minutes = Math.floor((oldest_pending_ms ?? 0) / 60_000);
+function judgeWaiting({ endpoint_id, overdue, oldest_overdue_ms }: Stats["endpoints"][number]) {
+  const minutes = Math.floor((oldest_overdue_ms ?? 0) / 60_000);
   return odd(
     `endpoint ${endpoint_id}`,
-    `${counted(overdue, "delivery", "deliveries")} due and not being sent; the oldest ` +
-      `pending one is ${counted(minutes, "minute")} old`,
+    `${counted(overdue, "delivery", "deliveries")} due and not being sent, the first of them for ` +
+      counted(minutes, "minute"),
     "raise its rate_limit or concurrency, or make its receiver answer faster",
   );
 }
