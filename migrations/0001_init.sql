@@ -59,6 +59,8 @@ create table endpoints (
   url text not null,
   events text[] not null check (cardinality(events) > 0),
   businesses text[],
+  -- The business that made it; null: an operator's, which a business never sees, even if it names it.
+  owner text check (owner is null or (source = 'api' and businesses = array[owner])),
   -- timeout_ms, retry_ms, concurrency, rate_limit_per_s, unsigned, description, headers (names only)
   settings jsonb not null,
   -- Secrets and header values of an endpoint made through the API, AES-256-GCM under a key that is
@@ -86,6 +88,9 @@ create table endpoints (
   created_at timestamptz not null default now(),
   updated_at timestamptz not null default now()
 );
+
+-- Whatever a business asks for begins with its endpoints.
+create index endpoints_owner on endpoints (owner) where owner is not null;
 
 -- The url and the selection of each version of an endpoint: they show an old attempt as it was, and
 -- explain an old event.

@@ -52,6 +52,9 @@ export function patchedEndpoint(
   patch: EndpointPatch,
 ): Written {
   const fields = merge(row, patch);
+  if (row.owner !== null && !ownsAlone(row.owner, fields.businesses)) {
+    throw invalidAt("/businesses", `Must be ${row.owner} alone, which owns the endpoint`);
+  }
   if (patch.unsigned === false && row.settings.unsigned) {
     throw invalidAt("/unsigned", "The endpoint has no secret; rotate makes one and signs with it");
   }
@@ -185,8 +188,9 @@ export function endpointMistakes(ctx: AdminContext, { scope }: Asker, input: Giv
     add(`/businesses/${index}`, message);
   }
   if (input.businesses !== undefined && scope !== "everything") {
-    const own = input.businesses?.length === 1 && input.businesses[0] === scope.business;
-    if (!own) add("/businesses", `Must be ${scope.business} alone`);
+    if (!ownsAlone(scope.business, input.businesses)) {
+      add("/businesses", `Must be ${scope.business} alone`);
+    }
   }
   for (const { name, message } of headerMistakes(input.headers ?? {})) {
     add(jsonPointer(["headers", name]), message);
@@ -200,6 +204,10 @@ export function endpointMistakes(ctx: AdminContext, { scope }: Asker, input: Giv
     add("/unsigned", SIGNED_AND_UNSIGNED);
   }
   return mistakes;
+}
+
+function ownsAlone(owner: string, businesses: readonly string[] | null): boolean {
+  return businesses?.length === 1 && businesses[0] === owner;
 }
 
 /** Mistakes in a secret that is to sign. */

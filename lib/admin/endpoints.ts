@@ -73,7 +73,8 @@ export async function createEndpoint(
   const id = endpointId(randomBytes(20));
   const secret = input.unsigned === true ? null : input.secret ?? makeSecret(randomBytes(32));
   const { fields, sealed } = newEndpoint(ctx, by.scope, id, input, secret);
-  const row = await store.createEndpoint(ctx.db.admin, fields, sealed, {
+  const owner = by.scope === "everything" ? null : by.scope.business;
+  const row = await store.createEndpoint(ctx.db.admin, { ...fields, owner }, sealed, {
     actor: by.actor,
     action: "endpoint.created",
     object: id,

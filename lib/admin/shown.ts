@@ -55,6 +55,7 @@ export const Endpoint = v.object({
   description: maybe(string),
   events: v.array(string),
   businesses: maybe(v.array(string)),
+  owner: described(maybe(string), "The business that made it; null: an operator's"),
   unsigned: v.boolean(),
   headers: described(
     v.record(v.string(), v.string()),

@@ -26,7 +26,7 @@ export async function testEndpoint(
 ): Promise<shown.TestResult> {
   const row = await findEndpointInForce(ctx, by, id);
   refuseUnready(ctx, row);
-  const event = testEvent(ctx, by, input);
+  const event = testEvent(ctx, row, input);
   await writeAudit(ctx.db.admin, {
     actor: by.actor,
     action: "endpoint.tested",
@@ -81,7 +81,11 @@ function refuseUnready(ctx: AdminContext, row: StoredEndpoint): void {
   }
 }
 
-function testEvent(ctx: AdminContext, { scope }: Asker, { event, data, business }: TestInput) {
+function testEvent(
+  ctx: AdminContext,
+  { owner }: Pick<StoredEndpoint, "owner">,
+  { event, data, business }: TestInput,
+) {
   const types = ctx.in_force().event_types;
   const type = types.get(event);
   if (type === undefined) {
@@ -100,8 +104,8 @@ function testEvent(ctx: AdminContext, { scope }: Asker, { event, data, business 
     : writeEvent({ event, timestamp, data, business });
   const [parsed] = parseIngest(Buffer.from(payload, "utf8"), "json", types).events;
   if (parsed === undefined) throw invalidAt("/data", "Makes no event");
-  // A business's test is its own event, whatever business its data names.
-  return scope === "everything" ? parsed : { ...parsed, business: scope.business };
+  // It belongs to the endpoint's owner, whoever tests it and whatever business its data names.
+  return owner === null ? parsed : { ...parsed, business: owner };
 }
 
 function writeEvent(event: unknown): string {

@@ -47,6 +47,7 @@ export function viewEndpoint(
     description: settings.description,
     events: [...row.events],
     businesses: row.businesses === null ? null : [...row.businesses],
+    owner: row.owner,
     unsigned: settings.unsigned,
     headers: Object.fromEntries(settings.headers.map((name) => [name, REDACTED])),
     timeout_ms: settings.timeout_ms ?? policy.timeout_ms,

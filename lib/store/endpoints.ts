@@ -39,6 +39,8 @@ export interface EndpointFields {
 export interface StoredEndpoint extends EndpointFields {
   readonly no: number;
   readonly source: "file" | "api";
+  /** The business that made it and whose events alone it selects; null: an operator's. */
+  readonly owner: string | null;
   readonly version: number;
   readonly paused_at: Date | null;
   readonly pause_reason: string | null;
@@ -53,8 +55,8 @@ export interface StoredEndpoint extends EndpointFields {
 
 /** The columns of a `StoredEndpoint`, of the table `endpoints` or a CTE of its rows. */
 export const ENDPOINT_COLUMNS = `no, id, source, url, array_to_json(events) as events,
-  array_to_json(businesses) as businesses, settings, encode(sealed, 'hex') as sealed, credentials,
-  version, paused_at, pause_reason, retired_at, created_at, updated_at`;
+  array_to_json(businesses) as businesses, owner, settings, encode(sealed, 'hex') as sealed,
+  credentials, version, paused_at, pause_reason, retired_at, created_at, updated_at`;
 
 /** The sealed content of an endpoint made through the API. Throws an `AppError` if no key opens it. */
 export function openSealed(
@@ -315,16 +317,16 @@ export interface Sealed {
 /** Adds an endpoint made through the API. */
 export async function createEndpoint(
   sql: Sql,
-  fields: EndpointFields,
+  fields: EndpointFields & Pick<StoredEndpoint, "owner">,
   sealed: Sealed,
   change: Change,
 ): Promise<StoredEndpoint> {
   const [row] = await sql<StoredEndpoint[]>`
     with changed as (
-      insert into endpoints (id, source, url, events, businesses, settings, sealed)
+      insert into endpoints (id, source, url, events, businesses, owner, settings, sealed)
       values (${fields.id}, 'api', ${fields.url}, ${arrayOf(sql, fields.events)},
-        ${arrayOf(sql, fields.businesses)}, ${JSON.stringify(fields.settings)}::text::jsonb,
-        decode(${hexOf(sealed.bytes)}, 'hex'))
+        ${arrayOf(sql, fields.businesses)}, ${fields.owner},
+        ${JSON.stringify(fields.settings)}::text::jsonb, decode(${hexOf(sealed.bytes)}, 'hex'))
       returning *
     ), versions as (${sql.unsafe(insertVersions("changed"))}
     ), ${logged(sql, change)}, ${sql.unsafe(announceFleet())}

@@ -7,11 +7,9 @@ import type { Fragment } from "./changes.ts";
  * to a statement that may read everything: its plan stays as it was tuned.
  */
 
-/** Keeps the endpoints `n` that belong to the scope: those a business made for itself alone. */
+/** Keeps the endpoints `n` that belong to the scope: those the business made. */
 export function endpointInScope(sql: Sql, scope: Scope): Fragment {
-  return scope === "everything"
-    ? sql``
-    : sql`and n.source = 'api' and n.businesses = array[${scope.business}::text]`;
+  return scope === "everything" ? sql`` : sql`and n.owner = ${scope.business}`;
 }
 
 /** Keeps the rows whose `column`, an endpoint's number, is that of an endpoint within the scope. */

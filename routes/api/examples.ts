@@ -15,6 +15,7 @@ export const endpoint: shown.Endpoint = {
   description: "Customer relations",
   events: ["booking.*"],
   businesses: ["bus_123"],
+  owner: null,
   unsigned: false,
   headers: { "X-Tenant": "[redacted]" },
   timeout_ms: 10_000,

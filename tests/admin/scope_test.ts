@@ -41,11 +41,12 @@ async function refused(code: string, asked: Promise<unknown>, pointer?: string):
 
 interface House {
   readonly ctx: AdminContext;
-  /** Ids of the endpoints of Ana, of Bob, and of the operator for all businesses and for these two. */
+  /** Ids of the endpoints of Ana, of Bob, and of the operator: for all businesses, for two, for Ana's. */
   readonly a: string;
   readonly b: string;
   readonly all: string;
   readonly both: string;
+  readonly for_a: string;
   /** Events of each business, and of none. */
   readonly event: { readonly a: string; readonly b: string; readonly none: string };
   /** The number of an endpoint. */
@@ -54,7 +55,7 @@ interface House {
   delivery(event: string, endpoint: string): string;
 }
 
-/** Two businesses with an endpoint each, three more endpoints, and an event of each kind. */
+/** Two businesses with an endpoint each, four more endpoints, and an event of each kind. */
 async function build(ctx: AdminContext): Promise<House> {
   const make = async (by: Asker, businesses?: string[]) => {
     const input = { url: URL, events: ["*"], ...(businesses === undefined ? {} : { businesses }) };
@@ -64,6 +65,7 @@ async function build(ctx: AdminContext): Promise<House> {
   const b = await make(bob, ["bus_b"]);
   const all = await make(ops);
   const both = await make(ops, ["bus_a", "bus_b"]);
+  const for_a = await make(ops, ["bus_a"]);
   const post = async (business: string | null, confirmation: string) => {
     const event = {
       payload: "{}",
@@ -85,7 +87,7 @@ async function build(ctx: AdminContext): Promise<House> {
   const no = (endpoint: string) => numbers.find(({ id }) => id === endpoint)?.no ?? 0;
   const delivery = (event: string, endpoint: string) =>
     deliveryId(deliveryUuid(parseEventId(event) ?? "", no(endpoint)));
-  return { ctx, a, b, all, both, event, no, delivery };
+  return { ctx, a, b, all, both, for_a, event, no, delivery };
 }
 
 function onHouse(name: string, test: (house: House) => Promise<void>): void {
@@ -101,14 +103,17 @@ function onHouse(name: string, test: (house: House) => Promise<void>): void {
 const ids = ({ data }: { readonly data: readonly { readonly id: string }[] }) =>
   data.map(({ id }) => id).toSorted();
 
-onHouse("a business sees and changes its own endpoints only", async ({ ctx, a, b, all, both }) => {
+onHouse("a business sees and changes its own endpoints only", async (house) => {
+  const { ctx, a, b, all, both, for_a } = house;
   const list = async (by: Asker) =>
     ids(await endpoints.listEndpoints(ctx, by, { retired: false, limit: 10 }));
-  assert.deepEqual(await list(ops), [a, b, all, both, "file"].toSorted());
+  assert.deepEqual(await list(ops), [a, b, all, both, for_a, "file"].toSorted());
   assert.deepEqual(await list(ana), [a]);
   assert.deepEqual(await list(bob), [b]);
-  assert.deepEqual((await endpoints.getEndpoint(ctx, ana, a)).businesses, ["bus_a"]);
-  for (const id of [b, all, both, "file"]) {
+  const own = await endpoints.getEndpoint(ctx, ana, a);
+  assert.deepEqual([own.businesses, own.owner], [["bus_a"], "bus_a"]);
+  assert.equal((await endpoints.getEndpoint(ctx, ops, for_a)).owner, null);
+  for (const id of [b, all, both, for_a, "file"]) {
     for (
       const ask of [
         () => endpoints.getEndpoint(ctx, ana, id),
@@ -134,6 +139,7 @@ onHouse("a business sees and changes its own endpoints only", async ({ ctx, a, b
     [1, false],
     [1, false],
     [1, false],
+    [1, false],
   ]);
 });
 
@@ -148,9 +154,10 @@ onHouse("a business's endpoints stay its own", async ({ ctx, a }) => {
     description: "Mine",
   });
   assert.deepEqual([changed.businesses, changed.description], [["bus_a"], "Mine"]);
-  // Given to all by the operator, it is no longer Ana's.
-  await endpoints.changeEndpoint(ctx, ops, a, { businesses: null });
-  await refused("not_found", endpoints.getEndpoint(ctx, ana, a));
+  // For good: its events are hers, and what it was sent stays visible to her alone.
+  for (const businesses of [["bus_b"], ["bus_a", "bus_b"], null]) {
+    await refused("invalid", endpoints.changeEndpoint(ctx, ops, a, { businesses }), "/businesses");
+  }
 });
 
 onHouse("a business sees its events, and of them its own deliveries", async (house) => {
@@ -169,30 +176,31 @@ onHouse("a business sees its events, and of them its own deliveries", async (hou
   assert.deepEqual(own.deliveries.map(({ endpoint_id }) => endpoint_id), [a]);
   assert.deepEqual(own.endpoints.map(({ endpoint_id }) => endpoint_id), [a]);
   const whole = await events.getEvent(ctx, ops, event.a);
-  assert.equal(whole.deliveries.length, 4);
-  assert.equal(whole.endpoints.length, 5);
+  assert.equal(whole.deliveries.length, 5);
+  assert.equal(whole.endpoints.length, 6);
   assert.ok(whole.endpoints.some(({ endpoint_id, owed }) => endpoint_id === b && !owed));
 });
 
 onHouse("a business sees and changes its own deliveries only", async (house) => {
-  const { ctx, a, b, all, both, event } = house;
+  const { ctx, a, b, all, both, for_a, event } = house;
   const mine = house.delivery(event.a, a);
   type Query = Partial<deliveries.DeliveryQuery>;
   const list = async (by: Asker, query: Query = {}) =>
     ids(await deliveries.listDeliveries(ctx, by, { limit: 20, ...query }));
-  assert.equal((await list(ops)).length, 8);
+  assert.equal((await list(ops)).length, 9);
   const status = "pending" as const;
   for (const query of [{}, { endpoint: a }, { status }, { type: "booking.created" }]) {
     assert.deepEqual(await list(ana, query), [mine]);
   }
-  for (const endpoint of [b, all, both, "file"]) {
+  for (const endpoint of [b, all, both, for_a, "file"]) {
     // As if there were none.
     await refused("invalid", list(ana, { endpoint }), "/endpoint");
   }
-  const others = [[event.a, all], [event.a, both], [event.a, "file"], [event.b, b], [
-    event.none,
-    all,
-  ]];
+  const others = [
+    ...[all, both, for_a, "file"].map((endpoint) => [event.a, endpoint]),
+    [event.b, b],
+    [event.none, all],
+  ];
   for (const [event = "", endpoint = ""] of others) {
     const id = house.delivery(event, endpoint);
     assert.equal((await deliveries.getDelivery(ctx, ops, id)).status, "pending");
@@ -241,6 +249,9 @@ onHouse("a business's test is its own event, whatever business its data names", 
   assert.equal(tested.delivery.endpoint_id, a);
   assert.equal((await events.getEvent(ctx, ana, tested.event_id)).business, "bus_a");
   await refused("not_found", events.getEvent(ctx, bob, tested.event_id));
+  // An operator's test of her endpoint, too.
+  const by_ops = await testEndpoint(ctx, ops, a, input, () => true);
+  assert.equal((await events.getEvent(ctx, ana, by_ops.event_id)).business, "bus_a");
 });
 
 onHouse("a business replays the deliveries of its own endpoints", async (house) => {
@@ -277,8 +288,8 @@ onHouse("a business's statistics count its own endpoints", async ({ ctx, a, b, a
   const stats = (by: Asker, endpoint?: string) =>
     getStats(ctx, by, { window_ms: 3_600_000, endpoint });
   const whole = await stats(ops);
-  assert.deepEqual([whole.totals.attempts, whole.totals.pending], [3, 8]);
-  assert.equal(whole.endpoints.length, 5);
+  assert.deepEqual([whole.totals.attempts, whole.totals.pending], [3, 9]);
+  assert.equal(whole.endpoints.length, 6);
   const own = await stats(ana);
   assert.deepEqual([own.totals.attempts, own.totals.delivered, own.totals.pending], [1, 1, 1]);
   assert.deepEqual(own.endpoints.map(({ endpoint_id }) => endpoint_id), [a]);

@@ -33,6 +33,7 @@ async function configured(...urls: string[]) {
     paused_at: null,
     pause_reason: null,
     retired_at: null,
+    owner: null,
     created_at: at,
     updated_at: at,
     sealed: null,
