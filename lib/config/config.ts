@@ -47,7 +47,7 @@ export interface Config {
     readonly allow_networks: readonly Cidr[];
     readonly source_address: string | null;
   };
-  readonly retention: { readonly events_ms: number; readonly attempts_ms: number };
+  readonly retention: Retention;
   readonly alerts: {
     /** Share of failed attempts, above 0 and at most 1. */
     readonly failure_rate: number;
@@ -128,6 +128,14 @@ export interface TlsConfig {
   readonly key?: Secret;
 }
 
+/** How long history is kept; each at most as long as the one after it. */
+export interface Retention {
+  readonly payloads_ms: number;
+  readonly attempts_ms: number;
+  readonly events_ms: number;
+  readonly keys_ms: number;
+}
+
 /** Defaults, written as in the file. */
 export const DEFAULTS = {
   environment: "development",
@@ -140,7 +148,7 @@ export const DEFAULTS = {
   timeout: "30s",
   retry: ["0s", "1m", "5m", "15m", "1h", "6h", "24h"],
   concurrency: 256,
-  retention: { events: "30d", attempts: "30d" },
+  retention: "30d",
   alerts: { failure_rate: 0.2, window: "15m", min_attempts: 20 },
 } as const;
 

@@ -218,7 +218,7 @@ function build(reader: Reader, { path, directory, env }: Source): Config {
       schema === undefined ? { name, description } : { name, description, schema }
     ),
     delivery: settings.delivery,
-    retention: { events_ms: retention.events, attempts_ms: retention.attempts },
+    retention,
     alerts: {
       failure_rate: alerts.failure_rate,
       window_ms: alerts.window,

@@ -7,7 +7,7 @@ import { isObject } from "../core/json.ts";
 import { isDeeperThan } from "../core/json_text.ts";
 import { parseSealKey } from "../core/seal.ts";
 import { Secret, secretMistake, textMistake, weaknessOf } from "../core/secret.ts";
-import { parseSize } from "../core/units.ts";
+import { formatDuration, parseDuration, parseSize } from "../core/units.ts";
 import { DEFAULTS } from "./config.ts";
 import { concurrency, retry, timeout } from "./endpoint.ts";
 import {
@@ -224,14 +224,46 @@ export const deliverySchema = v.nullish(
   {},
 );
 
-const kept = duration(SECOND_MS, 3650 * DAY_MS);
+const kept = v.optional(duration(SECOND_MS, 3650 * DAY_MS));
 
-/** `retention`. */
+/** The keys of `retention`: each may be kept as long as the next, at most. */
+const KEPT = ["payloads", "attempts", "events", "keys"] as const;
+type Kept = Readonly<Partial<Record<typeof KEPT[number], number | undefined>>>;
+
+/** `retention`. A key left out is kept for the default, or as near to that as the keys given allow. */
 export const retentionSchema = v.nullish(
-  table({
-    events: v.optional(kept, DEFAULTS.retention.events),
-    attempts: v.optional(kept, DEFAULTS.retention.attempts),
-  }),
+  v.pipe(
+    table({ payloads: kept, attempts: kept, events: kept, keys: kept }),
+    v.rawCheck(({ dataset, addIssue }) => {
+      if (!dataset.typed) return;
+      const input: Kept = { ...dataset.value };
+      const given = KEPT.filter((key) => input[key] !== undefined);
+      given.slice(1).forEach((next, n) => {
+        const key = given[n] ?? next;
+        const [value = 0, limit = 0] = [input[key], input[next]];
+        if (value <= limit) return;
+        const message = `Must not be longer than ${next} (${formatDuration(limit)}); shorten it, ` +
+          `or lengthen ${next}`;
+        addIssue({ message, path: [{ type: "object", origin: "value", input, key, value }] });
+      });
+    }),
+    v.transform((given: Kept) => {
+      const usual = parseDuration(DEFAULTS.retention) ?? 0;
+      const of = (key: typeof KEPT[number]) => {
+        if (given[key] !== undefined) return given[key];
+        const at = KEPT.indexOf(key);
+        const least = Math.max(...KEPT.slice(0, at).map((before) => given[before] ?? 0));
+        const most = Math.min(...KEPT.slice(at + 1).map((after) => given[after] ?? Infinity));
+        return Math.min(Math.max(usual, least), most);
+      };
+      return {
+        payloads_ms: of("payloads"),
+        attempts_ms: of("attempts"),
+        events_ms: of("events"),
+        keys_ms: of("keys"),
+      };
+    }),
+  ),
   {},
 );
 

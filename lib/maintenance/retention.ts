@@ -49,7 +49,7 @@ const KEY_STEPS = 40;
 const KEY_RUNS = 24;
 
 /**
- * Forgets idempotency keys older than `retention.events`, at most a day later. The blocks of the table are read
+ * Forgets idempotency keys older than `retention.keys`, at most a day later. The blocks of the table are read
  * in turn, whoever reads them: a daemon begins anywhere, so that all are read even if it never runs long.
  */
 export function oldKeys(policy: Policy): Job {
@@ -66,7 +66,7 @@ export function oldKeys(policy: Policy): Job {
       let purged = 0;
       for (let i = 0; i < steps && !stopping.aborted; i++) {
         const first = (next % all) * KEY_BLOCKS;
-        purged += await purgeKeys(db.admin, policy().retention.events_ms, first, KEY_BLOCKS);
+        purged += await purgeKeys(db.admin, policy().retention.keys_ms, first, KEY_BLOCKS);
         next = (next + 1) % all;
       }
       return purged;

@@ -1,5 +1,6 @@
 import { Buffer } from "node:buffer";
 import type { Sql } from "postgres";
+import type { Retention } from "../config/config.ts";
 import { type SealedContent, type SealKey, unseal } from "../core/seal.ts";
 import { literal, texts } from "./arrays.ts";
 import {
@@ -72,7 +73,7 @@ export interface FilePolicy {
   /** Of endpoints without their own, as is `retry_ms`. */
   readonly timeout_ms: number;
   readonly retry_ms: readonly number[];
-  readonly retention: { readonly events_ms: number; readonly attempts_ms: number };
+  readonly retention: Retention;
 }
 
 /** All endpoints that are not retired, as of one revision. */

@@ -64,8 +64,9 @@ onServer("check --diff and reload say what changes, and reload asks first", asyn
     "    timeout_ms: 30s → 5s",
     "    secret: changed",
     "- erp  cancels 2 pending deliveries",
-    "~ retention.events_ms changed",
+    "~ retention.payloads_ms changed",
     "~ retention.attempts_ms changed",
+    "~ retention.events_ms changed",
     "~ server.listen.port changed, at the next start only",
   ].join("\n") + "\n";
   const there = ["--url", daemon.url];

@@ -101,6 +101,18 @@ const UNITS: readonly Case[] = [
   { yaml: "ingest: { max_body: 65MiB }\n", at: "1:21", path: "ingest.max_body", says: /to 64MiB/ },
   { yaml: "retention: 30d\n", at: "1:12", path: "retention", says: /mapping/ },
   { yaml: "retention: { events: 0s }\n", at: "1:22", path: "retention.events", says: /from 1s/ },
+  {
+    yaml: "retention: { events: 7d, attempts: 8d }\n",
+    at: "1:36",
+    path: "retention.attempts",
+    says: /^Must not be longer than events \(7d\); shorten it, or lengthen events$/,
+  },
+  {
+    yaml: "retention:\n  payloads: 2d\n  keys: 1d\n",
+    at: "2:13",
+    path: "retention.payloads",
+    says: /^Must not be longer than keys \(1d\)/,
+  },
   { yaml: "alerts: { failure_rate: 20 }\n", at: "1:25", path: "alerts.failure_rate", says: /to 1/ },
   ...["512", "-1MiB", "half", "true"].map((size): Case => ({
     yaml: `database: { min_free: ${size} }\n`,

@@ -55,7 +55,12 @@ Deno.test("loadConfig() has the contract's defaults", () => {
     allow_networks: [],
     source_address: null,
   });
-  assert.deepEqual(config.retention, { events_ms: 2_592_000_000, attempts_ms: 2_592_000_000 });
+  assert.deepEqual(config.retention, {
+    payloads_ms: 30 * 1440 * minute,
+    attempts_ms: 30 * 1440 * minute,
+    events_ms: 30 * 1440 * minute,
+    keys_ms: 30 * 1440 * minute,
+  });
   assert.deepEqual(config.alerts, {
     failure_rate: 0.2,
     window_ms: 15 * minute,
@@ -194,7 +199,7 @@ delivery:                         # defaults for every endpoint
   concurrency: 256                # attempts under way at once, all endpoints together
   allow_networks: []              # private CIDRs that endpoints may live in
   # source_address: 10.1.2.3      # send from this address
-retention: { events: 30d, attempts: 30d }
+retention: { events: 30d, attempts: 30d, payloads: 30d, keys: 30d }
 alerts: { failure_rate: 0.2, window: 15m, min_attempts: 20, to: [ops-alerts] }
 endpoints:
   - id: crm

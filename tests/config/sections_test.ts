@@ -27,6 +27,23 @@ Deno.test("loadConfig() accepts one encryption key or several, by reference", ()
   assert.deepEqual(shown.encryption_key, ["[redacted]"]);
 });
 
+Deno.test("loadConfig() keeps what retention leaves out for 30 days, or as near as it may", () => {
+  const days = (yaml: string) => {
+    const { retention } = load(`retention: ${yaml}\n`);
+    const { payloads_ms, attempts_ms, events_ms, keys_ms } = retention;
+    return [payloads_ms, attempts_ms, events_ms, keys_ms].map((ms) => ms / 86_400_000);
+  };
+  assert.deepEqual(days("{}"), [30, 30, 30, 30]);
+  assert.deepEqual(days("{ events: 7d }"), [7, 7, 7, 30]);
+  assert.deepEqual(days("{ events: 90d }"), [30, 30, 90, 90]);
+  assert.deepEqual(days("{ attempts: 60d }"), [30, 60, 60, 60]);
+  assert.deepEqual(days("{ payloads: 1d }"), [1, 30, 30, 30]);
+  assert.deepEqual(days("{ keys: 2d }"), [2, 2, 2, 2]);
+  assert.deepEqual(days("{ payloads: 40d, keys: 50d }"), [40, 40, 40, 50]);
+  assert.deepEqual(days("{ payloads: 1d, attempts: 2d, events: 3d, keys: 4d }"), [1, 2, 3, 4]);
+  assert.deepEqual(days("{ payloads: 2d, attempts: 2d, events: 2d, keys: 2d }"), [2, 2, 2, 2]);
+});
+
 const KEYS: readonly Case[] = [
   {
     yaml: `encryption_key: ${KEY_TEXT}\n`,

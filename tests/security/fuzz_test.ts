@@ -154,7 +154,7 @@ admin:
   tokens:
     - { name: ops, token: an-admin-token-0123, role: admin }
 delivery: { timeout: 30s, retry: [0s, 1m], allow_networks: [10.20.0.0/16] }
-retention: { events: 30d, attempts: 30d }
+retention: { events: 30d, attempts: 30d, payloads: 30d, keys: 30d }
 alerts: { failure_rate: 0.2, window: 15m, min_attempts: 20, to: [] }
 endpoints:
   - id: crm

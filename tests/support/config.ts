@@ -161,7 +161,7 @@ delivery:
   concurrency: 4096
   allow_networks: [10.20.0.0/16]
   source_address: 10.1.2.3
-retention: { events: 7d, attempts: 1d }
+retention: { events: 7d, attempts: 1d, payloads: 12h, keys: 8d }
 alerts: { failure_rate: 0.5, window: 5m, min_attempts: 5, to: [crm] }
 endpoints:
   - id: crm

@@ -26,7 +26,12 @@ export const PLAIN_SETTINGS: EndpointFields["settings"] = {
 export const PLAIN_POLICY: StoredFile["policy"] = {
   timeout_ms: 1_000,
   retry_ms: [0],
-  retention: { events_ms: 86_400_000, attempts_ms: 86_400_000 },
+  retention: {
+    payloads_ms: 86_400_000,
+    attempts_ms: 86_400_000,
+    events_ms: 86_400_000,
+    keys_ms: 86_400_000,
+  },
 };
 
 /** Puts a configuration in force as a reload of a daemon would, and returns its digests. */
