@@ -120,7 +120,9 @@ create table events (
   -- jsonb, which reorders keys, drops duplicates and refuses \u0000.
   payload text not null
 );
+-- People search for both.
 create index events_confirmation on events (confirmation) where confirmation is not null;
+create index events_subject on events (subject) where subject is not null;
 create index events_business on events (business, id) where business is not null;
 
 -- For the statistics, which count events without a known business.

@@ -137,6 +137,11 @@ onServer(
     for (const q of [id, delivery, `att_${delivery.slice(4)}001`, "BK7X9M2P", "apt_789"]) {
       assert.deepEqual(await find(q), { ids: [id], near: undefined }, q);
     }
+    // One text may name events in every way.
+    const also = await post(ctx, { subject: "BK7X9M2P" });
+    const named = await post(ctx, { confirmation: id });
+    assert.deepEqual((await find("BK7X9M2P")).ids, [also, id]);
+    assert.deepEqual((await find(id)).ids, [named, id]);
     for (
       const q of [
         "bk7x9m2p",

@@ -18,10 +18,7 @@ import { type Cell, facts, statusCell, table, when, whenExactly } from "../table
 import { type Io, paletteOf, printable } from "../terminal.ts";
 
 const MAX_LISTED = 200;
-/** Subjects have no index: pages of 20,000 events each are searched, five million at most. */
-const MAX_PAGES = 250;
 const MAX_UNOWED_SHOWN = 20;
-const PAGE = "50";
 
 export const event = command({
   name: "event",
@@ -61,11 +58,11 @@ nothing is found, and then says what to look at.`,
   },
 });
 
-/** The events that a query names, and how far the search went. */
+/** The events that a query names, the newest of them. */
 interface Found {
   readonly events: readonly EventSummary[];
   readonly near: EventPage["near"];
-  /** Cursor of what was not searched; null if everything was. */
+  /** Cursor of older ones; null if there are none. */
   readonly more: string | null;
 }
 
@@ -75,23 +72,8 @@ async function search(
   since: string | undefined,
   limit: number,
 ): Promise<Found> {
-  const events: EventSummary[] = [];
-  let near: EventPage["near"];
-  let cursor: string | null = null;
-  for (let pages = 0; pages < MAX_PAGES; pages++) {
-    const page: EventPage = await api.get("events", {
-      q: query,
-      since,
-      limit: PAGE,
-      cursor: cursor ?? undefined,
-    });
-    events.push(...page.data);
-    near ??= page.near;
-    cursor = page.next_cursor;
-    if (cursor === null || events.length >= limit) break;
-  }
-  const more = events.length > limit ? events[limit - 1]?.id ?? null : cursor;
-  return { events: events.slice(0, limit), near: events.length === 0 ? near : undefined, more };
+  const page: EventPage = await api.get("events", { q: query, since, limit: String(limit) });
+  return { events: page.data, near: page.near, more: page.next_cursor };
 }
 
 /** One event with its deliveries and verdicts. Rejects with an `AppError` if there is none. */
@@ -108,10 +90,10 @@ function showEvents(io: Io, query: string, events: readonly EventDetail[], { mor
     if (nth > 0) io.out("");
     showEvent(io, one);
   });
-  const searched = searchedBackTo(more);
-  if (searched !== undefined) {
-    io.err(`Searched back to ${searched}; older events may match: raise --limit, or set --since`);
-  }
+  const last = more === null ? undefined : parseEventId(more);
+  if (last === undefined) return;
+  const back_to = new Date(timeOfUuid(last)).toISOString();
+  io.err(`Events before ${back_to} match as well: raise --limit`);
 }
 
 /** An event, what became of it at each endpoint, and which command shows more. */
@@ -175,7 +157,7 @@ async function explainNothing(
   api: Api,
   query: string,
   since: string | undefined,
-  { near = [], more }: Found,
+  { near = [] }: Found,
 ): Promise<void> {
   io.err(`No event matches ${JSON.stringify(printable(query))}`);
   const similar = near.map(({ name, event_id }) => `${name} (${event_id})`).join(", ");
@@ -185,7 +167,7 @@ async function explainNothing(
       "the id of an event or a delivery, a confirmation number, or a subject (the id of an " +
       "appointment, business or service), exactly as given",
     ],
-    ["back to", searchedBackTo(more) ?? since ?? await oldestKept(api)],
+    ["back to", since ?? await oldestKept(api)],
     ["similar", similar === "" ? null : similar],
     ["refused", await refusedOf(api)],
     [
@@ -195,11 +177,6 @@ async function explainNothing(
     ],
   ]);
   for (const line of lines) io.err(line);
-}
-
-function searchedBackTo(more: string | null): string | undefined {
-  const uuid = more === null ? undefined : parseEventId(more);
-  return uuid === undefined ? undefined : new Date(timeOfUuid(uuid)).toISOString();
 }
 
 async function oldestKept(api: Api): Promise<string> {

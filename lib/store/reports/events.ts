@@ -31,9 +31,8 @@ export interface EventRow {
 export type EventSummary = Omit<EventRow, "payload">;
 
 /**
- * Events, newest first, without their payloads. Finds a text that is an event's id or a confirmation
- * number, or both, however old the events are. Subjects have no index: they are searched page by page,
- * for a text that is neither.
+ * Events, newest first, without their payloads. Finds a text that is an event's id, a confirmation number or
+ * a subject, however old the events are.
  */
 export async function listEvents(
   sql: Sql,
@@ -47,12 +46,9 @@ export async function listEvents(
   ];
   if (business !== undefined) quick.push(sql`e.business = ${business}`);
   if (before !== undefined) quick.push(sql`e.id < ${before}::uuid`);
-  const found = text === undefined ? undefined : await findNamed(sql, scope, text, uuid);
-  const named = namedBy(sql, found, text, uuid);
-  if (named !== undefined) quick.push(named);
+  if (text !== undefined) quick.push((await namedBy(sql, scope, text, uuid)).which);
   const slow: Fragment[] = [];
   if (type !== undefined) slow.push(sql`e.type = ${type}`);
-  if (text !== undefined && named === undefined) slow.push(sql`e.subject = ${text}`);
   const floor = slow.length === 0 ? undefined : await eventFloor(sql, all(sql, quick));
   const floored = floor === undefined ? slow : [...slow, sql`e.id >= ${floor}::uuid`];
   const rows = await sql<EventSummary[]>`
@@ -61,42 +57,29 @@ export async function listEvents(
   return pageOf(rows, limit, (row) => row.uuid, floor);
 }
 
-/** What a text names: an event by its id, events by their confirmation number, or both. */
-interface Named {
-  readonly is_id: boolean;
-  readonly is_number: boolean;
-}
-
-async function findNamed(
+/** The condition on events that a text names. In an object: a fragment that is awaited runs. */
+async function namedBy(
   sql: Sql,
   scope: Scope,
   text: string,
   uuid: string | undefined,
-): Promise<Named | undefined> {
-  const by_id = uuid === undefined ? sql`false` : sql`e.id = ${uuid}::uuid`;
-  const [found] = await sql<Named[]>`
-    select exists (
-        select from events e where ${by_id} ${eventInScope(sql, scope)}) as is_id,
-      exists (select from events e where e.confirmation = ${text} ${eventInScope(sql, scope)})
-        as is_number`;
-  return found;
-}
-
-function namedBy(
-  sql: Sql,
-  found: Named | undefined,
-  text: string | undefined,
-  uuid: string | undefined,
-): Fragment | undefined {
-  if (found === undefined || text === undefined) return undefined;
-  const { is_id, is_number } = found;
-  // Two look-ups by index: an `or` could make one long scan of them.
-  if (is_id && is_number && uuid !== undefined) {
-    return sql`e.id in (
-      select ${uuid}::uuid union select c.id from events c where c.confirmation = ${text})`;
-  }
-  if (is_id && uuid !== undefined) return sql`e.id = ${uuid}::uuid`;
-  return is_number ? sql`e.confirmation = ${text}` : undefined;
+): Promise<{ readonly which: Fragment }> {
+  const ways = [
+    ...(uuid === undefined ? [] : [sql`e.id = ${uuid}::uuid`]),
+    sql`e.confirmation = ${text}`,
+    sql`e.subject = ${text}`,
+  ];
+  const asked = ways.map((way, n) =>
+    sql`${n === 0 ? sql`` : sql`,`}
+      exists (select from events e where ${way} ${eventInScope(sql, scope)})`
+  );
+  const [row] = await sql<{ found: boolean[] }[]>`select json_build_array(${asked}) as found`;
+  const [first, ...more] = ways.filter((_, n) => row?.found[n] === true);
+  if (first === undefined) return { which: sql`false` };
+  if (more.length === 0) return { which: first };
+  // A look-up by each index: an `or` could make one long scan of them.
+  const others = more.map((way) => sql`union select e.id from events e where ${way}`);
+  return { which: sql`e.id in (select e.id from events e where ${first} ${others})` };
 }
 
 async function eventFloor(sql: Sql, conditions: Fragment): Promise<string | undefined> {
