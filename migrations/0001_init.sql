@@ -186,7 +186,7 @@ create table pending_deliveries (
 create index pending_deliveries_due on pending_deliveries (endpoint_no, due_at);
 
 create table ended_deliveries (
-  id uuid primary key,
+  id uuid not null,
   created_at timestamptz not null,
   ended_at timestamptz not null,
   -- From here on: of the last attempt, all null without one. It is here and not in `attempts`, so that a
@@ -214,10 +214,14 @@ create table ended_deliveries (
   response_body bytea,
   cause text,
   check (status <> 'delivered' or last_outcome = 'delivered'),
-  check ((attempts > 0) = (started_at is not null))
+  check ((attempts > 0) = (started_at is not null)),
+  -- The only index that every delivery is in. It lists those of an endpoint by time, and finds one by its
+  -- id, which has the endpoint's number in it: no index on the id is needed.
+  primary key (endpoint_no, id)
 );
-create index ended_deliveries_endpoint on ended_deliveries (endpoint_no, id);
+-- Lists and replays of an endpoint's failures, which are few among its deliveries.
 create index ended_deliveries_failed on ended_deliveries (endpoint_no, id) where status = 'failed';
+-- Lists and replays of what failed or was cancelled at any endpoint. Costs nothing where all goes well.
 create index ended_deliveries_unhappy on ended_deliveries (id) where status <> 'delivered';
 -- For the statistics, like attempts_recorded.
 create index ended_deliveries_recorded on ended_deliveries (recorded_at);
@@ -320,9 +324,11 @@ create table replays (
   since timestamptz not null,
   until timestamptz not null,
   rate_per_s double precision check (rate_per_s > 0),
-  -- Deliveries are taken in the order of their ids, from position (not included) up to last_id.
-  position uuid not null,
+  -- All of them have ids above first_id and up to last_id.
+  first_id uuid not null,
   last_id uuid not null,
+  -- The delivery that was looked at last; first_id at the beginning.
+  position uuid not null,
   -- How many matched when it was created; a lower bound if not exact.
   matched integer not null,
   matched_exact boolean not null,
@@ -347,6 +353,15 @@ create table audit (
 -- The event of a delivery (see pending_deliveries.id).
 create function event_of(delivery uuid) returns uuid language sql immutable strict parallel safe
   return (left(delivery::text, 28) || '00000000')::uuid;
+
+-- The number of the endpoint that a delivery goes to.
+create function endpoint_of(delivery uuid) returns integer language sql immutable strict parallel safe
+  return ('x' || right(delivery::text, 8))::bit(32)::integer;
+
+-- The delivery of an event to an endpoint.
+create function delivery_of(event uuid, endpoint integer) returns uuid
+  language sql immutable strict parallel safe
+  return (left(event::text, 28) || lpad(to_hex(endpoint), 8, '0'))::uuid;
 
 -- The last id that a delivery of the event can have (see pending_deliveries.id).
 create function last_of(event uuid) returns uuid language sql immutable strict parallel safe

@@ -75,7 +75,7 @@ export async function getEvent(
   const event = uuid === undefined ? undefined : await read.getEvent(sql, scope, uuid);
   if (event === undefined) throw notFound("event; it may have been purged");
   const deliveries = await deliveriesOf(sql, scope, event.uuid);
-  const lasts = await lastAttemptsOf(sql, scope, event.uuid);
+  const lasts = await lastAttemptsOf(sql, scope, deliveries.map((delivery) => delivery.uuid));
   const endpoints = await endpointsAtEvent(sql, scope, event.uuid);
   return {
     ...viewEvent(event),

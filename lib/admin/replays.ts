@@ -163,7 +163,7 @@ async function select(ctx: AdminContext, by: Asker, input: ReplayInput) {
     code: code ?? null,
     since,
     until,
-    position: first_uuid,
+    first_uuid,
     last_uuid,
   };
   return { selection, matched: await read.countReplay(ctx.db.admin, by.scope, selection) };

@@ -227,7 +227,7 @@ export async function retryNow(
       select d.id from ended_deliveries d
       join endpoints n on n.no = d.endpoint_no and n.retired_at is null
       join events e on e.id = event_of(d.id)
-      where d.id = ${uuid}::uuid
+      where d.endpoint_no = endpoint_of(${uuid}::uuid) and d.id = ${uuid}::uuid
       for key share of e
     ), ${sql.unsafe(RENEW_CHOSEN)}, changed as (
       select endpoint_no from hastened union all select endpoint_no from owed

@@ -225,7 +225,8 @@ export async function purgeEvents(
     ), forgotten as (
       delete from attempts a using purged e where a.delivery_id between e.id and last_of(e.id)
     ), ended as (
-      delete from ended_deliveries d using purged e where d.id between e.id and last_of(e.id)
+      delete from ended_deliveries d using purged e, endpoints n
+      where d.endpoint_no = n.no and d.id = delivery_of(e.id, n.no)
     ), gone as (
       delete from events where id = any(array(select id from purged)) returning 1
     )

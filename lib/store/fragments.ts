@@ -80,7 +80,9 @@ export const CANCEL_CHOSEN = `
  */
 export const RENEW_CHOSEN = `
   back as (
-    delete from ended_deliveries where id = any(array(select id from chosen)) returning *
+    delete from ended_deliveries d using chosen c
+    where d.endpoint_no = endpoint_of(c.id) and d.id = c.id
+    returning d.*
   ), unfolded as (
     insert into attempts (delivery_id, number, endpoint_no, ${AS_ATTEMPT})
     select id, attempts, endpoint_no, ${LAST_ATTEMPT} from back where attempts > 0

@@ -15,8 +15,8 @@ export interface ReplaySelection extends CauseFilter {
   /** Created at or after, and before: ISO 8601. */
   readonly since: string;
   readonly until: string;
-  /** Bounds on their UUIDs that hold all of these: the first not included. */
-  readonly position: string;
+  /** Bounds on their UUIDs that hold all of these: the first, an event's, not included. */
+  readonly first_uuid: string;
   readonly last_uuid: string;
 }
 
@@ -33,21 +33,59 @@ export interface Matched {
   readonly exact: boolean;
 }
 
+/** Expressions: UUIDs above `first` and up to `last`, and the last delivery that a replay has taken. */
+export interface SearchBounds {
+  readonly first: Fragment;
+  readonly last: Fragment;
+  readonly position: Fragment;
+}
+
+/** Where a replay looks: deliveries `d`, a condition on them, and the order in which it takes them. */
+export interface Search {
+  readonly from: Fragment;
+  readonly which: Fragment;
+  readonly order: Fragment;
+}
+
 /**
- * The deliveries `d` in which a replay of these statuses and this endpoint looks, with a condition that
- * indexes help with. Written out: the indexes of failed ones are partial.
+ * Where a replay of these statuses and this endpoint looks, by index: in the order of ids, but for those
+ * of all endpoints that were delivered. For these no index has that order, so it takes them endpoint by
+ * endpoint, and reads at most `limit` of each.
  */
 export function searched(
   sql: Sql,
   statuses: readonly ReplayedStatus[],
   endpoint_no: number | null,
-): { readonly from: Fragment; readonly which: Fragment } {
+  { first, last, position }: SearchBounds,
+  limit: number,
+): Search {
+  const after = sql`d.id > ${position} and d.id <= ${last}`;
+  const byId = sql`d.id`;
   // No index has both: in the order of ids, the endpoint is a matter of `selected`.
-  if (statuses.includes("pending")) return { from: sql`pending_deliveries d`, which: sql`true` };
-  const ofEndpoint = endpoint_no === null ? sql`` : sql`and d.endpoint_no = ${endpoint_no}`;
+  if (statuses.includes("pending")) {
+    return { from: sql`pending_deliveries d`, which: after, order: byId };
+  }
+  const from = sql`ended_deliveries d`;
+  // Written out: the indexes of failed ones are partial.
+  const status = statusIs(sql, statuses);
+  if (endpoint_no !== null) {
+    return {
+      from,
+      which: sql`d.endpoint_no = ${endpoint_no} and ${after} and ${status}`,
+      order: byId,
+    };
+  }
+  if (!statuses.includes("delivered")) {
+    return { from, which: sql`${after} and ${status}`, order: byId };
+  }
   return {
-    from: sql`ended_deliveries d`,
-    which: sql`${statusIs(sql, statuses)} ${ofEndpoint}`,
+    from: sql`endpoints x cross join lateral (
+      select * from ended_deliveries d
+      where d.endpoint_no = x.no and d.id > ${first} and d.id <= ${last} and ${status}
+        and (x.no > endpoint_of(${position}) or d.id > ${position})
+      order by d.id limit ${limit}) d`,
+    which: sql`x.no >= endpoint_of(${position})`,
+    order: sql`x.no, d.id`,
   };
 }
 
@@ -80,12 +118,13 @@ export async function createReplay(sql: Sql, replay: NewReplay, change: Change):
   await sql`
     with changed as (
       insert into replays (id, created_by, endpoint_no, statuses, type, reason, code, since, until,
-        rate_per_s, position, last_id, matched, matched_exact)
+        rate_per_s, first_id, position, last_id, matched, matched_exact)
       values (${replay.uuid}::uuid, ${change.actor.name}, ${replay.endpoint_no},
         string_to_array(${texts(replay.statuses)}, chr(30)), ${replay.type},
         ${replay.reason ?? null}, ${replay.code ?? null},
         ${replay.since}::text::timestamptz, ${replay.until}::text::timestamptz,
-        ${replay.rate_per_s}, ${replay.position}::uuid, ${replay.last_uuid}::uuid,
+        ${replay.rate_per_s}, ${replay.first_uuid}::uuid, ${replay.first_uuid}::uuid,
+        ${replay.last_uuid}::uuid,
         ${matched.count}, ${matched.exact})
       returning id
     ), ${logged(sql, change)}
@@ -161,7 +200,8 @@ export async function stepReplay(
   replay: Omit<RunningReplay, "wait_ms">,
 ): Promise<ReplayStep | undefined> {
   const { uuid, statuses, endpoint_no } = replay;
-  const { from, which } = searched(sql, statuses, endpoint_no);
+  const bounds = { first: sql`r.first_id`, last: sql`r.last_id`, position: sql`r.position` };
+  const { from, which, order } = searched(sql, statuses, endpoint_no, bounds, DEPTH);
   const [row] = await sql<ReplayStep[]>`
     with replay as materialized (
       select *, case when rate_per_s is null then ${MAX_BATCH}::int
@@ -171,21 +211,19 @@ export async function stepReplay(
       for update skip locked
     ), seen as materialized (
       select x.* from replay r cross join lateral (
-        select d.id, event_of(d.id) as event_id, d.endpoint_no, d.created_at, ${
-    selected(sql, replay)
-  } as is_selected
-        from ${from} where d.id > r.position and d.id <= r.last_id and ${which}
-        order by d.id limit ${DEPTH}
+        select d.id, d.endpoint_no, d.created_at,
+          ${selected(sql, replay)} as is_selected, row_number() over (order by ${order}) as place
+        from ${from} where ${which} order by ${order} limit ${DEPTH}
       ) x
     ), wanted as materialized (
-      select s.id, s.event_id from seen s, replay r
+      select s.id, s.place from seen s, replay r
       where s.is_selected and s.created_at >= r.since and s.created_at < r.until
-        and (r.type is null or (select e.type from events e where e.id = s.event_id) = r.type)
-        and (select n.retired_at from endpoints n where n.no = s.endpoint_no) is null
-      order by s.id limit (select room from replay)
+        and (r.type is null or (select e.type from events e where e.id = event_of(s.id)) = r.type)
+        and s.endpoint_no not in (select no from endpoints where retired_at is not null)
+      order by s.place limit (select room from replay)
     ), chosen as materialized (
       -- Locks the events, so that none is purged under a delivery that comes back.
-      select w.id from wanted w join events e on e.id = w.event_id for key share of e
+      select w.id from wanted w join events e on e.id = event_of(w.id) for key share of e
     ), ${
     sql.unsafe(statuses.includes("pending") ? HASTEN_CHOSEN : RENEW_CHOSEN)
   }, progress as materialized (
@@ -193,8 +231,8 @@ export async function stepReplay(
         (select count(*) from wanted) as taken,
         (select count(*) from wanted) = (select room from replay) as is_full,
         (select count(*) from seen) = ${DEPTH} as is_deep,
-        (select id from wanted order by id desc limit 1) as last_wanted,
-        (select id from seen order by id desc limit 1) as last_seen
+        (select id from wanted order by place desc limit 1) as last_wanted,
+        (select id from seen order by place desc limit 1) as last_seen
     ), moved as (
       update replays r set replayed = r.replayed + p.done,
         position = case when p.is_full then p.last_wanted

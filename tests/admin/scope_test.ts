@@ -312,7 +312,7 @@ onHouse("the read model keeps the scope where no function has looked before", as
     type: null,
     since: SINCE,
     until: "2099-01-01T00:00:00Z",
-    position: firstUuidAt(0),
+    first_uuid: firstUuidAt(0),
     last_uuid: firstUuidAt(Date.parse("2099-01-01T00:00:00Z")),
   };
   for (const [by, found] of [[bob, 1], [ana, 0], [ops, 1]] as const) {

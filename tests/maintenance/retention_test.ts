@@ -61,6 +61,9 @@ async function store(
          select last, 1, at, at, 'delivered', 1, 2, 1, at, at, at, 'delivered' from made`
     : `pending_deliveries (id, event_id, endpoint_no, created_at, due_at)
          select last, id, 1, at, at + interval '1 year' from made`;
+  await db.admin`
+    insert into endpoints (id, source, url, events, settings)
+    values ('a', 'file', 'https://example.com/', '{*}', '{}') on conflict do nothing`;
   await db.admin.unsafe(`
     with made as materialized (
       select ('${prefix}0000-0000-7000-8000-' || to_char(n, 'FM0000') || '00000000')::uuid as id,

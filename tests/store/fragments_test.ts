@@ -3,7 +3,8 @@ import type { Database } from "../../lib/store/database.ts";
 import { CANCEL_CHOSEN, endWaiting, RENEW_CHOSEN } from "../../lib/store/fragments.ts";
 import { onServer } from "../support/databases.ts";
 
-const ID = (n: number) => `00000000-0000-7000-8000-00000000000${n}`;
+/** The delivery of event n to endpoint 7. */
+const ID = (n: number) => `0000000${n}-0000-7000-8000-000000000007`;
 
 /** Stores pending deliveries, numbered from 1, with three attempts each; the last has all columns. */
 async function owe(db: Database, count: number): Promise<void> {
@@ -11,7 +12,9 @@ async function owe(db: Database, count: number): Promise<void> {
     await db.admin`
       insert into pending_deliveries (id, event_id, endpoint_no, created_at, due_at, token, attempts,
         counted, last_outcome, last_status, last_attempt_at)
-      values (${ID(n)}::uuid, ${ID(0)}::uuid, 7, '2026-01-01Z', now(), 5, 3, 2, 'http_5xx', 503,
+      values (${ID(n)}::uuid, event_of(${
+      ID(n)
+    }::uuid), 7, '2026-01-01Z', now(), 5, 3, 2, 'http_5xx', 503,
         '2026-01-02Z')`;
     await db.admin`
       insert into attempts (delivery_id, number, endpoint_no, endpoint_version, started_at, ended_at,
@@ -32,7 +35,9 @@ async function attempts(db: Database) {
   const apart = await db.admin`select delivery_id, number from attempts order by 1, 2`;
   return {
     all: all.map((row) => ({ ...row })),
-    apart: apart.map(({ delivery_id, number }) => `${String(delivery_id).slice(-1)}.${number}`),
+    apart: apart.map(({ delivery_id, number }) =>
+      `${Number(String(delivery_id).slice(0, 8))}.${number}`
+    ),
   };
 }
 
@@ -80,7 +85,7 @@ onServer("endWaiting() ends a delivery that was never attempted", async (databas
   await using db = await database.open();
   await db.admin`
     insert into pending_deliveries (id, event_id, endpoint_no, created_at, due_at)
-    values (${ID(1)}::uuid, ${ID(0)}::uuid, 7, now(), now())`;
+    values (${ID(1)}::uuid, event_of(${ID(1)}::uuid), 7, now(), now())`;
   await endAll(db);
   const none = { last_outcome: null, last_status: null, last_attempt_at: null };
   const [row] = await ended(db);

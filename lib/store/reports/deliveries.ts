@@ -1,7 +1,8 @@
 import type { Sql } from "postgres";
 import { SEARCHED_LENGTH, SIGNATURE_WORDS } from "../../core/advice.ts";
-import type { Outcome } from "../../core/outcome.ts";
+import { type Outcome, statusRange } from "../../core/outcome.ts";
 import type { Scope } from "../../core/scope.ts";
+import { literal } from "../arrays.ts";
 import type { Fragment } from "../changes.ts";
 import { type CauseFilter, causeIs } from "../fragments.ts";
 import { deliveryInScope, numberInScope } from "../scope.ts";
@@ -58,11 +59,19 @@ export async function listDeliveries(
 ): Promise<Page<DeliveryRow>> {
   const floor = await deliveryFloor(sql, scope, filter);
   const which = floor === undefined ? sql`true` : sql`d.id >= ${floor}::uuid`;
-  const rows = await select(sql, scope, { ...filter, limit: filter.limit + 1 }, which);
+  const { pending, ended } = halves(sql, filter, sql`${which} ${deliveryInScope(sql, scope)}`);
+  const limit = filter.limit + 1;
+  const found = isHappy(filter)
+    ? newestOf(sql, endpointsOf(sql, scope, filter), ended, limit)
+    : sql`select * from ended_deliveries d where ${ended}`;
+  const rows = await select(sql, { pending, ended: found }, limit);
   return pageOf(rows, filter.limit, (row) => row.uuid, floor);
 }
 
-/** The UUID down to which a page of deliveries looks, unless indexes find all it looks for. */
+/**
+ * The UUID down to which a page of deliveries looks, unless indexes find all it looks for. Above it lie up
+ * to `DEPTH` of the ended ones that are searched, and of the pending ones.
+ */
 async function deliveryFloor(
   sql: Sql,
   scope: Scope,
@@ -73,18 +82,73 @@ async function deliveryFloor(
   if (indexed && scope === "everything") return undefined;
   const { pending, ended } = halves(
     sql,
-    { ...filter, type: undefined },
+    { ...filter, type: undefined, reason: undefined, code: undefined },
     sql`true ${numberInScope(sql, scope, "d.endpoint_no")}`,
+    isHappy(filter),
   );
+  const floorOfEnded = isHappy(filter)
+    ? floorOf(sql, endpointsOf(sql, scope, filter), ended)
+    : sql`select d.id from ended_deliveries d where ${ended} order by d.id desc offset ${DEPTH} limit 1`;
   const [row] = await sql<{ floor: string }[]>`
     select floor from (
       (select d.id as floor from pending_deliveries d where ${pending}
         order by d.id desc offset ${DEPTH} limit 1)
       union all
-      (select d.id from ended_deliveries d where ${ended}
-        order by d.id desc offset ${DEPTH} limit 1)
+      (${floorOfEnded})
     ) f order by floor desc limit 1`;
   return row?.floor;
+}
+
+/** Whether a list can have delivered ones: no index has those of all endpoints in order. */
+function isHappy({ status, reason, code }: DeliveryFilter): boolean {
+  const [lowest] = statusRange(code ?? "2xx");
+  return reason === undefined && (status === undefined || status === "delivered") && lowest < 300;
+}
+
+/** The condition on endpoints `x` whose deliveries a list has. */
+function endpointsOf(sql: Sql, scope: Scope, { endpoint }: DeliveryFilter): Fragment {
+  return sql`true ${endpoint === undefined ? sql`` : sql`and x.id = ${endpoint}`}
+    ${numberInScope(sql, scope, "x.no")}`;
+}
+
+/**
+ * A select of the newest `limit` ended deliveries that `which` says, in all: first the newest of each
+ * endpoint, then more of those endpoints alone that can have any of the newest.
+ */
+function newestOf(sql: Sql, endpoints: Fragment, which: Fragment, limit: number): Fragment {
+  return sql`
+    with firsts as materialized (
+      select x.no, d.id from endpoints x cross join lateral (
+        select d.id from ended_deliveries d where d.endpoint_no = x.no and ${which}
+        order by d.id desc limit 1) d
+      where ${endpoints} order by d.id desc limit ${limit}
+    ), edge as materialized (
+      select id from firsts order by id desc offset ${limit - 1}::int limit 1
+    ), newest as materialized (
+      select f.no, d.id from firsts f cross join lateral (
+        select d.id from ended_deliveries d where d.endpoint_no = f.no and ${which}
+          and d.id >= coalesce((select id from edge), '00000000-0000-0000-0000-000000000000')
+        order by d.id desc limit ${limit}) d
+      order by d.id desc limit ${limit}
+    )
+    select d.* from newest w cross join lateral (
+      select * from ended_deliveries d where d.endpoint_no = w.no and d.id = w.id limit 1) d`;
+}
+
+/**
+ * A select of the id above which there are at most `DEPTH` ended deliveries that `which` says: of each
+ * endpoint at most its share.
+ */
+function floorOf(sql: Sql, endpoints: Fragment, which: Fragment): Fragment {
+  return sql`
+    with busy as materialized (
+      select x.no from endpoints x where ${endpoints} and exists (
+        select from ended_deliveries d where d.endpoint_no = x.no and ${which})
+    )
+    select d.id from busy b cross join lateral (
+      select d.id from ended_deliveries d where d.endpoint_no = b.no and ${which}
+      order by d.id desc offset (select greatest(1, ${DEPTH}::int / count(*)) from busy) limit 1) d
+    order by d.id desc limit 1`;
 }
 
 /** One delivery, or undefined. */
@@ -93,9 +157,16 @@ export async function getDelivery(
   scope: Scope,
   uuid: string,
 ): Promise<DeliveryRow | undefined> {
-  const [row] = await select(sql, scope, { limit: 1, period: {} }, sql`d.id = ${uuid}::uuid`);
+  const inScope = deliveryInScope(sql, scope);
+  const [row] = await select(sql, {
+    pending: sql`d.id = ${uuid}::uuid ${inScope}`,
+    ended: sql`select * from ended_deliveries d
+      where d.endpoint_no = endpoint_of(${uuid}::uuid) and d.id = ${uuid}::uuid ${inScope}`,
+  }, 1);
   return row;
 }
+
+const MAX_OF_EVENT = 10_000;
 
 /** The deliveries of one event. */
 export async function deliveriesOf(
@@ -103,24 +174,30 @@ export async function deliveriesOf(
   scope: Scope,
   event_uuid: string,
 ): Promise<DeliveryRow[]> {
-  return await select(
-    sql,
-    scope,
-    { limit: 10_000, period: {} },
-    sql`d.id between ${event_uuid}::uuid and last_of(${event_uuid}::uuid)`,
-  );
+  const inScope = deliveryInScope(sql, scope);
+  return await select(sql, {
+    pending: sql`d.id between ${event_uuid}::uuid and last_of(${event_uuid}::uuid) ${inScope}`,
+    ended: sql`select d.* from endpoints x cross join lateral (
+        select * from ended_deliveries d
+        where d.endpoint_no = x.no and d.id = delivery_of(${event_uuid}::uuid, x.no) limit 1) d
+      where true ${inScope}`,
+  }, MAX_OF_EVENT);
+}
+
+/** Where deliveries `d` are looked for. */
+interface Sources {
+  /** A condition on `pending_deliveries`. */
+  readonly pending: Fragment;
+  /** A select of rows of `ended_deliveries`. */
+  readonly ended: Fragment;
 }
 
 // Each half is found and cut off by its own index; the outer sort has at most twice the limit.
 async function select(
   sql: Sql,
-  scope: Scope,
-  filter: DeliveryFilter,
-  which: Fragment,
+  { pending, ended }: Sources,
+  limit: number,
 ): Promise<DeliveryRow[]> {
-  const { limit } = filter;
-  const inScope = sql`${which} ${deliveryInScope(sql, scope)}`;
-  const { pending, ended } = halves(sql, filter, inScope);
   return await sql<DeliveryRow[]>`
     select d.uuid, d.event_uuid, d.endpoint_no, d.status, d.reason, d.attempts, d.counted, d.created_at,
       d.ended_at, d.leased_until, d.next_attempt_at, d.sending, d.last_outcome, d.last_status,
@@ -145,7 +222,7 @@ async function select(
       (select d.id, event_of(d.id), d.endpoint_no, d.status, d.reason, d.attempts, 0, d.created_at,
          d.ended_at, null, null, false, d.last_outcome, d.last_status, d.last_attempt_at, d.cause,
          d.response_head, d.response_body
-       from ended_deliveries d where ${ended} order by d.id desc limit ${limit})
+       from (${ended}) d order by d.id desc limit ${limit})
     ) d
     join endpoints n on n.no = d.endpoint_no
     join events e on e.id = d.event_uuid
@@ -161,11 +238,11 @@ function halves(
   sql: Sql,
   filter: DeliveryFilter,
   which: Fragment,
+  happy = isHappy(filter),
 ): { pending: Fragment; ended: Fragment } {
-  const { status, reason } = filter;
+  const { status } = filter;
   const conditions = conditionsOf(sql, filter, which);
   // Written out, not as parameters: the indexes of failed deliveries are partial.
-  const happy = reason === undefined && (status === undefined || status === "delivered");
   const ended = all(sql, [
     conditions,
     ...causeIs(sql, filter, "d.reason"),
@@ -232,7 +309,8 @@ export async function attemptsOf(sql: Sql, scope: Scope, uuid: string): Promise<
     from attempts_all a
     join endpoint_versions v
       on v.endpoint_no = a.endpoint_no and v.version = a.endpoint_version
-    where a.delivery_id = ${uuid}::uuid ${numberInScope(sql, scope, "a.endpoint_no")}
+    where a.endpoint_no = endpoint_of(${uuid}::uuid) and a.delivery_id = ${uuid}::uuid
+      ${numberInScope(sql, scope, "a.endpoint_no")}
     order by a.number`;
 }
 
@@ -243,22 +321,23 @@ export interface LastAttemptRow extends AttemptRow {
 
 const MAX_LAST_ATTEMPTS = 200;
 
-/** The last attempts of an event's deliveries, at most 200, with the beginnings of the answers. */
+/** The last attempts of these deliveries, at most 200, with the beginnings of the answers. */
 export async function lastAttemptsOf(
   sql: Sql,
   scope: Scope,
-  event_uuid: string,
+  uuids: readonly string[],
 ): Promise<LastAttemptRow[]> {
   return await sql<LastAttemptRow[]>`
-    select distinct on (a.delivery_id) a.delivery_id as delivery_uuid,
-      ${sql.unsafe(ATTEMPT_COLUMNS)},
+    select a.delivery_id as delivery_uuid, ${sql.unsafe(ATTEMPT_COLUMNS)},
       substring(a.response_body for ${SEARCHED_LENGTH}) as response_body,
       a.response_truncated or octet_length(a.response_body) > ${SEARCHED_LENGTH}
         as response_truncated
-    from attempts_all a
+    from unnest(${literal(uuids.slice(0, MAX_LAST_ATTEMPTS))}::uuid[]) as d (id)
+    cross join lateral (
+      select * from attempts_all a where a.endpoint_no = endpoint_of(d.id) and a.delivery_id = d.id
+      order by a.number desc limit 1
+    ) a
     join endpoint_versions v
       on v.endpoint_no = a.endpoint_no and v.version = a.endpoint_version
-    where a.delivery_id between ${event_uuid}::uuid and last_of(${event_uuid}::uuid)
-      ${numberInScope(sql, scope, "a.endpoint_no")}
-    order by a.delivery_id, a.number desc limit ${MAX_LAST_ATTEMPTS}`;
+    where true ${numberInScope(sql, scope, "a.endpoint_no")}`;
 }

@@ -1,5 +1,6 @@
 import type { Sql } from "postgres";
 import type { Scope } from "../../core/scope.ts";
+import type { Fragment } from "../changes.ts";
 import {
   type Matched,
   type ReplayedStatus,
@@ -43,18 +44,17 @@ export async function countReplay(
   scope: Scope,
   selection: ReplaySelection,
 ): Promise<Matched> {
-  const { statuses, endpoint_no, type, since, until, position, last_uuid } = selection;
+  const { statuses, endpoint_no, type, since, until } = selection;
+  const first = sql`${selection.first_uuid}::uuid`;
+  const last = sql`${selection.last_uuid}::uuid`;
   const { from, which } = statuses.includes("pending")
-    ? waitingOf(sql, endpoint_no)
-    : searched(sql, statuses, endpoint_no);
+    ? { from: waitingOf(sql, endpoint_no), which: sql`d.id > ${first} and d.id <= ${last}` }
+    : searched(sql, statuses, endpoint_no, { first, last, position: first }, MAX_COUNT_DEPTH);
   const [row] = await sql<{ count: number; seen: number }[]>`
     with seen as materialized (
-      select event_of(d.id) as event_id, d.created_at, d.endpoint_no, ${
-    selected(sql, selection)
-  } as is_selected
+      select d.id, d.created_at, d.endpoint_no, ${selected(sql, selection)} as is_selected
       from ${from}
-      where d.id > ${position}::uuid and d.id <= ${last_uuid}::uuid and ${which}
-        ${numberInScope(sql, scope, "d.endpoint_no")}
+      where ${which} ${numberInScope(sql, scope, "d.endpoint_no")}
       limit ${MAX_COUNT_DEPTH}
     )
     select (select count(*) from seen)::int as seen, (select count(*) from (
@@ -62,7 +62,9 @@ export async function countReplay(
       where s.is_selected and s.created_at >= ${since}::text::timestamptz
         and s.created_at < ${until}::text::timestamptz and n.retired_at is null
         ${
-    type === null ? sql`` : sql`and (select e.type from events e where e.id = s.event_id) = ${type}`
+    type === null
+      ? sql``
+      : sql`and (select e.type from events e where e.id = event_of(s.id)) = ${type}`
   }
       limit ${MAX_COUNTED + 1}
     ) found)::int as count`;
@@ -74,16 +76,13 @@ export async function countReplay(
 }
 
 /** Pending deliveries `d` not due yet, by index: any number of due ones may lie between them. */
-function waitingOf(sql: Sql, endpoint_no: number | null): ReturnType<typeof searched> {
-  return {
-    from: sql`(
-      select p.* from endpoints x cross join lateral (
-        select * from pending_deliveries q where q.endpoint_no = x.no and q.due_at > now()
-        limit ${MAX_COUNT_DEPTH}) p
-      ${endpoint_no === null ? sql`` : sql`where x.no = ${endpoint_no}`}
-    ) d`,
-    which: sql`true`,
-  };
+function waitingOf(sql: Sql, endpoint_no: number | null): Fragment {
+  return sql`(
+    select p.* from endpoints x cross join lateral (
+      select * from pending_deliveries q where q.endpoint_no = x.no and q.due_at > now()
+      limit ${MAX_COUNT_DEPTH}) p
+    ${endpoint_no === null ? sql`` : sql`where x.no = ${endpoint_no}`}
+  ) d`;
 }
 
 const COLUMNS = `r.id as uuid, r.created_at, r.created_by,

@@ -1,0 +1,172 @@
+/** Ended deliveries have one full index, (endpoint_no, id): what reads them in another order is here. */
+
+import assert from "node:assert/strict";
+import { deliveryUuid, makeEventIds } from "../../lib/core/ids.ts";
+import type { Database } from "../../lib/store/database.ts";
+import { loadFleet } from "../../lib/store/endpoints.ts";
+import { createReplay, type ReplayedStatus, stepReplay } from "../../lib/store/replays.ts";
+import { type DeliveryFilter, listDeliveries } from "../../lib/store/reports/deliveries.ts";
+import { countReplay } from "../../lib/store/reports/replays.ts";
+import { onServer } from "../support/databases.ts";
+import { PLAIN_SETTINGS, storeEndpoints } from "../support/file.ts";
+import { makeRandom } from "../torture/random.ts";
+
+const FROM = Date.UTC(2026, 10, 24);
+const ENDPOINTS = 12;
+const random = makeRandom(17);
+const ids = makeEventIds(() => random.int(0, 2 ** 32 - 1));
+
+interface Ended {
+  readonly id: string;
+  readonly event: string;
+  readonly no: number;
+  readonly status: "delivered" | "failed";
+  readonly type: string;
+}
+
+/**
+ * Stores deliveries of `count` events, each to an endpoint or two: the first endpoints get most of them,
+ * the last none.
+ */
+async function store(db: Database, count: number): Promise<{ ended: Ended[]; nos: number[] }> {
+  const fields = { url: "http://127.0.0.1:9/", events: ["*"], businesses: null };
+  await storeEndpoints(
+    db,
+    Array.from({ length: ENDPOINTS }, (_, n) => ({
+      id: `e${n}`,
+      ...fields,
+      settings: PLAIN_SETTINGS,
+    })),
+  );
+  const { endpoints } = await loadFleet(db.admin);
+  const nos = endpoints.map(({ no }) => no).toSorted((a, b) => a - b);
+  const ended = Array.from({ length: count }, (_, n) => {
+    const event = ids.next(FROM + n);
+    const type = n % 50 === 0 ? "booking.created" : "booking.confirmed";
+    const two = [random.int(0, 3), random.chance(0.2) ? random.int(4, ENDPOINTS - 2) : 0];
+    return [...new Set(two)].map((at): Ended => {
+      const no = nos[at] ?? 0;
+      const status = random.chance(0.1) ? "failed" : "delivered";
+      return { id: deliveryUuid(event, no), event, no, status, type };
+    });
+  }).flat();
+  await db.admin`
+    insert into events (id, type, received_at, payload)
+    select distinct on (event) event, type, ${new Date(FROM).toISOString()}::text::timestamptz, '{}'
+    from json_to_recordset(${JSON.stringify(ended)}::text::json) as e (event uuid, type text)`;
+  await db.admin`
+    insert into ended_deliveries (id, endpoint_no, created_at, ended_at, status, token, attempts,
+      last_outcome, last_attempt_at, endpoint_version, started_at, recorded_at, response_truncated)
+    select id, no, now(), now(), status, 1, 1,
+      case status when 'failed' then 'timeout' else 'delivered' end, now(), 1, now(), now(), false
+    from json_to_recordset(${
+    JSON.stringify(ended)
+  }::text::json) as e (id uuid, no int, status text)`;
+  return { ended: ended.toSorted((a, b) => a.id < b.id ? 1 : -1), nos };
+}
+
+/** All pages of a list, as ids. */
+async function pages(db: Database, filter: Partial<DeliveryFilter>, limit: number) {
+  const found: string[] = [];
+  let before: string | undefined;
+  for (let page = 0; page < 1_000; page++) {
+    const { rows, next } = await listDeliveries(db.admin, "everything", {
+      period: {},
+      ...filter,
+      limit,
+      before,
+    });
+    found.push(...rows.map(({ uuid }) => uuid));
+    if (next === null) return found;
+    before = next;
+  }
+  throw new Error("There are always more pages");
+}
+
+onServer("event_of(), endpoint_of() and delivery_of() take ids apart", async (database) => {
+  await using db = await database.open();
+  for (const no of [1, 42, 2 ** 31 - 1]) {
+    const event = ids.next(FROM);
+    const delivery = deliveryUuid(event, no);
+    const [row] = await db.admin`
+      select event_of(${delivery}::uuid) as event, endpoint_of(${delivery}::uuid) as no,
+        delivery_of(${event}::uuid, ${no}::int) as delivery`;
+    assert.deepEqual({ ...row }, { event, no, delivery });
+  }
+});
+
+onServer("listDeliveries() merges endpoints by time, without a gap", async (database) => {
+  await using db = await database.open();
+  const { ended } = await store(db, 400);
+  const expected = (which: (one: Ended) => boolean) => ended.filter(which).map(({ id }) => id);
+  for (const limit of [1, 7, 200]) {
+    const max = limit === 1 ? 30 : Infinity;
+    const some = max === Infinity ? {} : { period: { first_uuid: ended[max - 1]?.id } };
+    assert.deepEqual(await pages(db, some, limit), expected(() => true).slice(0, max));
+  }
+  assert.deepEqual(
+    await pages(db, { status: "delivered" }, 7),
+    expected(({ status }) => status === "delivered"),
+  );
+  assert.deepEqual(
+    await pages(db, { status: "failed" }, 7),
+    expected((e) => e.status === "failed"),
+  );
+  assert.deepEqual(
+    await pages(db, { type: "booking.created" }, 3),
+    expected(({ type }) => type === "booking.created"),
+  );
+  const [second] = await db.admin<{ no: number }[]>`select no from endpoints where id = 'e1'`;
+  assert.deepEqual(await pages(db, { endpoint: "e1" }, 7), expected(({ no }) => no === second?.no));
+  assert.deepEqual(await pages(db, { endpoint: `e${ENDPOINTS - 1}` }, 7), []);
+});
+
+onServer("a replay of delivered ones takes each of every endpoint once", async (database) => {
+  await using db = await database.open();
+  const { ended, nos } = await store(db, 1_500);
+  const change = {
+    actor: { name: "ops", address: null },
+    action: "replay.created",
+    object: "a replay",
+  };
+  const first_uuid = ended.at(-101)?.event ?? "";
+  const last_uuid = ended[100]?.id ?? "";
+  const within = ended.filter(({ id }) => id > first_uuid && id <= last_uuid);
+  const replay = async (statuses: readonly ReplayedStatus[], endpoint_no: number | null) => {
+    const selection = {
+      statuses,
+      endpoint_no,
+      type: null,
+      since: "2020-01-01T00:00:00Z",
+      until: "2100-01-01T00:00:00Z",
+      first_uuid,
+      last_uuid,
+    };
+    const matched = await countReplay(db.admin, "everything", selection);
+    const uuid = ids.next(FROM);
+    await createReplay(db.admin, { ...selection, uuid, rate_per_s: null, matched }, change);
+    let steps = 0;
+    for (let state = "running"; state === "running"; steps++) {
+      const step = await stepReplay(db.admin, { uuid, statuses, endpoint_no });
+      assert.ok(step !== undefined && steps < 50);
+      state = step.state;
+    }
+    const rows = await db.admin<{ id: string }[]>`
+      with gone as (delete from pending_deliveries returning id) select id from gone order by id desc`;
+    return { count: matched.count, steps, found: rows.map(({ id }) => id) };
+  };
+  const of = (list: readonly Ended[]) => list.map(({ id }) => id);
+  const delivered = within.filter(({ status }) => status === "delivered");
+  const [no] = nos;
+  const mine = delivered.filter((one) => one.no === no);
+  const one = await replay(["delivered"], no ?? 0);
+  assert.deepEqual(one.found, of(mine));
+  assert.equal(one.count, mine.length);
+  const rest = delivered.filter((one) => one.no !== no);
+  const all = await replay(["delivered"], null);
+  assert.deepEqual(all.found, of(rest));
+  assert.equal(all.count, rest.length);
+  assert.ok(all.steps >= 3, "in batches");
+  const failed = within.filter(({ status }) => status === "failed");
+  assert.deepEqual((await replay(["failed", "cancelled"], null)).found, of(failed));
+});
