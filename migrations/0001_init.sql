@@ -194,14 +194,20 @@ create table ended_deliveries (
   started_at timestamptz,
   last_attempt_at timestamptz,
   recorded_at timestamptz,
+  certificate_ends_at timestamptz,
   request_timestamp bigint,
   endpoint_no integer not null,
   -- Kept, so that a retry by hand goes on counting and no token is ever used twice.
   token integer not null,
   endpoint_version integer,
+  dns_us integer,
+  connect_us integer,
+  tls_us integer,
+  waiting_us integer,
   -- The number of the last one.
   attempts smallint not null check (attempts >= 0),
   last_status smallint,
+  connection_reused boolean,
   response_truncated boolean,
   status text not null check (status in ('delivered', 'failed', 'cancelled')),
   last_outcome text,
@@ -234,12 +240,22 @@ create table attempts (
   ended_at timestamptz not null check (ended_at >= started_at),
   -- When its statement began: below 35 seconds ago, by the statements' timeout, nothing more appears.
   recorded_at timestamptz not null default now(),
+  -- Of the receiver's certificate, as the handshake showed it; null if there was none to see.
+  certificate_ends_at timestamptz,
   -- What differs from one request to the next; the rest follows from the event and the version.
   request_timestamp bigint,
   endpoint_no integer not null,
   endpoint_version integer not null,
+  -- Where its time went, in microseconds; null for a phase that it did not reach or need. See `Phases` in
+  -- lib/core/outcome.ts.
+  dns_us integer check (dns_us >= 0),
+  connect_us integer check (connect_us >= 0),
+  tls_us integer check (tls_us >= 0),
+  waiting_us integer check (waiting_us >= 0),
   number smallint not null check (number > 0),
   status smallint,
+  -- Null if no connection was tried.
+  connection_reused boolean,
   response_truncated boolean not null default false,
   outcome text not null,
   -- Where it was sent: an address and a port.
@@ -260,12 +276,14 @@ create index attempts_recorded on attempts (recorded_at);
 create view attempts_all as
   select delivery_id, number, endpoint_no, endpoint_version, started_at, ended_at, recorded_at, outcome,
     status, cause, address, request_timestamp, request_signature, request_webhook_signature,
-    response_head, response_body, response_truncated
+    response_head, response_body, response_truncated, dns_us, connect_us, tls_us, waiting_us,
+    connection_reused, certificate_ends_at
   from attempts
   union all
   select id, attempts, endpoint_no, endpoint_version, started_at, last_attempt_at, recorded_at,
     last_outcome, last_status, cause, address, request_timestamp, request_signature,
-    request_webhook_signature, response_head, response_body, response_truncated
+    request_webhook_signature, response_head, response_body, response_truncated, dns_us, connect_us,
+    tls_us, waiting_us, connection_reused, certificate_ends_at
   from ended_deliveries where attempts > 0;
 
 -- Attempts counted by minute and by hour of recorded_at, up to the watermark: the statistics of a month

@@ -175,6 +175,23 @@ export const Delivery = v.object({
 });
 export type Delivery = v.InferOutput<typeof Delivery>;
 
+const Phases = v.object({
+  dns_ms: described(maybe(number), "Until the name was resolved; null for an address"),
+  connect_ms: described(
+    maybe(number),
+    "Until a connection was open, over all addresses tried; null on a reused connection",
+  ),
+  tls_ms: described(maybe(number), "The TLS handshake"),
+  waiting_ms: described(
+    maybe(number),
+    "From sending the request to the end of the response's head, or until it failed",
+  ),
+  reused: described(
+    maybe(v.boolean()),
+    "Whether the connection had carried an earlier request; null if none was tried",
+  ),
+});
+
 /** An attempt, its request and its response. */
 export const Attempt = v.object({
   id: string,
@@ -185,7 +202,19 @@ export const Attempt = v.object({
   address: described(maybe(string), "Address and port that were spoken to"),
   started_at: time,
   ended_at: time,
-  duration_ms: number,
+  duration_ms: described(
+    number,
+    "From its start to the end of the response's body, or until it failed",
+  ),
+  phases: described(
+    Phases,
+    "Where the time went, in milliseconds with three decimals; null for a phase that it did not reach or " +
+      "need",
+  ),
+  certificate_ends_at: described(
+    maybe(time),
+    "When the receiver's certificate ends, as seen at the handshake; null on a reused connection",
+  ),
   request: described(
     maybe(v.object({
       method: v.literal("POST"),

@@ -158,6 +158,14 @@ export function viewAttempt(
     started_at: iso(row.started_at),
     ended_at: iso(row.ended_at),
     duration_ms: row.duration_ms,
+    phases: {
+      dns_ms: row.dns_ms,
+      connect_ms: row.connect_ms,
+      tls_ms: row.tls_ms,
+      waiting_ms: row.waiting_ms,
+      reused: row.connection_reused,
+    },
+    certificate_ends_at: iso(row.certificate_ends_at),
     request: row.request_timestamp === null ? null : {
       method: "POST" as const,
       url: row.url,

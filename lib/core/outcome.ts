@@ -16,6 +16,32 @@ export const REASONS = [
 /** Why an attempt failed. */
 export type Reason = typeof REASONS[number];
 
+/**
+ * Where the time of an attempt went, in milliseconds; null for a phase that it did not reach or need. A
+ * phase in which the attempt failed has the time until then.
+ */
+export interface Phases {
+  /** Until the name was resolved. */
+  readonly dns_ms: number | null;
+  /** Until one of the addresses accepted the connection: those tried before it are included. */
+  readonly connect_ms: number | null;
+  /** The TLS handshake. */
+  readonly tls_ms: number | null;
+  /** From the moment that the request was handed to the system to the end of the response's head. */
+  readonly waiting_ms: number | null;
+  /** Whether the connection had carried an earlier request; null if none was tried. */
+  readonly reused: boolean | null;
+}
+
+/** The phases of an attempt that never reported back. */
+export const NO_PHASES: Phases = {
+  dns_ms: null,
+  connect_ms: null,
+  tls_ms: null,
+  waiting_ms: null,
+  reused: null,
+};
+
 /** The outcome of an attempt: data, never thrown. */
 export interface Outcome {
   readonly outcome: "delivered" | Reason;
@@ -25,6 +51,12 @@ export interface Outcome {
   readonly cause: string | null;
   /** From the start of the attempt to its end, in milliseconds. */
   readonly duration_ms: number;
+  readonly phases: Phases;
+  /**
+   * When the receiver's certificate ends, as its handshake showed it, in milliseconds since 1970. Null on
+   * a reused connection, without TLS, and if a handshake failed for another reason than an expired one.
+   */
+  readonly certificate_ends_at: number | null;
   /** The wait that a `Retry-After` asked for, in milliseconds, or null. */
   readonly retry_after_ms: number | null;
   /** Address and port of the receiver, or null without a connection. */

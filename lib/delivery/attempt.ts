@@ -1,5 +1,5 @@
 import { deliveryId, eventId } from "../core/ids.ts";
-import { type Outcome, outcomeOfStatus, parseRetryAfter } from "../core/outcome.ts";
+import { NO_PHASES, type Outcome, outcomeOfStatus, parseRetryAfter } from "../core/outcome.ts";
 import { requestLines } from "../core/request_headers.ts";
 import { decide } from "../core/retry.ts";
 import { signingAt } from "../core/rotation.ts";
@@ -68,6 +68,8 @@ export function interrupted(
     status: null,
     cause: "The attempt never reported back",
     duration_ms: 0,
+    phases: NO_PHASES,
+    certificate_ends_at: null,
     retry_after_ms: null,
     address: null,
     response: null,
@@ -118,7 +120,7 @@ function sign(claimed: Claimed, endpoint: Endpoint, now_ms: number): SignedReque
 
 /** The outcome of an exchange. Pure; `now_ms` is since 1970. */
 function toOutcome(exchange: Exchange, now_ms: number): Outcome {
-  const { duration_ms, address } = exchange;
+  const { duration_ms, phases, certificate_ends_at, address } = exchange;
   if (!exchange.answered) {
     const { received } = exchange;
     return {
@@ -126,6 +128,8 @@ function toOutcome(exchange: Exchange, now_ms: number): Outcome {
       status: null,
       cause: exchange.cause,
       duration_ms,
+      phases,
+      certificate_ends_at,
       retry_after_ms: null,
       address,
       response: received === undefined
@@ -138,6 +142,8 @@ function toOutcome(exchange: Exchange, now_ms: number): Outcome {
     status: exchange.status,
     cause: null,
     duration_ms,
+    phases,
+    certificate_ends_at,
     retry_after_ms: parseRetryAfter(exchange.retry_after, now_ms),
     address,
     response: { head: exchange.head, body: exchange.body, truncated: exchange.truncated },

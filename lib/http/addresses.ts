@@ -44,11 +44,16 @@ export type Vetted =
     readonly refused: readonly Refused[];
   };
 
-/** A function that looks up a route's addresses and checks each; one that is forbidden blocks all. */
-export function makeVetter(options: AddressOptions): (route: Route) => Promise<Vetted> {
+/**
+ * A function that looks up a route's addresses and checks each; one that is forbidden blocks all. Calls
+ * `asking` if it has to ask for them.
+ */
+export function makeVetter(
+  options: AddressOptions,
+): (route: Route, asking?: () => void) => Promise<Vetted> {
   const { rules, source_address } = options;
   const resolve = coalesce(options.lookup ?? lookupAll);
-  return async (route) => {
+  return async (route, asking) => {
     const { host, literal } = route;
     const fail = (
       reason: FailureReason,
@@ -61,6 +66,7 @@ export function makeVetter(options: AddressOptions): (route: Route) => Promise<V
       return fail("blocked", `${host} is not allowed: ${PUBLIC_HOST}`, [host], refused);
     }
     let addresses: readonly string[];
+    if (literal === undefined) asking?.();
     try {
       addresses = literal !== undefined ? [literal] : await resolve(host);
     } catch (error) {

@@ -10,8 +10,8 @@ import { makeExchanges } from "./exchange.ts";
 import {
   type Exchange,
   failFlight,
-  type Flight,
   makeRoute,
+  newFlight,
   type PostRequest,
   type Route,
   STOPPED,
@@ -52,14 +52,13 @@ export function makeHttpClient(options: HttpClientOptions): HttpClient {
     return new Promise((resolve) => {
       const route = routeOf(target);
       const now_ms = performance.now();
-      const deadline_ms = now_ms + request.timeout_ms;
-      const flight: Flight = { route, request, resolve, started_ms: now_ms, deadline_ms };
+      const flight = newFlight(route, request, resolve, now_ms);
       if (closed) return failFlight(flight, "interrupted", CLOSED, null);
       if (request.signal?.aborted) return failFlight(flight, "interrupted", STOPPED, null);
       startTicking();
       const connection = pool.findIdle(route, now_ms);
       if (connection === undefined) connector.open(flight);
-      else exchanges.send(connection, flight);
+      else exchanges.send(connection, flight, now_ms);
     });
   }
 

@@ -4,7 +4,15 @@ import { type Bagged, makeBag } from "../core/bag.ts";
 import { messageOf } from "../core/errors.ts";
 import { type AddressOptions, makeVetter, sameAddress } from "./addresses.ts";
 import type { Exchanges } from "./exchange.ts";
-import { failFlight, type FailureReason, type Flight, type Route, STOPPED } from "./flight.ts";
+import {
+  enterPhase,
+  failFlight,
+  type FailureReason,
+  type Flight,
+  type Phase,
+  type Route,
+  STOPPED,
+} from "./flight.ts";
 import { type Connection, newConnection, type Pool } from "./pool.ts";
 import { MAX_RECEIVED_BYTES, quote } from "./response_parser.ts";
 import { diagnoseTls, handshakeCause, isVague } from "./tls_failure.ts";
@@ -70,10 +78,11 @@ export function makeConnector(
   }
 
   async function start(search: Search, route: Route): Promise<void> {
-    const vetted = await vet(route);
+    const vetted = await vet(route, () => begin(search, "dns_ms"));
     if ("cause" in vetted) return fail(search, vetted.reason, vetted.cause);
     search.addresses = vetted.addresses;
     search.rules = vetted.rules;
+    begin(search, "connect_ms");
     dialNext(search);
   }
 
@@ -103,7 +112,7 @@ export function makeConnector(
     };
     return {
       connected: (peer) => onConnected(search, connection, peer),
-      secured: () => succeed(search, connection),
+      secured: (ends_at) => succeed(search, connection, ends_at),
       written: (error) => exchanges.written(connection, error),
       data: (bytes) => {
         if (!isOpening(connection)) return exchanges.data(connection, bytes);
@@ -127,14 +136,17 @@ export function makeConnector(
   function onConnected(search: Search, connection: Connection, peer: string | undefined): void {
     if (!isOpening(connection)) return;
     const { route: { https }, ip, address } = connection;
-    if (https) search.step = "tls";
+    if (https) {
+      search.step = "tls";
+      begin(search, "tls_ms");
+    }
     if (peer === undefined) {
       giveUp(search, connection, `closed as soon as it was open ${address}`);
     } else if (!sameAddress(peer, ip)) {
       giveUp(search, connection, `connected to ${peer} instead of ${ip}`);
     } else {
       search.next_at_ms = Infinity;
-      if (!https) succeed(search, connection);
+      if (!https) succeed(search, connection, null);
     }
   }
 
@@ -147,23 +159,18 @@ export function makeConnector(
 
   /** Fails after a handshake, and first examines why if node:tls does not say. */
   async function failTls(search: Search, connection: Connection, cause: string): Promise<void> {
-    const { route, ip, last_error } = connection;
-    const { flight } = search;
     // From another source address a second handshake may find something else.
-    if (flight === undefined || source_address !== undefined || !isVague(last_error)) {
-      return fail(search, "tls", cause);
-    }
-    const stop = new AbortController();
-    search.diagnosis = { cause, stop };
-    flight.deadline_ms = Math.min(flight.deadline_ms, performance.now() + DIAGNOSIS_MS);
-    fail(search, "tls", await diagnoseTls(route, ip, stop.signal) ?? cause);
+    const is_clear = source_address !== undefined || !isVague(connection.last_error);
+    fail(search, "tls", is_clear ? cause : await diagnose(search, connection, cause));
   }
 
-  function succeed(search: Search, connection: Connection): void {
+  function succeed(search: Search, connection: Connection, ends_at: number | null): void {
     if (!isOpening(connection)) return;
     const { flight } = search;
     end(search);
-    if (flight !== undefined) exchanges.send(connection, flight);
+    if (flight === undefined) return;
+    flight.certificate_ends_at = ends_at;
+    exchanges.send(connection, flight, performance.now());
   }
 
   function fail(search: Search, ...[reason, cause, received]: Failure): void {
@@ -217,6 +224,30 @@ function newSearch(flight: Flight): Search {
     next_at_ms: Infinity,
     diagnosis: undefined,
   };
+}
+
+function begin({ flight }: Search, phase: Phase): void {
+  if (flight === undefined) return;
+  if (phase === "connect_ms") flight.phases.reused = false;
+  // The first begins with the flight, so that nothing is missing between them.
+  enterPhase(flight, phase, flight.phase === undefined ? flight.started_ms : performance.now());
+}
+
+/**
+ * The cause of a failed handshake, found by another one, which ends with the search; else `known`. The
+ * time of the examination counts as no phase.
+ */
+async function diagnose(search: Search, { route, ip }: Connection, known: string): Promise<string> {
+  const { flight } = search;
+  if (flight === undefined) return known;
+  const stop = new AbortController();
+  search.diagnosis = { cause: known, stop };
+  const now_ms = performance.now();
+  flight.deadline_ms = Math.min(flight.deadline_ms, now_ms + DIAGNOSIS_MS);
+  enterPhase(flight, undefined, now_ms);
+  const found = await diagnoseTls(route, ip, stop.signal);
+  flight.certificate_ends_at = found?.expired_at ?? null;
+  return found?.cause ?? known;
 }
 
 /** The failure of a receiver that speaks first. */

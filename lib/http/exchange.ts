@@ -1,5 +1,5 @@
 import { messageOf } from "../core/errors.ts";
-import { failFlight, type FailureReason, type Flight, STOPPED } from "./flight.ts";
+import { enterPhase, failFlight, type FailureReason, type Flight, STOPPED } from "./flight.ts";
 import type { Connection, Pool } from "./pool.ts";
 import { endResponse, newResponse, readResponse, takeBody } from "./response_parser.ts";
 import { isTlsError } from "./tls_failure.ts";
@@ -7,8 +7,8 @@ import { codeOf } from "./wire.ts";
 
 /** The requests that connections carry: sends them, reads their answers, and ends them. */
 export interface Exchanges {
-  /** Sends a flight's request on a connection that is `opening` or `idle`. */
-  send(connection: Connection, flight: Flight): void;
+  /** Sends a flight's request now, on a connection that is `opening` or `idle`. */
+  send(connection: Connection, flight: Flight, now_ms: number): void;
   written(connection: Connection, error?: Error | null): void;
   data(connection: Connection, bytes: Uint8Array): void;
   /** The connection ended, or failed by its `last_error`. */
@@ -23,10 +23,12 @@ const BODY_MS = 1000;
 
 /** Exchanges on the connections of a pool. */
 export function makeExchanges(pool: Pool): Exchanges {
-  function send(connection: Connection, flight: Flight): void {
+  function send(connection: Connection, flight: Flight, now_ms: number): void {
     pool.move(connection, "sending");
     connection.flight = flight;
-    if (connection.sent++ > 0) connection.response = newResponse();
+    const reused = flight.phases.reused = connection.sent++ > 0;
+    if (reused) connection.response = newResponse();
+    enterPhase(flight, "waiting_ms", now_ms);
     const { route, request } = flight;
     connection.wire.send(route.start, request.headers, request.body);
   }
@@ -51,7 +53,9 @@ export function makeExchanges(pool: Pool): Exchanges {
     else if (response.phase === "failed") {
       fail(connection, flight, "protocol", response.mistake, response.received);
     } else if (response.phase === "body" && was_in_head) {
-      flight.deadline_ms = performance.now() + BODY_MS;
+      const now_ms = performance.now();
+      enterPhase(flight, undefined, now_ms);
+      flight.deadline_ms = now_ms + BODY_MS;
     }
   }
 
@@ -89,13 +93,20 @@ export function makeExchanges(pool: Pool): Exchanges {
       pool.release(connection, now_ms);
     }
     const { status, head, truncated, retry_after } = response;
-    const duration_ms = now_ms - flight.started_ms;
-    const body = takeBody(response);
-    flight.resolve(
-      retry_after === undefined
-        ? { answered: true, status, head, body, truncated, address, duration_ms }
-        : { answered: true, status, head, retry_after, body, truncated, address, duration_ms },
-    );
+    enterPhase(flight, undefined, now_ms);
+    const { started_ms, phases, certificate_ends_at } = flight;
+    flight.resolve({
+      answered: true,
+      status,
+      head,
+      retry_after,
+      body: takeBody(response),
+      truncated,
+      address,
+      duration_ms: now_ms - started_ms,
+      phases,
+      certificate_ends_at,
+    });
   }
 
   function fail(

@@ -1,4 +1,5 @@
 import { literalAddress, portOf } from "../core/address.ts";
+import { NO_PHASES, type Phases } from "../core/outcome.ts";
 import type { Secret } from "../core/secret.ts";
 
 /**
@@ -46,22 +47,29 @@ export interface PostRequest {
   readonly signal?: AbortSignal;
 }
 
+/** What every result of a request has. */
+interface Course {
+  readonly duration_ms: number;
+  readonly phases: Phases;
+  /** When the certificate of a new connection ends, in milliseconds since 1970, or null. */
+  readonly certificate_ends_at: number | null;
+}
+
 /** The result of a request. `address` is `127.0.0.1:443` or `[::1]:443`. */
 export type Exchange =
-  | {
+  | Course & {
     readonly answered: true;
     readonly status: number;
     /** Status line and fields, lines split by \r\n, at most 8 KiB. */
     readonly head: string;
-    readonly retry_after?: string;
+    readonly retry_after: string | undefined;
     /** At most 64 KiB. */
     readonly body: Uint8Array;
     /** Whether `body` lacks, or may lack, bytes that were sent. */
     readonly truncated: boolean;
     readonly address: string;
-    readonly duration_ms: number;
   }
-  | {
+  | Course & {
     readonly answered: false;
     readonly reason: FailureReason;
     /** Raw cause, at most 200 characters: `ECONNREFUSED 127.0.0.1:9`. */
@@ -69,7 +77,6 @@ export type Exchange =
     /** The first bytes of what is no response, at most 4 KiB, if the reason is `protocol`. */
     readonly received?: Uint8Array;
     readonly address: string | null;
-    readonly duration_ms: number;
   };
 
 /** Why a request got no answer. */
@@ -100,6 +107,9 @@ export interface Route {
   closes_until_ms: number;
 }
 
+/** A phase that takes time. */
+export type Phase = Exclude<keyof Phases, "reused">;
+
 /** A request under way: a search looks for its connection, then a connection carries it. */
 export interface Flight {
   readonly route: Route;
@@ -107,6 +117,39 @@ export interface Flight {
   readonly resolve: (exchange: Exchange) => void;
   readonly started_ms: number;
   deadline_ms: number;
+  /** The phase that it is in, since `phase_since_ms`. Written only by `enterPhase`. */
+  phase: Phase | undefined;
+  phase_since_ms: number;
+  /** The phases that it has left. */
+  readonly phases: { -readonly [name in keyof Phases]: Phases[name] };
+  certificate_ends_at: number | null;
+}
+
+/** A flight that begins now. */
+export function newFlight(
+  route: Route,
+  request: PostRequest,
+  resolve: (exchange: Exchange) => void,
+  now_ms: number,
+): Flight {
+  return {
+    route,
+    request,
+    resolve,
+    started_ms: now_ms,
+    deadline_ms: now_ms + request.timeout_ms,
+    phase: undefined,
+    phase_since_ms: now_ms,
+    phases: { ...NO_PHASES },
+    certificate_ends_at: null,
+  };
+}
+
+/** Ends the phase that a flight is in, and begins the next, if there is one. */
+export function enterPhase(flight: Flight, phase: Phase | undefined, now_ms: number): void {
+  if (flight.phase !== undefined) flight.phases[flight.phase] = now_ms - flight.phase_since_ms;
+  flight.phase = phase;
+  flight.phase_since_ms = now_ms;
 }
 
 /** The cause of a flight interrupted by its own signal. */
@@ -140,12 +183,17 @@ export function failFlight(
   address: string | null,
   received?: Uint8Array,
 ): void {
+  const now_ms = performance.now();
+  enterPhase(flight, undefined, now_ms);
+  const { phases, certificate_ends_at } = flight;
   flight.resolve({
     answered: false,
     reason,
     cause: cause.slice(0, MAX_CAUSE_CHARS),
     ...(received === undefined ? {} : { received }),
     address,
-    duration_ms: performance.now() - flight.started_ms,
+    duration_ms: now_ms - flight.started_ms,
+    phases,
+    certificate_ends_at,
   });
 }

@@ -14,12 +14,19 @@ export function isVague(error: Error | undefined): boolean {
 /** Why a handshake failed, by the error of node:tls; without one the peer just closed. */
 export function handshakeCause(error: Error | undefined): string {
   if (error === undefined) return "closed during the TLS handshake";
-  return `${codeOf(error)} ${nameTlsTrouble(error.message)}`.trim();
+  return `${codeOf(error)} ${nameTlsTrouble(error.message).cause}`.trim();
 }
 
 /** Whether an error is a TLS alert. One may follow the handshake: a client certificate is missing. */
 export function isTlsError(error: Error | undefined): boolean {
   return /^ERR_(SSL|TLS)_/.test(codeOf(error));
+}
+
+/** A fault of a certificate. */
+export interface TlsTrouble {
+  readonly cause: string;
+  /** When it ended, in milliseconds since 1970, if that is the fault. */
+  readonly expired_at: number | null;
 }
 
 /**
@@ -30,7 +37,7 @@ export async function diagnoseTls(
   route: Route,
   ip: string,
   stop: AbortSignal,
-): Promise<string | undefined> {
+): Promise<TlsTrouble | undefined> {
   try {
     await shakeHands(route, ip, stop);
     return undefined;
@@ -67,13 +74,14 @@ function hangUp(conn: Deno.Conn | undefined): void {
 }
 
 /** The words of rustls, its times as dates. */
-function nameTlsTrouble(message: string): string {
+function nameTlsTrouble(message: string): TlsTrouble {
   const found = /certificate (expired|not valid yet).* not valid (?:after|before) (\d+)/.exec(
     message,
   );
-  if (found === null) return quote(message).slice(1, -1);
-  const at = new Date(Number(found[2]) * 1000).toISOString().replace(".000Z", "Z");
+  if (found === null) return { cause: quote(message).slice(1, -1), expired_at: null };
+  const time = Number(found[2]) * 1000;
+  const at = new Date(time).toISOString().replace(".000Z", "Z");
   return found[1] === "expired"
-    ? `certificate expired ${at}`
-    : `certificate not valid before ${at}`;
+    ? { cause: `certificate expired ${at}`, expired_at: time }
+    : { cause: `certificate not valid before ${at}`, expired_at: null };
 }

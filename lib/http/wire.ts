@@ -1,6 +1,6 @@
 import { Buffer } from "node:buffer";
 import { connect as connectPlain, type Socket } from "node:net";
-import { connect as connectTls } from "node:tls";
+import { connect as connectTls, type TLSSocket } from "node:tls";
 import { borrowUtf8 } from "../core/utf8.ts";
 import type { Route } from "./flight.ts";
 
@@ -17,7 +17,8 @@ export interface Wire {
  */
 export interface WireEvents {
   readonly connected: (peer: string | undefined) => void;
-  readonly secured: () => void;
+  /** When the peer's certificate ends, in milliseconds since 1970; null if it is unreadable. */
+  readonly secured: (certificate_ends_at: number | null) => void;
   /** The message is written, or failed to be. */
   readonly written: (error?: Error | null) => void;
   /** The bytes are valid until it returns. */
@@ -86,9 +87,14 @@ function openTls(route: Route, place: Place, events: WireEvents): Socket {
     // Without a name the certificate is checked for the address.
     ...(route.literal === undefined ? { servername: route.host } : {}),
   });
-  socket.on("secureConnect", events.secured);
+  socket.on("secureConnect", () => events.secured(endOf(socket)));
   socket.on("data", events.data);
   return socket;
+}
+
+function endOf(socket: TLSSocket): number | null {
+  const ends_at = Date.parse(socket.getPeerCertificate().valid_to);
+  return Number.isNaN(ends_at) ? null : ends_at;
 }
 
 /**

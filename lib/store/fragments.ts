@@ -11,7 +11,7 @@ import type { Fragment } from "./changes.ts";
  */
 export const ATTEMPT_DETAILS = `endpoint_version, started_at, recorded_at, cause, address,
   request_timestamp, request_signature, request_webhook_signature, response_head, response_body,
-  response_truncated`;
+  response_truncated, dns_us, connect_us, tls_us, waiting_us, connection_reused, certificate_ends_at`;
 
 /** Columns of a delivery's last attempt in `ended_deliveries`, and the same in `attempts`. */
 const LAST_ATTEMPT = `last_outcome, last_status, last_attempt_at, ${ATTEMPT_DETAILS}`;

@@ -110,7 +110,9 @@ function resultRows(sql: Sql, results: readonly Result[], now: number): Fragment
       select id, token, endpoint_version, verdict, counts, wait_ms, duration_us, lag_us, outcome,
         status, cause, address, request_timestamp, decode(signature, 'hex') as request_signature,
         decode(webhook_signature, 'base64') as request_webhook_signature, response_head,
-        decode(response_body, 'hex') as response_body, response_truncated
+        decode(response_body, 'hex') as response_body, response_truncated, dns_us, connect_us, tls_us,
+        waiting_us, connection_reused,
+        'epoch'::timestamptz + certificate_ends_ms * interval '1 ms' as certificate_ends_at
       from unnest(
         ${literal(results.map((r) => r.lease.uuid))}::uuid[],
         ${literal(results.map((r) => r.lease.token))}::int[],
@@ -134,10 +136,17 @@ function resultRows(sql: Sql, results: readonly Result[], now: number): Fragment
         string_to_array(${foreignTexts(outcomes.map((o) => o.response?.head ?? null))},
           chr(30), ''),
         string_to_array(${texts(outcomes.map((o) => hexOf(o.response?.body)))}, chr(30), ''),
-        ${literal(outcomes.map((o) => o.response?.truncated ?? false))}::boolean[]
+        ${literal(outcomes.map((o) => o.response?.truncated ?? false))}::boolean[],
+        ${literal(outcomes.map((o) => microseconds(o.phases.dns_ms)))}::int[],
+        ${literal(outcomes.map((o) => microseconds(o.phases.connect_ms)))}::int[],
+        ${literal(outcomes.map((o) => microseconds(o.phases.tls_ms)))}::int[],
+        ${literal(outcomes.map((o) => microseconds(o.phases.waiting_ms)))}::int[],
+        ${literal(outcomes.map((o) => o.phases.reused))}::boolean[],
+        ${literal(outcomes.map((o) => o.certificate_ends_at))}::bigint[]
       ) as r (id, token, endpoint_version, verdict, counts, wait_ms, duration_us, lag_us,
         outcome, status, cause, address, request_timestamp, signature, webhook_signature,
-        response_head, response_body, response_truncated)
+        response_head, response_body, response_truncated, dns_us, connect_us, tls_us, waiting_us,
+        connection_reused, certificate_ends_ms)
     )`;
 }
 
@@ -161,6 +170,14 @@ const ENDED = insertEnded("held where final is not null", {
 
 function waitOf(decision: Decision): number {
   return decision.verdict === "retry" ? Math.ceil(decision.wait_ms) : 0;
+}
+
+/** The longest phase that the columns can hold, in microseconds: more than half an hour. */
+const MAX_PHASE_US = 2 ** 31 - 1;
+
+// Rounded down, so that the phases together never exceed the duration, which is rounded up.
+function microseconds(ms: number | null): number | null {
+  return ms === null ? null : Math.min(Math.floor(ms * 1000), MAX_PHASE_US);
 }
 
 function hexOf(bytes: Uint8Array | undefined): string | null {

@@ -94,6 +94,8 @@ export const attempt: shown.Attempt = {
   started_at: "2026-11-24T09:59:00.010Z",
   ended_at: "2026-11-24T09:59:00.130Z",
   duration_ms: 120.4,
+  phases: { dns_ms: 3.112, connect_ms: 14.07, tls_ms: 31.518, waiting_ms: 71.204, reused: false },
+  certificate_ends_at: "2027-02-01T00:00:00.000Z",
   request: {
     method: "POST",
     url: "https://crm.example.com/webhooks/bookme",

@@ -78,6 +78,10 @@ Deno.test("an operator finds the failing endpoint, sees why, fixes it, replays, 
     /^dlv_\w+\n {2}Failed after 2 attempts; the last ended with http_5xx \(status 500\)/,
   );
   assert.match(one.out, /\n1 .*http_5xx +500 .*\n2 .*http_5xx +500 /);
+  assert.match(
+    one.out,
+    /\nTime: (connect .+, )?waiting \d+(\.\d)? m?s(, on a reused connection)?\n\nIt ans/,
+  );
   assert.match(one.out, /It answered 500\nX-Trace: 7f3a\n/i);
   assert.ok(one.out.includes("Disk \\u001b[31mfull\\u001b[0m"));
   assert.ok(!one.out.includes("\x1b"));

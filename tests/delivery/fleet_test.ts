@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { loadConfig } from "../../lib/config/load.ts";
 import { sharedOf } from "../../lib/config/shared.ts";
 import { decide } from "../../lib/core/retry.ts";
-import type { Outcome } from "../../lib/core/outcome.ts";
+import { NO_PHASES, type Outcome } from "../../lib/core/outcome.ts";
 import { openUrl, server, serverDatabase } from "../support/databases.ts";
 import { booking, endpoint, startDaemon, writeConfig } from "../support/daemon.ts";
 import { connectTo } from "../support/postgres.ts";
@@ -55,6 +55,8 @@ const DELIVERED: Outcome = {
   status: 200,
   cause: null,
   duration_ms: 5,
+  phases: NO_PHASES,
+  certificate_ends_at: null,
   retry_after_ms: null,
   address: "127.0.0.1:1",
   response: null,

@@ -3,7 +3,13 @@ import { Buffer } from "node:buffer";
 import fc from "fast-check";
 import { makeConnector } from "../../lib/http/connect.ts";
 import { makeExchanges } from "../../lib/http/exchange.ts";
-import { type Exchange, type Flight, makeRoute, type Route } from "../../lib/http/flight.ts";
+import {
+  type Exchange,
+  type Flight,
+  makeRoute,
+  newFlight,
+  type Route,
+} from "../../lib/http/flight.ts";
 import { type Connection, makePool } from "../../lib/http/pool.ts";
 import type { WireEvents } from "../../lib/http/wire.ts";
 import { HEAD, KEPT, RULES } from "./peers.ts";
@@ -51,19 +57,14 @@ function makeParts() {
     const now_ms = performance.now();
     const stop = new AbortController();
     const results: Exchange[] = [];
-    const flight = {
-      route: routes[nth % routes.length]!,
-      request: { headers: "", body: "", timeout_ms: 10_000, signal: stop.signal },
-      resolve: (exchange: Exchange) => void results.push(exchange),
-      started_ms: now_ms,
-      deadline_ms: now_ms + 10_000,
-      stop,
-      results,
-    };
+    const request = { headers: "", body: "", timeout_ms: 10_000, signal: stop.signal };
+    const resolve = (exchange: Exchange) => void results.push(exchange);
+    const route = routes[nth % routes.length]!;
+    const flight = { ...newFlight(route, request, resolve, now_ms), stop, results };
     flights.push(flight);
     const connection = pool.findIdle(flight.route, now_ms);
     if (connection === undefined) connector.open(flight);
-    else exchanges.send(connection, flight);
+    else exchanges.send(connection, flight, now_ms);
   }
 
   /** Holds after every event. */
@@ -112,7 +113,7 @@ async function sending() {
 const REPORTS: Readonly<Record<string, (wire: FakeWire) => void>> = {
   connected: ({ events }) => events.connected("127.0.0.1"),
   connected_elsewhere: ({ events }) => events.connected("10.0.0.1"),
-  secured: ({ events }) => events.secured(),
+  secured: ({ events }) => events.secured(null),
   written: (wire) => {
     if (wire.written < wire.messages) wire.written++, wire.events.written();
   },

@@ -7,7 +7,7 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
 import { deliveryUuid, makeEventIds } from "../../lib/core/ids.ts";
-import type { Outcome } from "../../lib/core/outcome.ts";
+import { NO_PHASES, type Outcome } from "../../lib/core/outcome.ts";
 import { decide, MAX_INTERRUPTIONS } from "../../lib/core/retry.ts";
 import type { Change } from "../../lib/store/changes.ts";
 import type { Database } from "../../lib/store/database.ts";
@@ -210,6 +210,8 @@ function outcomeOf(met: Met): Outcome {
     status: STATUSES[met],
     cause: null,
     duration_ms: 0,
+    phases: NO_PHASES,
+    certificate_ends_at: null,
     retry_after_ms: null,
     address: null,
     response: null,

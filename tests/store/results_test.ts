@@ -3,7 +3,7 @@ import { Buffer } from "node:buffer";
 import type { Sql } from "postgres";
 import { deliveryUuid, firstUuidAt } from "../../lib/core/ids.ts";
 import { bookmeValue, makeSigner, standardValue } from "../../lib/core/signature.ts";
-import type { Outcome } from "../../lib/core/outcome.ts";
+import { NO_PHASES, type Outcome } from "../../lib/core/outcome.ts";
 import { claim, type Claimed } from "../../lib/store/claims.ts";
 import type { Database } from "../../lib/store/database.ts";
 import { cancel } from "../../lib/store/deliveries.ts";
@@ -52,6 +52,8 @@ const REFUSED: Outcome = {
   status: 503,
   cause: "Answered 503",
   duration_ms: 20,
+  phases: { dns_ms: 1.0009, connect_ms: 2, tls_ms: 3, waiting_ms: 4.5, reused: false },
+  certificate_ends_at: Date.UTC(2027, 0, 2),
   retry_after_ms: null,
   address: "127.0.0.1:9",
   response: { head: "HTTP/1.1 503 No", body: Buffer.from([0, 1, 255]), truncated: true },
@@ -98,6 +100,8 @@ onBoth("record() keeps every attempt as it was, wherever it puts it", async (dat
       cause: row.cause,
       address: row.address,
       duration_ms: row.duration_ms,
+      phases: [row.dns_ms, row.connect_ms, row.tls_ms, row.waiting_ms, row.connection_reused],
+      certificate_ends_at: row.certificate_ends_at?.toISOString(),
       timestamp_s: row.request_timestamp,
       signature: bookmeValue(row.request_signature),
       webhook_signature: standardValue(row.request_webhook_signature),
@@ -112,18 +116,31 @@ onBoth("record() keeps every attempt as it was, wherever it puts it", async (dat
     cause: "Answered 503",
     address: "127.0.0.1:9",
     duration_ms: 20,
+    phases: [1, 2, 3, 4.5, false],
+    certificate_ends_at: "2027-01-02T00:00:00.000Z",
     head: "HTTP/1.1 503 No",
     body: [0, 1, 255],
     truncated: true,
   };
   const one = { ...known, number: 1, timestamp_s: "7", signature, webhook_signature };
-  const two = { ...known, number: 2, timestamp_s: null, signature: "", webhook_signature: "" };
+  const two = {
+    ...known,
+    number: 2,
+    timestamp_s: null,
+    signature: "",
+    webhook_signature: "",
+    phases: [null, null, null, 2_147_483.647, true],
+    certificate_ends_at: undefined,
+  };
   await record(db.engine, [result(lease, "retry", { sent })], 0);
   assert.deepEqual(await shown(), [one]);
   assert.deepEqual(await places(db), { apart: [1], folded: null, all: [1] });
   await db.admin`update pending_deliveries set leased_until = now() + interval '1 minute'`;
   const again = { ...lease, attempts: 1, counted: 1 };
-  await record(db.engine, [result(again, "failed")], 0);
+  // Of a machine that slept for a month.
+  const phases = { ...NO_PHASES, waiting_ms: 30 * 86_400_000, reused: true };
+  const outcome = { ...REFUSED, phases, certificate_ends_at: null };
+  await record(db.engine, [result(again, "failed", { outcome })], 0);
   assert.deepEqual(await shown(), [one, two]);
   assert.deepEqual(await places(db), { apart: [1], folded: [2], all: [1, 2] });
 });

@@ -120,6 +120,15 @@ export function took(duration_ms: number): string {
     : `${(duration_ms / 1000).toFixed(1)} s`;
 }
 
+/** The phases of an attempt, in at most 54 columns; empty if it had none. */
+function timesOf({ dns_ms, connect_ms, tls_ms, waiting_ms, reused }: Attempt["phases"]): string {
+  const phases = { DNS: dns_ms, connect: connect_ms, TLS: tls_ms, waiting: waiting_ms };
+  const times = Object.entries(phases).flatMap(([name, ms]) =>
+    ms === null ? [] : [`${name} ${ms < 10 ? `${ms.toFixed(1)} ms` : took(ms)}`]
+  );
+  return times.join(", ") + (reused === true ? ", on a reused connection" : "");
+}
+
 function outcomeCell({ outcome }: Attempt, palette: Palette): Cell {
   return { text: outcome, paint: outcome === "delivered" ? palette.green : palette.red };
 }
@@ -131,6 +140,8 @@ export function showAttempt(io: Io, attempt: Attempt): void {
     io.out(`\n${bold(`Attempt ${attempt.number}`)}, as a command:`);
     for (const line of curlLines(attempt.request)) io.out(line);
   }
+  const times = timesOf(attempt.phases);
+  if (times !== "") io.out(`\n${bold("Time:")} ${times}`);
   if (attempt.response !== null) showResponse(io, attempt.response);
   showAdvice(io, attempt);
 }

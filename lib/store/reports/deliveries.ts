@@ -280,6 +280,12 @@ export interface AttemptRow {
   readonly started_at: Date;
   readonly ended_at: Date;
   readonly duration_ms: number;
+  readonly dns_ms: number | null;
+  readonly connect_ms: number | null;
+  readonly tls_ms: number | null;
+  readonly waiting_ms: number | null;
+  readonly connection_reused: boolean | null;
+  readonly certificate_ends_at: Date | null;
   readonly outcome: Outcome["outcome"];
   readonly status: number | null;
   readonly cause: string | null;
@@ -299,6 +305,9 @@ export interface AttemptRow {
 /** The columns of an `AttemptRow`, but for its response's body: of attempts `a` and their versions `v`. */
 const ATTEMPT_COLUMNS = `a.number, a.started_at, a.ended_at,
   (extract(epoch from a.ended_at - a.started_at) * 1000)::float8 as duration_ms,
+  a.dns_us / 1000::float8 as dns_ms, a.connect_us / 1000::float8 as connect_ms,
+  a.tls_us / 1000::float8 as tls_ms, a.waiting_us / 1000::float8 as waiting_ms,
+  a.connection_reused, a.certificate_ends_at,
   a.outcome, a.status, a.cause, a.address, v.url, v.headers as header_names,
   a.request_timestamp, a.request_signature, a.request_webhook_signature, a.response_head`;
 
