@@ -390,11 +390,11 @@ onServer("lists find rare rows without reading the whole table at once", async (
     assert.equal(status, 202);
   }
   for (
-    const list of [
-      "events?type=service.created",
-      "deliveries?type=service.created",
-      "events?q=svc_rare",
-    ]
+    const [list, expected] of [
+      ["events?type=service.created", 2],
+      ["deliveries?type=service.created", 2],
+      ["events?q=svc_rare", 1],
+    ] as const
   ) {
     const found: string[] = [];
     let pages = 0;
@@ -405,7 +405,7 @@ onServer("lists find rare rows without reading the whole table at once", async (
       cursor = body.next_cursor;
     }
     assert.deepEqual(found, [rare.id], list);
-    assert.equal(pages, 2, list);
+    assert.equal(pages, expected, list);
   }
 });
 
