@@ -1,6 +1,8 @@
 -- The whole state of bookme-webhooks. A delivery that has not ended lives in pending_deliveries,
 -- which stays small and is the only table that is claimed from; when it ends it moves, in one
 -- statement, to ended_deliveries, and takes its last attempt along, out of attempts. Earlier ones stay.
+-- What grows is partitioned by ids, which sort by time: whole weeks are dropped when they are old (see the
+-- table partitions).
 
 create table fleet (
   singleton boolean primary key default true check (singleton),
@@ -108,6 +110,22 @@ create table endpoint_versions (
   primary key (endpoint_no, version)
 );
 
+-- The ranges of ids in which the partitioned tables have a partition each, on the same boundaries: Mondays,
+-- 00:00 UTC. A partition is named after its table and first day, `events_20261123`.
+create table partitions (
+  first_id uuid primary key,
+  -- Not included.
+  last_id uuid not null check (last_id > first_id),
+  made_at timestamptz not null default now(),
+  -- Since then no delivery comes back by a retry or a replay. A minute later no statement that saw it open
+  -- is running, and the partitions may be dropped.
+  closed_at timestamptz,
+  -- Every attempt but the last of each delivery is gone, and of that one its response.
+  trimmed_at timestamptz,
+  -- Every payload is gone.
+  blanked_at timestamptz
+);
+
 create table events (
   id uuid primary key,
   type text not null,
@@ -119,7 +137,7 @@ create table events (
   -- The posted bytes: JSON is UTF-8 without control characters, so text keeps each of them. Never
   -- jsonb, which reorders keys, drops duplicates and refuses \u0000.
   payload text not null
-);
+) partition by range (id);
 -- People search for both.
 create index events_confirmation on events (confirmation) where confirmation is not null;
 create index events_subject on events (subject) where subject is not null;
@@ -224,7 +242,7 @@ create table ended_deliveries (
   -- The only index that every delivery is in. It lists those of an endpoint by time, and finds one by its
   -- id, which has the endpoint's number in it: no index on the id is needed.
   primary key (endpoint_no, id)
-);
+) partition by range (id);
 -- Lists and replays of an endpoint's failures, which are few among its deliveries.
 create index ended_deliveries_failed on ended_deliveries (endpoint_no, id) where status = 'failed';
 -- Lists and replays of what failed or was cancelled at any endpoint. Costs nothing where all goes well.
@@ -268,7 +286,7 @@ create table attempts (
   response_body bytea,
   cause text,
   primary key (delivery_id, number)
-);
+) partition by range (delivery_id);
 -- Grows at its right end only, and the attempts of one statement are one entry.
 create index attempts_recorded on attempts (recorded_at);
 
@@ -384,6 +402,61 @@ create function delivery_of(event uuid, endpoint integer) returns uuid
 -- The last id that a delivery of the event can have (see pending_deliveries.id).
 create function last_of(event uuid) returns uuid language sql immutable strict parallel safe
   return (left(event::text, 28) || 'ffffffff')::uuid;
+
+-- The time that an id begins with, and the least id of a time.
+create function time_of(id uuid) returns timestamptz language sql immutable strict parallel safe
+  return 'epoch'::timestamptz +
+    ('x' || left(translate(id::text, '-', ''), 12))::bit(48)::bigint * interval '1 ms';
+create function first_id_at(at timestamptz) returns uuid language sql immutable strict parallel safe
+  return (lpad(to_hex(floor(extract(epoch from at) * 1000)::bigint), 12, '0') || repeat('0', 20))::uuid;
+
+-- The partition that each partitioned table has for the ids from `first` on: null where there is none, or it
+-- is no part of its table.
+create function partitions_at(first uuid)
+  returns table (parent text, leaf text, is_there boolean, is_attached boolean, is_leaving boolean)
+  language sql stable strict as $$
+  select p.relname, l.name, to_regclass(l.name) is not null, i.inhrelid is not null,
+    coalesce(i.inhdetachpending, false)
+  from pg_partitioned_table t
+  join pg_class p on p.oid = t.partrelid and p.relnamespace = current_schema()::regnamespace
+  cross join lateral (
+    select p.relname || to_char(time_of(first) at time zone 'UTC', '_YYYYMMDD') as name) l
+  left join pg_inherits i on i.inhparent = p.oid and i.inhrelid = to_regclass(l.name)
+  order by p.relname $$;
+
+-- Makes the partitions that this id falls into, as far as they are missing. They span a week, or more if
+-- events are kept for so long that there would be more than about ten of them. Attached, because
+-- `create table … partition of` waits for every reader of the table, and everybody else then waits for it.
+create function make_partitions(id uuid) returns void language plpgsql volatile strict
+  set lock_timeout = '5s' as $$
+  declare
+    held partitions;
+    starts constant timestamptz := date_bin('7 days', time_of(id), '1969-12-29 00:00:00+00');
+    weeks integer;
+    leaf record;
+  begin
+    perform pg_advisory_xact_lock(108222176391796);
+    select * into held from partitions p where p.first_id <= id and p.last_id > id;
+    if not found then
+      select greatest(1, ceil((policy -> 'retention' ->> 'events_ms')::float8 / (8 * 604800000.0)))
+        into weeks from file_in_force;
+      insert into partitions (first_id, last_id)
+      values (first_id_at(greatest(starts, 'epoch')), least(
+        first_id_at(starts + coalesce(weeks, 1) * interval '168 hours'),
+        (select p.first_id from partitions p where p.first_id > id order by p.first_id limit 1)))
+      returning * into held;
+    end if;
+    for leaf in select * from partitions_at(held.first_id) loop
+      continue when leaf.is_attached and not leaf.is_leaving;
+      if leaf.is_leaving then
+        execute format('alter table %I detach partition %I finalize', leaf.parent, leaf.leaf);
+      elsif not leaf.is_there then
+        execute format('create table %I (like %I including all)', leaf.leaf, leaf.parent);
+      end if;
+      execute format('alter table %I attach partition %I for values from (%L) to (%L)',
+        leaf.parent, leaf.leaf, held.first_id, held.last_id);
+    end loop;
+  end $$;
 
 -- A regular expression of the event types that an endpoint selects: `booking.created`, `booking.*`, and
 -- `*`, which leaves out this program's own `webhooks.*` (see lib/core/matching.ts).

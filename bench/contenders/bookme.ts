@@ -144,7 +144,7 @@ export function openServer(url: string) {
   return openDatabase({ database: { kind: "server", address, connect_timeout_ms: 60_000 } });
 }
 
-// Ids as the daemon makes them: in the order of time, the event's last 32 bits free for the endpoint.
+// Ids as the daemon makes them: in the order of time, all of one week, the event's last 32 bits free for the endpoint.
 const UUID = (number: string, last = "'00000000'") =>
   `('0190' || lpad(to_hex(${number} / 65536), 4, '0') || lpad(to_hex(${number} % 65536), 4, '0') ||
     '700080000000' || ${last})::uuid`;
@@ -163,6 +163,7 @@ export async function load(sql: Sql, backlog: Backlog): Promise<void> {
   const due = later === "half"
     ? "case when n % 2 = 0 then now() else now() + interval '1 hour' end"
     : "now()";
+  await sql.unsafe(`select make_partitions(${UUID("0")})`);
   for (let at = first; at < first + events; at += portion) {
     const numbers = `generate_series(${at}, ${Math.min(at + portion, first + events) - 1}) n`;
     await sql.unsafe(`

@@ -87,6 +87,7 @@ const ATTEMPT = `1, at, at + duration, '127.0.0.1:8080', extract(epoch from at):
 /** Stores events of the last 24 hours, each ended at every endpoint, in portions. */
 async function load(sql: Sql, events: number): Promise<void> {
   await sql`update attempt_stats_mark set watermark = now() - interval '25 hours'`;
+  await sql`select make_partitions(first_id_at(now() - interval '25 hours'))`;
   for (let first = 0; first < events; first += PORTION) {
     const last = Math.min(first + PORTION, events) - 1;
     // By the clock of each portion: when all is loaded, the last hour is as full as the others.

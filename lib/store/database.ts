@@ -17,6 +17,7 @@ import type { Embedded, Say } from "./embedded.ts";
 import { isAstray } from "./errors.ts";
 import { failure } from "./connection/failure.ts";
 import { migrate } from "./migrations.ts";
+import { makeAhead } from "./partitions.ts";
 import { pooled, TOKEN_SETTING } from "./connection/session.ts";
 import { type OpenOptions, untilThere } from "./connection/waiting.ts";
 
@@ -93,6 +94,7 @@ async function openOnly(embedded: Embedded): Promise<Database> {
   const { sql, close } = openSession(embedded);
   try {
     const migrated = await migrate(sql);
+    await makeAhead(sql);
     // No other process can be sending: leases are those of a process that is gone.
     await sql`
       update pending_deliveries set leased_until = now() where leased_until > now()`;
@@ -142,7 +144,9 @@ async function openServer(
     const migrated = await untilThere(connector, connect_timeout_ms, options, async () => {
       await ping(SILENCE_MS);
       heart ??= startHeart(ping, connector.reset);
-      return await migrate(migrations.sql);
+      const applied = await migrate(migrations.sql);
+      await makeAhead(migrations.sql);
+      return applied;
     });
     void migrations.close();
     const ingest = open(2, { ...HOT, ...LOOKUPS });

@@ -4,6 +4,7 @@ import type { Database } from "./database.ts";
 import { literal, texts } from "./arrays.ts";
 import { CHANNEL, MAX_ANNOUNCED } from "./changes.ts";
 import type { Term } from "./claims.ts";
+import { partitioned } from "./partitions.ts";
 
 /** An event to be stored. */
 export interface NewEvent {
@@ -62,6 +63,12 @@ export type Stored =
 /** PostgreSQL's unique_violation, and deadlock_detected: two batches with the same keys may deadlock. */
 const SAME_KEYS = ["23505", "40P01"];
 
+/** What a batch found. */
+interface Found {
+  readonly is_current: boolean;
+  readonly is_settled: boolean;
+}
+
 /** Rows that are stored together with events. */
 export interface StoredAlong {
   readonly keys?: readonly StoredKey[];
@@ -95,7 +102,9 @@ export async function storeEvents(
   const waiting = [...new Set(deliveries.filter((d) => !d.leased).map((d) => d.endpoint_no))];
   const news = db.kind === "server" && waiting.length > 0 ? wakeUp(waiting) : "";
   try {
-    const [found] = await db.ingest<{ is_current: boolean; is_settled: boolean }[]>`
+    const ids = events.map(({ uuid }) => uuid);
+    const [found] = await partitioned(db.ingest, ids, () =>
+      db.ingest<Found[]>`
       with found as materialized (
         select revision = ${revision} as is_current, not exists (
           select from unnest(
@@ -123,8 +132,8 @@ export async function storeEvents(
       ), keyed as (
         insert into keys (hash, digest, event_id, deliveries)
         select ${
-      db.ingest.unsafe(hashOf("k.key"))
-    }, decode(k.digest, 'hex'), k.event_id, k.deliveries
+        db.ingest.unsafe(hashOf("k.key"))
+      }, decode(k.digest, 'hex'), k.event_id, k.deliveries
         from gate, unnest(
           string_to_array(${texts(keys.map((k) => k.key))}, chr(30)),
           string_to_array(${texts(keys.map((k) => k.digest))}, chr(30)),
@@ -149,8 +158,8 @@ export async function storeEvents(
         select n.subject, n.business, now() from gate, unnest(
           string_to_array(${texts(subjects)}, chr(30), ''),
           string_to_array(${
-      texts(subjects.map((subject) => named.get(subject) ?? null))
-    }, chr(30), '')
+        texts(subjects.map((subject) => named.get(subject) ?? null))
+      }, chr(30), '')
         ) as n (subject, business)
         -- Usually stored already: then no row is locked, so the next batch need not wait.
         where not exists (
@@ -160,7 +169,7 @@ export async function storeEvents(
       )
       select found.*, case when ${news} <> '' and exists (select from gate)
         then pg_notify(${CHANNEL}, ${news}) end
-      from found`;
+      from found`);
     if (found === undefined) throw new Error("The table fleet is empty");
     return !found.is_current ? "stale" : found.is_settled ? "stored" : "moved";
   } catch (error) {
@@ -303,15 +312,20 @@ export async function purgeAttempts(
 ): Promise<Purged> {
   const [row] = await sql<Purged[]>`
     with looked as materialized (
-      select ctid as place, delivery_id, recorded_at from attempts
+      select delivery_id, number, recorded_at from attempts
       where recorded_at > ${position ?? "-infinity"}::text::timestamptz
         and recorded_at < now() - ${age_ms}::bigint * interval '1 ms'
       -- The attempts of one statement, a few hundred at most, share one time and stay together.
       order by recorded_at fetch first (${limit}) rows with ties
+    ), old as materialized (
+      select delivery_id, number from looked l
+      where not exists (select from pending_deliveries p where p.id = l.delivery_id)
     ), gone as (
-      delete from attempts where ctid = any(array(
-        select place from looked l
-        where not exists (select from pending_deliveries p where p.id = l.delivery_id)))
+      delete from attempts a using old o
+      where a.delivery_id = o.delivery_id and a.number = o.number
+        -- Bounds, or every partition is searched.
+        and a.delivery_id >= (select delivery_id from old order by delivery_id limit 1)
+        and a.delivery_id <= (select delivery_id from old order by delivery_id desc limit 1)
       returning 1
     )
     select (select count(*) from gone)::int as purged,

@@ -7,6 +7,7 @@ import { foreignTexts, literal, texts } from "./arrays.ts";
 import { announceFleet, type Fragment } from "./changes.ts";
 import type { Lease } from "./claims.ts";
 import { ATTEMPT_DETAILS, insertEnded } from "./fragments.ts";
+import { partitioned } from "./partitions.ts";
 
 /** The part of a request that follows neither from its event nor from its endpoint. */
 export interface SentRecord {
@@ -51,7 +52,9 @@ export async function record(
   now: number,
 ): Promise<Recorded> {
   // One row for all results, because most need no mention.
-  const [recorded] = await sql<Recorded[]>`
+  const ids = results.map(({ lease }) => lease.uuid);
+  const [recorded] = await partitioned(sql, ids, () =>
+    sql<Recorded[]>`
     with ${resultRows(sql, results, now)}, ending as (
       delete from pending_deliveries p using result r
       where p.id = r.id and ${sql.unsafe(STILL_HELD)}
@@ -60,8 +63,8 @@ export async function record(
     ), going_on as materialized (
       -- Locked before the reason is read: another statement may be cancelling it.
       select ${
-    sql.unsafe(HELD)
-  }, case when p.cancel_reason is not null then 'cancelled' end as final
+      sql.unsafe(HELD)
+    }, case when p.cancel_reason is not null then 'cancelled' end as final
       from result r join pending_deliveries p on p.id = r.id
       where ${sql.unsafe(STILL_HELD)} and r.verdict = 'retry'
       for update of p
@@ -97,7 +100,7 @@ export async function record(
       coalesce((select json_agg(id) from result where id not in (select id from held)), '[]') as lost,
       coalesce((select json_agg(id) from held where final is null), '[]') as going_on,
       coalesce((select json_agg(id) from paused), '[]') as paused
-    from (select) one left join announced on true`;
+    from (select) one left join announced on true`);
   if (recorded === undefined) throw new Error("Recording came back empty");
   return recorded;
 }

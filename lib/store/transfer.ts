@@ -5,6 +5,7 @@ import { APPLICATION, openPool, openSession } from "./connect.ts";
 import { makeConnector } from "./connection/connector.ts";
 import { hasEmbedded, openEmbedded } from "./embedded.ts";
 import { migrate } from "./migrations.ts";
+import { dropsOf, makeRecorded } from "./partitions.ts";
 import {
   hasMark,
   markSource,
@@ -62,7 +63,10 @@ export async function transfer(
   const tables = await tablesOf(source);
   if (before.step !== "end") {
     const id = await begin(source, target, tables, before, name);
-    for (const table of tables) await copy(source, target, table, id, report);
+    for (const table of tables) {
+      await copy(source, target, table, id, report);
+      if (table.name === PARTITIONS) await makeRecorded(target);
+    }
     for (const table of tables) await verify(source, target, table, id, report);
     await copySequences(source, target, tables, id);
     await target`analyze`;
@@ -142,14 +146,16 @@ async function tablesOf(sql: Sql): Promise<Table[]> {
         join pg_class f on f.oid = k.confrelid
         where k.conrelid = c.oid and k.contype = 'f' and f.oid <> c.oid) as needs
     from pg_class c
-    where c.relkind = 'r' and c.relnamespace = current_schema()::regnamespace
-      and c.relname <> 'migrations'
+    where c.relkind in ('r', 'p') and c.relnamespace = current_schema()::regnamespace
+      -- The parent of partitions has their rows.
+      and not c.relispartition and c.relname <> 'migrations'
     order by c.relname`;
   const tables = found.map((table) => {
     if (table.key !== null) return { ...table, key: table.key };
     throw new Error(`The table ${table.name} has no primary key`);
   });
-  const sorted: Table[] = [];
+  // First, because no row goes into a partitioned table without.
+  const sorted = tables.filter(({ name }) => name === PARTITIONS);
   while (sorted.length < tables.length) {
     const next = tables.filter((table) =>
       !sorted.includes(table) &&
@@ -160,6 +166,9 @@ async function tablesOf(sql: Sql): Promise<Table[]> {
   }
   return sorted;
 }
+
+/** The table that says which partitions there are. */
+const PARTITIONS = "partitions";
 
 /** Whether a table has exactly one row, which exists from the start and is replaced. */
 function isSingle(table: Table): boolean {
@@ -219,7 +228,8 @@ async function begin(
   await refuseFull(target, tables, name);
   const mark = { id: left.id ?? crypto.randomUUID(), seal: null, target: name };
   await markSource(source, mark);
-  if (await markTarget(target, mark)) return mark.id;
+  // It gets the source's partitions, whose boundaries may be others.
+  if (await markTarget(target, mark, await dropsOf(target))) return mark.id;
   throw new AppError("conflict", `Another transfer to ${name} began at the same moment`);
 }
 
@@ -244,7 +254,7 @@ async function refuseDaemons(target: Sql): Promise<void> {
 }
 
 async function refuseFull(target: Sql, tables: readonly Table[], name: string): Promise<void> {
-  for (const table of tables.filter((table) => !isSingle(table))) {
+  for (const table of tables.filter((table) => !isSingle(table) && table.name !== PARTITIONS)) {
     const rows = await target`select from ${target(table.name)} limit 1`;
     if (rows.length === 0) continue;
     throw new AppError(

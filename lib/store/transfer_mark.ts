@@ -76,13 +76,27 @@ export async function markSource(sql: Sql, mark: Omit<TransferMark, "role">): Pr
     on conflict (version) do update set name = excluded.name`;
 }
 
-/** Marks a target that has no mark. False if another transfer did so first. */
-export async function markTarget(sql: Sql, mark: Omit<TransferMark, "role">): Promise<boolean> {
-  const rows = await sql`
-    insert into migrations (version, name)
-    values (${TRANSFER_VERSION}::int, ${textOf({ role: "target", ...mark })})
-    on conflict (version) do nothing returning 1`;
-  return rows.length > 0;
+/**
+ * Marks a target that has no mark, and runs `statements` with it. False if another transfer marked it first:
+ * then nothing was done.
+ */
+export async function markTarget(
+  sql: Sql,
+  mark: Omit<TransferMark, "role">,
+  statements: string,
+): Promise<boolean> {
+  const name = textOf({ role: "target", ...mark }).replaceAll("'", "''");
+  try {
+    await sql.unsafe(
+      `begin; insert into migrations (version, name) values (${TRANSFER_VERSION}, '${name}');
+       ${statements}; commit`,
+    ).simple();
+    return true;
+  } catch (error) {
+    await sql.unsafe("rollback").simple().catch(() => {});
+    if ((error as { code?: string }).code === "23505") return false;
+    throw error;
+  }
 }
 
 /** A condition: the database has the mark of that transfer. */

@@ -115,7 +115,8 @@ async function pendingId(daemon: { api(path: string): Promise<{ body: any }> }):
 async function serverRows(sql: any): Promise<Record<string, unknown>> {
   const tables = await sql`
     select relname::text as name from pg_class
-    where relkind = 'r' and relnamespace = 'public'::regnamespace and relname <> 'migrations'
+    where relkind in ('r', 'p') and not relispartition and relnamespace = 'public'::regnamespace
+      and relname <> 'migrations'
     order by relname`;
   const rows: Record<string, unknown> = {};
   for (const { name } of tables) {
@@ -340,7 +341,7 @@ Deno.test("transfer leaves one database to use, wherever kill -9 stops it", asyn
     assert.match((await run("SECOND")).err, new RegExp(`is being transferred to ${name}, not to`));
 
     // While it copies.
-    await holder.unsafe("begin; lock table events in share mode").simple();
+    await holder.unsafe("begin; lock table endpoints in share mode").simple();
     await killed("insert into");
     await holder.unsafe("rollback").simple();
     await assert.rejects(openUrl(target.url), /A transfer into this database is under way/);

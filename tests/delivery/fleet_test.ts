@@ -13,6 +13,9 @@ import { fileOf, makeFleet } from "../../lib/delivery/fleet.ts";
 import { claim, type Claimed } from "../../lib/store/claims.ts";
 import { findExpired } from "../../lib/store/deliveries.ts";
 import { record } from "../../lib/store/results.ts";
+import { makePartitions } from "../../lib/store/partitions.ts";
+
+const OLD_EVENT = "01900000-0000-7000-8000-000000000000";
 
 /** A configuration with these endpoints, and the endpoints as they are stored. */
 async function configured(...urls: string[]) {
@@ -205,10 +208,11 @@ Deno.test("a daemon without room wakes another by a notification", async () => {
     await release.promise;
   });
   await locked.promise;
+  await makePartitions(ear, [OLD_EVENT]);
   await ear.unsafe(`
     with event as (
       insert into events (id, type, received_at, payload)
-      values ('01900000-0000-7000-8000-000000000000', 'booking.created', now(), '{}') returning id
+      values ('${OLD_EVENT}', 'booking.created', now(), '{}') returning id
     )
     insert into pending_deliveries (id, event_id, endpoint_no, created_at, due_at)
     select '01900000-0000-7000-8000-000000000001', id, (select no from endpoints), now(), now()
@@ -288,11 +292,12 @@ Deno.test("daemons keep a rate and a concurrency together", async () => {
 Deno.test("claim() holds an endpoint's concurrency also behind many exhausted deliveries", async () => {
   await using database = await serverDatabase();
   await using db = await database.open();
+  await makePartitions(db.admin, [OLD_EVENT]);
   await db.admin.unsafe(`
     insert into endpoints (id, source, url, events, settings)
       values ('all', 'file', 'http://127.0.0.1/', '{*}', '{}');
     insert into events (id, type, payload, received_at)
-      values ('01900000-0000-7000-8000-000000000000', 'booking.created', '{}', now());
+      values ('${OLD_EVENT}', 'booking.created', '{}', now());
     insert into pending_deliveries (id, event_id, endpoint_no, created_at, due_at, attempts, counted)
       select gen_random_uuid(), e.id, n.no, now(), now() - i * interval '1 s', i % 4, i % 4
       from events e, endpoints n, generate_series(1, 12000) i where i % 4 = 3 or i < 40;
@@ -310,11 +315,12 @@ Deno.test("claim() holds an endpoint's concurrency also behind many exhausted de
 Deno.test("claim() holds a rate limit, but not for as long as the clock was set back", async () => {
   await using database = await serverDatabase();
   await using db = await database.open();
+  await makePartitions(db.admin, [OLD_EVENT]);
   await db.admin.unsafe(`
     insert into endpoints (id, source, url, events, settings, next_send_at)
       values ('all', 'file', 'http://127.0.0.1/', '{*}', '{}', now() + interval '2 days');
     insert into events (id, type, payload, received_at)
-      values ('01900000-0000-7000-8000-000000000000', 'booking.created', '{}', now());
+      values ('${OLD_EVENT}', 'booking.created', '{}', now());
     insert into pending_deliveries (id, event_id, endpoint_no, created_at, due_at)
       select gen_random_uuid(), e.id, n.no, now(), now()
       from events e, endpoints n, generate_series(1, 10) i`)

@@ -131,11 +131,12 @@ Deno.test("imports run one way: main, cli, daemon, routes, maintenance, admin, d
 });
 
 Deno.test("stores do not import each other", () => {
-  // They may share parts of statements, deadlines, and what errors mean.
+  // They may share parts of statements, partitions, deadlines, and what errors mean.
   const shared = [
     "arrays",
     "changes",
     "fragments",
+    "partitions",
     "deadline",
     "disk",
     "errors",

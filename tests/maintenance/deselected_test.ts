@@ -12,6 +12,10 @@ import { sampleOf } from "../support/samples.ts";
 import { travelDatabase } from "../support/travel.ts";
 import { until } from "../support/wait.ts";
 import { storeEndpoints } from "../support/file.ts";
+import { makePartitions } from "../../lib/store/partitions.ts";
+
+/** Below all ids of the events here, and of the same week. */
+const FIRST = "00000000-0000-7000-8000-000000000000";
 
 const SLOW = { retry: ["0s", "1h"] };
 
@@ -209,6 +213,7 @@ Deno.test("the sweep cancels by the selection as it is then, late events include
       const [synced] = await storeEndpoints(db, [{ id: "crm", url, events, businesses, settings }]);
       return synced?.cancels;
     };
+    await makePartitions(db.admin, [FIRST]);
     const store = (sql: typeof db.admin, nth: number, type: string, business: string | null) =>
       sql.unsafe(`
         with event as (
@@ -273,6 +278,7 @@ onServer(
       return storeEndpoints(one, [{ id: "crm", url, events, businesses: null, settings }]);
     };
     await put(["*"]);
+    await makePartitions(one.admin, [FIRST]);
     await one.admin.unsafe(`
     with event as (
       insert into events (id, type, received_at, payload)

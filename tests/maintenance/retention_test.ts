@@ -9,6 +9,7 @@ import { runJob } from "../../lib/maintenance/schedule.ts";
 import { makeLog } from "../../lib/observe/log.ts";
 import type { Database } from "../../lib/store/database.ts";
 import { keyBlocks } from "../../lib/store/events.ts";
+import { makePartitions } from "../../lib/store/partitions.ts";
 import { writeConfig } from "../support/daemon.ts";
 import { onBoth, onServer } from "../support/databases.ts";
 import { connectTo } from "../support/postgres.ts";
@@ -64,6 +65,7 @@ async function store(
   await db.admin`
     insert into endpoints (id, source, url, events, settings)
     values ('a', 'file', 'https://example.com/', '{*}', '{}') on conflict do nothing`;
+  await makePartitions(db.admin, [`${prefix}0000-0000-7000-8000-000000000000`]);
   await db.admin.unsafe(`
     with made as materialized (
       select ('${prefix}0000-0000-7000-8000-' || to_char(n, 'FM0000') || '00000000')::uuid as id,

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import type { Database } from "../../lib/store/database.ts";
 import { CANCEL_CHOSEN, endWaiting, RENEW_CHOSEN } from "../../lib/store/fragments.ts";
+import { makePartitions } from "../../lib/store/partitions.ts";
 import { onServer } from "../support/databases.ts";
 
 /** The delivery of event n to endpoint 7. */
@@ -8,6 +9,7 @@ const ID = (n: number) => `0000000${n}-0000-7000-8000-000000000007`;
 
 /** Stores pending deliveries, numbered from 1, with three attempts each; the last has all columns. */
 async function owe(db: Database, count: number): Promise<void> {
+  await makePartitions(db.admin, [ID(0)]);
   for (let n = 1; n <= count; n++) {
     await db.admin`
       insert into pending_deliveries (id, event_id, endpoint_no, created_at, due_at, token, attempts,
@@ -85,6 +87,7 @@ onServer("endWaiting() keeps a delivery's bookkeeping and its attempts", async (
 
 onServer("endWaiting() ends a delivery that was never attempted", async (database) => {
   await using db = await database.open();
+  await makePartitions(db.admin, [ID(0)]);
   await db.admin`
     insert into pending_deliveries (id, event_id, endpoint_no, created_at, due_at)
     values (${ID(1)}::uuid, event_of(${ID(1)}::uuid), 7, now(), now())`;

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { firstUuidAt } from "../../../lib/core/ids.ts";
 import { bucketOf } from "../../../lib/core/histogram.ts";
+import { makePartitions } from "../../../lib/store/partitions.ts";
 import { attemptStats, endpointRuns } from "../../../lib/store/reports/stats.ts";
 import { purgeStats, rollUp } from "../../../lib/store/stats.ts";
 import type { Database } from "../../../lib/store/database.ts";
@@ -69,11 +70,12 @@ onServer("GET /api/stats counts the events without a known business", async (dat
   ]);
   assert.deepEqual(await counted(), [2, true]);
   const db = await database.open();
+  await makePartitions(db.admin, [firstUuidAt(Date.now() - 3 * 3_600_000)]);
   await db.admin.unsafe(`
     update events set received_at = now() - interval '3 hours', id = case subject when 'apt_1'
       then '${firstUuidAt(Date.now() - 3 * 3_600_000)}'::uuid else id end where subject = 'apt_1';
     insert into events (id, type, received_at, payload, test)
-    select gen_random_uuid(), 'booking.created', now(), '{}', true from generate_series(1, 5)`)
+    select (left(first_id_at(now())::text, 14) || right(gen_random_uuid()::text, 22))::uuid, 'booking.created', now(), '{}', true from generate_series(1, 5)`)
     .simple();
   assert.deepEqual(await counted(), [1, true]);
   assert.deepEqual(await counted("6h"), [2, true]);
@@ -96,7 +98,7 @@ async function addAttempts(database: TestDatabase, ages_s: readonly number[]): P
     await db.admin`
       insert into attempts (delivery_id, number, endpoint_no, endpoint_version, started_at, ended_at,
         outcome, recorded_at)
-      select gen_random_uuid(), 1, 1, 1, t - 2 ^ (n % 12) * interval '1 ms', t,
+      select (left(first_id_at(now())::text, 14) || right(gen_random_uuid()::text, 22))::uuid, 1, 1, 1, t - 2 ^ (n % 12) * interval '1 ms', t,
         case when n % 5 = 0 then 'timeout' else 'delivered' end, t
       from unnest(${`{${ages_s.join(",")}}`}::float8[]) with ordinality as a (age_s, n),
         lateral (select now() - a.age_s * interval '1 s') as x (t)`;
@@ -178,7 +180,7 @@ onServer(
       await db.admin`
         insert into attempts (delivery_id, number, endpoint_no, endpoint_version, started_at,
           ended_at, outcome, recorded_at)
-        select gen_random_uuid(), 1, a.no, 1, t, t, a.outcome, t
+        select (left(first_id_at(now())::text, 14) || right(gen_random_uuid()::text, 22))::uuid, 1, a.no, 1, t, t, a.outcome, t
         from json_to_recordset(${JSON.stringify(attempts)}::text::json)
           as a (no int, outcome text, ended_at float8),
           lateral (select 'epoch'::timestamptz + a.ended_at * interval '1 ms') x (t)`;
@@ -242,7 +244,7 @@ Deno.test("rollUp() and attemptStats() go on when the database's clock was set b
     db.admin`
       insert into attempts (delivery_id, number, endpoint_no, endpoint_version, started_at, ended_at,
         outcome, recorded_at)
-      select gen_random_uuid(), 1, 1, 1, now(), now(), 'delivered', now()
+      select (left(first_id_at(now())::text, 14) || right(gen_random_uuid()::text, 22))::uuid, 1, 1, 1, now(), now(), 'delivered', now()
       from generate_series(1, ${count})`;
   const shown = async () => {
     const { counts } = await attemptStats(db.admin, "everything", 3_600_000, undefined);
@@ -263,7 +265,7 @@ Deno.test("rollUp() and attemptStats() go on when the database's clock was set b
     assert.equal(await shown(), 5);
     await db.admin`
       insert into attempts (delivery_id, number, endpoint_no, endpoint_version, started_at, ended_at,
-        outcome) values (gen_random_uuid(), 1, 1, 1, now(), now(), 'timeout')`;
+        outcome) values ((left(first_id_at(now())::text, 14) || right(gen_random_uuid()::text, 22))::uuid, 1, 1, 1, now(), now(), 'timeout')`;
     const [run] = await endpointRuns(db.admin, [1]);
     assert.ok(run?.failing_since, "after a success in the future that never was");
     const kept = await database.row(
