@@ -247,6 +247,8 @@ create table ended_deliveries (
 create index ended_deliveries_failed on ended_deliveries (endpoint_no, id) where status = 'failed';
 -- Lists and replays of what failed or was cancelled at any endpoint. Costs nothing where all goes well.
 create index ended_deliveries_unhappy on ended_deliveries (id) where status <> 'delivered';
+-- Whether anything of a week has ended lately, so that the week stays. Rows are added in this order, nearly.
+create index ended_deliveries_ended on ended_deliveries using brin (ended_at);
 -- For the statistics, like attempts_recorded.
 create index ended_deliveries_recorded on ended_deliveries (recorded_at);
 
@@ -456,6 +458,44 @@ create function make_partitions(id uuid) returns void language plpgsql volatile 
       execute format('alter table %I attach partition %I for values from (%L) to (%L)',
         leaf.parent, leaf.leaf, held.first_id, held.last_id);
     end loop;
+  end $$;
+
+-- Whether a delivery with an id from `first` to `last` (not included) ended after that time. By the index in
+-- which ended_at is, whatever the session's settings: it may be asked of millions.
+create function ended_since(first uuid, last uuid, at timestamptz) returns boolean
+  language plpgsql stable strict set enable_seqscan = off set enable_bitmapscan = on as $$
+  begin
+    return exists (
+      select from ended_deliveries d where d.id >= first and d.id < last and d.ended_at > at);
+  end $$;
+
+-- Drops the partitions from `first` on, a minute after they were closed: they must be detached, or be leaving
+-- their tables. False if they stay. Waits a second for older statements, then fails.
+create function drop_partitions(first uuid) returns boolean language plpgsql volatile strict
+  set lock_timeout = '1s' as $$
+  declare
+    held partitions;
+    leaf record;
+  begin
+    perform pg_advisory_xact_lock(108222176391796);
+    select * into held from partitions p
+    where p.first_id = first and p.closed_at < now() - interval '1 minute';
+    if not found then return false; end if;
+    for leaf in select * from partitions_at(first) where is_leaving loop
+      execute format('alter table %I detach partition %I finalize', leaf.parent, leaf.leaf);
+    end loop;
+    -- If no statement sees them any more, whatever came back has done so by now.
+    if exists (
+      select from pending_deliveries d where d.id >= held.first_id and d.id < held.last_id) then
+      perform make_partitions(first);
+      return false;
+    end if;
+    if exists (select from partitions_at(first) where is_attached) then return false; end if;
+    for leaf in select * from partitions_at(first) where is_there loop
+      execute format('drop table %I', leaf.leaf);
+    end loop;
+    delete from partitions p where p.first_id = first;
+    return true;
   end $$;
 
 -- A regular expression of the event types that an endpoint selects: `booking.created`, `booking.*`, and

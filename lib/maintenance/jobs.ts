@@ -6,7 +6,15 @@ import { checkpoints } from "./checkpoints.ts";
 import { deselectedDeliveries } from "./deselected.ts";
 import { exhaustedDeliveries } from "./exhausted.ts";
 import { expiredLeases } from "./leases.ts";
-import { oldAttempts, oldEvents, oldKeys, oldStatistics, oldSubjects } from "./retention.ts";
+import {
+  oldAttempts,
+  oldEvents,
+  oldKeys,
+  oldStatistics,
+  oldSubjects,
+  oldWeeks,
+  weeksAhead,
+} from "./retention.ts";
 import { retiredEndpoints } from "./retired.ts";
 import { rollups } from "./rollups.ts";
 import type { Job } from "./schedule.ts";
@@ -38,6 +46,8 @@ export function maintenanceJobs(
     exhaustedDeliveries(policy),
     rollups,
     expiredSecrets(seal_keys),
+    weeksAhead,
+    oldWeeks(policy),
     oldAttempts(policy),
     oldEvents(policy),
     oldKeys(policy),

@@ -6,6 +6,7 @@ import {
   purgeKeys,
   purgeSubjects,
 } from "../store/events.ts";
+import { closeOld, dropClosed, makeAhead } from "../store/partitions.ts";
 import { purgeRefused, purgeStats } from "../store/stats.ts";
 import type { Context } from "../delivery/context.ts";
 import type { FilePolicy } from "../store/endpoints.ts";
@@ -30,7 +31,32 @@ export function oldAttempts(policy: Policy): Job {
   };
 }
 
-/** Purges events older than `retention.events` without pending deliveries. */
+/** Makes the partitions of this week and the next. */
+export const weeksAhead: Job = {
+  name: "weeks ahead",
+  pattern: "50 30 * * * *",
+  async run({ db }) {
+    await makeAhead(db.admin);
+    return 0;
+  },
+};
+
+/** Drops whole weeks of events older than `retention.events`, with their deliveries and attempts. */
+export function oldWeeks(policy: Policy): Job {
+  return {
+    name: "old weeks",
+    pattern: "5 */5 * * * *",
+    done: "Old weeks dropped",
+    async run({ db, log }, stopping) {
+      await closeOld(db.admin, policy().retention.events_ms);
+      const { dropped, held_up } = await dropClosed(db.admin, stopping);
+      if (held_up) log.info("An old week is not dropped yet: a transaction began before that");
+      return dropped;
+    },
+  };
+}
+
+/** Purges events older than `retention.events` in the weeks that pending deliveries hold up. */
 export function oldEvents(policy: Policy): Job {
   return {
     name: "old events",

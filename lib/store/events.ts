@@ -4,7 +4,7 @@ import type { Database } from "./database.ts";
 import { literal, texts } from "./arrays.ts";
 import { CHANNEL, MAX_ANNOUNCED } from "./changes.ts";
 import type { Term } from "./claims.ts";
-import { partitioned } from "./partitions.ts";
+import { isOld, KEPT_MS, partitioned } from "./partitions.ts";
 
 /** An event to be stored. */
 export interface NewEvent {
@@ -209,9 +209,9 @@ export interface Purged {
 }
 
 /**
- * Reads `limit` events after `position`, or from the first on. Removes those that are older than `age_ms`
- * and have no pending delivery, with their ended deliveries and attempts. UUIDs are in the order of time,
- * but for the clocks of several daemons: if none of `limit` events is old, none after them is.
+ * Reads `limit` events after `position`, or from the first on, of old weeks that stay as a whole because
+ * something of theirs is pending or has just ended. Removes those that are older than `age_ms`, with their
+ * deliveries and attempts, unless one is pending or has ended within seven days.
  */
 export async function purgeEvents(
   sql: Sql,
@@ -219,29 +219,51 @@ export async function purgeEvents(
   position: string | null,
   limit: number,
 ): Promise<Purged> {
+  const kept = sql`interval '1 ms' * ${KEPT_MS}::bigint`;
   const [row] = await sql<Purged[]>`
-    with looked as materialized (
-      select id, received_at < now() - ${age_ms}::bigint * interval '1 ms' as is_old from events
-      where id > ${position ?? firstUuidAt(0)}::uuid order by id limit ${limit}
+    with week as materialized (
+      select p.first_id, p.last_id, ended_since(p.first_id, p.last_id, now() - ${kept}) as is_fresh
+      from partitions p
+      where p.closed_at is null and ${isOld(sql, age_ms)}
+        and p.last_id > ${position ?? firstUuidAt(0)}::uuid
+      order by p.first_id limit 1
+    ), looked as materialized (
+      select e.id, w.is_fresh, e.received_at < now() - ${age_ms}::bigint * interval '1 ms' as is_old
+      from week w cross join lateral (
+        select id, received_at from events
+        where id >= w.first_id and id < w.last_id and id > ${position ?? firstUuidAt(0)}::uuid
+        order by id limit ${limit}
+      ) e
     ), old as materialized (
       select e.id from events e where e.id = any(array(
-        select l.id from looked l where l.is_old and not exists (
-          select from pending_deliveries p where p.id between l.id and last_of(l.id))))
+        select l.id from looked l where l.is_old
+          and not exists (
+            select from pending_deliveries p where p.id between l.id and last_of(l.id))
+          and not (l.is_fresh and exists (
+            select from endpoints n join ended_deliveries d
+              on d.endpoint_no = n.no and d.id = delivery_of(l.id, n.no)
+            where d.ended_at > now() - ${kept}))))
+        -- Bounds, or every partition is searched.
+        and e.id >= (select first_id from week) and e.id < (select last_id from week)
       for update skip locked
     ), purged as materialized (
       -- Locked, and checked again: a delivery may have come back until then.
       select id from old where not is_pending(id)
     ), forgotten as (
       delete from attempts a using purged e where a.delivery_id between e.id and last_of(e.id)
+        and a.delivery_id >= (select first_id from week) and a.delivery_id < (select last_id from week)
     ), ended as (
       delete from ended_deliveries d using purged e, endpoints n
       where d.endpoint_no = n.no and d.id = delivery_of(e.id, n.no)
+        and d.id >= (select first_id from week) and d.id < (select last_id from week)
     ), gone as (
-      delete from events where id = any(array(select id from purged)) returning 1
+      delete from events e where e.id = any(array(select id from purged))
+        and e.id >= (select first_id from week) and e.id < (select last_id from week)
+      returning 1
     )
     select (select count(*) from gone)::int as purged,
-      (select id from looked where exists (select from looked where is_old)
-        order by id offset ${limit - 1}::int limit 1) as position`;
+      coalesce((select id from looked order by id offset ${limit - 1}::int limit 1),
+        (select last_id from week)) as position`;
   if (row === undefined) throw new Error("The purge of events answered nothing");
   return row;
 }

@@ -1,12 +1,13 @@
 import assert from "node:assert/strict";
 import type { Sql } from "postgres";
 import { firstUuidAt } from "../../lib/core/ids.ts";
-import { makeAhead, makePartitions } from "../../lib/store/partitions.ts";
+import { dropClosed, makeAhead, makePartitions } from "../../lib/store/partitions.ts";
 import { booking, endpoint, startDaemon } from "../support/daemon.ts";
 import { onBoth, onServer, openUrl, server } from "../support/databases.ts";
 import { connectTo } from "../support/postgres.ts";
-import { startReceiver } from "../support/receiver.ts";
+import { startReceiver, statuses } from "../support/receiver.ts";
 import { travelDatabase } from "../support/travel.ts";
+import { until } from "../support/wait.ts";
 
 const WEEK_MS = 7 * 86_400_000;
 
@@ -121,4 +122,174 @@ Deno.test("a daemon stores and delivers after its database's clock has jumped by
   await daemon[Symbol.asyncDispose]();
   await db.close();
   await database.drop();
+});
+
+const never = new AbortController().signal;
+const OLD = at("2020-03-02T00:00Z");
+const LEAVES = ["attempts", "ended_deliveries", "events"].map((parent) => ({
+  parent,
+  leaf: `${parent}_20200302`,
+}));
+
+/** Makes an old week with an event, its ended delivery and an attempt, closed two minutes ago. */
+async function storeOld(sql: Sql, id = OLD): Promise<void> {
+  await makePartitions(sql, [id]);
+  await sql.unsafe(`
+    insert into events (id, type, received_at, payload) values ('${id}', 'booking.created', now(), '{}');
+    insert into ended_deliveries (id, endpoint_no, created_at, ended_at, status, reason, token, attempts)
+    values ('${id}', 0, now(), now(), 'cancelled', 'deselected', 1, 0);
+    insert into attempts (delivery_id, number, endpoint_no, endpoint_version, started_at, ended_at,
+      outcome) values ('${id}', 1, 0, 1, now(), now(), 'timeout');
+    update partitions set closed_at = now() - interval '2 minutes' where first_id = '${id}'`)
+    .simple();
+}
+
+/** Where the old week's rows are: by the parents, and tables that are left of it. */
+async function oldWeek(sql: Sql) {
+  const [row] = await sql<Record<string, number>[]>`
+    select (select count(*)::int from events) as events,
+      (select count(*)::int from ended_deliveries) as ended,
+      (select count(*)::int from attempts) as attempts,
+      (select count(*)::int from pg_class where relname ~ '_20200302$' and relkind = 'r') as tables,
+      (select count(*)::int from partitions where first_id = ${OLD}::uuid) as weeks`;
+  return Object.values(row ?? {}).join(" ");
+}
+const [WHOLE, GONE] = ["1 1 1 3 1", "0 0 0 0 0"];
+
+/** Detaches the old week from some of its tables, as a drop does before it is killed. */
+async function detach(sql: Sql, leaves: readonly (typeof LEAVES[number])[]): Promise<void> {
+  for (const { parent, leaf } of leaves) {
+    await sql.unsafe(`alter table ${parent} detach partition ${leaf} concurrently`).simple();
+  }
+}
+
+const STATES = [[], LEAVES.slice(0, 1), LEAVES.slice(1), LEAVES];
+
+onBoth("a drop of a week goes on after kill -9 between any two of its steps", async (database) => {
+  await using db = await database.open();
+  for (const detached of STATES) {
+    await storeOld(db.admin);
+    assert.equal(await oldWeek(db.admin), WHOLE);
+    await detach(db.admin, detached);
+    assert.deepEqual(await dropClosed(db.admin, never), { dropped: 1, held_up: false });
+    assert.equal(await oldWeek(db.admin), GONE);
+    assert.deepEqual(await dropClosed(db.admin, never), { dropped: 0, held_up: false });
+  }
+});
+
+onBoth(
+  "a week is not dropped, and is put back, if a delivery of it is pending",
+  async (database) => {
+    await using db = await database.open();
+    await storeOld(db.admin);
+    await db.admin`
+    insert into pending_deliveries (id, event_id, endpoint_no, created_at, due_at)
+    values (${OLD}::uuid, ${OLD}::uuid, 0, now(), now())`;
+    for (const detached of STATES) {
+      await detach(db.admin, detached);
+      assert.deepEqual(await dropClosed(db.admin, never), { dropped: 0, held_up: false });
+      assert.equal(await oldWeek(db.admin), WHOLE);
+    }
+    // It can also be needed by a writer, while a drop is under way.
+    await detach(db.admin, LEAVES);
+    await makePartitions(db.admin, [OLD]);
+    assert.equal(await oldWeek(db.admin), WHOLE);
+    await db.admin`delete from pending_deliveries`;
+    assert.equal((await dropClosed(db.admin, never)).dropped, 1);
+  },
+);
+
+onServer("several daemons drop old weeks at once", async (database) => {
+  const opened = await Promise.all(Array.from({ length: 3 }, () => database.open()));
+  const [first] = opened;
+  const weeks = Array.from(
+    { length: 5 },
+    (_, n) => firstUuidAt(Date.parse("2020-03-02Z") + n * WEEK_MS),
+  );
+  for (const week of weeks) await storeOld(first!.admin, week);
+  let dropped = 0;
+  await until("all are dropped", async () => {
+    const runs = await Promise.all(opened.map((db) => dropClosed(db.admin, never)));
+    dropped += runs.reduce((sum, run) => sum + run.dropped, 0);
+    return (await partitions(first!.admin)).length === 2;
+  });
+  assert.equal(dropped, weeks.length, "each by one of them");
+  for (const db of opened) await db.close();
+});
+
+onServer("nothing but the drop waits for a long report", async (database) => {
+  const { url } = database.section as { url: string };
+  await using receiver = await startReceiver(statuses(500, 200, 200));
+  await using daemon = await startDaemon({
+    database: database.section,
+    delivery: { retry: ["0s", "0s", "0s"] },
+    endpoints: [endpoint("good", receiver.url)],
+  });
+  await using db = await database.open();
+  await storeOld(db.admin);
+  await using report = connectTo(url);
+  await report.unsafe("begin isolation level repeatable read").simple();
+  const [seen] = await report`
+    select (select count(*) from events) + (select count(*) from attempts_all) as rows`;
+  assert.equal(seen?.["rows"], "2");
+  const dropping = dropClosed(db.admin, never);
+  await using look = connectTo(url);
+  await until("the drop waits", async () => {
+    const rows = await look`
+      select from pg_stat_activity where datname = current_database()
+        and query like 'alter table%concurrently%' and wait_event_type = 'Lock'`;
+    return rows.length > 0;
+  });
+  // Ingest, record, claim, record; and weeks are made.
+  for (let round = 1; round <= 3; round++) {
+    assert.equal((await daemon.post(booking(`apt_${round}`))).status, 202);
+    await receiver.received(round + 1);
+    await makePartitions(look, [firstUuidAt(Date.parse("2021-03-01Z") + round * WEEK_MS)]);
+  }
+  await until("all are recorded", async () => {
+    const { body } = await daemon.api("deliveries?status=delivered");
+    return body.data.length === 3;
+  });
+  // The report sees what it saw before.
+  const [again] = await report`select count(*)::int as rows from ended_deliveries`;
+  assert.equal(again?.["rows"], 1);
+  await report.unsafe("commit").simple();
+  const { dropped } = await dropping;
+  if (dropped === 0) {
+    await until("it is dropped", async () => (await dropClosed(db.admin, never)).dropped === 1);
+  }
+  const [left] = await look`
+    select count(*)::int as tables from pg_class where relname ~ '_20200302$' and relkind = 'r'`;
+  assert.equal(left?.["tables"], 0);
+});
+
+onServer("a drop that was cut off while it waited is ended by a later one", async (database) => {
+  const { url } = database.section as { url: string };
+  await using db = await database.open();
+  await using report = connectTo(url);
+  for (const { parent, leaf } of LEAVES) {
+    await storeOld(db.admin);
+    await report.unsafe("begin isolation level repeatable read").simple();
+    await report.unsafe(`select from ${parent}`);
+    await using killed = connectTo(url);
+    await killed`set statement_timeout = 100`;
+    await assert.rejects(detach(killed, [{ parent, leaf }]), /statement timeout/);
+    assert.deepEqual(await dropClosed(db.admin, never), { dropped: 0, held_up: true });
+    await report.unsafe("commit").simple();
+    assert.equal((await dropClosed(db.admin, never)).dropped, 1);
+    assert.equal(await oldWeek(db.admin), GONE);
+  }
+  // Or it is put back, if something has come back.
+  await storeOld(db.admin);
+  await report.unsafe("begin isolation level repeatable read").simple();
+  await report`select from events`;
+  await using killed = connectTo(url);
+  await killed`set statement_timeout = 100`;
+  await assert.rejects(detach(killed, LEAVES.slice(2)), /statement timeout/);
+  await db.admin`
+    insert into pending_deliveries (id, event_id, endpoint_no, created_at, due_at)
+    values (${OLD}::uuid, ${OLD}::uuid, 0, now(), now())`;
+  await report.unsafe("commit").simple();
+  assert.equal((await dropClosed(db.admin, never)).dropped, 0);
+  assert.equal(await oldWeek(db.admin), WHOLE);
 });
