@@ -149,8 +149,8 @@ async function openServer(
       return applied;
     });
     void migrations.close();
-    const ingest = open(2, { ...HOT, ...LOOKUPS });
-    const engine = open(2, { ...HOT, ...LOOKUPS });
+    const ingest = open(2, { ...HOT, ...LOOKUPS }, { busy: true });
+    const engine = open(2, { ...HOT, ...LOOKUPS }, { busy: true });
     const admin = open(2, { statement_timeout: 10_000 });
     // So that the first event does not wait for a connection.
     for (const { sql } of [ingest, engine, admin]) sql`select 1`.catch(() => {});

@@ -25,7 +25,7 @@ export interface Session {
 }
 
 /** What a session is for. */
-export interface Purpose extends Pick<Preparation, "settings" | "channel"> {
+export interface Purpose extends Pick<Preparation, "settings" | "channel" | "busy"> {
   readonly application_name: string;
 }
 

@@ -46,6 +46,8 @@ export interface Preparation {
   readonly isTaken: (token: string) => boolean;
   /** The channel to listen on. */
   readonly channel?: string;
+  /** Whether it runs many small statements. */
+  readonly busy?: boolean;
 }
 
 /**
@@ -57,7 +59,7 @@ export async function prepareSession(
   talk: Conversation,
   { version }: Welcome,
   address: DatabaseAddress,
-  { settings, token, isTaken, channel }: Preparation,
+  { settings, token, isTaken, channel, busy = false }: Preparation,
 ): Promise<void> {
   const { statement_timeout = 0, ...others } = settings;
   const { search_path = SEARCH_PATH, ...options } = address.options;
@@ -70,6 +72,7 @@ export async function prepareSession(
     CHECK,
     `select set_config('${TOKEN_SETTING}', '${token}', false)`,
     ...(channel === undefined ? [] : [`listen ${channel}`]),
+    ...(busy ? [WARM_UP] : []),
   ];
   talk.send(...statements.map((statement) => message("Q", statement)));
   let refused: Error | undefined;
@@ -80,7 +83,7 @@ export async function prepareSession(
       const error = refusal(errorFields(body), address);
       // FATAL: the server closes, and gives no further answer.
       if (/^(FATAL|PANIC)$/.test(errorFields(body).S ?? "")) throw error;
-      refused ??= error;
+      if (statements[at] !== WARM_UP) refused ??= error;
     }
     if (type === "D" && statements[at] === CHECK) checked = columnsOf(body);
     if (type === "Z") at++;
@@ -125,6 +128,11 @@ const ADJUST = `select set_config('synchronous_commit', 'on', false)
 
 const CHECK = `select current_setting('transaction_read_only'), pg_is_in_recovery(),
     current_setting('${TOKEN_SETTING}', true)`;
+
+// glibc gives a backend's memory back to the system after each small statement, and a page fetched again
+// costs more than a row. Having freed one large piece it keeps up to twice as much. Without it a session
+// works as well, only slower; 30 MB would do no better, and take 0.4 s.
+const WARM_UP = "select pg_catalog.length(pg_catalog.repeat('x', 4000000))";
 
 // The columns of a DataRow, in text format.
 function columnsOf(body: Buffer): (string | null)[] {

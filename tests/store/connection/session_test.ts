@@ -1,10 +1,14 @@
 import assert from "node:assert/strict";
+import type { Buffer } from "node:buffer";
+import { connect } from "node:net";
+import type { Sql } from "postgres";
 import { openDatabase } from "../../../lib/store/database.ts";
 import { booking, endpoint, startDaemon } from "../../support/daemon.ts";
 import { serverConfig } from "../../support/config.ts";
 import { connectTo, startPostgres } from "../../support/postgres.ts";
 import { startReceiver } from "../../support/receiver.ts";
 import { until } from "../../support/wait.ts";
+import { startPeer } from "./peers.ts";
 import { startPooler } from "./pooler.ts";
 
 /** Values that would break the program, one way or another, if they were in force. */
@@ -148,6 +152,68 @@ Deno.test("every session of the program has its settings, and those the address 
         jit: "off",
       });
     }
+  } finally {
+    await db.close();
+  }
+});
+
+Deno.test("sessions of ingest and engine keep their memory, others do not ask for it", async () => {
+  await using own = await startPostgres();
+  const to = new URL(own.url("postgres"));
+  const port = Number(to.port);
+  let [busy, warmed] = [0, 0];
+  await using proxy = await startPeer((client) => {
+    const server = connect(port, "127.0.0.1");
+    client.on("data", (bytes: Buffer) => {
+      // Each session's settings are one write.
+      const said = bytes.toString("latin1");
+      if (said.includes("force_generic_plan")) busy++;
+      if (said.includes("repeat('x'")) warmed++;
+    });
+    client.pipe(server).pipe(client);
+    server.on("error", () => client.destroy());
+    client.on("close", () => server.destroy());
+  });
+  to.port = String(proxy.port);
+  const db = await openDatabase({ database: serverConfig(to.href) });
+  try {
+    await db.check(30_000);
+    const session = await db.engine.reserve();
+    const faults = await faultsOf(session);
+    for (let nth = 0; nth < 20; nth++) {
+      await session`select count(*) from (
+        select md5(n::text) || repeat('y', 600) as t from generate_series(1, 500) n order by t) x`;
+    }
+    const more = await faultsOf(session) - faults;
+    session.release();
+    assert.ok(more < 20 * 10, `${more} page faults; 40 in each statement without`);
+  } finally {
+    await db.close();
+  }
+  assert.ok(warmed >= 2 && warmed < proxy.accepted, `${warmed} of ${proxy.accepted}`);
+  assert.equal(warmed, busy);
+});
+
+/** Page faults of a session's backend. */
+async function faultsOf(sql: Sql): Promise<number> {
+  const [row] = await sql<{ pid: number }[]>`select pg_backend_pid() as pid`;
+  const [, fields = ""] = (await Deno.readTextFile(`/proc/${row?.pid}/stat`)).split(") ");
+  return Number(fields.split(" ")[7]);
+}
+
+Deno.test("a session that cannot be warmed up is as good as another", async () => {
+  await using own = await startPostgres();
+  await using sql = connectTo(own.url("postgres"));
+  await sql`create role plain login`;
+  await sql`create database plain owner plain`;
+  const url = new URL(own.url("plain"));
+  await using inside = connectTo(url.href);
+  await inside`revoke execute on function pg_catalog.repeat(text, integer) from public`;
+  url.username = "plain";
+  const db = await openDatabase({ database: serverConfig(url.href) });
+  try {
+    await assert.rejects(Promise.resolve(db.engine`select repeat('x', 2)`), /permission denied/);
+    await db.check(30_000);
   } finally {
     await db.close();
   }
