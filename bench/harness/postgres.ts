@@ -24,6 +24,8 @@ export interface Server {
   fresh(): Promise<Database>;
   /** CPU used until now, all backends together, in milliseconds. */
   cpu_ms(): number;
+  /** WAL written until now, full-page images included, in bytes. */
+  wal_bytes(): Promise<number>;
   stop(): Promise<void>;
 }
 
@@ -106,6 +108,11 @@ async function serverOf(process: Process, port: number): Promise<Server> {
       };
     },
     cpu_ms: () => cpuOf(process.pid),
+    async wal_bytes() {
+      const [row] = await admin<{ bytes: string }[]>`
+        select pg_current_wal_insert_lsn() - '0/0'::pg_lsn as bytes`;
+      return Number(row?.bytes);
+    },
     async stop() {
       await admin.end({ timeout: 2 });
       process.signal("SIGINT"); // fast shutdown

@@ -28,13 +28,13 @@ async function drainOne(bench: Bench, contender: Contender, run: Run, events: nu
   await prepared.load({ first: 0, events, endpoints, shape: "spread", later: "none" });
   await database.settle();
   const running = await prepared.start("send");
-  const { pid } = running.process;
-  // CPU from when it is under way: starting is another scenario's.
+  // Costs from when it is under way: starting is another scenario's.
   const under_way = await receivers.waitFor(events / 50);
-  const cpu_before = cpuOf(pid) + bench.server.cpu_ms();
+  const before = await costsOf(bench, running.process.pid);
   const { first, last } = await receivers.waitFor(events);
-  const done = await prepared.finished() === undefined ? last : await untilFinished(run);
-  const cpu_ms = cpuOf(pid) + bench.server.cpu_ms() - cpu_before;
+  const on_server = await prepared.finished() !== undefined;
+  const done = on_server ? await untilFinished(run) : last;
+  const after = await costsOf(bench, running.process.pid);
   await running.stop();
   await check(run, {
     endpoints: ENDPOINTS,
@@ -42,8 +42,24 @@ async function drainOne(bench: Bench, contender: Contender, run: Run, events: nu
     owes: (endpoint, number) => number % ENDPOINTS === endpoint,
   });
   const rate = events / ((done ?? NaN) - (first ?? NaN)) * 1000;
-  const cpu_us = cpu_ms * 1000 / (events - under_way.count);
-  report(bench, contender.name, rate, cpu_us);
+  const each = (name: keyof Costs) => (after[name] - before[name]) / (events - under_way.count);
+  const postgres_us = each("postgres_ms") * 1000;
+  report(bench, contender.name, rate, {
+    cpu_us: each("process_ms") * 1000 + postgres_us,
+    ...(on_server ? { postgres_us, wal_bytes: each("wal_bytes") } : {}),
+  });
+}
+
+/** Costs until now: CPU of a process and of the server's, and what the server wrote. */
+interface Costs {
+  readonly process_ms: number;
+  readonly postgres_ms: number;
+  readonly wal_bytes: number;
+}
+
+async function costsOf({ server }: Bench, pid: number): Promise<Costs> {
+  const wal_bytes = await server.wal_bytes();
+  return { process_ms: cpuOf(pid), postgres_ms: server.cpu_ms(), wal_bytes };
 }
 
 async function untilFinished({ prepared, receivers }: Run): Promise<number> {
@@ -75,15 +91,26 @@ async function ceiling(bench: Bench, events: number): Promise<void> {
     throw new Error(`Check failed: ${count} of ${events} arrived at the ceiling`);
   }
   const rate = events / ((last ?? NaN) - (first ?? NaN)) * 1000;
-  report(bench, "ceiling", rate, cpu_ms * 1000 / (events - under_way.count));
+  report(bench, "ceiling", rate, { cpu_us: cpu_ms * 1000 / (events - under_way.count) });
   await worker.process.stop();
   await receivers.stop();
 }
 
-function report(bench: Bench, contender: string, rate: number, cpu_us: number): void {
-  const scenario = "drain";
-  const variant = "";
-  bench.add({ scenario, variant, contender, metric: "rate", unit: "deliveries/s", value: rate });
-  bench.add({ scenario, variant, contender, metric: "CPU", unit: "µs/delivery", value: cpu_us });
-  bench.log(`${contender}: ${Math.round(rate)}/s, ${Math.round(cpu_us)} µs`);
+/** Costs of one delivery; those of the server only if the contender uses it. */
+interface Cost {
+  readonly cpu_us: number;
+  readonly postgres_us?: number;
+  readonly wal_bytes?: number;
+}
+
+function report(bench: Bench, contender: string, rate: number, cost: Cost): void {
+  const add = (metric: string, unit: string, value: number | undefined) => {
+    if (value === undefined) return;
+    bench.add({ scenario: "drain", variant: "", contender, metric, unit, value });
+    bench.log(`${contender}: ${metric} ${Math.round(value)} ${unit}`);
+  };
+  add("rate", "deliveries/s", rate);
+  add("CPU", "µs/delivery", cost.cpu_us);
+  add("CPU of PostgreSQL", "µs/delivery", cost.postgres_us);
+  add("WAL", "B/delivery", cost.wal_bytes);
 }
