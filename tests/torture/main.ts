@@ -28,7 +28,7 @@ const USAGE = `deno task torture [options]
   --daemons 1..3        3 unless a fault says otherwise
   --executable PATH     runs this instead of main.ts
   --write               puts the results into the table of docs/reliability.md
-  --sabotage NAME       breaks a copy of the program on purpose: token, early-ack
+  --sabotage NAME       breaks a copy of the program on purpose: token, forget, early-ack
   --list                the names of the faults`;
 
 const TREE = new URL("../..", import.meta.url).pathname.replace(/\/$/, "");

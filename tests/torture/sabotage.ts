@@ -13,6 +13,12 @@ export const SABOTAGES: Readonly<Record<string, Patch>> = {
     from: '"p.token = r.token and p.leased_until is not null"',
     to: '"true"',
   },
+  // Forgets an attempt that is followed by another.
+  forget: {
+    file: "lib/store/results.ts",
+    from: "from going_on where final is null",
+    to: "from going_on where false",
+  },
   // Says 202 before the events are stored.
   "early-ack": {
     file: "lib/delivery/intake.ts",
@@ -24,6 +30,7 @@ export const SABOTAGES: Readonly<Record<string, Patch>> = {
 /** Faults under which each of them must show. */
 export const SHOWN_BY: Readonly<Record<string, readonly string[]>> = {
   token: ["sigstop-past-lease"],
+  forget: ["none"],
   "early-ack": ["pg-reset-at-commit", "kill-random"],
 };
 
