@@ -8,7 +8,7 @@ import { type Intake, makeIntake } from "./delivery/intake.ts";
 import type { Disk } from "./disk.ts";
 import type { HttpClient } from "./http/client.ts";
 import { maintenanceJobs, unowedJobs } from "./maintenance/jobs.ts";
-import { countRefused, type RefusedPosts, refusedPosts } from "./maintenance/refused_posts.ts";
+import { countPosts, type PostCounts, writePosts } from "./maintenance/posts.ts";
 import { type Replayer, startReplayer } from "./maintenance/replayer.ts";
 import { type Failing, readiness } from "./readiness.ts";
 import { overview } from "./store/claims.ts";
@@ -22,7 +22,7 @@ export interface Engine {
   readonly intake: Intake;
   readonly maintenance: Schedule;
   readonly replayer: Replayer;
-  readonly refused: RefusedPosts;
+  readonly posts: PostCounts;
   /** Cancels what endpoints are not owed any more; resolves after the first sweep. */
   readonly cancelUnowed: () => Promise<void>;
 }
@@ -41,12 +41,12 @@ export async function startEngine(
   ctx.clock.sync(now_ms, asked_at);
   const dispatcher = makeDispatcher(ctx, client, first, fleet.tryReload);
   const { interrupted } = dispatcher;
-  const refused = countRefused(ctx);
+  const posts = countPosts(ctx);
   const unowed = unowedJobs();
   const maintenance = startSchedule(ctx, [
     ...maintenanceJobs(ctx.db, { interrupted, policy: () => dispatcher.fleet.policy }, keys),
     ...unowed,
-    refusedPosts(refused),
+    writePosts(posts),
   ]);
   const cancelUnowed = async () => void await Promise.all(unowed.map(maintenance.run));
   // Another start may have changed the file.
@@ -58,7 +58,7 @@ export async function startEngine(
     maintenance,
     cancelUnowed,
     replayer: startReplayer(ctx, dispatcher.wake),
-    refused,
+    posts,
   };
 }
 
@@ -68,7 +68,7 @@ const CANCEL_PATIENCE_MS = 5_000;
 /** The engine, as far as routes reach it. */
 export function engineForRoutes(
   { db, clock, random }: Context,
-  { dispatcher, fleet, intake, replayer, refused, cancelUnowed }: Engine,
+  { dispatcher, fleet, intake, replayer, posts, cancelUnowed }: Engine,
   disk: Disk,
   failing: Failing,
 ) {
@@ -86,7 +86,7 @@ export function engineForRoutes(
     endpoints_changed: fleet.reload,
     cancel_unowed: () => within(cancelUnowed(), CANCEL_PATIENCE_MS).catch(() => {}),
     replays_changed: replayer.wake,
-    count_refused: refused.flush,
+    count_posts: posts.flush,
     readiness: () => readiness(db, dispatcher, disk, failing),
   };
 }

@@ -59,7 +59,7 @@ async function stop(parts: Parts): Promise<void> {
   // Posts that came last, and leases that their batches gave back.
   await atMost(CLOSE_GRACE_MS, intake.settle().then(() => dispatcher.stop(0)));
   // Statistics: without the database they are lost, and no reason to go on.
-  await atMost(CLOSE_GRACE_MS, parts.refused.flush().catch(() => {}));
+  await atMost(CLOSE_GRACE_MS, parts.posts.flush().catch(() => {}));
   client.close();
   parts.disk.stop();
   await parts.neighbours.stop();

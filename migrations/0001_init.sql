@@ -249,8 +249,6 @@ create index ended_deliveries_failed on ended_deliveries (endpoint_no, id) where
 create index ended_deliveries_unhappy on ended_deliveries (id) where status <> 'delivered';
 -- Whether anything of a week has ended lately, so that the week stays. Rows are added in this order, nearly.
 create index ended_deliveries_ended on ended_deliveries using brin (ended_at);
--- For the statistics, like attempts_recorded.
-create index ended_deliveries_recorded on ended_deliveries (recorded_at);
 
 -- Attempts, but for the last one of each ended delivery, which is in its row.
 create table attempts (
@@ -306,45 +304,76 @@ create view attempts_all as
     tls_us, waiting_us, connection_reused, certificate_ends_at
   from ended_deliveries where attempts > 0;
 
--- Attempts counted by minute and by hour of recorded_at, up to the watermark: the statistics of a month
--- must not read its attempts. One row for each bucket of durations that is not empty.
+-- Attempts that are not in attempt_stats yet: one row for each statement that recorded some, written by
+-- that statement, so that each is counted once, however late it commits and whatever the clock does. The
+-- rollup takes rows out. Of each attempt: the arrays have the same length.
+create table uncounted_attempts (
+  no bigint generated always as identity primary key,
+  recorded_at timestamptz not null default now(),
+  endpoint_nos integer[] not null,
+  -- Places in OUTCOMES of lib/core/outcome.ts, from 1.
+  outcomes smallint[] not null,
+  -- Of the delivery, from 1.
+  numbers smallint[] not null,
+  durations_ms real[] not null,
+  -- From the event's acceptance to the attempt's end.
+  ages_ms real[] not null,
+  -- From the attempt's end to recorded_at.
+  lags_ms real[] not null
+) with (autovacuum_vacuum_scale_factor = 0.1, autovacuum_vacuum_cost_delay = 0);
+
+-- Attempts counted by recorded_at, each in four spans (UTC): a window of any length is covered by a few
+-- rows for each endpoint and outcome. The statistics of a month must not read its attempts.
 create table attempt_stats (
-  span text not null check (span in ('minute', 'hour')),
+  span text not null check (span in ('minute', 'ten_minutes', 'hour', 'day')),
   starts_at timestamptz not null,
   endpoint_no integer not null,
   outcome text not null,
-  -- Quarter octaves from 0.25 ms on: see lib/core/histogram.ts.
-  bucket smallint not null,
   attempts bigint not null,
-  primary key (span, starts_at, endpoint_no, outcome, bucket)
-);
-create table attempt_stats_mark (
-  singleton boolean primary key default true check (singleton),
-  -- Every attempt recorded before is counted in attempt_stats, none recorded since.
-  watermark timestamptz not null
-);
-insert into attempt_stats_mark (watermark) values (now());
+  -- Histograms as lib/core/histogram.ts packs them: the first bucket, then the counts from there on. Empty
+  -- without any.
+  response integer[] not null,
+  -- From the event's acceptance to the beginning of the first attempt: counted with the first attempt.
+  first_attempt integer[] not null,
+  -- From the event's acceptance to the end of the attempt that delivered.
+  delivered integer[] not null,
+  primary key (span, starts_at, endpoint_no, outcome)
+) with (fillfactor = 70);
 
--- Posts to /ingest that were refused, counted by minute and by hour: each daemon adds its own every few
--- seconds, so that a flood costs no write per post.
-create table refused_posts (
+-- The sum of two such histograms.
+create function add_histograms(a integer[], b integer[]) returns integer[]
+  language sql immutable parallel safe
+  return case when cardinality(a) = 0 then b when cardinality(b) = 0 then a else (
+    select least(a[1], b[1]) || array(
+      select case when i >= a[1] then coalesce(a[i - a[1] + 2], 0) else 0 end
+           + case when i >= b[1] then coalesce(b[i - b[1] + 2], 0) else 0 end
+      from generate_series(least(a[1], b[1]),
+        greatest(a[1] + cardinality(a), b[1] + cardinality(b)) - 2) i order by i)) end;
+
+-- Events posted to /ingest, and posts that were refused, counted by minute and by hour: each daemon adds its
+-- own every few seconds, so that a flood costs no write per post.
+create table posts (
   span text not null check (span in ('minute', 'hour')),
   starts_at timestamptz not null,
-  -- One of REFUSALS in lib/core/refusals.ts.
-  refusal text not null,
+  -- `stored`, `duplicate`, or one of REFUSALS in lib/core/refusals.ts.
+  answer text not null,
+  -- Of the event; empty for a post that was refused, which may hold any or none.
+  type text not null,
   posts bigint not null,
   last_at timestamptz not null,
+  -- Where the last of them came from; null if it was not refused.
   last_address text,
-  primary key (span, starts_at, refusal)
+  primary key (span, starts_at, answer, type)
 );
 
--- How the attempts of an endpoint have been ending, up to the same watermark.
+-- How the attempts of an endpoint have been ending, as far as they are counted.
 create table endpoint_runs (
   endpoint_no integer primary key,
   last_success_at timestamptz,
   -- End of the first failed attempt after that; null if none has failed since.
-  failing_since timestamptz
-);
+  failing_since timestamptz,
+  last_failure_at timestamptz
+) with (fillfactor = 70);
 
 -- A new round of attempts for many deliveries that ended, or the next attempt, now, of many that wait: done
 -- in batches by whichever daemon holds the row, so that it goes on where it was after a restart.

@@ -44,8 +44,8 @@ export interface AdminContext {
   readonly cancel_unowed: () => Promise<void>;
   /** Announces a new replay. */
   readonly replays_changed: () => void;
-  /** Writes down which posts this process has refused. */
-  readonly count_refused: () => Promise<unknown>;
+  /** Writes down how this process has answered posts. */
+  readonly count_posts: () => Promise<unknown>;
   /** Reads the configuration file again. Throws an `AppError` with its mistakes. */
   readonly reload: (actor: Actor) => Promise<Reloaded>;
   /** What that would change. Throws the same. */

@@ -379,6 +379,20 @@ const STATS = {
   ),
   success_rate: described(maybe(number), "Share of attempts that delivered; null without any"),
   duration_ms: described(PERCENTILES, "Within 9 %"),
+  first_attempts: described(count, "First attempts among these"),
+  first_attempts_within_30s: described(
+    count,
+    "First attempts that began within 30 s of the event's acceptance",
+  ),
+  first_attempt_ms: described(
+    PERCENTILES,
+    "From acceptance to the beginning of the first attempt, within 9 %",
+  ),
+  delivered_within_30s: described(
+    count,
+    "Attempts that delivered within 30 s of the event's acceptance",
+  ),
+  delivered_ms: described(PERCENTILES, "From acceptance to delivery, within 9 %"),
   ...PENDING,
   sending: count,
   oldest_pending_ms: described(maybe(number), "Age of the oldest pending delivery"),
@@ -395,6 +409,17 @@ export const Stats = v.object({
       "endpoints with `businesses` are not owed them. At most 10,000 are counted",
   ),
   events_without_business_exact: described(v.boolean(), "False: at least this many"),
+  posts: described(
+    v.array(v.object({
+      type: string,
+      answer: described(
+        v.picklist(["stored", "duplicate"]),
+        "Stored, or recognised as a repetition of one that is",
+      ),
+      posts: count,
+    })),
+    "Events posted to /ingest, by type, test events excepted. An administrator's only",
+  ),
   refused: described(
     v.array(v.object({
       refusal: v.picklist(REFUSALS),

@@ -1,4 +1,4 @@
-import { refusalStatus } from "../core/refusals.ts";
+import { type Refusal, refusalStatus } from "../core/refusals.ts";
 import { type Counted, summarise } from "../core/summary.ts";
 import { countWithoutBusiness, MAX_EVENTS_COUNTED } from "../store/reports/events.ts";
 import {
@@ -8,7 +8,8 @@ import {
   MAX_PENDING_COUNTED,
   type Owed,
   pendingStats,
-  refusedPosts,
+  type PostsRow,
+  postsSince,
 } from "../store/reports/stats.ts";
 import type { AdminContext, Asker } from "./context.ts";
 import { periodOf } from "./lists.ts";
@@ -29,7 +30,7 @@ export async function getStats(
 ): Promise<shown.Stats> {
   const { scope } = by;
   const { admin } = ctx.db;
-  await ctx.count_refused();
+  await ctx.count_posts();
   const row = await filterEndpoint(ctx, by, endpoint);
   const only = row === undefined ? undefined : [row.no];
   const [{ since, until, counts }, owed] = await Promise.all([
@@ -38,20 +39,38 @@ export async function getStats(
   ]);
   const period = periodOf({ since: since.toISOString() });
   const without_business = await countWithoutBusiness(admin, scope, period);
-  const refused = await refusedPosts(admin, scope, window_ms, since);
+  const posts = await postsSince(admin, scope, window_ms, since);
   return {
     since: since.toISOString(),
     until: until.toISOString(),
     totals: statsOf(counts, owed),
     events_without_business: without_business,
     events_without_business_exact: without_business < MAX_EVENTS_COUNTED,
-    refused: refused.map((row) => ({
-      ...row,
-      status: refusalStatus(row.refusal),
-      last_at: row.last_at.toISOString(),
-    })),
+    posts: posts.filter(({ answer }) => !isRefusal(answer))
+      .map(({ type, answer, posts }) => ({
+        type,
+        answer: answer as "stored" | "duplicate",
+        posts,
+      })),
+    refused: posts.flatMap(showRefused),
     endpoints: perEndpoint(counts, owed),
   };
+}
+
+function isRefusal(answer: PostsRow["answer"]): answer is Refusal {
+  return answer !== "stored" && answer !== "duplicate";
+}
+
+function showRefused({ answer, posts, last_at, last_address }: PostsRow): shown.Stats["refused"] {
+  return isRefusal(answer)
+    ? [{
+      refusal: answer,
+      status: refusalStatus(answer),
+      posts,
+      last_at: last_at.toISOString(),
+      last_address,
+    }]
+    : [];
 }
 
 function perEndpoint(

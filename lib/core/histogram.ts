@@ -1,32 +1,88 @@
 /**
- * Durations in buckets of a quarter octave from 0.25 ms on: bucket n counts those above
- * 0.25 · 2^((n-1)/4) and at most 0.25 · 2^(n/4) milliseconds, bucket 0 all shorter ones, the last bucket
- * all longer ones. A percentile is off by at most 9 %. `rollUp` of the store counts in the same way.
+ * Durations in buckets of a quarter octave, with 30 seconds, the time in which deliveries are promised, as an
+ * exact bound: bucket n counts those above `boundOf(n - 1)` and at most `boundOf(n)`, bucket 0 all shorter
+ * ones, the last bucket all longer ones. A percentile is off by at most 9 %.
  */
 
-const FIRST_MS = 0.25;
 const PER_OCTAVE = 4;
+const BOUND_MS = 30_000;
+/** The bucket of which 30 s is the upper bound. */
+export const BUCKET_OF_30S = 68;
 
-/** The last bucket: above 5 minutes, the longest timeout. */
-export const LAST_BUCKET = 82;
+/** The last bucket: above 57 hours. The retries of a delivery take 31. */
+export const LAST_BUCKET = 120;
+
+/** Upper bound of a bucket, in milliseconds. */
+function boundOf(bucket: number): number {
+  return BOUND_MS * 2 ** ((bucket - BUCKET_OF_30S) / PER_OCTAVE);
+}
 
 /** The bucket of a duration in milliseconds. */
 export function bucketOf(duration_ms: number): number {
-  if (!(duration_ms > FIRST_MS)) return 0;
-  return Math.min(LAST_BUCKET, Math.ceil(Math.log2(duration_ms / FIRST_MS) * PER_OCTAVE));
+  if (!(duration_ms > boundOf(0))) return 0;
+  const near = Math.round(BUCKET_OF_30S + PER_OCTAVE * Math.log2(duration_ms / BOUND_MS));
+  const bucket = duration_ms > boundOf(near) ? near + 1 : near;
+  return Math.min(LAST_BUCKET, bucket);
 }
 
 /** The duration that represents a bucket, in milliseconds: its geometric middle. */
 function durationOf(bucket: number): number {
-  return FIRST_MS * 2 ** ((bucket - 0.5) / PER_OCTAVE);
+  return boundOf(bucket - 0.5);
 }
 
-/**
- * The duration in milliseconds that a share of the counted ones do not exceed, or null without any.
- * `counts` maps buckets to numbers of durations.
- */
-export function percentile(counts: ReadonlyMap<number, number>, share: number): number | null {
-  const total = [...counts.values()].reduce((sum, count) => sum + count, 0);
+/** How many durations each bucket has. */
+export type Histogram = ReadonlyMap<number, number>;
+
+/** A histogram as it is stored: its first bucket, then the counts from that bucket on. Empty if it is. */
+export type PackedHistogram = readonly number[];
+
+/** Counts durations, and histograms, together. */
+export interface HistogramSum {
+  readonly counts: Map<number, number>;
+  add(duration_ms: number): void;
+  addPacked(packed: PackedHistogram | null): void;
+}
+
+/** An empty sum. */
+export function sumHistograms(): HistogramSum {
+  const counts = new Map<number, number>();
+  const count = (bucket: number, more: number) =>
+    void counts.set(bucket, (counts.get(bucket) ?? 0) + more);
+  return {
+    counts,
+    add: (duration_ms) => count(bucketOf(duration_ms), 1),
+    addPacked(packed) {
+      const [first, ...rest] = packed ?? [];
+      if (first === undefined) return;
+      for (const [at, more] of rest.entries()) if (more > 0) count(first + at, more);
+    },
+  };
+}
+
+/** The form in which a histogram is stored. */
+export function packHistogram(counts: Histogram): PackedHistogram {
+  const buckets = [...counts.keys()];
+  if (buckets.length === 0) return [];
+  const first = Math.min(...buckets);
+  const length = Math.max(...buckets) - first + 1;
+  return [first, ...Array.from({ length }, (_, at) => counts.get(first + at) ?? 0)];
+}
+
+/** How many of the durations are at most 30 seconds: exact. */
+export function within30s(counts: Histogram): number {
+  let sum = 0;
+  for (const [bucket, count] of counts) if (bucket <= BUCKET_OF_30S) sum += count;
+  return sum;
+}
+
+/** How many durations were counted. */
+export function totalOf(counts: Histogram): number {
+  return counts.values().reduce((sum, count) => sum + count, 0);
+}
+
+/** The duration in milliseconds that a share of the counted ones do not exceed, or null without any. */
+export function percentile(counts: Histogram, share: number): number | null {
+  const total = totalOf(counts);
   if (total === 0) return null;
   let seen = 0;
   for (const [bucket, count] of [...counts].toSorted(([a], [b]) => a - b)) {

@@ -13,6 +13,9 @@ export const REASONS = [
   "interrupted",
 ] as const;
 
+/** Every outcome. Only ever added to at the end: the database has places in it, for seconds. */
+export const OUTCOMES = ["delivered", ...REASONS] as const;
+
 /** Why an attempt failed. */
 export type Reason = typeof REASONS[number];
 

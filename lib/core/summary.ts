@@ -1,11 +1,28 @@
-import { percentile } from "./histogram.ts";
+import {
+  type Histogram,
+  type PackedHistogram,
+  percentile,
+  sumHistograms,
+  totalOf,
+  within30s,
+} from "./histogram.ts";
 
-/** A number of attempts with one outcome and similar durations. */
+/** Attempts with one outcome, counted. */
 export interface Counted {
   readonly outcome: string;
-  /** As `bucketOf` returns it. */
-  readonly bucket: number;
   readonly attempts: number;
+  /** Their durations. */
+  readonly response: PackedHistogram;
+  /** From acceptance to the beginning of a first attempt. */
+  readonly first_attempt: PackedHistogram;
+  /** From acceptance to the end of an attempt that delivered. */
+  readonly delivered: PackedHistogram;
+}
+
+interface Percentiles {
+  readonly p50: number | null;
+  readonly p95: number | null;
+  readonly p99: number | null;
 }
 
 /** A summary of attempts. */
@@ -16,22 +33,31 @@ export interface Summary {
   readonly failed: Readonly<Record<string, number>>;
   /** Null without attempts. */
   readonly success_rate: number | null;
-  readonly duration_ms: {
-    readonly p50: number | null;
-    readonly p95: number | null;
-    readonly p99: number | null;
-  };
+  readonly duration_ms: Percentiles;
+  /** First attempts among them, and how many of these began within 30 s of the event's acceptance. */
+  readonly first_attempts: number;
+  readonly first_attempts_within_30s: number;
+  readonly first_attempt_ms: Percentiles;
+  /** How many of those that delivered ended within 30 s of the event's acceptance. */
+  readonly delivered_within_30s: number;
+  readonly delivered_ms: Percentiles;
 }
 
 /** Sums up counted attempts. */
 export function summarise(counts: readonly Counted[]): Summary {
   const outcomes = new Map<string, number>();
-  const buckets = new Map<number, number>();
-  for (const { outcome, bucket, attempts } of counts) {
+  const sums = {
+    response: sumHistograms(),
+    first_attempt: sumHistograms(),
+    delivered: sumHistograms(),
+  };
+  for (const { outcome, attempts, response, first_attempt, delivered } of counts) {
     outcomes.set(outcome, (outcomes.get(outcome) ?? 0) + attempts);
-    buckets.set(bucket, (buckets.get(bucket) ?? 0) + attempts);
+    sums.response.addPacked(response);
+    sums.first_attempt.addPacked(first_attempt);
+    sums.delivered.addPacked(delivered);
   }
-  const attempts = [...outcomes.values()].reduce((sum, count) => sum + count, 0);
+  const attempts = totalOf(sums.response.counts);
   const delivered = outcomes.get("delivered") ?? 0;
   outcomes.delete("delivered");
   return {
@@ -39,10 +65,19 @@ export function summarise(counts: readonly Counted[]): Summary {
     delivered,
     failed: Object.fromEntries([...outcomes].toSorted(([a], [b]) => a < b ? -1 : 1)),
     success_rate: attempts === 0 ? null : delivered / attempts,
-    duration_ms: {
-      p50: percentile(buckets, 0.5),
-      p95: percentile(buckets, 0.95),
-      p99: percentile(buckets, 0.99),
-    },
+    duration_ms: percentilesOf(sums.response.counts),
+    first_attempts: totalOf(sums.first_attempt.counts),
+    first_attempts_within_30s: within30s(sums.first_attempt.counts),
+    first_attempt_ms: percentilesOf(sums.first_attempt.counts),
+    delivered_within_30s: within30s(sums.delivered.counts),
+    delivered_ms: percentilesOf(sums.delivered.counts),
+  };
+}
+
+function percentilesOf(counts: Histogram): Percentiles {
+  return {
+    p50: percentile(counts, 0.5),
+    p95: percentile(counts, 0.95),
+    p99: percentile(counts, 0.99),
   };
 }

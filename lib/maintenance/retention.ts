@@ -7,7 +7,7 @@ import {
   purgeSubjects,
 } from "../store/events.ts";
 import { closeOld, dropClosed, makeAhead } from "../store/partitions.ts";
-import { purgeRefused, purgeStats } from "../store/stats.ts";
+import { purgePosts, purgeStats } from "../store/stats.ts";
 import type { Context } from "../delivery/context.ts";
 import type { FilePolicy } from "../store/endpoints.ts";
 import { BATCH, inBatches } from "./batches.ts";
@@ -127,7 +127,7 @@ export const oldStatistics: Job = {
   done: "Old statistics purged",
   run: async ({ db }, stopping) =>
     await inBatches(stopping, () => purgeStats(db.admin, BATCH)) +
-    await inBatches(stopping, () => purgeRefused(db.admin, BATCH)),
+    await inBatches(stopping, () => purgePosts(db.admin, BATCH)),
 };
 
 // Piece by piece from the oldest on, so that rows that must stay are read once per pass and not once per

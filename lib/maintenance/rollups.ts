@@ -1,19 +1,19 @@
 import { rollUp } from "../store/stats.ts";
 import type { Job } from "./schedule.ts";
 
-/** Most steps of one run; each covers up to a minute of attempts. */
-const MAX_STEPS = 500;
+/** Most steps of one run; each counts up to 100,000 attempts. */
+const MAX_STEPS = 50;
 
-/** Counts settled attempts into the statistics. */
+/** Counts recorded attempts into the statistics. */
 export const rollups: Job = {
   name: "statistics",
-  pattern: "*/10 * * * * *",
+  pattern: "*/5 * * * * *",
   async run({ db }, stopping) {
     let counted = 0;
     for (let i = 0; i < MAX_STEPS && !stopping.aborted; i++) {
       const step = await rollUp(db.admin);
-      counted += step?.counted ?? 0;
-      if (step?.is_behind !== true) break;
+      counted += step.counted;
+      if (!step.is_behind) break;
     }
     return counted;
   },

@@ -1,6 +1,6 @@
 import type { Sql } from "postgres";
 import { CANCEL_REASONS, CANCELLED_BY } from "../core/cancellation.ts";
-import { statusRange } from "../core/outcome.ts";
+import { OUTCOMES, statusRange } from "../core/outcome.ts";
 import type { Fragment } from "./changes.ts";
 
 /** Parts of statements that move deliveries between `pending_deliveries` and `ended_deliveries`. */
@@ -161,4 +161,23 @@ export function causeIs(
     conditions.push(sql`d.last_status between ${first} and ${last}`);
   }
   return conditions;
+}
+
+// The places of outcomes in here, from 1, are what `uncounted_attempts` has instead of their names.
+const PLACES = `'{${OUTCOMES.join(",")}}'::text[]`;
+
+/**
+ * Writes the attempts in `rows`, a table expression, down as not yet counted: endpoint_no, outcome, attempts
+ * (the number of this one), duration_us, lag_us, ended_at, and the delivery's created_at.
+ */
+export function journal(rows: string): string {
+  return `
+    insert into uncounted_attempts
+      (endpoint_nos, outcomes, numbers, durations_ms, ages_ms, lags_ms)
+    select array_agg(endpoint_no), array_agg(array_position(${PLACES}, outcome)::smallint),
+      array_agg(attempts::smallint), array_agg((duration_us / 1000.0::float8)::real),
+      -- Never below zero: the database's clock may have been set back in between.
+      array_agg(greatest(0, date_part('epoch', ended_at - created_at) * 1000)::real),
+      array_agg((lag_us / 1000.0::float8)::real)
+    from ${rows} having count(*) > 0`;
 }

@@ -6,7 +6,7 @@ import { bookmeMac, standardMacs } from "../core/signature.ts";
 import { foreignTexts, literal, texts } from "./arrays.ts";
 import { announceFleet, type Fragment } from "./changes.ts";
 import type { Lease } from "./claims.ts";
-import { ATTEMPT_DETAILS, insertEnded } from "./fragments.ts";
+import { ATTEMPT_DETAILS, insertEnded, journal } from "./fragments.ts";
 import { partitioned } from "./partitions.ts";
 
 /** The part of a request that follows neither from its event nor from its endpoint. */
@@ -85,6 +85,7 @@ export async function record(
         ${sql.unsafe(ATTEMPT_DETAILS)})
       select id, attempts, endpoint_no, outcome, status, ended_at, ${sql.unsafe(ATTEMPT_DETAILS)}
       from going_on where final is null
+    ), journal as (${sql.unsafe(journal("held"))}
     ), paused as (
       update endpoints set paused_at = now(), pause_reason = 'The endpoint answered 410 Gone',
         updated_at = now()

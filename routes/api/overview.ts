@@ -40,6 +40,11 @@ const STATS_EXAMPLE = {
   failed: { http_5xx: 25, timeout: 5 },
   success_rate: 0.97,
   duration_ms: { p50: 42.3, p95: 180.1, p99: 950.7 },
+  first_attempts: 985,
+  first_attempts_within_30s: 985,
+  first_attempt_ms: { p50: 2.1, p95: 9.3, p99: 40.2 },
+  delivered_within_30s: 961,
+  delivered_ms: { p50: 44.6, p95: 205.8, p99: 61_000.3 },
   pending: 12,
   pending_exact: true,
   sending: 2,
@@ -56,8 +61,9 @@ export const overviewOperations = [
     tag,
     summary:
       "Counts the attempts of the last while, events without a business, and what is pending",
-    description: "A window begins with a whole minute, one of more than 6h with a whole hour. " +
-      "Attempts count at the time they were recorded.",
+    description:
+      "A window begins with a whole minute, one of more than 6h with a whole hour, one of more than " +
+      "7d with a whole day (UTC). Attempts count at the time they were recorded.",
     query: StatsQuery,
     status: 200,
     response: shown.Stats,
@@ -69,6 +75,7 @@ export const overviewOperations = [
         totals: STATS_EXAMPLE,
         events_without_business: 0,
         events_without_business_exact: true,
+        posts: [{ type: "booking.created", answer: "stored", posts: 500 }],
         refused: [{
           refusal: "signature_missing",
           status: 401,

@@ -280,10 +280,10 @@ onHouse("a business replays the deliveries of its own endpoints", async (house) 
 
 onHouse("a business's statistics count its own endpoints", async ({ ctx, a, b, all }) => {
   await ctx.db.admin`
-    insert into attempts (delivery_id, number, endpoint_no, endpoint_version, started_at, ended_at,
-      outcome)
-    select (left(first_id_at(now())::text, 14) || right(gen_random_uuid()::text, 22))::uuid, 1, no, 1, now(), now(),
-      case when id = ${a} then 'delivered' else 'timeout' end
+    insert into uncounted_attempts (endpoint_nos, outcomes, numbers, durations_ms, ages_ms, lags_ms)
+    -- Outcomes 1 and 5: delivered and timeout.
+    select array_agg(no), array_agg(case when id = ${a} then 1 else 5 end), array_agg(1), array_agg(1),
+      array_agg(1), array_agg(0)
     from endpoints where id = any(string_to_array(${[a, b, all].join(" ")}, ' '))`;
   const stats = (by: Asker, endpoint?: string) =>
     getStats(ctx, by, { window_ms: 3_600_000, endpoint });
@@ -305,6 +305,9 @@ onHouse("the read model keeps the scope where no function has looked before", as
     insert into attempts (delivery_id, number, endpoint_no, endpoint_version, started_at, ended_at,
       outcome)
     values (${uuid}::uuid, 1, ${house.no(b)}, 1, now(), now(), 'timeout')`;
+  await admin`
+    insert into uncounted_attempts (endpoint_nos, outcomes, numbers, durations_ms, ages_ms, lags_ms)
+    values (array[${house.no(b)}::int], '{5}', '{1}', '{1}', '{1}', '{0}')`;
   await deliveries.cancelDelivery(house.ctx, ops, house.delivery(event.b, b));
   const selection = {
     statuses: ["cancelled" as const],

@@ -1,16 +1,41 @@
 import assert from "node:assert/strict";
-import { bucketOf, LAST_BUCKET, percentile } from "../../lib/core/histogram.ts";
+import {
+  BUCKET_OF_30S,
+  bucketOf,
+  LAST_BUCKET,
+  packHistogram,
+  percentile,
+  sumHistograms,
+  within30s,
+} from "../../lib/core/histogram.ts";
 
-Deno.test("bucketOf() grows by quarter octaves", () => {
-  assert.deepEqual([-1, 0, 0.25, NaN].map(bucketOf), [0, 0, 0, 0]);
-  assert.deepEqual([0.2501, 0.5, 1, 1_000, 300_000, 1e12].map(bucketOf), [
-    1,
-    4,
-    8,
-    48,
-    81,
-    LAST_BUCKET,
-  ]);
+Deno.test("bucketOf() grows by quarter octaves, with 30 s as an exact bound", () => {
+  const first_ms = 30_000 / 2 ** 17;
+  assert.deepEqual([-1, 0, first_ms, NaN].map(bucketOf), [0, 0, 0, 0]);
+  assert.deepEqual([first_ms * 1.0001, 2 * first_ms, 1e12].map(bucketOf), [1, 4, LAST_BUCKET]);
+  assert.deepEqual([29_999.999, 30_000, 30_000.001].map(bucketOf), [68, BUCKET_OF_30S, 69]);
+  for (let bucket = 0; bucket < LAST_BUCKET; bucket++) {
+    const bound = 30_000 * 2 ** ((bucket - BUCKET_OF_30S) / 4);
+    assert.equal(bucketOf(bound), bucket, `${bound} ms`);
+    assert.equal(bucketOf(bound * (1 + 1e-9)), bucket + 1, `above ${bound} ms`);
+  }
+  assert.ok(bucketOf(31 * 3_600_000) < LAST_BUCKET, "all retries of the documentation");
+});
+
+Deno.test("packHistogram() keeps each count, and sums add up", () => {
+  const sum = sumHistograms();
+  for (const ms of [5, 30_000, 30_001, 5]) sum.add(ms);
+  const packed = packHistogram(sum.counts);
+  assert.deepEqual(packed.slice(0, 2), [bucketOf(5), 2]);
+  assert.deepEqual(packed.slice(-2), [1, 1]);
+  const both = sumHistograms();
+  for (const one of [packed, [], null, packed]) both.addPacked(one);
+  assert.deepEqual(
+    [...both.counts].toSorted(),
+    [...sum.counts].map(([b, n]) => [b, 2 * n]).toSorted(),
+  );
+  assert.equal(within30s(both.counts), 6);
+  assert.deepEqual(packHistogram(new Map()), []);
 });
 
 Deno.test("percentile() of one duration lies within 9 % of it", () => {

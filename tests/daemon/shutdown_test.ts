@@ -142,7 +142,8 @@ onServer("no attempt begins after SIGTERM, whatever else is waited for", async (
   });
   await using db = await database.open();
   await db.admin.begin(async (sql) => {
-    await sql`lock table attempt_stats_mark in access exclusive mode`;
+    await sql`lock table attempt_stats in access exclusive mode`;
+    await daemon.post(booking("apt_0"));
     await until("the sweep waits for the lock", async () => {
       const [row] = await db.engine<{ waits: boolean }[]>`
         select exists (

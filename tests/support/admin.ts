@@ -82,7 +82,7 @@ export async function administer(db: Database, sections: Sections): Promise<Admi
       await cancelDeselected(db.admin, null, 1_000);
     },
     replays_changed: () => {},
-    count_refused: () => Promise.resolve(),
+    count_posts: () => Promise.resolve(),
     examine: () => Promise.reject(new Error("No endpoint is examined here")),
     reload: () => Promise.reject(new AppError("unavailable", "No daemon runs")),
     plan_reload: () => Promise.reject(new AppError("unavailable", "No daemon runs")),

@@ -16,7 +16,7 @@ export const stats = command({
   summary: "Counts attempts by outcome, latency, pending deliveries, and refused posts",
   about:
     `Attempts count when they were recorded, up to now. A window begins with a whole minute, one of more
-than 6h with a whole hour.`,
+than 6h with a whole hour, one of more than 7d with a whole day (UTC).`,
   options: {
     window: { type: "string", default: "1h", value: "TIME", about: "Time before now: 1m to 30d" },
     endpoint: {
@@ -62,18 +62,20 @@ than 6h with a whole hour.`,
 
 function totals(io: Io, { totals, since, until, ...found }: Stats): string[] {
   const palette = paletteOf(io);
-  const { p50, p95, p99 } = totals.duration_ms;
   const least = found.events_without_business_exact ? "" : "at least ";
   return facts(io, [
     ["since", since],
     ["until", until],
     ["attempts", attemptsCell(totals, palette)],
     ["failed", failuresOf(totals) || null],
+    ["latency", percentilesOf(totals.duration_ms)],
+    ["first attempt after", percentilesOf(totals.first_attempt_ms)],
+    ["delivered after", percentilesOf(totals.delivered_ms)],
     [
-      "latency",
-      p50 === null
+      "within 30 s",
+      totals.delivered === 0
         ? null
-        : `p50 ${millisecondsOf(p50)}, p95 ${millisecondsOf(p95)}, p99 ${millisecondsOf(p99)}`,
+        : `${totals.delivered_within_30s} of ${totals.delivered} delivered`,
     ],
     ["pending", pendingOf(totals)],
     [
@@ -83,6 +85,12 @@ function totals(io: Io, { totals, since, until, ...found }: Stats): string[] {
         : `${least}${found.events_without_business}: endpoints with \`businesses\` do not get them`,
     ],
   ]);
+}
+
+function percentilesOf({ p50, p95, p99 }: Totals["duration_ms"]): string | null {
+  return p50 === null
+    ? null
+    : `p50 ${millisecondsOf(p50)}, p95 ${millisecondsOf(p95)}, p99 ${millisecondsOf(p99)}`;
 }
 
 function byEndpoint(io: Io, { endpoints }: Stats): string[] {

@@ -1,13 +1,13 @@
 import type { Sql } from "postgres";
-import type { Refusal } from "../../core/refusals.ts";
 import type { Scope } from "../../core/scope.ts";
 import type { Counted } from "../../core/summary.ts";
+import { joinRuns, type Run, runsOf, tally } from "../../core/tally.ts";
 import { literal } from "../arrays.ts";
 import type { Fragment } from "../changes.ts";
 import { endpointInScope, numberInScope } from "../scope.ts";
-import { BUCKET, runsOf, WATERMARK } from "../stats.ts";
+import { type Answer, attemptsIn, type UncountedColumns } from "../stats.ts";
 
-/** Attempts of one endpoint with one outcome and about one duration. */
+/** Attempts of one endpoint with one outcome. */
 export interface EndpointCounted extends Counted {
   readonly endpoint_no: number;
 }
@@ -19,12 +19,16 @@ export interface WindowStats {
   readonly counts: readonly EndpointCounted[];
 }
 
-/** Windows up to this long are made of minutes, longer ones of hours. */
-export const MINUTES_UP_TO_MS = 6 * 3_600_000;
+const HOUR_MS = 3_600_000;
+
+/** What a window begins with: a minute up to 6 hours, an hour up to 7 days, else a day (UTC). */
+function beginning(window_ms: number): "minute" | "hour" | "day" {
+  return window_ms <= 6 * HOUR_MS ? "minute" : window_ms <= 168 * HOUR_MS ? "hour" : "day";
+}
 
 /**
- * Counts the attempts recorded since `window_ms` ago (from the beginning of that minute, or, for windows
- * of more than six hours, of that hour): settled ones from their counts, the rest one by one.
+ * Counts the attempts recorded since `window_ms` ago (from the beginning of that minute, hour or day): from
+ * attempt_stats, by the longest spans that fit, and what is not yet in there one by one.
  */
 export async function attemptStats(
   sql: Sql,
@@ -32,56 +36,85 @@ export async function attemptStats(
   window_ms: number,
   endpoint_nos: readonly number[] | undefined,
 ): Promise<WindowStats> {
-  const span = window_ms <= MINUTES_UP_TO_MS ? "minute" : "hour";
   const only = (column: string) =>
     sql`${amongNumbers(sql, endpoint_nos, column)} ${numberInScope(sql, scope, column)}`;
-  const [row] = await sql<{ since: Date; until: Date; counts: EndpointCounted[] }[]>`
+  const [row] = await sql<
+    { since: Date; until: Date; counts: EndpointCounted[]; uncounted: UncountedColumns | null }[]
+  >`
     with bounds as materialized (
-      select ${sql.unsafe(WATERMARK)} as watermark, now() as until,
-        date_trunc(${span}::text, now() - ${window_ms}::bigint * interval '1 ms', 'UTC') as since
-      from attempt_stats_mark
-    ), parts as (
-      select s.endpoint_no, s.outcome, s.bucket::int, s.attempts from bounds b
-      join attempt_stats s on s.span = ${span} and s.starts_at >= b.since ${only("s.endpoint_no")}
-      union all
-      select a.endpoint_no, a.outcome, ${sql.unsafe(BUCKET)}, count(*)
-      from bounds b
-      join attempts_all a on a.recorded_at >= greatest(b.watermark, b.since)
-        and a.recorded_at <= b.until ${only("a.endpoint_no")}
-      group by 1, 2, 3
-    ), counts as (
-      select endpoint_no, outcome, bucket, sum(attempts)::float8 as attempts from parts
-      group by 1, 2, 3
+      select now() as until, date_trunc(${
+    beginning(window_ms)
+  }::text, now() - ${window_ms}::bigint * interval '1 ms', 'UTC') as since
+    ), edges as materialized (
+      select since, date_bin('10 minutes', since + interval '10 minutes - 1 us', 'epoch') as ten,
+        date_trunc('hour', since + interval '1 hour - 1 us', 'UTC') as hour,
+        date_trunc('day', since + interval '1 day - 1 us', 'UTC') as day
+      from bounds
+    ), counts as materialized (
+      select s.endpoint_no, s.outcome, s.attempts, s.response, s.first_attempt, s.delivered
+      from edges e cross join lateral (values ('minute', since, ten), ('ten_minutes', ten, hour),
+        ('hour', hour, day), ('day', day, 'infinity'::timestamptz)) as r (span, low, high)
+      cross join lateral (
+        select * from attempt_stats x
+        where x.span = r.span and x.starts_at >= r.low and x.starts_at < r.high ${
+    only("x.endpoint_no")
+  }
+      ) s
     )
-    select since, until, (select coalesce(json_agg(counts), '[]') from counts) as counts from bounds`;
-  if (row === undefined) throw new Error("The table attempt_stats_mark is empty");
-  return row;
+    select since, until, (select coalesce(json_agg(counts), '[]') from counts) as counts,
+      ${uncounted(sql, only, sql`where u.recorded_at >= b.since`)} as uncounted
+    from bounds b`;
+  if (row === undefined) throw new Error("The statistics came back empty");
+  const { since, until, counts, uncounted: columns } = row;
+  const fresh = columns === null ? [] : tally(attemptsIn(columns), () => [0]);
+  return { since, until, counts: [...counts, ...fresh] };
 }
 
-/** Refused posts of a window and one kind. */
-export interface RefusedRow {
-  readonly refusal: Refusal;
+/** An expression: the attempts that are not counted yet, in columns; null without any. */
+function uncounted(sql: Sql, only: (column: string) => Fragment, where: Fragment): Fragment {
+  return sql`(
+    select case when count(*) > 0 then json_build_object('endpoint_nos', json_agg(a.endpoint_no),
+      'outcomes', json_agg(a.outcome), 'numbers', json_agg(a.number),
+      'durations_ms', json_agg(a.duration_ms), 'ages_ms', json_agg(a.age_ms),
+      'lags_ms', json_agg(a.lag_ms),
+      'recorded_at', json_agg((date_part('epoch', a.recorded_at) * 1000)::float8)) end
+    from (
+      select u.recorded_at, x.* from uncounted_attempts u
+      cross join lateral unnest(u.endpoint_nos, u.outcomes, u.numbers, u.durations_ms, u.ages_ms,
+        u.lags_ms) as x (endpoint_no, outcome, number, duration_ms, age_ms, lag_ms)
+      ${where}
+    ) a where true ${only("a.endpoint_no")})`;
+}
+
+/** Posts of a window with one answer. */
+export interface PostsRow {
+  readonly answer: Answer;
+  /** Of the events; empty for refused posts. */
+  readonly type: string;
   readonly posts: number;
   readonly last_at: Date;
   readonly last_address: string | null;
 }
 
-/** Counts the posts refused since then, the latest kind first. Windows are those of `attemptStats`. */
-export async function refusedPosts(
+/**
+ * Counts the events posted and the posts refused since then, those of the latest kind first. Windows are
+ * those of `attemptStats`.
+ */
+export async function postsSince(
   sql: Sql,
   scope: Scope,
   window_ms: number,
   since: Date,
-): Promise<readonly RefusedRow[]> {
-  // A post that was refused belongs to no business.
+): Promise<readonly PostsRow[]> {
+  // A post that was refused belongs to no business, and the others are not counted by business.
   if (scope !== "everything") return [];
-  const span = window_ms <= MINUTES_UP_TO_MS ? "minute" : "hour";
-  return await sql<RefusedRow[]>`
-    select refusal, sum(posts)::float8 as posts, max(last_at) as last_at,
+  const span = window_ms <= 6 * HOUR_MS ? "minute" : "hour";
+  return await sql<PostsRow[]>`
+    select answer, type, sum(posts)::float8 as posts, max(last_at) as last_at,
       (array_agg(last_address order by last_at desc))[1] as last_address
-    from refused_posts
+    from posts
     where span = ${span} and starts_at >= ${since.toISOString()}::text::timestamptz
-    group by refusal order by max(last_at) desc, refusal`;
+    group by answer, type order by max(last_at) desc, answer, type`;
 }
 
 function amongNumbers(sql: Sql, nos: readonly number[] | undefined, column: string): Fragment {
@@ -102,21 +135,33 @@ export async function endpointRuns(
   sql: Sql,
   endpoint_nos: readonly number[],
 ): Promise<EndpointRun[]> {
-  const unsettled = `(select x.* from bounds b join attempts_all x
-    on x.recorded_at >= b.watermark and x.recorded_at <= b.until) a`;
-  return await sql<EndpointRun[]>`
-    with bounds as materialized (
-      select ${sql.unsafe(WATERMARK)} as watermark, now() as until from attempt_stats_mark
-    ), fresh as materialized (
-      select a.endpoint_no, a.outcome, max(a.ended_at) as last_at
-      from ${sql.unsafe(unsettled)} where true ${amongNumbers(sql, endpoint_nos, "a.endpoint_no")}
-      group by 1, 2
-    ), ${sql.unsafe(runsOf(unsettled, "(select watermark from bounds)"))}
-    select * from runs
-    union all
-    select * from endpoint_runs r
-    where r.endpoint_no not in (select endpoint_no from runs)
-      ${amongNumbers(sql, endpoint_nos, "r.endpoint_no")}`;
+  const only = (column: string) => amongNumbers(sql, endpoint_nos, column);
+  const ms = (column: string) => sql`(date_part('epoch', ${sql.unsafe(column)}) * 1000)::float8`;
+  const [row] = await sql<{
+    runs: (Run & { endpoint_no: number })[];
+    uncounted: UncountedColumns | null;
+  }[]>`
+    select coalesce((
+        select json_agg(json_build_object('endpoint_no', r.endpoint_no,
+          'success_at', ${ms("r.last_success_at")}, 'failing_since', ${ms("r.failing_since")},
+          'failure_at', ${ms("r.last_failure_at")}))
+        from endpoint_runs r where true ${only("r.endpoint_no")}
+      ), '[]') as runs, ${uncounted(sql, only, sql``)} as uncounted`;
+  const fresh = runsOf(row?.uncounted == null ? [] : [...attemptsIn(row.uncounted)]);
+  const runs = new Map(fresh);
+  for (const { endpoint_no, ...run } of row?.runs ?? []) {
+    const newer = fresh.get(endpoint_no);
+    runs.set(endpoint_no, newer === undefined ? run : joinRuns(run, newer));
+  }
+  return [...runs].map(([endpoint_no, { success_at, failing_since }]) => ({
+    endpoint_no,
+    last_success_at: dateOf(success_at),
+    failing_since: dateOf(failing_since),
+  }));
+}
+
+function dateOf(at: number | null): Date | null {
+  return at === null ? null : new Date(at);
 }
 
 /** Pending deliveries of an endpoint, counted. */

@@ -3,10 +3,10 @@ import { createHmac } from "node:crypto";
 import { messageOf } from "../../lib/core/errors.ts";
 import { type Refusal, REFUSALS, refusalStatus } from "../../lib/core/refusals.ts";
 import { makeClock } from "../../lib/delivery/context.ts";
-import { countRefused } from "../../lib/maintenance/refused_posts.ts";
+import { countPosts } from "../../lib/maintenance/posts.ts";
 import { makeSignals } from "../../lib/observe/signals.ts";
-import { addRefused, purgeRefused } from "../../lib/store/stats.ts";
-import { refusedPosts } from "../../lib/store/reports/stats.ts";
+import { addPosts, purgePosts } from "../../lib/store/stats.ts";
+import { postsSince } from "../../lib/store/reports/stats.ts";
 import { checkedApi } from "../support/checked.ts";
 import { booking, endpoint, type Front, SECRET, startDaemon } from "../support/daemon.ts";
 import { embeddedDatabase, onServer } from "../support/databases.ts";
@@ -119,7 +119,7 @@ onServer(
     await two.stop();
     assert.equal(await counted(), 61, "a stop writes down what is left");
     await using db = await database.open();
-    const rows = await db.admin`select from refused_posts`;
+    const rows = await db.admin`select from posts`;
     // A minute may have ended in between.
     assert.ok(rows.length <= 6, `${rows.length}`);
   },
@@ -128,36 +128,36 @@ onServer(
 onServer("refused posts that cannot be written down are kept", async (database) => {
   await using db = await database.open();
   const signals = makeSignals();
-  const refused = countRefused({ db, clock: makeClock(), signals });
+  const refused = countPosts({ db, clock: makeClock(), signals });
   const emit = (address: string | null) =>
     signals.refused.emit({ by: "ingest", code: "invalid", address, signed: true });
   signals.refused.emit({ by: "http", code: "version" });
   assert.equal(await refused.flush(), 0);
   emit("192.0.2.1");
-  await db.admin`alter table refused_posts rename to elsewhere`;
-  await assert.rejects(refused.flush(), (error) => /refused_posts/.test(messageOf(error)));
+  await db.admin`alter table posts rename to elsewhere`;
+  await assert.rejects(refused.flush(), (error) => /posts/.test(messageOf(error)));
   emit(null);
-  await db.admin`alter table elsewhere rename to refused_posts`;
+  await db.admin`alter table elsewhere rename to posts`;
   assert.equal(await refused.flush(), 1);
   assert.equal(await refused.flush(), 0);
-  const [row] = await refusedPosts(db.admin, "everything", HOUR_MS, new Date(Date.now() - HOUR_MS));
-  assert.deepEqual([row?.refusal, row?.posts, row?.last_address], ["invalid", 2, null]);
+  const [row] = await postsSince(db.admin, "everything", HOUR_MS, new Date(Date.now() - HOUR_MS));
+  assert.deepEqual([row?.answer, row?.posts, row?.last_address], ["invalid", 2, null]);
   assert.deepEqual(
-    await refusedPosts(db.admin, { business: "bus_1" }, HOUR_MS, new Date(0)),
+    await postsSince(db.admin, { business: "bus_1" }, HOUR_MS, new Date(0)),
     [],
     "a business sees none",
   );
 });
 
-onServer("purgeRefused() keeps minutes for 2 days and hours for 90", async (database) => {
+onServer("purgePosts() keeps minutes for 2 days and hours for 90", async (database) => {
   await using db = await database.open();
   for (const days of [0, 3, 91]) {
     const last_at = Date.now() - days * 24 * HOUR_MS;
-    await addRefused(db.admin, [{ refusal: "loop", posts: 1, last_at, last_address: null }]);
+    await addPosts(db.admin, [{ answer: "loop", type: "", posts: 1, last_at, last_address: null }]);
   }
-  await purgeRefused(db.admin, 100);
+  await purgePosts(db.admin, 100);
   const rows = await db.admin`
-    select span, count(*)::int as count from refused_posts group by span order by span`;
+    select span, count(*)::int as count from posts group by span order by span`;
   assert.deepEqual(rows.map(({ span, count }) => [span, count]), [["hour", 2], ["minute", 1]]);
 });
 

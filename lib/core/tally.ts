@@ -1,0 +1,123 @@
+import { packHistogram, sumHistograms } from "./histogram.ts";
+import { OUTCOMES } from "./outcome.ts";
+import type { Counted } from "./summary.ts";
+
+/** One attempt of those that are not counted yet. Times in milliseconds. */
+export interface Uncounted {
+  readonly endpoint_no: number;
+  readonly outcome: typeof OUTCOMES[number];
+  /** Of the delivery, from 1. */
+  readonly number: number;
+  readonly duration_ms: number;
+  /** From the event's acceptance to the attempt's end. */
+  readonly age_ms: number;
+  /** Since 1970. */
+  readonly recorded_at: number;
+  readonly ended_at: number;
+}
+
+/** Attempts of one endpoint with one outcome, in one group. */
+export interface Tallied<Group> extends Counted {
+  readonly group: Group;
+  readonly endpoint_no: number;
+}
+
+/** Counts attempts by group, endpoint and outcome. An attempt may belong to several groups. */
+export function tally<Group extends string | number>(
+  attempts: Iterable<Uncounted>,
+  groupsOf: (attempt: Uncounted) => readonly Group[],
+): Tallied<Group>[] {
+  const found = new Map<string, ReturnType<typeof begin<Group>>>();
+  for (const attempt of attempts) {
+    const { endpoint_no, outcome } = attempt;
+    for (const group of groupsOf(attempt)) {
+      const key = `${group} ${endpoint_no} ${outcome}`;
+      let one = found.get(key);
+      if (one === undefined) found.set(key, one = begin(group, attempt));
+      add(one, attempt);
+    }
+  }
+  return [...found.values()].map(({ group, endpoint_no, outcome, attempts, ...sums }) => ({
+    group,
+    endpoint_no,
+    outcome,
+    attempts,
+    response: packHistogram(sums.response.counts),
+    first_attempt: packHistogram(sums.first_attempt.counts),
+    delivered: packHistogram(sums.delivered.counts),
+  }));
+}
+
+function begin<Group>(group: Group, { endpoint_no, outcome }: Uncounted) {
+  return {
+    group,
+    endpoint_no,
+    outcome,
+    attempts: 0,
+    response: sumHistograms(),
+    first_attempt: sumHistograms(),
+    delivered: sumHistograms(),
+  };
+}
+
+function add(
+  one: ReturnType<typeof begin>,
+  { outcome, number, duration_ms, age_ms }: Uncounted,
+): void {
+  one.attempts++;
+  one.response.add(duration_ms);
+  if (number === 1) one.first_attempt.add(Math.max(0, age_ms - duration_ms));
+  if (outcome === "delivered") one.delivered.add(age_ms);
+}
+
+/** How the attempts of an endpoint have been ending. Times in milliseconds since 1970, or null. */
+export interface Run {
+  readonly success_at: number | null;
+  /** End of the first attempt that failed after that. */
+  readonly failing_since: number | null;
+  readonly failure_at: number | null;
+}
+
+/** How each endpoint's attempts have been ending. One that a daemon interrupted says nothing. */
+export function runsOf(attempts: readonly Uncounted[]): Map<number, Run> {
+  const runs = new Map<number, Run>();
+  // Of those that ended at once, one that delivered is the last.
+  const order = (a: Uncounted, b: Uncounted) =>
+    a.ended_at - b.ended_at ||
+    Number(a.outcome === "delivered") - Number(b.outcome === "delivered");
+  for (const { endpoint_no, outcome, ended_at } of attempts.toSorted(order)) {
+    if (outcome === "interrupted") continue;
+    const before = runs.get(endpoint_no);
+    runs.set(
+      endpoint_no,
+      outcome === "delivered"
+        ? { success_at: ended_at, failing_since: null, failure_at: before?.failure_at ?? null }
+        : {
+          success_at: before?.success_at ?? null,
+          failing_since: before?.failing_since ?? ended_at,
+          failure_at: ended_at,
+        },
+    );
+  }
+  return runs;
+}
+
+/**
+ * The run of both. Attempts of one may lie between those of the other, because daemons record them in any
+ * order: then it may fail only from the other's last failure on.
+ */
+export function joinRuns(a: Run, b: Run): Run {
+  const success_at = latest([a.success_at, b.success_at]);
+  const failures = [a.failing_since, a.failure_at, b.failing_since, b.failure_at]
+    .filter((at) => at !== null && (success_at === null || at > success_at));
+  return {
+    success_at,
+    failing_since: failures.length === 0 ? null : Math.min(...failures as number[]),
+    failure_at: latest([a.failure_at, b.failure_at]),
+  };
+}
+
+function latest(times: readonly (number | null)[]): number | null {
+  const known = times.filter((at) => at !== null);
+  return known.length === 0 ? null : Math.max(...known);
+}
