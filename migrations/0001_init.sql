@@ -511,7 +511,11 @@ create function drop_partitions(first uuid) returns boolean language plpgsql vol
     where p.first_id = first and p.closed_at < now() - interval '1 minute';
     if not found then return false; end if;
     for leaf in select * from partitions_at(first) where is_leaving loop
-      execute format('alter table %I detach partition %I finalize', leaf.parent, leaf.leaf);
+      begin
+        execute format('alter table %I detach partition %I finalize', leaf.parent, leaf.leaf);
+      exception when undefined_table then
+        null; -- The daemon that began to detach it has just done so.
+      end;
     end loop;
     -- If no statement sees them any more, whatever came back has done so by now.
     if exists (
