@@ -134,9 +134,13 @@ create table events (
   confirmation text,
   test boolean not null default false,
   received_at timestamptz not null,
+  -- When its payload was erased by an operator's wish.
+  erased_at timestamptz,
   -- The posted bytes: JSON is UTF-8 without control characters, so text keeps each of them. Never
-  -- jsonb, which reorders keys, drops duplicates and refuses \u0000.
-  payload text not null
+  -- jsonb, which reorders keys, drops duplicates and refuses \u0000. Null once erased, or older than
+  -- retention.payloads: whoever takes it away locks the row for update, which holds up those who bring a
+  -- delivery back, and makes sure that none is pending.
+  payload text check (payload is null or erased_at is null)
 ) partition by range (id);
 -- People search for both.
 create index events_confirmation on events (confirmation) where confirmation is not null;
@@ -400,6 +404,8 @@ create table replays (
   matched integer not null,
   matched_exact boolean not null,
   replayed bigint not null default 0,
+  -- Deliveries left out because their events have no payload any more.
+  without_payload bigint not null default 0,
   state text not null default 'running' check (state in ('running', 'done', 'cancelled')),
   next_batch_at timestamptz not null default now(),
   ended_at timestamptz check ((ended_at is null) = (state = 'running'))

@@ -91,6 +91,17 @@ async function refuseRetry(
       `Its endpoint ${row.endpoint} is retired; nothing is sent to it`,
     );
   }
+  const event = await getEvent(ctx.db.admin, scope, row.event_uuid);
+  if (event?.erased_at != null) {
+    throw new AppError("erased", "The event's payload was erased, so nothing can be sent");
+  }
+  if (event?.payload === null) {
+    throw new AppError(
+      "payload_gone",
+      "The event's payload is older than retention.payloads and gone, so nothing can be sent; have " +
+        "BookMe post the event again, under another id",
+    );
+  }
 }
 
 /** Cancels a pending delivery; one that is being sent ends with that attempt. */

@@ -80,6 +80,7 @@ export async function getEvent(
   return {
     ...viewEvent(event),
     payload: event.payload,
+    erased_at: event.erased_at?.toISOString() ?? null,
     deliveries: deliveries.map((delivery) => viewDelivery(delivery, ctx)),
     endpoints: verdicts(ctx, event, { deliveries, lasts, endpoints }),
   };

@@ -220,7 +220,7 @@ export const Attempt = v.object({
       method: v.literal("POST"),
       url: string,
       headers: v.record(v.string(), v.string()),
-      body: described(string, "The event's exact bytes, as text"),
+      body: described(maybe(string), "The event's exact bytes, as text; null if they are gone"),
     })),
     "Null where nothing was sent that was heard of again",
   ),
@@ -320,7 +320,11 @@ export type EndpointVerdict = v.InferOutput<typeof EndpointVerdict>;
 /** An event with its payload and deliveries. */
 export const EventDetail = v.object({
   ...EventSummary.entries,
-  payload: described(string, "The exact bytes that were posted, as text"),
+  payload: described(
+    maybe(string),
+    "The exact bytes that were posted, as text; null once erased, or older than retention.payloads",
+  ),
+  erased_at: described(maybe(time), "When its payload was erased"),
   deliveries: v.array(Delivery),
   endpoints: described(
     v.array(EndpointVerdict),
@@ -354,6 +358,7 @@ export const Replay = v.object({
   matched: MATCHED,
   matched_exact: MATCHED_EXACT,
   replayed: described(count, "Deliveries that it made pending again, or due now"),
+  without_payload: described(count, "Deliveries left out because their payload is gone"),
   endpoint: maybe(string),
   status: v.array(v.picklist(STATUSES)),
   type: maybe(string),

@@ -181,7 +181,7 @@ export function viewAttempt(
     timeout_ms: ctx.endpoint(delivery.endpoint_no)?.timeout_ms ?? null,
     url: row.url,
     signed: row.request_signature !== null,
-    sent_bytes: Buffer.byteLength(event.payload),
+    sent_bytes: event.payload === null ? null : Buffer.byteLength(event.payload),
     headers: response?.headers ?? [],
     body: response?.body_encoding === "utf-8" ? response.body : "",
   });
@@ -262,6 +262,7 @@ export function viewReplay(row: ReplayRow): shown.Replay {
     matched: row.matched,
     matched_exact: row.matched_exact,
     replayed: Number(row.replayed),
+    without_payload: Number(row.without_payload),
     endpoint: row.endpoint,
     status: [...row.statuses],
     type: row.type,

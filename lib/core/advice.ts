@@ -13,8 +13,8 @@ export interface AttemptFacts {
   readonly url: string;
   /** Whether the request was signed. */
   readonly signed: boolean;
-  /** Length of the request's body. */
-  readonly sent_bytes: number;
+  /** Length of the request's body; null if that is gone. */
+  readonly sent_bytes: number | null;
   /** The answer's header fields, and its body if that is text. */
   readonly headers: readonly (readonly [name: string, value: string])[];
   readonly body: string;
@@ -124,7 +124,10 @@ function adviseOn4xx(facts: AttemptFacts): string {
     case 409:
       return "The receiver reports a conflict; if it has the event already, let it answer with a 2xx";
     case 413:
-      return `The body of ${sent_bytes} bytes is too large for the receiver or a proxy in front of it; ` +
+      return `The body${
+        sent_bytes === null ? "" : ` of ${sent_bytes} bytes`
+      } is too large for the ` +
+        "receiver or a proxy in front of it; " +
         "raise the limit there (client_max_body_size in nginx)";
     case 415:
       return "The receiver does not accept application/json, which every delivery is; let it accept that";

@@ -10,6 +10,8 @@ export type ErrorCode =
   | "not_found"
   | "method_not_allowed"
   | "conflict"
+  | "payload_gone"
+  | "erased"
   | "too_large"
   | "unsupported_media_type"
   | "invalid"
@@ -25,6 +27,8 @@ export const HTTP_STATUS: Readonly<Record<ErrorCode, number>> = {
   not_found: 404,
   method_not_allowed: 405,
   conflict: 409,
+  payload_gone: 409,
+  erased: 409,
   too_large: 413,
   unsupported_media_type: 415,
   invalid: 422,

@@ -160,6 +160,8 @@ export async function claim(
       coalesce((select base_ms + (turn - 1) * interval_us / 1000.0 from paced where id = l.id),
         0)::float8 as wait_ms
     from leased l join events e on e.id = l.event_id
+    -- None is pending without a payload. Should one be, nothing is sent instead of an empty body.
+    where e.payload is not null
     order by l.due_at`;
   // A copy: postgres.js links each result to later ones, which keeps its rows from being collected.
   return claimed.splice(0);

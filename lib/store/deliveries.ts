@@ -209,8 +209,8 @@ export async function cancel(
 
 /**
  * Starts a new round of attempts for an ended delivery, or makes a waiting one due now. Returns the number
- * of its endpoint, or undefined if nothing was done: it is being sent, is due already, or its endpoint is
- * retired.
+ * of its endpoint, or undefined if nothing was done: it is being sent, is due already, its endpoint is
+ * retired, or its payload is gone.
  */
 export async function retryNow(
   sql: Sql,
@@ -223,11 +223,12 @@ export async function retryNow(
       where id = ${uuid}::uuid and leased_until is null and due_at > now() and cancel_reason is null
       returning endpoint_no
     ), chosen as materialized (
-      -- The event's row is locked, so that it is not purged under a delivery that comes back.
+      -- The event's row is locked, so that it keeps its payload under a delivery that comes back.
       select d.id from ended_deliveries d
       join endpoints n on n.no = d.endpoint_no and n.retired_at is null
       join events e on e.id = event_of(d.id)
       where d.endpoint_no = endpoint_of(${uuid}::uuid) and d.id = ${uuid}::uuid
+        and e.payload is not null
       for key share of e
     ), ${sql.unsafe(RENEW_CHOSEN)}, changed as (
       select endpoint_no from hastened union all select endpoint_no from owed

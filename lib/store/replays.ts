@@ -222,19 +222,22 @@ export async function stepReplay(
         and s.endpoint_no not in (select no from endpoints where retired_at is not null)
       order by s.place limit (select room from replay)
     ), chosen as materialized (
-      -- Locks the events, so that none is purged under a delivery that comes back.
-      select w.id from wanted w join events e on e.id = event_of(w.id) for key share of e
+      -- Locks the events, so that none loses its payload under a delivery that comes back.
+      select w.id from wanted w join events e on e.id = event_of(w.id)
+      where e.payload is not null for key share of e
     ), ${
     sql.unsafe(statuses.includes("pending") ? HASTEN_CHOSEN : RENEW_CHOSEN)
   }, progress as materialized (
       select (select count(*) from owed) as done,
         (select count(*) from wanted) as taken,
+        (select count(*) from chosen) as sendable,
         (select count(*) from wanted) = (select room from replay) as is_full,
         (select count(*) from seen) = ${DEPTH} as is_deep,
         (select id from wanted order by place desc limit 1) as last_wanted,
         (select id from seen order by place desc limit 1) as last_seen
     ), moved as (
       update replays r set replayed = r.replayed + p.done,
+        without_payload = r.without_payload + p.taken - p.sendable,
         position = case when p.is_full then p.last_wanted
                         when p.is_deep then p.last_seen else r.last_id end,
         state = case when p.is_full or p.is_deep then 'running' else 'done' end,

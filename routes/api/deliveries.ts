@@ -60,7 +60,8 @@ export const deliveryOperations = [
     path: `${path}/retry`,
     tag,
     summary: "Sends a delivery again, now",
-    description: "One that ended begins a new round of attempts; one that waits is due at once.",
+    description: "One that ended begins a new round of attempts; one that waits is due at once. " +
+      "Without the event's payload it is refused with the code payload_gone, or erased.",
     status: 200,
     response: shown.Delivery,
     refuses: ["not_found", "conflict"],

@@ -54,6 +54,7 @@ export const eventOperations = [
       response: {
         ...example.event,
         payload: '{"event":"booking.created","timestamp":"2026-11-24T09:59:00Z","data":{}}',
+        erased_at: null,
         deliveries: [example.delivery],
         endpoints: [
           {

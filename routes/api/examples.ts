@@ -129,6 +129,7 @@ export const replay: shown.Replay = {
   matched: 1200,
   matched_exact: true,
   replayed: 300,
+  without_payload: 0,
   endpoint: ENDPOINT_ID,
   status: ["failed"],
   type: null,

@@ -66,6 +66,8 @@ const REFUSALS: Readonly<Record<ErrorCode, string>> = {
   not_found: "There is no such thing, or no longer",
   method_not_allowed: "There is something here, by another method; Allow names it",
   conflict: "It cannot be done as things are; `detail` says why and what helps",
+  payload_gone: "The payload is older than retention.payloads: nothing can be sent",
+  erased: "The payload was erased: nothing can be sent",
   too_large: "The body is longer than 1 MiB",
   unsupported_media_type: "The body is not application/json",
   invalid: "The request has mistakes; `errors` names each",

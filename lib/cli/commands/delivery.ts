@@ -137,8 +137,10 @@ function outcomeCell({ outcome }: Attempt, palette: Palette): Cell {
 export function showAttempt(io: Io, attempt: Attempt): void {
   const { bold } = paletteOf(io);
   if (attempt.request !== null) {
-    io.out(`\n${bold(`Attempt ${attempt.number}`)}, as a command:`);
-    for (const line of curlLines(attempt.request)) io.out(line);
+    const { body } = attempt.request;
+    const name = bold(`Attempt ${attempt.number}`);
+    io.out(body === null ? `\n${name}: the payload it sent is gone` : `\n${name}, as a command:`);
+    if (body !== null) { for (const line of curlLines({ ...attempt.request, body })) io.out(line); }
   }
   const times = timesOf(attempt.phases);
   if (times !== "") io.out(`\n${bold("Time:")} ${times}`);
@@ -152,7 +154,7 @@ export function showAdvice(io: Io, { advice, outcome, request, response }: Attem
   io.out("");
   for (const line of wrap(printable(advice), columnsOf(io))) io.out(line);
   const signature = request?.headers["X-BookMe-Signature"];
-  if (request === null || signature === undefined || response === null) return;
+  if (request?.body == null || signature === undefined || response === null) return;
   const is_about = mentionsSignature({ outcome, headers: response.headers, body: response.body });
   if (is_about) { for (const line of verifyLines(request.body, signature)) io.out(line); }
 }

@@ -106,6 +106,7 @@ export function showEvent(io: Io, one: EventDetail): void {
     ["business", one.business ?? "none known"],
     ["subject", one.subject],
     ["confirmation", one.confirmation_number],
+    ["payload", missingPayload(one, now_ms)],
   ]);
   for (const line of lines) io.out(line);
   io.out("");
@@ -125,6 +126,13 @@ export function showEvent(io: Io, one: EventDetail): void {
     io.out(dim("\nFor attempts, request and answer:"));
     io.out(dim(`bookme-webhooks delivery ${open.delivery_id}`));
   }
+}
+
+function missingPayload({ payload, erased_at }: EventDetail, now_ms: number): string | null {
+  if (payload !== null) return null;
+  return erased_at === null
+    ? "gone (retention.payloads)"
+    : `erased ${whenExactly(erased_at, now_ms)}`;
 }
 
 function owedRow(

@@ -11,6 +11,7 @@ import {
   pathPart,
 } from "../daemon_api/client.ts";
 import { refuseUnknownType } from "./event_types.ts";
+import { leftOut } from "./replays.ts";
 import { checkCode, command, period, readOption, UsageError } from "../command.ts";
 import { type Io, makeProgress, onStop, paletteOf, printable } from "../terminal.ts";
 
@@ -207,6 +208,8 @@ async function watch(io: Io, api: Api, made: Replay): Promise<number> {
       isPending(now) ? "made due" : "replayed"
     }${good ? "" : ", then it was cancelled"}`,
   );
+  const left_out = leftOut(now);
+  if (left_out !== null) io.err(`Left out: ${left_out}`);
   if (!good) return 1;
   const held = await heldUp(api, now.endpoint);
   for (const line of held.map(heldLine)) io.err(line);

@@ -78,6 +78,7 @@ function describe(io: Io, replay: Replay): string[] {
     ...facts(io, [
       ["state", stateCell(replay, palette)],
       ["replayed", progressOf(replay)],
+      ["left out", leftOut(replay)],
       ["time left", timeLeft(replay)],
       ["endpoint", replay.endpoint ?? "all"],
       ["status", replay.status.join(" ")],
@@ -100,10 +101,16 @@ function progressOf({ replayed, matched, matched_exact, state }: Replay): string
   return `${replayed} of ${matched}${matched_exact ? "" : "+"}${share}`;
 }
 
+/** Deliveries that cannot be replayed, in words, or null. */
+export function leftOut({ without_payload }: Replay): string | null {
+  return without_payload === 0 ? null : `${without_payload} without a payload (retention.payloads)`;
+}
+
 /** How long a paced replay takes from here on. */
-function timeLeft({ state, rate_per_s, replayed, matched, matched_exact }: Replay): string | null {
+function timeLeft(replay: Replay): string | null {
+  const { state, rate_per_s, replayed, without_payload, matched, matched_exact } = replay;
   if (state !== "running" || rate_per_s === null) return null;
-  const left_ms = 1000 * Math.max(0, matched - replayed) / rate_per_s;
+  const left_ms = 1000 * Math.max(0, matched - replayed - without_payload) / rate_per_s;
   return `about ${inWords(left_ms)}${matched_exact ? "" : " or more"}`;
 }
 

@@ -24,11 +24,13 @@ export interface EventRow {
   readonly confirmation: string | null;
   readonly test: boolean;
   readonly received_at: Date;
-  readonly payload: string;
+  /** Null if it is gone: erased, or older than `retention.payloads`. */
+  readonly payload: string | null;
+  readonly erased_at: Date | null;
 }
 
 /** An event as the lists show it. */
-export type EventSummary = Omit<EventRow, "payload">;
+export type EventSummary = Omit<EventRow, "payload" | "erased_at">;
 
 /**
  * Events, newest first, without their payloads. Finds a text that is an event's id, a confirmation number or
@@ -146,7 +148,7 @@ export async function getEvent(
 ): Promise<EventRow | undefined> {
   const [row] = await sql<EventRow[]>`
     select e.id as uuid, e.type, e.business, e.subject, e.confirmation, e.test, e.received_at,
-      e.payload
+      e.payload, e.erased_at
     from events e where e.id = ${uuid}::uuid ${eventInScope(sql, scope)}`;
   return row;
 }

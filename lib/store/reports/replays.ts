@@ -29,6 +29,7 @@ export interface ReplayRow {
   readonly matched_exact: boolean;
   /** A bigint, as text. */
   readonly replayed: string;
+  readonly without_payload: string;
   readonly state: "running" | "done" | "cancelled";
   readonly ended_at: Date | null;
 }
@@ -88,7 +89,7 @@ function waitingOf(sql: Sql, endpoint_no: number | null): Fragment {
 const COLUMNS = `r.id as uuid, r.created_at, r.created_by,
   (select n.id from endpoints n where n.no = r.endpoint_no) as endpoint,
   array_to_json(r.statuses) as statuses, r.type, r.reason, r.code, r.since, r.until, r.rate_per_s, r.matched,
-  r.matched_exact, r.replayed, r.state, r.ended_at`;
+  r.matched_exact, r.replayed, r.without_payload, r.state, r.ended_at`;
 
 /** One replay, or undefined. */
 export async function getReplay(
