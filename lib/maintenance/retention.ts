@@ -1,11 +1,11 @@
+import { type Purged, purgeEvents, purgeSubjects } from "../store/events.ts";
 import {
+  blankPayloads,
   keyBlocks,
-  purgeAttempts,
-  type Purged,
-  purgeEvents,
   purgeKeys,
-  purgeSubjects,
-} from "../store/events.ts";
+  trimAttempts,
+  type Trimmed,
+} from "../store/retention.ts";
 import { closeOld, dropClosed, makeAhead } from "../store/partitions.ts";
 import { purgePosts, purgeStats } from "../store/stats.ts";
 import type { Context } from "../delivery/context.ts";
@@ -16,18 +16,39 @@ import type { Job } from "./schedule.ts";
 /** The policy in force. */
 type Policy = () => FilePolicy;
 
+const DAY_MS = 86_400_000;
+
 /** Most pieces of one run: a purge must keep up with thousands of events a second. */
 const MAX_PIECES = 1_000;
 
-/** Purges attempts older than `retention.attempts` whose deliveries have ended. */
+/**
+ * Takes away the payloads of events older than `retention.payloads`. Not if events themselves are kept no
+ * longer: they go at once, in whole weeks.
+ */
+export function oldPayloads(policy: Policy): Job {
+  return {
+    name: "old payloads",
+    pattern: "50 */5 * * * *",
+    done: "Old payloads removed",
+    run: alongEvents(({ db }, position) => {
+      const { payloads_ms, events_ms } = policy().retention;
+      if (payloads_ms === events_ms) return undefined;
+      return blankPayloads(db.admin, payloads_ms, position, BATCH);
+    }),
+  };
+}
+
+/** The same for `retention.attempts`: all but the last attempt of each delivery, and its response. */
 export function oldAttempts(policy: Policy): Job {
   return {
     name: "old attempts",
     pattern: "0 */5 * * * *",
-    done: "Old attempts purged",
-    run: inPieces(({ db }, position) =>
-      purgeAttempts(db.admin, policy().retention.attempts_ms, position, BATCH)
-    ),
+    done: "Deliveries freed of old attempts",
+    run: alongEvents(({ db }, position) => {
+      const { attempts_ms, events_ms } = policy().retention;
+      if (attempts_ms === events_ms) return undefined;
+      return trimAttempts(db.admin, attempts_ms, position, BATCH);
+    }),
   };
 }
 
@@ -101,7 +122,7 @@ export function oldKeys(policy: Policy): Job {
 }
 
 /** Longest gap between two events of an appointment: bookings are made up to a year ahead. */
-const SUBJECTS_KEPT_MS = 400 * 86_400_000;
+const SUBJECTS_KEPT_MS = 400 * DAY_MS;
 
 /** Forgets the businesses of appointments without an event for 400 days, or for `retention.events`. */
 export function oldSubjects(policy: Policy): Job {
@@ -129,6 +150,28 @@ export const oldStatistics: Job = {
     await inBatches(stopping, () => purgeStats(db.admin, BATCH)) +
     await inBatches(stopping, () => purgePosts(db.admin, BATCH)),
 };
+
+// Along the events, which become old in their order: a run continues where the last one stopped, and finds
+// nothing to read but what has become old since. Once a day it starts over, for rows that had to stay.
+function alongEvents(
+  step: (ctx: Context, position: string | null) => Promise<Trimmed> | undefined,
+): Job["run"] {
+  let position: string | null = null;
+  let began = -Infinity;
+  return async (ctx, stopping) => {
+    const now = ctx.clock.now();
+    if (Math.abs(now - began) >= DAY_MS) [position, began] = [null, now];
+    let trimmed = 0;
+    for (let i = 0; i < MAX_PIECES && !stopping.aborted; i++) {
+      const piece = await step(ctx, position);
+      if (piece === undefined) break;
+      trimmed += piece.trimmed;
+      position = piece.position ?? position;
+      if (piece.is_last) break;
+    }
+    return trimmed;
+  };
+}
 
 // Piece by piece from the oldest on, so that rows that must stay are read once per pass and not once per
 // piece. A run continues where the last one stopped, and from the start after reaching the end.
