@@ -3,6 +3,7 @@ import type { SealKey } from "./core/seal.ts";
 import type { Offer } from "./delivery/batch.ts";
 import { type Context, random32 } from "./delivery/context.ts";
 import { type Dispatcher, makeDispatcher } from "./delivery/dispatcher.ts";
+import type { Fleet } from "./delivery/fleet.ts";
 import { type FleetLoader, makeFleetLoader } from "./delivery/fleet_loader.ts";
 import { type Intake, makeIntake } from "./delivery/intake.ts";
 import type { Disk } from "./disk.ts";
@@ -44,7 +45,11 @@ export async function startEngine(
   const posts = countPosts(ctx);
   const unowed = unowedJobs();
   const maintenance = startSchedule(ctx, [
-    ...maintenanceJobs(ctx.db, { interrupted, policy: () => dispatcher.fleet.policy }, keys),
+    ...maintenanceJobs(ctx.db, {
+      interrupted,
+      policy: () => dispatcher.fleet.policy,
+      unsendable: () => unsendableOf(dispatcher.fleet),
+    }, keys),
     ...unowed,
     writePosts(posts),
   ]);
@@ -60,6 +65,10 @@ export async function startEngine(
     replayer: startReplayer(ctx, dispatcher.wake),
     posts,
   };
+}
+
+function unsendableOf({ endpoints }: Fleet): number[] {
+  return [...endpoints.values()].filter(({ sendable }) => !sendable).map(({ no }) => no);
 }
 
 /** How long a request waits for what it cancels. */

@@ -84,6 +84,8 @@ create table endpoints (
   -- Until then nothing is cancelled that it is still owed: its file was replaced only because all daemons
   -- that held it are gone without having stopped, and they may come back. Null: at once.
   cancels_from timestamptz,
+  -- Since when it is known that deliveries which nobody sends will expire within days; null if none will.
+  expiry_announced_at timestamptz,
   paused_at timestamptz,
   pause_reason text check ((pause_reason is null) = (paused_at is null)),
   retired_at timestamptz,

@@ -89,6 +89,11 @@ export const Endpoint = v.object({
     maybe(time),
     "End of the first attempt that failed after the last success; null if none has",
   ),
+  expires: described(
+    maybe(v.object({ deliveries: count, deliveries_exact: v.boolean(), first_at: time })),
+    "Deliveries that will be cancelled within three days, because they wait here longer than " +
+      "retention.events and nobody sends them; at most 1,000 are counted",
+  ),
   duration_ms: described(PERCENTILES, "Of the attempts of the last hour, within 9 %"),
   ...PENDING,
   created_at: time,

@@ -11,6 +11,7 @@ import {
   type PostsRow,
   postsSince,
 } from "../store/reports/stats.ts";
+import { type Expiring, listExpiring } from "../store/expiry.ts";
 import type { AdminContext, Asker } from "./context.ts";
 import { periodOf } from "./lists.ts";
 import { filterEndpoint } from "./lookup.ts";
@@ -109,6 +110,7 @@ export type Activity = Pick<
   shown.Endpoint,
   | "last_success_at"
   | "failing_since"
+  | "expires"
   | "duration_ms"
   | "pending"
   | "pending_exact"
@@ -120,14 +122,17 @@ const ACTIVITY_WINDOW_MS = 3_600_000;
 
 /** Reads what these endpoints have been doing; the answer finds each by its number. */
 export async function readActivity(
-  ctx: Pick<AdminContext, "db">,
+  ctx: Pick<AdminContext, "db" | "policy" | "endpoint">,
   endpoint_nos: readonly number[],
 ): Promise<(endpoint_no: number) => Activity> {
   const { admin } = ctx.db;
-  const [{ counts }, owed, runs] = await Promise.all([
+  const { events_ms } = ctx.policy().retention;
+  const unsendable = endpoint_nos.filter((no) => ctx.endpoint(no)?.sendable === false);
+  const [{ counts }, owed, runs, expiring] = await Promise.all([
     attemptStats(admin, "everything", ACTIVITY_WINDOW_MS, endpoint_nos),
     pendingStats(admin, "everything", endpoint_nos),
     endpointRuns(admin, endpoint_nos),
+    listExpiring(admin, events_ms, unsendable, endpoint_nos),
   ]);
   const byEndpoint = Map.groupBy(counts, (counted) => counted.endpoint_no);
   return (endpoint_no) => {
@@ -139,7 +144,14 @@ export async function readActivity(
     return {
       last_success_at: run?.last_success_at?.toISOString() ?? null,
       failing_since: run?.failing_since?.toISOString() ?? null,
+      expires: viewExpiring(expiring.find((one) => one.endpoint_no === endpoint_no)),
       ...{ duration_ms, pending, pending_exact, overdue, oldest_overdue_ms },
     };
   };
+}
+
+function viewExpiring(found: Expiring | undefined): shown.Endpoint["expires"] {
+  if (found === undefined) return null;
+  const { deliveries, deliveries_exact, first_at } = found;
+  return { deliveries, deliveries_exact, first_at: first_at.toISOString() };
 }

@@ -5,10 +5,17 @@ const WORDS: Readonly<Record<string, string>> = {
   deselected: "the endpoint no longer selects it",
   endpoint_retired: "the endpoint was retired",
   erased: "it was erased",
+  expired: "it waited longer than retention.events",
 };
 
 /** Selects cancelled deliveries: those cancelled by hand, `Cancelled by ops`, or for a stored reason. */
-export const CANCEL_REASONS = ["cancelled", "deselected", "endpoint_retired", "erased"] as const;
+export const CANCEL_REASONS = [
+  "cancelled",
+  "deselected",
+  "endpoint_retired",
+  "erased",
+  "expired",
+] as const;
 /** One of them. */
 export type CancelReason = typeof CANCEL_REASONS[number];
 

@@ -5,6 +5,7 @@ import type { FilePolicy } from "../store/endpoints.ts";
 import { checkpoints } from "./checkpoints.ts";
 import { deselectedDeliveries } from "./deselected.ts";
 import { exhaustedDeliveries } from "./exhausted.ts";
+import { expiredDeliveries } from "./expired.ts";
 import { expiredLeases } from "./leases.ts";
 import {
   oldAttempts,
@@ -31,6 +32,8 @@ export function unowedJobs(): Job[] {
 interface Working extends Pick<Dispatcher, "interrupted"> {
   /** Of the file in force, which may be another daemon's. */
   readonly policy: () => FilePolicy;
+  /** Numbers of the endpoints that this daemon cannot send to. */
+  readonly unsendable: () => readonly number[];
 }
 
 /**
@@ -39,12 +42,13 @@ interface Working extends Pick<Dispatcher, "interrupted"> {
  */
 export function maintenanceJobs(
   { kind }: Pick<Database, "kind">,
-  { interrupted, policy }: Working,
+  { interrupted, policy, unsendable }: Working,
   seal_keys: readonly SealKey[],
 ): Job[] {
   return [
     expiredLeases(interrupted),
     exhaustedDeliveries(policy),
+    expiredDeliveries(policy, unsendable),
     rollups,
     expiredSecrets(seal_keys),
     weeksAhead,

@@ -33,6 +33,7 @@ export const endpoint: shown.Endpoint = {
   rotation: null,
   last_success_at: "2026-11-24T09:58:41.120Z",
   failing_since: null,
+  expires: null,
   duration_ms: { p50: 42.3, p95: 180.1, p99: 950.7 },
   pending: 12,
   pending_exact: true,

@@ -3,8 +3,10 @@ import { createServer as createHttpServer, type Server as HttpServer } from "nod
 import { type AddressInfo, createServer, type Socket } from "node:net";
 import { createServer as createTlsServer, type TlsOptions } from "node:tls";
 import { parse, stringify } from "yaml";
+import type { Endpoint } from "../../lib/admin/shown.ts";
 import { checkPort } from "../../lib/cli/doctor/configuration.ts";
 import { judgeDatabase } from "../../lib/cli/doctor/database.ts";
+import { checkExpiring } from "../../lib/cli/doctor/endpoints.ts";
 import { checkAddresses, checkDisk } from "../../lib/cli/doctor/machine.ts";
 import type { Verdict } from "../../lib/cli/doctor/verdict.ts";
 import { widthOf } from "../../lib/cli/table.ts";
@@ -1199,6 +1201,24 @@ Deno.test("checkAddresses() compares this machine's addresses with the ip_ranges
     note([found]);
     assert.match(lineOf(found), expected);
   }
+});
+
+Deno.test("checkExpiring() says what will be cancelled, and what sends it before", () => {
+  const first_at = "2026-11-27T10:00:00.000Z";
+  const look = (paused: boolean, expires: Endpoint["expires"]) => {
+    const found = checkExpiring([{ id: "crm", paused, expires } as Endpoint]);
+    note(found);
+    return found.map(lineOf).join("\n");
+  };
+  assert.equal(look(true, null), "");
+  assert.match(
+    look(true, { deliveries: 2, deliveries_exact: true, first_at }),
+    /^! endpoint crm: 2 waiting deliveries will be cancelled from 2026-11-27T10:00:00.000Z on: they .*; send them with `bookme-webhooks resume crm`, or cancel them$/,
+  );
+  assert.match(
+    look(false, { deliveries: 1_000, deliveries_exact: false, first_at }),
+    /: 1000 or more waiting deliveries .*; give the daemons what they need to send to it/,
+  );
 });
 
 // --- output -------------------------------------------------------------------------------------------------------

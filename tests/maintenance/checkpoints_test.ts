@@ -30,7 +30,11 @@ Deno.test("checkpoints keep the embedded database's log small", async () => {
 
 Deno.test("only an embedded database needs checkpoints from us", () => {
   const jobsOn = (kind: "embedded" | "server") =>
-    maintenanceJobs({ kind }, { interrupted: () => {}, policy: () => assert.fail() }, []);
+    maintenanceJobs({ kind }, {
+      interrupted: () => {},
+      policy: () => assert.fail(),
+      unsendable: () => [],
+    }, []);
   assert.ok(jobsOn("embedded").includes(checkpoints));
   assert.ok(!jobsOn("server").includes(checkpoints));
 });

@@ -41,7 +41,7 @@ async function sweep(
   };
   const { policy } = fileOf(config, shared);
   const interrupted = () => assert.fail("no lease has run out");
-  const jobs = maintenanceJobs(db, { interrupted, policy: () => policy }, []);
+  const jobs = maintenanceJobs(db, { interrupted, policy: () => policy, unsendable: () => [] }, []);
   for (let n = 0; n < times; n++) {
     for (const job of jobs) await runJob(ctx, job, new AbortController().signal);
   }

@@ -7,7 +7,7 @@ import { checkConfiguration, checkPosture, type Known, readKnown } from "./confi
 import { checkDaemon, notStarted } from "./daemon.ts";
 import { checkDaemons } from "./daemons.ts";
 import { checkDatabase } from "./database.ts";
-import { checkEndpoints, checkInForce } from "./endpoints.ts";
+import { checkEndpoints, checkExpiring, checkInForce } from "./endpoints.ts";
 import { checkAddresses, checkDirectory, checkDisk } from "./machine.ts";
 import { checkRefused } from "./refused.ts";
 import { checkBusinesses, checkTraffic } from "./traffic.ts";
@@ -50,7 +50,7 @@ with 2 if the configuration has a mistake.`,
     if (daemon.api !== undefined) {
       say(...await checkDaemons(daemon.api));
       say(await checkRefused(daemon.api), await checkBusinesses(daemon.api, in_force));
-      say(...await checkTraffic(daemon.api, in_force));
+      say(...await checkTraffic(daemon.api, in_force), ...checkExpiring(in_force));
       if (config !== undefined && known.mistakes.length === 0 && values.url === undefined) {
         say(...checkInForce(config, in_force));
       }

@@ -49,6 +49,20 @@ export async function* checkEndpoints(
   }
 }
 
+/** The deliveries that will soon be cancelled because nobody sends them. */
+export function checkExpiring(in_force: readonly Endpoint[]): Verdict[] {
+  return in_force.flatMap(({ id, expires, paused }) => {
+    if (expires === null) return [];
+    const more = expires.deliveries_exact ? "" : " or more";
+    const text = `${expires.deliveries}${more} waiting deliveries will be cancelled from ` +
+      `${expires.first_at} on: they have waited for as long as retention.events`;
+    const remedy = paused
+      ? `send them with \`bookme-webhooks resume ${id}\`, or cancel them`
+      : "give the daemons what they need to send to it (see its line), or cancel them";
+    return [odd(`endpoint ${id}`, text, remedy)];
+  });
+}
+
 /** Whether the file's endpoints are those that the daemon has. */
 export function checkInForce(config: Config, in_force: readonly Endpoint[]): Verdict[] {
   const known = new Map(
