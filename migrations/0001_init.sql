@@ -249,9 +249,9 @@ create table ended_deliveries (
   -- id, which has the endpoint's number in it: no index on the id is needed.
   primary key (endpoint_no, id)
 ) partition by range (id);
--- Lists and replays of an endpoint's failures, which are few among its deliveries.
-create index ended_deliveries_failed on ended_deliveries (endpoint_no, id) where status = 'failed';
--- Lists and replays of what failed or was cancelled at any endpoint. Costs nothing where all goes well.
+-- Lists and replays of what failed at an endpoint or was cancelled there, which is little among its deliveries.
+create index ended_deliveries_unhappy_of on ended_deliveries (endpoint_no, id) where status <> 'delivered';
+-- The same at any endpoint. Neither costs anything where all goes well.
 create index ended_deliveries_unhappy on ended_deliveries (id) where status <> 'delivered';
 -- Whether anything of a week has ended lately, so that the week stays. Rows are added in this order, nearly.
 create index ended_deliveries_ended on ended_deliveries using brin (ended_at);
@@ -424,6 +424,9 @@ create table audit (
   before jsonb,
   after jsonb
 );
+-- Lists of what happened to one thing, and when.
+create index audit_object on audit (object, id);
+create index audit_at on audit (at);
 
 -- The event of a delivery (see pending_deliveries.id).
 create function event_of(delivery uuid) returns uuid language sql immutable strict parallel safe

@@ -6,13 +6,20 @@ import * as read from "../store/reports/deliveries.ts";
 import { getEndpoint } from "../store/reports/endpoints.ts";
 import { getEvent } from "../store/reports/events.ts";
 import type { AdminContext, Asker } from "./context.ts";
-import { type Paged, periodOf, readCursor, viewPage, type Within } from "./lists.ts";
+import {
+  type Countable,
+  type Paged,
+  periodOf,
+  readCursor,
+  viewPage,
+  type Within,
+} from "./lists.ts";
 import { filterEndpoint, findDelivery, notFound } from "./lookup.ts";
 import type * as shown from "./shown.ts";
 import { viewAttempt, viewDelivery } from "./views.ts";
 
 /** Narrows a list of deliveries. */
-export interface DeliveryQuery extends Paged, Within {
+export interface DeliveryQuery extends Paged, Within, Countable {
   readonly status?: shown.Delivery["status"] | undefined;
   /** Endpoint id. */
   readonly endpoint?: string | undefined;
@@ -27,15 +34,18 @@ export interface DeliveryQuery extends Paged, Within {
 export async function listDeliveries(
   ctx: AdminContext,
   by: Asker,
-  { cursor, since, until, ...filter }: DeliveryQuery,
-): Promise<shown.Page<shown.Delivery>> {
-  await filterEndpoint(ctx, by, filter.endpoint);
-  const page = await read.listDeliveries(ctx.db.admin, by.scope, {
-    ...filter,
+  { cursor, since, until, count, ...query }: DeliveryQuery,
+): Promise<shown.CountedPage<shown.Delivery>> {
+  await filterEndpoint(ctx, by, query.endpoint);
+  const filter = {
+    ...query,
     period: periodOf({ since, until }),
     before: readCursor(cursor, parseDeliveryId),
-  });
-  return viewPage(page, (row) => viewDelivery(row, ctx), deliveryId);
+  };
+  const page = await read.listDeliveries(ctx.db.admin, by.scope, filter);
+  const shown = viewPage(page, (row) => viewDelivery(row, ctx), deliveryId);
+  if (count !== true) return shown;
+  return { ...shown, count: await read.countDeliveries(ctx.db.admin, by.scope, filter) };
 }
 
 /** A delivery with its attempts. */

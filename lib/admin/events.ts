@@ -12,13 +12,20 @@ import {
 import { endpointsAtEvent, type EndpointThen } from "../store/reports/endpoints.ts";
 import * as read from "../store/reports/events.ts";
 import type { AdminContext, Asker } from "./context.ts";
-import { type Paged, periodOf, readCursor, viewPage, type Within } from "./lists.ts";
+import {
+  type Countable,
+  type Paged,
+  periodOf,
+  readCursor,
+  viewPage,
+  type Within,
+} from "./lists.ts";
 import { notFound } from "./lookup.ts";
 import type * as shown from "./shown.ts";
 import { explain, viewAttempt, viewDelivery, viewEvent } from "./views.ts";
 
 /** Narrows a list of events. */
-export interface EventQuery extends Paged, Within {
+export interface EventQuery extends Paged, Within, Countable {
   readonly type?: string | undefined;
   readonly business?: string | undefined;
   /** The id of an event or of its delivery, a confirmation number, or the id of a subject. */
@@ -29,9 +36,9 @@ export interface EventQuery extends Paged, Within {
 export async function listEvents(
   ctx: AdminContext,
   { scope }: Asker,
-  { type, business, q, cursor, limit, ...within }: EventQuery,
+  { type, business, q, cursor, limit, count, ...within }: EventQuery,
 ): Promise<shown.EventPage> {
-  const page = await read.listEvents(ctx.db.admin, scope, {
+  const filter = {
     type,
     business,
     // A confirmation number may look like an id.
@@ -40,8 +47,12 @@ export async function listEvents(
     period: periodOf(within),
     before: readCursor(cursor, parseEventId),
     limit,
-  });
-  const found = viewPage(page, viewEvent, eventId);
+  };
+  const page = await read.listEvents(ctx.db.admin, scope, filter);
+  const counted = count === true
+    ? { count: await read.countEvents(ctx.db.admin, scope, filter) }
+    : {};
+  const found = { ...viewPage(page, viewEvent, eventId), ...counted };
   if (q === undefined || cursor !== undefined || found.data.length > 0) return found;
   return { ...found, near: await nearNames(ctx, scope, q) };
 }

@@ -10,6 +10,11 @@ export interface Paged {
   readonly limit: number;
 }
 
+/** Whether the whole list is counted as well, as far as that is cheap. */
+export interface Countable {
+  readonly count?: boolean | undefined;
+}
+
 /** Times that narrow a list, ISO 8601. */
 export interface Within {
   /** At or after. */
@@ -52,16 +57,22 @@ export function viewPage<Row, Shown>(
   return { data: rows.map((row) => view(row)), next_cursor: next === null ? null : cursorOf(next) };
 }
 
-/** How far a UUID's time may be from the database's: the clock of a daemon that has just started. */
-const SLACK_MS = 3_600_000;
+/**
+ * How far a UUID's time may be from the database's. They differ by milliseconds, by more only after the
+ * database's clock was set back: UUIDs never go back. All that lies in between is read for nothing.
+ */
+const SLACK_MS = 60_000;
 
-/** A period with its bounds on UUIDs. Throws an `AppError` if nothing lies in it. */
-export function periodOf({ since, until }: Within): Period {
+/**
+ * A period with its bounds on UUIDs, whose times may differ from the database's by `slack_ms`. Throws an
+ * `AppError` if nothing lies in it.
+ */
+export function periodOf({ since, until }: Within, slack_ms = SLACK_MS): Period {
   refuseEmpty({ since, until });
   return {
     since,
     until,
-    first_uuid: since === undefined ? undefined : firstUuidAt(Date.parse(since) - SLACK_MS),
-    last_uuid: until === undefined ? undefined : firstUuidAt(Date.parse(until) + SLACK_MS),
+    first_uuid: since === undefined ? undefined : firstUuidAt(Date.parse(since) - slack_ms),
+    last_uuid: until === undefined ? undefined : firstUuidAt(Date.parse(until) + slack_ms),
   };
 }

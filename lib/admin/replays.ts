@@ -147,6 +147,9 @@ function endOf(ctx: AdminContext, until: string | undefined): string {
   return until ?? new Date(ctx.now()).toISOString();
 }
 
+/** How far the database's clock may have been set back without a replay that misses a delivery. */
+const SLACK_MS = 3_600_000;
+
 async function select(ctx: AdminContext, by: Asker, input: ReplayInput) {
   refuseMistakes(await replayMistakes(ctx, by, input));
   const { endpoint, type, reason, code, since } = input;
@@ -154,7 +157,7 @@ async function select(ctx: AdminContext, by: Asker, input: ReplayInput) {
   const row = endpoint === undefined
     ? undefined
     : await getEndpoint(ctx.db.admin, by.scope, endpoint);
-  const { first_uuid = "", last_uuid = "" } = periodOf({ since, until });
+  const { first_uuid = "", last_uuid = "" } = periodOf({ since, until }, SLACK_MS);
   const selection: store.ReplaySelection = {
     statuses: statusesOf(input),
     endpoint_no: row?.no ?? null,

@@ -27,10 +27,25 @@ export function page<const S extends v.GenericSchema>(item: S) {
     ),
   });
 }
+/** A page of a list that is counted on request. */
+export function countedPage<const S extends v.GenericSchema>(item: S) {
+  return v.object({
+    ...page(item).entries,
+    count: v.optional(described(
+      v.object({ value: count, exact: described(v.boolean(), "False: at least this many") }),
+      "With `count`: how many the whole list has, whatever the page. At most 1,000 are counted, and a " +
+        "search of bounded depth finds them: a rare match may be missing from a count that is not exact",
+    )),
+  });
+}
 /** A page of a list, by the type of its entries. */
 export interface Page<Row> {
   data: Row[];
   next_cursor: string | null;
+}
+/** The same, counted on request. */
+export interface CountedPage<Row> extends Page<Row> {
+  count?: { value: number; exact: boolean } | undefined;
 }
 
 const PERCENTILES = v.object({ p50: maybe(number), p95: maybe(number), p99: maybe(number) });
@@ -280,7 +295,7 @@ export type EventSummary = v.InferOutput<typeof EventSummary>;
 
 /** A page of events. */
 export const EventPage = v.object({
-  ...page(EventSummary).entries,
+  ...countedPage(EventSummary).entries,
   near: v.optional(described(
     v.array(v.object({ name: string, event_id: string })),
     "On a first page that finds nothing for `q`: similar confirmation numbers and subjects of recent " +

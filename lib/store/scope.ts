@@ -22,9 +22,3 @@ export function numberInScope(sql: Sql, scope: Scope, column: string): Fragment 
 export function eventInScope(sql: Sql, scope: Scope): Fragment {
   return scope === "everything" ? sql`` : sql`and e.business = ${scope.business}`;
 }
-
-/** Keeps the deliveries `d` of the business's events to its own endpoints. */
-export function deliveryInScope(sql: Sql, scope: Scope): Fragment {
-  return scope === "everything" ? sql`` : sql`${numberInScope(sql, scope, "d.endpoint_no")}
-    and exists (select from events e where e.id = event_of(d.id) ${eventInScope(sql, scope)})`;
-}

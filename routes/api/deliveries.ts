@@ -23,6 +23,7 @@ const ListQuery = strictObject({
   until: optional(field.moment),
   cursor: optional(query.parsed(parseDeliveryId, CURSOR_RULE)),
   limit: query.limit,
+  count: optional(query.flag),
 });
 
 export const deliveryOperations = [
@@ -34,7 +35,7 @@ export const deliveryOperations = [
     summary: "Lists deliveries, the newest first",
     query: ListQuery,
     status: 200,
-    response: shown.page(shown.Delivery),
+    response: shown.countedPage(shown.Delivery),
     refuses: [],
     example: { response: { data: [example.delivery], next_cursor: example.DELIVERY_ID } },
     handle: (ctx, { by, query }) => admin.listDeliveries(ctx, by, query),

@@ -19,6 +19,7 @@ const ListQuery = strictObject({
   q: optional(field.identifier),
   cursor: optional(query.parsed(parseEventId, CURSOR_RULE)),
   limit: query.limit,
+  count: optional(query.flag),
 });
 
 const TypesQuery = strictObject({ cursor: optional(field.identifier), limit: query.limit });

@@ -20,14 +20,14 @@ Deno.test("readCursor() reads what viewPage() wrote, and refuses any other text"
   assert.equal(viewPage({ rows: [], next: null }, String).next_cursor, null);
 });
 
-Deno.test("periodOf() bounds the UUIDs of a period, with an hour for a daemon's clock", () => {
+Deno.test("periodOf() bounds the UUIDs of a period, with a minute for clocks that were set back", () => {
   const { first_uuid, last_uuid } = periodOf({
     since: "2026-11-24T10:00:00Z",
     until: "2026-11-24T11:00:00Z",
   });
   const ms = (uuid = "") => parseInt(uuid.replace("-", "").slice(0, 12), 16);
-  assert.equal(ms(first_uuid), Date.parse("2026-11-24T09:00:00Z"));
-  assert.equal(ms(last_uuid), Date.parse("2026-11-24T12:00:00Z"));
+  assert.equal(ms(first_uuid), Date.parse("2026-11-24T09:59:00Z"));
+  assert.equal(ms(last_uuid), Date.parse("2026-11-24T11:01:00Z"));
   const open = periodOf({});
   assert.deepEqual([open.first_uuid, open.last_uuid], [undefined, undefined]);
 });

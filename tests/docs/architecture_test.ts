@@ -142,6 +142,7 @@ Deno.test("stores do not import each other", () => {
     "errors",
     "scope",
     "reports/page",
+    "reports/search",
   ].map((name) => `lib/store/${name}.ts`);
   // The room that opens connections knows no statement of the product.
   const connection = (path: string) => path.startsWith("lib/store/connection/");

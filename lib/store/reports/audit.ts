@@ -1,7 +1,8 @@
 import type { Sql } from "postgres";
 import type { Scope } from "../../core/scope.ts";
+import type { Fragment } from "../changes.ts";
 import { endpointInScope } from "../scope.ts";
-import { type Page, pageOf, type Paging } from "./page.ts";
+import { all, type Page, pageOf, type Paging } from "./page.ts";
 
 /** Narrows a list of changes; its key is an entry's number. */
 export interface AuditFilter extends Paging {
@@ -26,26 +27,62 @@ export interface AuditRow {
   readonly after: unknown;
 }
 
+/** Entries that one page reads in search of an actor or an action, which have no index. */
+const DEPTH = 20_000;
+
 /** Changes, the last one first; within a business those of its endpoints. */
 export async function listAudit(
   sql: Sql,
   scope: Scope,
   filter: AuditFilter,
 ): Promise<Page<AuditRow>> {
-  const { actor, action, object, since, until, before, limit } = filter;
+  const { actor, action, object, limit } = filter;
+  const quick = [
+    ...bounds(sql, filter),
+    ...(object === undefined ? [] : [sql`a.object = ${object}`]),
+  ];
+  const slow = [
+    ...(actor === undefined ? [] : [sql`a.actor = ${actor}`]),
+    ...(action === undefined ? [] : [sql`a.action = ${action}`]),
+  ];
+  const floor = slow.length === 0 || scope !== "everything"
+    ? undefined
+    : await auditFloor(sql, all(sql, quick));
+  const which = all(sql, [
+    ...quick,
+    ...slow,
+    ...(floor === undefined ? [] : [sql`a.id >= ${floor}::text::bigint`]),
+  ]);
+  const found = sql`select * from audit a where ${which}`;
   const rows = await sql<AuditRow[]>`
-    select id, at, actor, address, action, object, before, after from audit
-    where true
-      ${before === undefined ? sql`` : sql`and id < ${before}::text::bigint`}
-      ${actor === undefined ? sql`` : sql`and actor = ${actor}`}
-      ${action === undefined ? sql`` : sql`and action = ${action}`}
-      ${object === undefined ? sql`` : sql`and object = ${object}`}
-      ${since === undefined ? sql`` : sql`and at >= ${since}::text::timestamptz`}
-      ${until === undefined ? sql`` : sql`and at < ${until}::text::timestamptz`}
-      ${
-    scope === "everything" ? sql`` : sql`and object in (
-      select n.id from endpoints n where true ${endpointInScope(sql, scope)})`
+    select a.* from ${
+    scope === "everything" ? sql`(${found}) a` : sql`endpoints n cross join lateral (
+        ${found} and a.object = n.id order by a.id desc limit ${limit + 1}) a
+      where true ${endpointInScope(sql, scope)}`
   }
-    order by id desc limit ${limit + 1}`;
-  return pageOf(rows, limit, (row) => row.id);
+    order by a.id desc limit ${limit + 1}`;
+  return pageOf(rows, limit, (row) => row.id, floor);
+}
+
+// Ids follow times to within a minute: a statement takes less.
+function bounds(sql: Sql, { since, until, before }: AuditFilter): Fragment[] {
+  const conditions = [sql`true`];
+  if (before !== undefined) conditions.push(sql`a.id < ${before}::text::bigint`);
+  if (since !== undefined) {
+    conditions.push(sql`a.at >= ${since}::text::timestamptz and a.id >= (
+      select b.id from audit b where b.at >= ${since}::text::timestamptz - interval '1 min'
+      order by b.at limit 1)`);
+  }
+  if (until !== undefined) {
+    conditions.push(sql`a.at < ${until}::text::timestamptz and a.id <= (
+      select b.id from audit b where b.at < ${until}::text::timestamptz + interval '1 min'
+      order by b.at desc limit 1)`);
+  }
+  return conditions;
+}
+
+async function auditFloor(sql: Sql, which: Fragment): Promise<string | undefined> {
+  const [row] = await sql<{ floor: string }[]>`
+    select a.id as floor from audit a where ${which} order by a.id desc offset ${DEPTH} limit 1`;
+  return row?.floor;
 }

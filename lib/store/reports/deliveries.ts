@@ -1,21 +1,12 @@
 import type { Sql } from "postgres";
 import { SEARCHED_LENGTH, SIGNATURE_WORDS } from "../../core/advice.ts";
-import { type Outcome, statusRange } from "../../core/outcome.ts";
+import type { Outcome } from "../../core/outcome.ts";
 import type { Scope } from "../../core/scope.ts";
 import { literal } from "../arrays.ts";
 import type { Fragment } from "../changes.ts";
-import { type CauseFilter, causeIs } from "../fragments.ts";
-import { deliveryInScope, numberInScope } from "../scope.ts";
-import { all, DEPTH, type Page, pageOf, type Paging, type Period, withinPeriod } from "./page.ts";
-
-/** Narrows a list of deliveries. */
-export interface DeliveryFilter extends Paging, CauseFilter {
-  readonly status?: "pending" | "delivered" | "failed" | "cancelled" | undefined;
-  /** Endpoint id. */
-  readonly endpoint?: string | undefined;
-  readonly type?: string | undefined;
-  readonly period: Period;
-}
+import { endpointInScope, eventInScope, numberInScope } from "../scope.ts";
+import { type Bounded, boundedOf, MAX_FOUND, type Page, pageOf } from "./page.ts";
+import { type DeliveryFilter, searched } from "./search.ts";
 
 /** A delivery as the lists show it. Times are the database's. */
 export interface DeliveryRow {
@@ -57,98 +48,22 @@ export async function listDeliveries(
   scope: Scope,
   filter: DeliveryFilter,
 ): Promise<Page<DeliveryRow>> {
-  const floor = await deliveryFloor(sql, scope, filter);
-  const which = floor === undefined ? sql`true` : sql`d.id >= ${floor}::uuid`;
-  const { pending, ended } = halves(sql, filter, sql`${which} ${deliveryInScope(sql, scope)}`);
-  const limit = filter.limit + 1;
-  const found = isHappy(filter)
-    ? newestOf(sql, endpointsOf(sql, scope, filter), ended, limit)
-    : sql`select * from ended_deliveries d where ${ended}`;
-  const rows = await select(sql, { pending, ended: found }, limit);
-  return pageOf(rows, filter.limit, (row) => row.uuid, floor);
+  const { found, floor } = await select(sql, scope, searched(sql, scope, filter, filter.limit + 1));
+  const { rows, next } = pageOf(found, filter.limit, (row) => row.found, floor);
+  return { rows: rows.filter(isShown), next };
 }
 
-/**
- * The UUID down to which a page of deliveries looks, unless indexes find all it looks for. Above it lie up
- * to `DEPTH` of the ended ones that are searched, and of the pending ones.
- */
-async function deliveryFloor(
+/** Counts the deliveries that match, up to `MAX_FOUND`, without regard to pages. */
+export async function countDeliveries(
   sql: Sql,
   scope: Scope,
   filter: DeliveryFilter,
-): Promise<string | undefined> {
-  const { type, reason, code } = filter;
-  const indexed = type === undefined && reason === undefined && code === undefined;
-  if (indexed && scope === "everything") return undefined;
-  const { pending, ended } = halves(
-    sql,
-    { ...filter, type: undefined, reason: undefined, code: undefined },
-    sql`true ${numberInScope(sql, scope, "d.endpoint_no")}`,
-    isHappy(filter),
-  );
-  const floorOfEnded = isHappy(filter)
-    ? floorOf(sql, endpointsOf(sql, scope, filter), ended)
-    : sql`select d.id from ended_deliveries d where ${ended} order by d.id desc offset ${DEPTH} limit 1`;
-  const [row] = await sql<{ floor: string }[]>`
-    select floor from (
-      (select d.id as floor from pending_deliveries d where ${pending}
-        order by d.id desc offset ${DEPTH} limit 1)
-      union all
-      (${floorOfEnded})
-    ) f order by floor desc limit 1`;
-  return row?.floor;
-}
-
-/** Whether a list can have delivered ones: no index has those of all endpoints in order. */
-function isHappy({ status, reason, code }: DeliveryFilter): boolean {
-  const [lowest] = statusRange(code ?? "2xx");
-  return reason === undefined && (status === undefined || status === "delivered") && lowest < 300;
-}
-
-/** The condition on endpoints `x` whose deliveries a list has. */
-function endpointsOf(sql: Sql, scope: Scope, { endpoint }: DeliveryFilter): Fragment {
-  return sql`true ${endpoint === undefined ? sql`` : sql`and x.id = ${endpoint}`}
-    ${numberInScope(sql, scope, "x.no")}`;
-}
-
-/**
- * A select of the newest `limit` ended deliveries that `which` says, in all: first the newest of each
- * endpoint, then more of those endpoints alone that can have any of the newest.
- */
-function newestOf(sql: Sql, endpoints: Fragment, which: Fragment, limit: number): Fragment {
-  return sql`
-    with firsts as materialized (
-      select x.no, d.id from endpoints x cross join lateral (
-        select d.id from ended_deliveries d where d.endpoint_no = x.no and ${which}
-        order by d.id desc limit 1) d
-      where ${endpoints} order by d.id desc limit ${limit}
-    ), edge as materialized (
-      select id from firsts order by id desc offset ${limit - 1}::int limit 1
-    ), newest as materialized (
-      select f.no, d.id from firsts f cross join lateral (
-        select d.id from ended_deliveries d where d.endpoint_no = f.no and ${which}
-          and d.id >= coalesce((select id from edge), '00000000-0000-0000-0000-000000000000')
-        order by d.id desc limit ${limit}) d
-      order by d.id desc limit ${limit}
-    )
-    select d.* from newest w cross join lateral (
-      select * from ended_deliveries d where d.endpoint_no = w.no and d.id = w.id limit 1) d`;
-}
-
-/**
- * A select of the id above which there are at most `DEPTH` ended deliveries that `which` says: of each
- * endpoint at most its share.
- */
-function floorOf(sql: Sql, endpoints: Fragment, which: Fragment): Fragment {
-  return sql`
-    with busy as materialized (
-      select x.no from endpoints x where ${endpoints} and exists (
-        select from ended_deliveries d where d.endpoint_no = x.no and ${which})
-    )
-    select d.id from busy b cross join lateral (
-      select d.id from ended_deliveries d where d.endpoint_no = b.no and ${which}
-      order by d.id desc offset (select greatest(1, ${DEPTH}::int / count(*)) from busy) limit 1) d
-    order by d.id desc limit 1`;
+): Promise<Bounded> {
+  const all = { ...filter, before: undefined };
+  const [row] = await sql<{ count: number; is_cut: boolean }[]>`
+    with ${searched(sql, scope, all, MAX_FOUND + 1)}
+    select (select count(*) from found)::int as count, exists (select from floor) as is_cut`;
+  return boundedOf(row);
 }
 
 /** One delivery, or undefined. */
@@ -157,16 +72,10 @@ export async function getDelivery(
   scope: Scope,
   uuid: string,
 ): Promise<DeliveryRow | undefined> {
-  const inScope = deliveryInScope(sql, scope);
-  const [row] = await select(sql, {
-    pending: sql`d.id = ${uuid}::uuid ${inScope}`,
-    ended: sql`select * from ended_deliveries d
-      where d.endpoint_no = endpoint_of(${uuid}::uuid) and d.id = ${uuid}::uuid ${inScope}`,
-  }, 1);
-  return row;
+  const ctes = sql`found as (select ${uuid}::uuid as id), floor as (select null::uuid as id)`;
+  const { found } = await select(sql, scope, ctes);
+  return found.find(isShown);
 }
-
-const MAX_OF_EVENT = 10_000;
 
 /** The deliveries of one event. */
 export async function deliveriesOf(
@@ -174,104 +83,76 @@ export async function deliveriesOf(
   scope: Scope,
   event_uuid: string,
 ): Promise<DeliveryRow[]> {
-  const inScope = deliveryInScope(sql, scope);
-  return await select(sql, {
-    pending: sql`d.id between ${event_uuid}::uuid and last_of(${event_uuid}::uuid) ${inScope}`,
-    ended: sql`select d.* from endpoints x cross join lateral (
-        select * from ended_deliveries d
-        where d.endpoint_no = x.no and d.id = delivery_of(${event_uuid}::uuid, x.no) limit 1) d
-      where true ${inScope}`,
-  }, MAX_OF_EVENT);
+  const ctes = sql`
+    found as (select delivery_of(${event_uuid}::uuid, n.no) as id from endpoints n),
+    floor as (select null::uuid as id)`;
+  return (await select(sql, scope, ctes)).found.filter(isShown);
 }
 
-/** Where deliveries `d` are looked for. */
-interface Sources {
-  /** A condition on `pending_deliveries`. */
-  readonly pending: Fragment;
-  /** A select of rows of `ended_deliveries`. */
-  readonly ended: Fragment;
+/** A delivery that was found, or its UUID alone if it or its event is gone, or out of scope. */
+type Found = { readonly found: string } & (DeliveryRow | { readonly uuid: null });
+
+function isShown(row: Found): row is Found & DeliveryRow {
+  return row.uuid !== null;
 }
 
-// Each half is found and cut off by its own index; the outer sort has at most twice the limit.
+/**
+ * The deliveries in the CTE `found`, newest first, and the id in the CTE `floor`. Each is looked up in both
+ * tables, and its event in one: a join might read whole tables.
+ */
 async function select(
   sql: Sql,
-  { pending, ended }: Sources,
-  limit: number,
-): Promise<DeliveryRow[]> {
-  return await sql<DeliveryRow[]>`
-    select d.uuid, d.event_uuid, d.endpoint_no, d.status, d.reason, d.attempts, d.counted, d.created_at,
-      d.ended_at, d.leased_until, d.next_attempt_at, d.sending, d.last_outcome, d.last_status,
-      d.last_attempt_at, coalesce(d.cause, a.cause) as last_cause,
-      coalesce(d.last_outcome = 'http_4xx' and (
-        coalesce(d.response_head, a.response_head) ~* ${SIGNATURE_WORDS}
-        -- Binary to PostgreSQL; this writes ASCII as it is.
-        or encode(substring(coalesce(d.response_body, a.response_body) for ${SEARCHED_LENGTH}), 'escape')
-          ~* ${SIGNATURE_WORDS}), false) as mentions_signature,
-      n.id as endpoint, e.type, e.test, n.paused_at is not null as paused,
-      n.pause_reason, n.retired_at is not null as retired,
-      nullif(n.next_send_at, '-infinity') as next_send_at
-    from (
-      (select d.id as uuid, d.event_id as event_uuid, d.endpoint_no, 'pending' as status,
-         d.cancel_reason as reason, d.attempts::int, d.counted::int, d.created_at,
-         null::timestamptz as ended_at, d.leased_until,
-         case when d.leased_until is null then d.due_at end as next_attempt_at,
-         d.leased_until is not null as sending, d.last_outcome, d.last_status::int,
-         d.last_attempt_at, null as cause, null as response_head, null::bytea as response_body
-       from pending_deliveries d where ${pending} order by d.id desc limit ${limit})
-      union all
-      (select d.id, event_of(d.id), d.endpoint_no, d.status, d.reason, d.attempts, 0, d.created_at,
-         d.ended_at, null, null, false, d.last_outcome, d.last_status, d.last_attempt_at, d.cause,
-         d.response_head, d.response_body
-       from (${ended}) d order by d.id desc limit ${limit})
-    ) d
-    join endpoints n on n.no = d.endpoint_no
-    join events e on e.id = d.event_uuid
+  scope: Scope,
+  ctes: Fragment,
+): Promise<{ readonly found: Found[]; readonly floor: string | undefined }> {
+  const rows = await sql<
+    ((Found | { readonly found: null }) & { readonly floor: string | null })[]
+  >`
+    with ${ctes}
+    select b.floor, f.id as found, s.*
+    from (select (select id from floor) as floor) b
+    left join found f on true
     left join lateral (
-      select a.cause, a.response_head, a.response_body from attempts a
-      where d.status = 'pending' and a.delivery_id = d.uuid and a.number = d.attempts
-      limit 1) a on true
-    order by d.uuid desc limit ${limit}`;
-}
-
-/** The conditions of a filter on pending and on ended deliveries. */
-function halves(
-  sql: Sql,
-  filter: DeliveryFilter,
-  which: Fragment,
-  happy = isHappy(filter),
-): { pending: Fragment; ended: Fragment } {
-  const { status } = filter;
-  const conditions = conditionsOf(sql, filter, which);
-  // Written out, not as parameters: the indexes of failed deliveries are partial.
-  const ended = all(sql, [
-    conditions,
-    ...causeIs(sql, filter, "d.reason"),
-    ...(status === undefined
-      ? []
-      : [status === "failed" ? sql`d.status = 'failed'` : sql`d.status = ${status}`]),
-    ...(happy ? [] : [sql`d.status <> 'delivered'`]),
-  ]);
+      select d.*, event_of(f.id) as event_uuid, coalesce(d.cause, a.cause) as last_cause,
+        coalesce(d.last_outcome = 'http_4xx' and (
+          coalesce(d.response_head, a.response_head) ~* ${SIGNATURE_WORDS}
+          -- Binary to PostgreSQL; this writes ASCII as it is.
+          or encode(substring(coalesce(d.response_body, a.response_body) for ${SEARCHED_LENGTH}), 'escape')
+            ~* ${SIGNATURE_WORDS}), false) as mentions_signature,
+        n.id as endpoint, e.type, e.test, n.paused_at is not null as paused,
+        n.pause_reason, n.retired_at is not null as retired,
+        nullif(n.next_send_at, '-infinity') as next_send_at
+      from (${either(sql)} limit 1) d
+      join endpoints n on n.no = d.endpoint_no
+      cross join lateral (
+        select e.type, e.test, e.business from events e where e.id = event_of(f.id) limit 1) e
+      left join lateral (
+        select a.cause, a.response_head, a.response_body from attempts a
+        where d.status = 'pending' and a.delivery_id = f.id and a.number = d.attempts
+        limit 1) a on true
+      where true ${endpointInScope(sql, scope)} ${eventInScope(sql, scope)}
+    ) s on true
+    order by f.id desc`;
   return {
-    pending: status === undefined || status === "pending"
-      ? all(sql, [conditions, ...causeIs(sql, filter, "d.cancel_reason")])
-      : sql`false`,
-    ended: status === "pending" ? sql`false` : ended,
+    found: rows.filter((row) => row.found !== null),
+    floor: rows[0]?.floor ?? undefined,
   };
 }
 
-function conditionsOf(sql: Sql, filter: DeliveryFilter, which: Fragment): Fragment {
-  const { endpoint, type, before } = filter;
-  const conditions = [which, ...withinPeriod(sql, filter.period, "d.id", "d.created_at")];
-  if (endpoint !== undefined) {
-    conditions.push(sql`d.endpoint_no = (select no from endpoints where id = ${endpoint})`);
-  }
-  if (type !== undefined) {
-    conditions.push(
-      sql`exists (select from events x where x.id = event_of(d.id) and x.type = ${type})`,
-    );
-  }
-  if (before !== undefined) conditions.push(sql`d.id < ${before}::uuid`);
-  return all(sql, conditions);
+/** The delivery of an `f`, whichever table it is in. */
+function either(sql: Sql): Fragment {
+  return sql`
+    select d.id as uuid, d.endpoint_no, 'pending' as status, d.cancel_reason as reason,
+      d.attempts::int, d.counted::int, d.created_at, null::timestamptz as ended_at, d.leased_until,
+      case when d.leased_until is null then d.due_at end as next_attempt_at,
+      d.leased_until is not null as sending, d.last_outcome, d.last_status::int, d.last_attempt_at,
+      null as cause, null as response_head, null::bytea as response_body
+    from pending_deliveries d where d.id = f.id
+    union all
+    select d.id, d.endpoint_no, d.status, d.reason, d.attempts, 0, d.created_at, d.ended_at,
+      null, null, false, d.last_outcome, d.last_status, d.last_attempt_at, d.cause,
+      d.response_head, d.response_body
+    from ended_deliveries d where d.endpoint_no = endpoint_of(f.id) and d.id = f.id`;
 }
 
 /** An attempt with its request and its response. */

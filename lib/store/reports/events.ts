@@ -2,7 +2,23 @@ import type { Sql } from "postgres";
 import type { Scope } from "../../core/scope.ts";
 import type { Fragment } from "../changes.ts";
 import { eventInScope } from "../scope.ts";
-import { all, DEPTH, type Page, pageOf, type Paging, type Period, withinPeriod } from "./page.ts";
+import {
+  all,
+  type Bounded,
+  boundedOf,
+  MAX_FOUND,
+  type Page,
+  pageOf,
+  type Paging,
+  type Period,
+  withinPeriod,
+} from "./page.ts";
+
+/**
+ * Events that one page reads in search of what no index finds. A page that found too little among them is
+ * short, and the next one continues below: no list takes longer than that, however rare a match.
+ */
+const DEPTH = 10_000;
 
 /** Narrows a list of events. */
 export interface EventFilter extends Paging {
@@ -41,22 +57,40 @@ export async function listEvents(
   scope: Scope,
   filter: EventFilter,
 ): Promise<Page<EventSummary>> {
-  const { type, business, uuid, text, before, limit } = filter;
+  const { limit } = filter;
+  const { which, floor } = await searched(sql, scope, filter);
+  const rows = await sql<EventSummary[]>`
+    select e.id as uuid, e.type, e.business, e.subject, e.confirmation, e.test, e.received_at
+    from events e where ${which} order by e.id desc limit ${limit + 1}`;
+  return pageOf(rows, limit, (row) => row.uuid, floor);
+}
+
+/** Counts the events that match, up to `MAX_FOUND`, without regard to pages. */
+export async function countEvents(sql: Sql, scope: Scope, filter: EventFilter): Promise<Bounded> {
+  const { which, floor } = await searched(sql, scope, { ...filter, before: undefined });
+  const [row] = await sql<{ count: number }[]>`
+    select count(*)::int from (
+      select from events e where ${which} order by e.id desc limit ${MAX_FOUND + 1}) found`;
+  return boundedOf({ count: row?.count ?? 0, is_cut: floor !== undefined });
+}
+
+/** The condition on events that match, and the UUID down to which it looks; undefined if to the end. */
+async function searched(
+  sql: Sql,
+  scope: Scope,
+  { type, business, uuid, text, before, period }: EventFilter,
+): Promise<{ readonly which: Fragment; readonly floor: string | undefined }> {
   const quick = [
     sql`true ${eventInScope(sql, scope)}`,
-    ...withinPeriod(sql, filter.period, "e.id", "e.received_at"),
+    ...withinPeriod(sql, period, "e.id", "e.received_at"),
   ];
   if (business !== undefined) quick.push(sql`e.business = ${business}`);
   if (before !== undefined) quick.push(sql`e.id < ${before}::uuid`);
   if (text !== undefined) quick.push((await namedBy(sql, scope, text, uuid)).which);
-  const slow: Fragment[] = [];
-  if (type !== undefined) slow.push(sql`e.type = ${type}`);
-  const floor = slow.length === 0 ? undefined : await eventFloor(sql, all(sql, quick));
-  const floored = floor === undefined ? slow : [...slow, sql`e.id >= ${floor}::uuid`];
-  const rows = await sql<EventSummary[]>`
-    select e.id as uuid, e.type, e.business, e.subject, e.confirmation, e.test, e.received_at
-    from events e where ${all(sql, [...quick, ...floored])} order by e.id desc limit ${limit + 1}`;
-  return pageOf(rows, limit, (row) => row.uuid, floor);
+  if (type === undefined) return { which: all(sql, quick), floor: undefined };
+  const floor = await eventFloor(sql, all(sql, quick));
+  const floored = floor === undefined ? quick : [...quick, sql`e.id >= ${floor}::uuid`];
+  return { which: all(sql, [...floored, sql`e.type = ${type}`]), floor };
 }
 
 /** The condition on events that a text names. In an object: a fragment that is awaited runs. */
@@ -98,10 +132,11 @@ export interface NamedEvent {
 }
 
 const MAX_SIMILAR = 1_000;
+/** Events that are read for them. */
+const SIMILAR_DEPTH = 4_000;
 
 /**
- * Confirmation numbers and subjects of the newest events, as many as one page reads, that have a half in
- * common with the text or contain it, whatever the case: a text with one slip has one half right.
+ * Confirmation numbers and subjects of the newest events that have a half in common with the text or contain it, whatever the case: a text with one slip has one half right.
  */
 export async function similarNames(sql: Sql, scope: Scope, text: string): Promise<NamedEvent[]> {
   return await sql<NamedEvent[]>`
@@ -111,7 +146,7 @@ export async function similarNames(sql: Sql, scope: Scope, text: string): Promis
     select t.text, (array_agg(t.id order by t.id desc))[1] as uuid from asked a, (
       select e.id, n.text from (
         select e.id, e.confirmation, e.subject from events e
-        where true ${eventInScope(sql, scope)} order by e.id desc limit ${DEPTH}
+        where true ${eventInScope(sql, scope)} order by e.id desc limit ${SIMILAR_DEPTH}
       ) e, lateral (values (e.confirmation), (e.subject)) as n (text)
     ) t
     where left(lower(t.text), a.half) = left(a.text, a.half)

@@ -30,11 +30,22 @@ export function pageOf<Row>(
   return { rows: page, next: last === undefined ? floor ?? null : keyOf(last) };
 }
 
-/**
- * Rows that one page reads in search of what no index finds. A page that found too little among them
- * is short, and the next one continues below: no list takes longer than that, however rare a match.
- */
-export const DEPTH = 20_000;
+/** Matches that are counted. */
+export const MAX_FOUND = 1_000;
+
+/** A number of matches; the least there are if not exact. */
+export interface Bounded {
+  readonly value: number;
+  readonly exact: boolean;
+}
+
+/** Makes a count of up to `MAX_FOUND` + 1 matches, not all of which were looked for if `is_cut`. */
+export function boundedOf(
+  row: { readonly count: number; readonly is_cut: boolean } | undefined,
+): Bounded {
+  const { count = 0, is_cut = false } = row ?? {};
+  return { value: Math.min(count, MAX_FOUND), exact: count <= MAX_FOUND && !is_cut };
+}
 
 /** Times, and bounds on the UUIDs that hold all rows of these times: indexes are on UUIDs only. */
 export interface Period {
@@ -48,15 +59,29 @@ export interface Period {
 
 /** The conditions of a period on the columns `id` and `time`. */
 export function withinPeriod(sql: Sql, period: Period, id: string, time: string): Fragment[] {
-  const { since, until, first_uuid, last_uuid } = period;
-  const conditions: Fragment[] = [];
-  if (since !== undefined) {
-    conditions.push(sql`${sql.unsafe(time)} >= ${since}::text::timestamptz`);
-  }
-  if (until !== undefined) conditions.push(sql`${sql.unsafe(time)} < ${until}::text::timestamptz`);
-  if (first_uuid !== undefined) conditions.push(sql`${sql.unsafe(id)} >= ${first_uuid}::uuid`);
-  if (last_uuid !== undefined) conditions.push(sql`${sql.unsafe(id)} <= ${last_uuid}::uuid`);
-  return conditions;
+  return [...withinTimes(sql, period, time), ...withinIds(sql, period, id)];
+}
+
+/** The conditions of a period on the column `time`. */
+export function withinTimes(sql: Sql, { since, until }: Period, time: string): Fragment[] {
+  const column = sql.unsafe(time);
+  return [
+    ...(since === undefined ? [] : [sql`${column} >= ${since}::text::timestamptz`]),
+    ...(until === undefined ? [] : [sql`${column} < ${until}::text::timestamptz`]),
+  ];
+}
+
+/** The bounds of a period on the column `id`. */
+export function withinIds(
+  sql: Sql,
+  { first_uuid, last_uuid }: Period,
+  id: string,
+): Fragment[] {
+  const column = sql.unsafe(id);
+  return [
+    ...(first_uuid === undefined ? [] : [sql`${column} >= ${first_uuid}::uuid`]),
+    ...(last_uuid === undefined ? [] : [sql`${column} <= ${last_uuid}::uuid`]),
+  ];
 }
 
 /** Joins conditions by `and`. */

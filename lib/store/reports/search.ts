@@ -1,0 +1,219 @@
+import type { Sql } from "postgres";
+import type { Scope } from "../../core/scope.ts";
+import type { Fragment } from "../changes.ts";
+import { type CauseFilter, causeIs } from "../fragments.ts";
+import { endpointInScope } from "../scope.ts";
+import { all, type Paging, type Period, withinIds, withinTimes } from "./page.ts";
+
+/*
+ * Which deliveries a filter finds, newest first, in a bounded time. No index has all ended deliveries in
+ * the order of their ids: those of each endpoint have one, and what a page needs is merged from these.
+ * What no index finds is read and judged row by row, down to a floor: the page is short then, and the next
+ * one continues below.
+ */
+
+/**
+ * Deliveries that one page reads in search of what no index finds, for 20 ms at most: each costs up to two
+ * look-ups, in a table with a partition for each week.
+ */
+const DEPTH = 1_500;
+
+/** Narrows a list of deliveries. */
+export interface DeliveryFilter extends Paging, CauseFilter {
+  readonly status?: "pending" | "delivered" | "failed" | "cancelled" | undefined;
+  /** Endpoint id. */
+  readonly endpoint?: string | undefined;
+  readonly type?: string | undefined;
+  readonly period: Period;
+}
+
+/** A filter in SQL. */
+interface Parts {
+  /** Which endpoints `n`, or undefined for all. */
+  readonly endpoints: Fragment | undefined;
+  /** Bounds on the ids of deliveries `d`. */
+  readonly ids: Fragment;
+  /** Conditions judged row by row: on pending deliveries `d`, on ended ones. */
+  readonly pending: readonly Fragment[];
+  readonly ended: readonly Fragment[];
+  /** The same on their events `e`. */
+  readonly events: readonly Fragment[];
+  /** Whether all that is wanted of the ended ones did not deliver: those have an index of their own. */
+  readonly is_unhappy: boolean;
+}
+
+/**
+ * The CTEs `found` and `floor`, each with a column id: the newest deliveries that match, at most `limit`,
+ * and the id down to which they were looked for; no row if that was the end.
+ */
+export function searched(
+  sql: Sql,
+  scope: Scope,
+  filter: DeliveryFilter,
+  limit: number,
+): Fragment {
+  const parts = partsOf(sql, scope, filter);
+  const { status } = filter;
+  const halves = [
+    ...(status === undefined || status === "pending" ? [pendingHalf(sql, parts, limit)] : []),
+    ...(status === "pending" ? [] : [endedHalf(sql, parts, limit)]),
+  ];
+  const [first, second] = halves;
+  if (first === undefined) throw new Error("Deliveries are pending or ended");
+  const either = (of: (half: Half) => Fragment) =>
+    second === undefined ? of(first) : sql`${of(first)} union all ${of(second)}`;
+  return sql`
+    streams as materialized (
+      select n.no from endpoints n where ${parts.endpoints ?? sql`true`}
+    ), ${first.ctes} ${
+    second === undefined ? sql`` : sql`, ${second.ctes}`
+  }, floor as materialized (
+      select f.id from (${either((half) => half.floor)}) f order by f.id desc limit 1
+    ), found as materialized (
+      select m.id from (${either((half) => half.matches)}) m order by m.id desc limit ${limit}
+    )`;
+}
+
+/** One of the two tables: its CTEs, the ids it stopped at, and the newest ids that match above the floor. */
+interface Half {
+  readonly ctes: Fragment;
+  readonly floor: Fragment;
+  readonly matches: Fragment;
+}
+
+const OF_EVENT = "events e where e.id = event_of(c.id)";
+const AT_FLOOR = `c.id >= coalesce((select id from floor), '00000000-0000-0000-0000-000000000000')`;
+
+/** The pending deliveries: all of some endpoints, if these are few, else the newest of all endpoints. */
+function pendingHalf(sql: Sql, { endpoints, ids, pending, events }: Parts, limit: number): Half {
+  const is_some = endpoints !== undefined;
+  const reach = is_some || pending.length + events.length > 0 ? DEPTH : limit;
+  const waiting = is_some
+    ? sql`waiting as materialized (
+        select w.id from streams s cross join lateral (
+          select d.id from pending_deliveries d where d.endpoint_no = s.no
+          order by d.due_at limit ${reach + 1}) w
+        limit ${reach + 1}
+      ), `
+    : sql``;
+  const are_many = sql`(select count(*) > ${reach} from waiting)`;
+  const conditions = is_some
+    ? [...pending, sql`d.endpoint_no in (select no from streams)`]
+    : pending;
+  return {
+    ctes: sql`${waiting} newest as materialized (
+      select d.id from pending_deliveries d where ${is_some ? sql`${are_many} and` : sql``} ${ids}
+      order by d.id desc limit ${reach + 1}
+    )`,
+    floor: sql`(select id from newest order by id desc offset ${reach} limit 1)`,
+    matches: sql`(
+      select c.id from (
+        select d.id from newest d
+        ${
+      is_some ? sql`union all select d.id from waiting d where not ${are_many} and ${ids}` : sql``
+    }
+        order by id desc
+      ) c ${judged(sql, "event", OF_EVENT, events)} ${
+      judged(sql, "delivery", "pending_deliveries d where d.id = c.id", conditions)
+    }
+      where ${sql.unsafe(AT_FLOOR)} order by c.id desc limit ${limit})`,
+  };
+}
+
+/** Rows read beyond the first round, by all endpoints together. */
+const MORE = 500;
+
+/**
+ * The ended deliveries, merged from those of each endpoint. A first round reads a few of each; they bound
+ * how old the page can be. A second one reads on where more may lie above that bound: usually few endpoints.
+ */
+function endedHalf(sql: Sql, { ids, ended, events, is_unhappy }: Parts, limit: number): Half {
+  const need = ended.length + events.length > 0 ? Math.max(DEPTH, limit) : limit;
+  // Written out, not as a parameter: the index is partial.
+  const which = sql`${ids} ${is_unhappy ? sql`and d.status <> 'delivered'` : sql``}`;
+  const bound = sql`coalesce((select id from bound), '00000000-0000-0000-0000-000000000000')`;
+  return {
+    ctes: sql`heads as materialized (
+      select s.no, array(
+          select d.id from ended_deliveries d where d.endpoint_no = s.no and ${which}
+          order by d.id desc limit s.reach) as ids, s.reach
+      from (
+        select no, least(${need}::int, 2 * ${need}::int / (count(*) over ())::int + 1) as reach from streams
+      ) s
+    ), bound as materialized (
+      select h.id from heads, unnest(heads.ids) as h (id) order by h.id desc offset ${
+      need - 1
+    } limit 1
+    ), cut as materialized (
+      select h.no, h.last, greatest(1, ${
+      sql.unsafe(String(MORE))
+    } / (count(*) over ())::int) as reach
+      from (select no, ids[reach] as last from heads) h where h.last > ${bound}
+    ), tails as materialized (
+      select c.no, array(
+          select d.id from ended_deliveries d
+          where d.endpoint_no = c.no and d.id < c.last and d.id >= ${bound} and ${which}
+          order by d.id desc limit c.reach) as ids, c.reach
+      from cut c
+    )`,
+    floor: sql`(select b.id from (
+        select id from bound union all select ids[reach] from tails where ids[reach] is not null
+      ) b order by b.id desc limit 1)`,
+    matches: sql`(
+      select c.id from (
+        select r.no, i.id from (select no, ids from heads union all select no, ids from tails) r,
+          unnest(r.ids) as i (id)
+        order by i.id desc
+      ) c ${judged(sql, "event", OF_EVENT, events)} ${
+      judged(
+        sql,
+        "delivery",
+        "ended_deliveries d where d.endpoint_no = c.no and d.id = c.id",
+        ended,
+      )
+    }
+      where ${sql.unsafe(AT_FLOOR)} order by c.id desc limit ${limit})`,
+  };
+}
+
+/** Joins rows `c` whose delivery or event meets the conditions: look-ups, where a join might read tables. */
+function judged(
+  sql: Sql,
+  name: "delivery" | "event",
+  from: string,
+  conditions: readonly Fragment[],
+): Fragment {
+  if (conditions.length === 0) return sql``;
+  return sql`cross join lateral (
+    select from ${sql.unsafe(from)} and ${all(sql, conditions)} limit 1) ${sql.unsafe(name)}`;
+}
+
+function partsOf(sql: Sql, scope: Scope, filter: DeliveryFilter): Parts {
+  const { status, endpoint, reason, code, type, period, before } = filter;
+  const of = endpoint === undefined ? [] : [sql`n.id = ${endpoint}`];
+  const endpoints = endpoint === undefined && scope === "everything"
+    ? undefined
+    : sql`${all(sql, [sql`true`, ...of])} ${endpointInScope(sql, scope)}`;
+  const cause = { reason, code };
+  const times = withinTimes(sql, period, "d.created_at");
+  return {
+    endpoints,
+    ids: all(sql, [
+      sql`true`,
+      ...withinIds(sql, period, "d.id"),
+      ...(before === undefined ? [] : [sql`d.id < ${before}::uuid`]),
+    ]),
+    pending: [...causeIs(sql, cause, "d.cancel_reason"), ...times],
+    ended: [
+      ...(status === undefined ? [] : [sql`d.status = ${status}`]),
+      ...causeIs(sql, cause, "d.reason"),
+      ...times,
+    ],
+    events: [
+      ...(type === undefined ? [] : [sql`e.type = ${type}`]),
+      ...(scope === "everything" ? [] : [sql`e.business = ${scope.business}`]),
+    ],
+    is_unhappy: reason !== undefined || status === "failed" || status === "cancelled" ||
+      (code != null && !code.startsWith("2")),
+  };
+}
