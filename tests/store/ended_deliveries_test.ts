@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { deliveryUuid, makeEventIds } from "../../lib/core/ids.ts";
 import type { Database } from "../../lib/store/database.ts";
 import { loadFleet } from "../../lib/store/endpoints.ts";
+import { makePartitions } from "../../lib/store/partitions.ts";
 import { createReplay, type ReplayedStatus, stepReplay } from "../../lib/store/replays.ts";
 import { listDeliveries } from "../../lib/store/reports/deliveries.ts";
 import { countReplay } from "../../lib/store/reports/replays.ts";
@@ -51,6 +52,7 @@ async function store(db: Database, count: number): Promise<{ ended: Ended[]; nos
       return { id: deliveryUuid(event, no), event, no, status, type };
     });
   }).flat();
+  await makePartitions(db.admin, ended.map(({ event }) => event));
   await db.admin`
     insert into events (id, type, received_at, payload)
     select distinct on (event) event, type, ${new Date(FROM).toISOString()}::text::timestamptz, '{}'
