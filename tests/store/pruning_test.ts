@@ -52,9 +52,10 @@ async function fill(db: Database, weeks: number) {
     insert into ended_deliveries (id, endpoint_no, created_at, ended_at, status, token, attempts,
       last_outcome, last_attempt_at, endpoint_version, started_at, recorded_at, response_truncated)
     select delivery_of(e.id, n.no), n.no, e.received_at, e.received_at,
-      case when n.no % 2 = 0 then 'failed' else 'delivered' end, 1, 1,
-      case when n.no % 2 = 0 then 'timeout' else 'delivered' end, e.received_at, 1, e.received_at, e.received_at, false
-    from events e cross join endpoints n`;
+      case when e.failed then 'failed' else 'delivered' end, 1, 1,
+      case when e.failed then 'timeout' else 'delivered' end, e.received_at, 1, e.received_at, e.received_at, false
+    from (select *, ('x' || substr(id::text, 16, 3))::bit(12)::int % 10 = 0 as failed from events) e
+    cross join endpoints n`;
   await db.admin.unsafe("analyze").simple();
   return { ids, events, revision, nos: endpoints.map(({ no }) => no) };
 }
@@ -84,6 +85,8 @@ function openSession(url: string, settings: Record<string, string>) {
     async cost(work: (sql: Sql) => Promise<unknown>): Promise<Cost> {
       let row: Cost | undefined;
       for (let run = 0; run < 7; run++) {
+        // The counts of earlier transactions are not for this one.
+        await sql`select pg_stat_force_next_flush()`;
         await sql.unsafe("begin").simple();
         await work(sql);
         [row] = await sql<Cost[]>`
@@ -234,10 +237,10 @@ const MOST: Readonly<Record<string, number>> = {
   "record, of 3 weeks": 3,
   "cancel": 0,
   "retry": 4,
-  "list": 20,
-  "list of an endpoint": 20,
-  "list of the failed": 20,
-  "a later page": 20,
+  "list": 12,
+  "list of an endpoint": 12,
+  "list of the failed": 12,
+  "a later page": 12,
   "list of events": 12,
   "an event and its deliveries": 12,
   "a delivery and its attempts": 12,
