@@ -1,4 +1,5 @@
 import * as v from "valibot";
+import { DELIVERY_STATES } from "../core/explain.ts";
 import { REASONS } from "../core/outcome.ts";
 import { REFUSALS } from "../core/refusals.ts";
 import { described } from "./fields.ts";
@@ -183,7 +184,12 @@ export const Delivery = v.object({
     v.boolean(),
     "Being sent, and cancelled unless that attempt delivers",
   ),
-  explanation: described(string, "Why it is where it is, in words"),
+  state: described(v.picklist(DELIVERY_STATES), "Where it is; of a pending one, what it waits for"),
+  explanation: described(string, "The same in words, and what follows"),
+  overdue_ms: described(
+    maybe(number),
+    "For how long it has been due without being sent; null if it is not due, or ended",
+  ),
   test: v.boolean(),
   sending: v.boolean(),
   attempt_count: count,
@@ -309,17 +315,7 @@ export const EndpointVerdict = v.object({
   endpoint_id: string,
   owed: v.boolean(),
   state: v.picklist([
-    "delivered",
-    "failed",
-    "cancelled",
-    "sending",
-    "cancelling",
-    "interrupted",
-    "ending",
-    "paused",
-    "unsendable",
-    "due",
-    "waiting",
+    ...DELIVERY_STATES,
     "test_of_another",
     "made_later",
     "retired",

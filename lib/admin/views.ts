@@ -103,7 +103,8 @@ export function viewDelivery(row: DeliveryRow, ctx: ViewContext): shown.Delivery
     reason: row.last_outcome === "delivered" ? null : row.last_outcome,
     cancel_reason: row.reason,
     cancelling: row.status === "pending" && row.reason !== null,
-    explanation: explain(row, ctx).explanation,
+    ...explain(row, ctx),
+    overdue_ms: overdueOf(row, ctx.now()),
     test: row.test,
     sending: row.sending,
     attempt_count: row.attempts,
@@ -113,6 +114,11 @@ export function viewDelivery(row: DeliveryRow, ctx: ViewContext): shown.Delivery
     last_status: row.last_status,
     ended_at: iso(row.ended_at),
   };
+}
+
+function overdueOf({ next_attempt_at }: DeliveryRow, now: number): number | null {
+  const late_ms = now - (next_attempt_at?.getTime() ?? now);
+  return late_ms > 0 ? late_ms : null;
 }
 
 /** Why a delivery is where it is. */

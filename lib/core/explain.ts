@@ -33,19 +33,24 @@ export interface DeliveryFacts {
   readonly holdup: string | null;
 }
 
-/** The state of a delivery, as shown. */
-export type DeliveryState =
-  | "delivered"
-  | "failed"
-  | "cancelled"
-  | "sending"
-  | "cancelling"
-  | "interrupted"
-  | "ending"
-  | "paused"
-  | "unsendable"
-  | "due"
-  | "waiting";
+/** States of a delivery, as shown: those of a pending one say what it waits for. */
+export const DELIVERY_STATES = [
+  "delivered",
+  "failed",
+  "cancelled",
+  "sending",
+  "cancelling",
+  "interrupted",
+  "ending",
+  "paused",
+  "unsendable",
+  "rate_limited",
+  "due",
+  "overdue",
+  "waiting",
+] as const;
+/** One of them. */
+export type DeliveryState = typeof DELIVERY_STATES[number];
 
 /** A state and its explanation. */
 export interface Explanation<State> {
@@ -148,29 +153,41 @@ function explainWaiting(facts: DeliveryFacts, now: number): Explanation<Delivery
     );
   }
   if (next_attempt_at === null || next_attempt_at <= now) {
-    return say("due", `Attempt ${next} ${turn(facts, now)}${so_far}`);
+    const { state, explanation } = turn(facts, now);
+    return say(state, `Attempt ${next} ${explanation}${so_far}`);
   }
   return say("waiting", `Attempt ${next} follows at ${moment(next_attempt_at, now)}${so_far}`);
 }
 
-/** What a due delivery waits for. */
-function turn(facts: DeliveryFacts, now: number): string {
-  const { rate_limit, next_send_at, concurrency, holdup, next_attempt_at } = facts;
-  if (rate_limit !== null && next_send_at !== null && next_send_at > now) {
-    const next = moment(next_send_at, now);
-    return `is due now and waits for the endpoint's rate limit of ${rate_limit}, which lets the ` +
-      `next one begin at ${next}`;
-  }
-  if (holdup !== null) return `is due now and waits: ${holdup}`;
-  if (concurrency !== null) {
-    return `is due now and waits for its turn (the endpoint takes ${concurrency} at a time)`;
-  }
+/** What a due delivery waits for, and for how long it has. */
+function turn(
+  { rate_limit, next_send_at, concurrency, holdup, next_attempt_at }: DeliveryFacts,
+  now: number,
+): Explanation<DeliveryState> {
   const late_ms = now - (next_attempt_at ?? now);
-  if (late_ms < OVERDUE_MS) return "is due now and begins within a second or so";
-  return `has been due for ${
-    inWords(late_ms)
-  }; those due before it go first, and if nothing moves, ` +
-    "`bookme-webhooks doctor` looks for the reason";
+  const is_late = late_ms >= OVERDUE_MS;
+  const due = is_late ? `has been due for ${inWords(late_ms)}` : "is due now";
+  if (rate_limit !== null && next_send_at !== null && next_send_at > now) {
+    return say(
+      "rate_limited",
+      `${due} and waits for the endpoint's rate limit of ${rate_limit}, which lets the next one ` +
+        `begin at ${moment(next_send_at, now)}`,
+    );
+  }
+  const state = is_late ? "overdue" : "due";
+  if (holdup !== null) return say(state, `${due} and waits: ${holdup}`);
+  if (concurrency !== null) {
+    return say(
+      state,
+      `${due} and waits for its turn (the endpoint takes ${concurrency} at a time)`,
+    );
+  }
+  if (!is_late) return say(state, `${due} and begins within a second or so`);
+  return say(
+    state,
+    `${due}; those due before it go first, and if nothing moves, \`bookme-webhooks doctor\` looks ` +
+      "for the reason",
+  );
 }
 
 function moment(at: number, now: number): string {

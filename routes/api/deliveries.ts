@@ -85,6 +85,7 @@ export const deliveryOperations = [
         ...example.delivery,
         status: "cancelled",
         cancel_reason: "Cancelled by ops",
+        state: "cancelled",
         explanation: "Cancelled after 2 attempts: Cancelled by ops",
         next_attempt_at: null,
         ended_at: "2026-11-24T10:01:00.000Z",

@@ -72,9 +72,11 @@ export const delivery: shown.Delivery = {
   reason: "tls",
   cancel_reason: null,
   cancelling: false,
+  state: "waiting",
   explanation:
     "Attempt 3 follows at 2026-11-24T10:05:00.000Z (in 4 min); attempt 2 ended with tls " +
     "(certificate expired 2026-11-23T00:00:00Z)",
+  overdue_ms: null,
   test: false,
   sending: false,
   attempt_count: 2,

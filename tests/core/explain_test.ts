@@ -104,12 +104,16 @@ Deno.test("explainDelivery() names what a pending delivery waits for", () => {
   );
   assert.equal(
     explain({ ...failed, next_attempt_at: NOW - 5 * MINUTE }),
-    "due: Attempt 2 has been due for 5 min; those due before it go first, and if nothing moves, " +
+    "overdue: Attempt 2 has been due for 5 min; those due before it go first, and if nothing moves, " +
       "`bookme-webhooks doctor` looks for the reason; attempt 1 ended with http_5xx (status 503)",
   );
   assert.equal(
     explain({ concurrency: 4 }),
     "due: Attempt 1 is due now and waits for its turn (the endpoint takes 4 at a time)",
+  );
+  assert.equal(
+    explain({ concurrency: 4, next_attempt_at: NOW - 5 * MINUTE }),
+    "overdue: Attempt 1 has been due for 5 min and waits for its turn (the endpoint takes 4 at a time)",
   );
   assert.equal(
     explain({ holdup: "the endpoint has 8 under way here, as many as it may have now" }),
@@ -118,7 +122,7 @@ Deno.test("explainDelivery() names what a pending delivery waits for", () => {
   );
   assert.equal(
     explain({ rate_limit: "30/m", next_send_at: NOW + 2_000, concurrency: 4 }),
-    "due: Attempt 1 is due now and waits for the endpoint's rate limit of 30/m, which lets the " +
+    "rate_limited: Attempt 1 is due now and waits for the endpoint's rate limit of 30/m, which lets the " +
       "next one begin at 2026-11-24T10:00:02.000Z (in 2 s)",
   );
   assert.equal(explain({ rate_limit: "30/m", next_send_at: NOW }), soon);
@@ -230,8 +234,11 @@ Deno.test("explainDelivery() says for every state what is true of it and what fo
     ending: /(a|the next) sweep (cancels|fails) the delivery|^The next sweep cancels/,
     paused: /^Waits until the endpoint is resumed/,
     unsendable: /^Waits because this daemon cannot send it: /,
-    due:
-      /^Attempt \d (is due now and (waits|begins)|has been due for .*; those due before it go first)/,
+    rate_limited:
+      /^Attempt \d (is due now|has been due for .*) and waits for the endpoint's rate limit of /,
+    due: /^Attempt \d is due now and (waits|begins)/,
+    overdue:
+      /^Attempt \d has been due for .*( and waits(:| for its turn)|; those due before it go first)/,
     waiting: /^Attempt \d follows at \S+Z \(in /,
   };
   const seen = new Set<string>();

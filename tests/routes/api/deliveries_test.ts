@@ -85,13 +85,26 @@ onServer(
       (await daemon.delivery(await daemon.deliveryId(event.id, id), () => true)).explanation;
     assert.match(
       await explanationOf("hourly"),
-      /^Attempt 1 is due now and waits for the endpoint's rate limit of 1\/h, which lets the next one begin at \S+Z \(in (1 h|\d+ min)\)$/,
+      /^Attempt 1 (is due now|has been due for \d+ s) and waits for the endpoint's rate limit of 1\/h, which lets the next one begin at \S+Z \(in (1 h|\d+ min)\)$/,
     );
-    assert.equal(
+    assert.match(
       await explanationOf("single"),
-      "Attempt 1 is due now and waits: the endpoint has 1 under way, as many as its concurrency " +
-        "allows",
+      /^Attempt 1 (is due now|has been due for \d+ s) and waits: the endpoint has 1 under way, as many as its concurrency allows$/,
     );
+    await using db = await database.open();
+    await db.admin`update pending_deliveries set due_at = due_at - interval '3 min'
+      where leased_until is null`;
+    const api = await checkedApi(daemon);
+    const listed = async () => {
+      const { body: { data } } = await api.expect(200, "GET", "deliveries?status=pending");
+      return data.filter(({ event_id }: { event_id: string }) => event_id === event.id)
+        .map((one: Record<string, unknown>) =>
+          `${one["endpoint_id"]} ${one["state"]} ${Number(one["overdue_ms"]) >= 180_000}`
+        ).toSorted();
+    };
+    assert.deepEqual(await listed(), ["hourly rate_limited true", "single overdue true"]);
+    await api.expect(200, "POST", "endpoints/single/pause");
+    assert.deepEqual(await listed(), ["hourly rate_limited true", "single paused true"]);
     held.resolve({ status: 200 });
   },
 );
