@@ -296,20 +296,6 @@ create table attempts (
 -- Grows at its right end only, and the attempts of one statement are one entry.
 create index attempts_recorded on attempts (recorded_at);
 
--- Every attempt, wherever it is.
-create view attempts_all as
-  select delivery_id, number, endpoint_no, endpoint_version, started_at, ended_at, recorded_at, outcome,
-    status, cause, address, request_timestamp, request_signature, request_webhook_signature,
-    response_head, response_body, response_truncated, dns_us, connect_us, tls_us, waiting_us,
-    connection_reused, certificate_ends_at
-  from attempts
-  union all
-  select id, attempts, endpoint_no, endpoint_version, started_at, last_attempt_at, recorded_at,
-    last_outcome, last_status, cause, address, request_timestamp, request_signature,
-    request_webhook_signature, response_head, response_body, response_truncated, dns_us, connect_us,
-    tls_us, waiting_us, connection_reused, certificate_ends_at
-  from ended_deliveries where attempts > 0;
-
 -- Attempts that are not in attempt_stats yet: one row for each statement that recorded some, written by
 -- that statement, so that each is counted once, however late it commits and whatever the clock does. The
 -- rollup takes rows out. Of each attempt: the arrays have the same length.
@@ -600,3 +586,76 @@ create function newest_held_file() returns text language plpgsql volatile as $$
         and d.seen_at between now() - interval '1 minute' and now() + interval '1 minute')
       order by f.seen_at desc, f.digest desc limit 1);
   end $$;
+
+-- The first bits of an id in Crockford base32, as in evt_… and dlv_… (see lib/core/ids.ts).
+create function base32(id uuid, chars integer) returns text language sql immutable strict parallel safe
+  return (select string_agg(substr('0123456789abcdefghjkmnpqrstvwxyz',
+      substring(b.bits from 5 * n + 1 for 5)::bit(5)::integer + 1, 1), '' order by n)
+    from (select ('x' || replace(id::text, '-', '') || '00')::bit(136) as bits) b,
+      generate_series(0, chars - 1) n);
+create function shown_event(id uuid) returns text language sql immutable strict parallel safe
+  return 'evt_' || base32(id, 20);
+create function shown_delivery(id uuid) returns text language sql immutable strict parallel safe
+  return 'dlv_' || base32(id, 26);
+create function shown_attempt(delivery uuid, number integer) returns text
+  language sql immutable strict parallel safe
+  return 'att_' || base32(delivery, 26) ||
+    base32((lpad(to_hex(number << 1), 4, '0') || repeat('0', 28))::uuid, 3);
+
+-- The id of an evt_…, a dlv_…, or the delivery of an att_…; null for any other text.
+create function uuid_of(shown text) returns uuid language sql immutable strict parallel safe
+  return (select string_agg(to_hex(substring(b.bits from 4 * n + 1 for 4)::bit(4)::integer), '' order by n)::uuid
+    from (
+      select rpad(string_agg((strpos('0123456789abcdefghjkmnpqrstvwxyz', c) - 1)::bit(5)::text, '' order by at),
+        160, '0') as bits
+      from regexp_split_to_table(substr(lower(shown), 5), '') with ordinality as t (c, at)
+    ) b, generate_series(0, 31) n
+    where lower(shown) ~ '^(evt_.{20}|dlv_.{26}|att_.{29})$' and substr(lower(shown), 5) ~ '^[0-9a-hjkmnp-tv-z]*$');
+
+-- For people: every delivery, wherever it is.
+create view deliveries as
+  select shown_delivery(d.uuid) as id, shown_event(event_of(d.uuid)) as event, n.id as endpoint, e.type,
+    e.business, e.confirmation, e.test, d.status, d.reason, d.created_at, d.due_at, d.leased_until,
+    d.ended_at, d.attempts, d.last_outcome, d.last_status, d.last_attempt_at, d.uuid
+  from (
+    select id as uuid, endpoint_no, 'pending' as status, cancel_reason as reason, created_at, due_at,
+      leased_until, null::timestamptz as ended_at, attempts, last_outcome, last_status, last_attempt_at
+    from pending_deliveries
+    union all
+    select id, endpoint_no, status, reason, created_at, null, null, ended_at, attempts, last_outcome,
+      last_status, last_attempt_at
+    from ended_deliveries
+  ) d
+  join endpoints n on n.no = d.endpoint_no
+  left join events e on e.id = event_of(d.uuid);
+comment on view deliveries is
+  'Every delivery, pending and ended alike. Narrow it by uuid where possible: ids sort by time, and '
+  'first_id_at(time) and uuid_of(''dlv_…'') make bounds that indexes find.';
+
+-- Every attempt, wherever it is.
+create view attempts_all as
+  select delivery_id, number, endpoint_no, endpoint_version, started_at, ended_at, recorded_at, outcome,
+    status, cause, address, request_timestamp, request_signature, request_webhook_signature,
+    response_head, response_body, response_truncated, dns_us, connect_us, tls_us, waiting_us,
+    connection_reused, certificate_ends_at,
+    shown_attempt(delivery_id, number) as id, shown_delivery(delivery_id) as delivery,
+    (select n.id from endpoints n where n.no = endpoint_no) as endpoint
+  from attempts
+  union all
+  select id, attempts, endpoint_no, endpoint_version, started_at, last_attempt_at, recorded_at,
+    last_outcome, last_status, cause, address, request_timestamp, request_signature,
+    request_webhook_signature, response_head, response_body, response_truncated, dns_us, connect_us,
+    tls_us, waiting_us, connection_reused, certificate_ends_at,
+    shown_attempt(id, attempts), shown_delivery(id),
+    (select n.id from endpoints n where n.no = endpoint_no)
+  from ended_deliveries where attempts > 0;
+comment on view attempts_all is
+  'Every attempt, those in attempts and those in the rows of ended deliveries. Narrow it by endpoint_no and '
+  'delivery_id where possible, which indexes find: endpoint_of(uuid_of(''dlv_…'')) and uuid_of(''dlv_…'').';
+
+comment on table events is 'What was posted to /ingest; a partition for each week.';
+comment on table pending_deliveries is 'Deliveries that are being sent or wait. See the view deliveries.';
+comment on table ended_deliveries is
+  'Deliveries that ended, each with its last attempt; a partition for each week. See the view deliveries.';
+comment on table attempts is
+  'Attempts, but for the last one of each ended delivery. See the view attempts_all.';

@@ -38,7 +38,7 @@ async function attempts(db: Database) {
   const all = await db.admin`select * from attempts_all order by delivery_id, number`;
   const apart = await db.admin`select delivery_id, number from attempts order by 1, 2`;
   return {
-    all: all.map((row) => ({ ...row })),
+    all: all.map(({ id: _, delivery: __, endpoint: ___, ...row }) => row),
     apart: apart.map(({ delivery_id, number }) =>
       `${Number(String(delivery_id).slice(0, 8))}.${number}`
     ),
