@@ -2,6 +2,7 @@ import { cancelledBy, type DeliveryReason } from "../core/cancellation.ts";
 import { AppError } from "../core/errors.ts";
 import { deliveryId, parseDeliveryId } from "../core/ids.ts";
 import { cancel, retryNow } from "../store/deliveries.ts";
+import { isClosed } from "../store/partitions.ts";
 import * as read from "../store/reports/deliveries.ts";
 import { getEndpoint } from "../store/reports/endpoints.ts";
 import { getEvent } from "../store/reports/events.ts";
@@ -110,6 +111,13 @@ async function refuseRetry(
       "payload_gone",
       "The event's payload is older than retention.payloads and gone, so nothing can be sent; have " +
         "BookMe post the event again, under another id",
+    );
+  }
+  if (await isClosed(ctx.db.admin, row.uuid)) {
+    throw new AppError(
+      "payload_gone",
+      "The event is older than retention.events and about to be dropped with its whole week; have " +
+        "BookMe post it again, under another id",
     );
   }
 }

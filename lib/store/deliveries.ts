@@ -3,6 +3,7 @@ import { announceDue, type Change, logged } from "./changes.ts";
 import type { Lease } from "./claims.ts";
 import { literal, texts } from "./arrays.ts";
 import { CANCEL_CHOSEN, DESELECTED, endWaiting, RENEW_CHOSEN } from "./fragments.ts";
+import { isOpen } from "./partitions.ts";
 
 // Endpoints with pending deliveries, found by skipping through the index: a millisecond for any number
 // of deliveries.
@@ -228,7 +229,7 @@ export async function retryNow(
       join endpoints n on n.no = d.endpoint_no and n.retired_at is null
       join events e on e.id = event_of(d.id)
       where d.endpoint_no = endpoint_of(${uuid}::uuid) and d.id = ${uuid}::uuid
-        and e.payload is not null
+        and e.payload is not null and ${sql.unsafe(isOpen("e.id"))}
       for key share of e
     ), ${sql.unsafe(RENEW_CHOSEN)}, changed as (
       select endpoint_no from hastened union all select endpoint_no from owed

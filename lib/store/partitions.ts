@@ -49,7 +49,7 @@ export function isOld(sql: Sql, age_ms: number): Fragment {
 const HAS_PENDING = `exists (
   select from pending_deliveries d where d.id >= p.first_id and d.id < p.last_id)`;
 
-/** A condition: nothing is about to be dropped that has the id in this expression. */
+/** A condition: what has the id in this expression is not about to be dropped. */
 export function isOpen(id: string): string {
   return `not exists (
     select from partitions c

@@ -2,6 +2,7 @@ import type { Sql } from "postgres";
 import { texts } from "./arrays.ts";
 import { announceDue, type Change, type Fragment, logged } from "./changes.ts";
 import { type CauseFilter, causeIs, RENEW_CHOSEN } from "./fragments.ts";
+import { isOpen } from "./partitions.ts";
 import { all } from "./reports/page.ts";
 
 /** Statuses that a replay selects: ended ones, or `pending` alone. */
@@ -224,7 +225,7 @@ export async function stepReplay(
     ), chosen as materialized (
       -- Locks the events, so that none loses its payload under a delivery that comes back.
       select w.id from wanted w join events e on e.id = event_of(w.id)
-      where e.payload is not null for key share of e
+      where e.payload is not null and ${sql.unsafe(isOpen("e.id"))} for key share of e
     ), ${
     sql.unsafe(statuses.includes("pending") ? HASTEN_CHOSEN : RENEW_CHOSEN)
   }, progress as materialized (

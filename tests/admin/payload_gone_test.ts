@@ -1,4 +1,6 @@
 import assert from "node:assert/strict";
+import { parseDeliveryId } from "../../lib/core/ids.ts";
+import { retryNow } from "../../lib/store/deliveries.ts";
 import { type CheckedApi, checkedApi } from "../support/checked.ts";
 import { booking, endpoint } from "../support/daemon.ts";
 import { onServer } from "../support/databases.ts";
@@ -98,3 +100,37 @@ onServer("nothing is sent instead of a payload that is gone", async (database) =
     /^\{.*"whole".*\}$/,
   );
 });
+
+onServer(
+  "a delivery of a week that is about to be dropped does not come back",
+  async (database) => {
+    await using receiver = await startReceiver(statuses(401, 200, 200));
+    await using daemon = await startOperated({
+      database: database.section,
+      delivery: { retry: ["0s"] },
+      endpoints: [endpoint("crm", receiver.url)],
+    });
+    const api = await checkedApi(daemon);
+    const { id } = (await daemon.post(booking("old"))).body;
+    await settled(api);
+    await using db = await database.open();
+    await db.admin`update partitions set closed_at = now()`;
+    const { body: event } = await api.expect(200, "GET", `events/${id}`);
+    const retry = `deliveries/${event.deliveries[0].id}/retry`;
+    const refused = (await api.expect(409, "POST", retry)).body;
+    assert.deepEqual([refused.code, /whole week/.test(refused.detail)], ["payload_gone", true]);
+    // Also if it was closed only after that was looked up.
+    const uuid = parseDeliveryId(event.deliveries[0].id) ?? "";
+    const change = { actor: { name: "test", address: null }, action: "test", object: "test" };
+    assert.equal(await retryNow(db.admin, uuid, change), undefined);
+    const { body: replay } = await api.expect(201, "POST", "replays", { since: SINCE });
+    const done = await until("the replay has ended", async () => {
+      const { body } = await api.expect(200, "GET", `replays/${replay.id}`);
+      return body.state === "done" && body;
+    });
+    assert.deepEqual([done.replayed, done.without_payload], [0, 1]);
+    await db.admin`update partitions set closed_at = null`;
+    await api.expect(200, "POST", retry);
+    await receiver.received(2);
+  },
+);
