@@ -217,7 +217,6 @@ create table ended_deliveries (
   -- delivery with one attempt is one row. Names and types are those of `attempts`, as far as possible.
   started_at timestamptz,
   last_attempt_at timestamptz,
-  recorded_at timestamptz,
   certificate_ends_at timestamptz,
   request_timestamp bigint,
   endpoint_no integer not null,
@@ -262,8 +261,6 @@ create table attempts (
   -- Both by the database's clock, whatever the daemon's says.
   started_at timestamptz not null,
   ended_at timestamptz not null check (ended_at >= started_at),
-  -- When its statement began: below 35 seconds ago, by the statements' timeout, nothing more appears.
-  recorded_at timestamptz not null default now(),
   -- Of the receiver's certificate, as the handshake showed it; null if there was none to see.
   certificate_ends_at timestamptz,
   -- What differs from one request to the next; the rest follows from the event and the version.
@@ -293,8 +290,6 @@ create table attempts (
   cause text,
   primary key (delivery_id, number)
 ) partition by range (delivery_id);
--- Grows at its right end only, and the attempts of one statement are one entry.
-create index attempts_recorded on attempts (recorded_at);
 
 -- Attempts that are not in attempt_stats yet: one row for each statement that recorded some, written by
 -- that statement, so that each is counted once, however late it commits and whatever the clock does. The
@@ -634,7 +629,7 @@ comment on view deliveries is
 
 -- Every attempt, wherever it is.
 create view attempts_all as
-  select delivery_id, number, endpoint_no, endpoint_version, started_at, ended_at, recorded_at, outcome,
+  select delivery_id, number, endpoint_no, endpoint_version, started_at, ended_at, outcome,
     status, cause, address, request_timestamp, request_signature, request_webhook_signature,
     response_head, response_body, response_truncated, dns_us, connect_us, tls_us, waiting_us,
     connection_reused, certificate_ends_at,
@@ -642,7 +637,7 @@ create view attempts_all as
     (select n.id from endpoints n where n.no = endpoint_no) as endpoint
   from attempts
   union all
-  select id, attempts, endpoint_no, endpoint_version, started_at, last_attempt_at, recorded_at,
+  select id, attempts, endpoint_no, endpoint_version, started_at, last_attempt_at,
     last_outcome, last_status, cause, address, request_timestamp, request_signature,
     request_webhook_signature, response_head, response_body, response_truncated, dns_us, connect_us,
     tls_us, waiting_us, connection_reused, certificate_ends_at,

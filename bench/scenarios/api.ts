@@ -80,7 +80,7 @@ async function start({ setup, database }: Run): Promise<Side> {
 }
 
 /** The values that all attempts have, or that follow from their time. */
-const ATTEMPT = `1, at, at + duration, '127.0.0.1:8080', extract(epoch from at)::bigint,
+const ATTEMPT = `1, at, '127.0.0.1:8080', extract(epoch from at)::bigint,
   decode(repeat('0123456789abcdef', 4), 'hex'), decode(repeat('0123456789abcdef', 4), 'hex'),
   e'HTTP/1.1 200 OK\\r\\nContent-Type: text/plain\\r\\nContent-Length: 2\\r\\n\\r\\n', 'ok'::bytea, false`;
 
@@ -118,7 +118,7 @@ async function load(sql: Sql, events: number): Promise<void> {
         ) x
       ), ended as (
         insert into ended_deliveries (id, endpoint_no, created_at, ended_at, status, token, attempts,
-          last_outcome, last_status, last_attempt_at, endpoint_version, started_at, recorded_at, address,
+          last_outcome, last_status, last_attempt_at, endpoint_version, started_at, address,
           request_timestamp, request_signature, request_webhook_signature, response_head, response_body,
           response_truncated)
         select id, no, at, at + duration, case when failed then 'failed' else 'delivered' end, 1,
@@ -127,7 +127,7 @@ async function load(sql: Sql, events: number): Promise<void> {
         from owed
       )
       insert into attempts (delivery_id, number, endpoint_no, outcome, status, ended_at, endpoint_version,
-        started_at, recorded_at, address, request_timestamp, request_signature,
+        started_at, address, request_timestamp, request_signature,
         request_webhook_signature, response_head, response_body, response_truncated)
       select id, number, no, outcome, status, at + duration, ${sql.unsafe(ATTEMPT)}
       from owed cross join generate_series(1, ${ATTEMPTS_OF_FAILED - 1}::int) number

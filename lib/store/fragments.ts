@@ -9,7 +9,7 @@ import type { Fragment } from "./changes.ts";
  * Columns that `attempts` and `ended_deliveries` share: what is known of an attempt besides its outcome, its
  * status and its end.
  */
-export const ATTEMPT_DETAILS = `endpoint_version, started_at, recorded_at, cause, address,
+export const ATTEMPT_DETAILS = `endpoint_version, started_at, cause, address,
   request_timestamp, request_signature, request_webhook_signature, response_head, response_body,
   response_truncated, dns_us, connect_us, tls_us, waiting_us, connection_reused, certificate_ends_at`;
 

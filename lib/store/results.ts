@@ -163,7 +163,7 @@ const HELD = `
   p.attempts + 1 as attempts, p.counted + r.counts as counted,
   p.interruptions + 1 - r.counts as interruptions,
   now() - r.lag_us * interval '1 us' as ended_at,
-  now() - (r.lag_us + r.duration_us) * interval '1 us' as started_at, now() as recorded_at`;
+  now() - (r.lag_us + r.duration_us) * interval '1 us' as started_at`;
 
 /** Ends the rows of `held` that have a final status. */
 const ENDED = insertEnded("held where final is not null", {

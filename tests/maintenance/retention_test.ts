@@ -68,8 +68,8 @@ async function store(
 ): Promise<void> {
   const target = ended
     ? `ended_deliveries (id, endpoint_no, created_at, ended_at, status, token, attempts, endpoint_version,
-         started_at, last_attempt_at, recorded_at, last_outcome)
-         select last, 1, at, at, 'delivered', 1, 2, 1, at, at, at, 'delivered' from made`
+         started_at, last_attempt_at, last_outcome)
+         select last, 1, at, at, 'delivered', 1, 2, 1, at, at, 'delivered' from made`
     : `pending_deliveries (id, event_id, endpoint_no, created_at, due_at)
          select last, id, 1, at, at + interval '1 year' from made`;
   await makePartitions(db.admin, [idOf(prefix)]);
@@ -90,7 +90,7 @@ async function store(
       select id, 'booking.created', at, '{}' from made
     ), tried as (
       insert into attempts (delivery_id, number, endpoint_no, endpoint_version, started_at, ended_at,
-        recorded_at, outcome) select last, 1, 1, 1, at, at, at, 'timeout' from made
+        outcome) select last, 1, 1, 1, at, at, 'timeout' from made
     )
     insert into ${target}`);
 }

@@ -51,12 +51,12 @@ async function store(db: Database, events: readonly Made[]): Promise<void> {
       } else {
         await db.admin`
           insert into ended_deliveries (id, endpoint_no, created_at, ended_at, status, token, attempts,
-            endpoint_version, started_at, last_attempt_at, recorded_at, last_outcome, last_status,
+            endpoint_version, started_at, last_attempt_at, last_outcome, last_status,
             response_head, response_body, response_truncated)
           values (${id}::uuid, ${
           at + 1
         }::int, now() - ${days}::int * interval '1 day', ${when}, 'failed',
-            1, 3, 1, ${when}, ${when}, ${when}, 'http_5xx', 500, 'HTTP/1.1 500', 'no', true)`;
+            1, 3, 1, ${when}, ${when}, 'http_5xx', 500, 'HTTP/1.1 500', 'no', true)`;
       }
     }
   }

@@ -59,9 +59,9 @@ async function store(db: Database, count: number): Promise<{ ended: Ended[]; nos
     from json_to_recordset(${JSON.stringify(ended)}::text::json) as e (event uuid, type text)`;
   await db.admin`
     insert into ended_deliveries (id, endpoint_no, created_at, ended_at, status, token, attempts,
-      last_outcome, last_attempt_at, endpoint_version, started_at, recorded_at, response_truncated)
+      last_outcome, last_attempt_at, endpoint_version, started_at, response_truncated)
     select id, no, now(), now(), status, 1, 1,
-      case status when 'failed' then 'timeout' else 'delivered' end, now(), 1, now(), now(), false
+      case status when 'failed' then 'timeout' else 'delivered' end, now(), 1, now(), false
     from json_to_recordset(${
     JSON.stringify(ended)
   }::text::json) as e (id uuid, no int, status text)`;

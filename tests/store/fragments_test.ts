@@ -24,10 +24,10 @@ async function owe(db: Database, count: number): Promise<void> {
       from generate_series(1, 2) number`;
     await db.admin`
       insert into attempts (delivery_id, number, endpoint_no, endpoint_version, started_at, ended_at,
-        recorded_at, outcome, status, cause, address, request_timestamp, request_signature,
+        outcome, status, cause, address, request_timestamp, request_signature,
         request_webhook_signature, response_head, response_body, response_truncated, dns_us, connect_us,
         tls_us, waiting_us, connection_reused, certificate_ends_at)
-      values (${ID(n)}::uuid, 3, 7, 2, '2026-01-01 23:00Z', '2026-01-02Z', '2026-01-02 01:00Z',
+      values (${ID(n)}::uuid, 3, 7, 2, '2026-01-01 23:00Z', '2026-01-02Z',
         'http_5xx', 503, 'why', '127.0.0.1:9', 1, '\\x01', '\\x02', 'HTTP/1.1', '\\x03', true,
         4, 5, 6, 7, false, '2027-01-01Z')`;
   }

@@ -50,10 +50,10 @@ async function fill(db: Database, weeks: number) {
     from json_array_elements_text(${JSON.stringify(events)}::text::json) e`;
   await db.admin`
     insert into ended_deliveries (id, endpoint_no, created_at, ended_at, status, token, attempts,
-      last_outcome, last_attempt_at, endpoint_version, started_at, recorded_at, response_truncated)
+      last_outcome, last_attempt_at, endpoint_version, started_at, response_truncated)
     select delivery_of(e.id, n.no), n.no, e.received_at, e.received_at,
       case when e.failed then 'failed' else 'delivered' end, 1, 1,
-      case when e.failed then 'timeout' else 'delivered' end, e.received_at, 1, e.received_at, e.received_at, false
+      case when e.failed then 'timeout' else 'delivered' end, e.received_at, 1, e.received_at, false
     from (select *, ('x' || substr(id::text, 16, 3))::bit(12)::int % 10 = 0 as failed from events) e
     cross join endpoints n`;
   await db.admin.unsafe("analyze").simple();
