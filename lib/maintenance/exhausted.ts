@@ -1,13 +1,14 @@
 import { failExhausted } from "../store/deliveries.ts";
 import type { FilePolicy } from "../store/endpoints.ts";
 import { BATCH, inBatches } from "./batches.ts";
+import type { Floors } from "./leases.ts";
 import type { Job } from "./schedule.ts";
 
 /** Due deliveries of each endpoint that are searched for exhausted ones. */
 const DEPTH = 1_000;
 
 /** Fails deliveries that have had all attempts of a policy that became shorter. */
-export function exhaustedDeliveries(policy: () => FilePolicy): Job {
+export function exhaustedDeliveries(policy: () => FilePolicy, floors: Readonly<Floors>): Job {
   return {
     name: "exhausted deliveries",
     pattern: "*/15 * * * * *",
@@ -15,7 +16,7 @@ export function exhaustedDeliveries(policy: () => FilePolicy): Job {
     run: ({ db }, stopping) =>
       inBatches(
         stopping,
-        () => failExhausted(db.admin, DEPTH, BATCH, policy().retry_ms.length),
+        () => failExhausted(db.admin, floors.present, DEPTH, BATCH, policy().retry_ms.length),
       ),
   };
 }

@@ -6,7 +6,7 @@ import { checkpoints } from "./checkpoints.ts";
 import { deselectedDeliveries } from "./deselected.ts";
 import { exhaustedDeliveries } from "./exhausted.ts";
 import { expiredDeliveries } from "./expired.ts";
-import { expiredLeases } from "./leases.ts";
+import { expiredLeases, type Floors } from "./leases.ts";
 import {
   oldAttempts,
   oldEvents,
@@ -45,9 +45,10 @@ export function maintenanceJobs(
   { interrupted, policy, unsendable }: Working,
   seal_keys: readonly SealKey[],
 ): Job[] {
+  const floors: Floors = { present: [] };
   return [
-    expiredLeases(interrupted),
-    exhaustedDeliveries(policy),
+    expiredLeases(interrupted, floors),
+    exhaustedDeliveries(policy, floors),
     expiredDeliveries(policy, unsendable),
     rollups,
     expiredSecrets(seal_keys),

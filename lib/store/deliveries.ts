@@ -1,41 +1,70 @@
 import type { Sql } from "postgres";
-import { announceDue, type Change, logged } from "./changes.ts";
-import type { Lease } from "./claims.ts";
+import { announceDue, type Change, type Fragment, logged } from "./changes.ts";
+import type { Lease, Room } from "./claims.ts";
 import { literal, texts } from "./arrays.ts";
 import { CANCEL_CHOSEN, DESELECTED, endWaiting, RENEW_CHOSEN } from "./fragments.ts";
 import { isOpen } from "./partitions.ts";
 
-// Endpoints with pending deliveries, found by skipping through the index: a millisecond for any number
-// of deliveries.
+// Endpoints with pending deliveries, and the first due time of each, found by skipping through the index:
+// a millisecond for any number of deliveries, but for the dead rows before the first of each.
 const ENDPOINTS_WITH_PENDING = `
-  with recursive e (no) as (
-    (select endpoint_no from pending_deliveries order by endpoint_no limit 1)
+  with recursive e (no, due_at) as (
+    (select endpoint_no, due_at from pending_deliveries order by endpoint_no, due_at limit 1)
     union all
-    select (select p.endpoint_no from pending_deliveries p
-            where p.endpoint_no > e.no order by p.endpoint_no limit 1)
-    from e where e.no is not null
+    select n.* from e cross join lateral (
+      select p.endpoint_no, p.due_at from pending_deliveries p
+      where p.endpoint_no > e.no order by p.endpoint_no, p.due_at limit 1) n
   )`;
 
+/** An endpoint, and the earliest due time to look for (microseconds since 1970, as text). */
+export type Floor = Pick<Room, "endpoint_no" | "floor">;
+
+/** Finds the endpoints with pending deliveries, and where those of each begin. */
+export async function findFloors(sql: Sql): Promise<Floor[]> {
+  return await sql<Floor[]>`
+    ${sql.unsafe(ENDPOINTS_WITH_PENDING)}
+    select no as endpoint_no, (date_part('epoch', due_at) * 1000000)::bigint as floor from e`;
+}
+
+/** Expired leases of an endpoint, and the due time before which it has no delivery. */
+export interface Expired extends Floor {
+  readonly leases: readonly Lease[];
+}
+
 /**
- * Finds up to `limit` expired leases among the first `depth` deliveries of each endpoint that have been
- * due for `age_ms`. Claimed deliveries were the first due, and come to the front again as others leave.
+ * Finds expired leases among the first `depth` deliveries from each floor on that have been due for
+ * `age_ms`. Claimed deliveries were the first due, and come to the front again as others leave.
  */
 export async function findExpired(
   sql: Sql,
+  floors: readonly Floor[],
   depth: number,
-  limit: number,
   age_ms: number,
-): Promise<Lease[]> {
-  return await sql<Lease[]>`
-    ${sql.unsafe(ENDPOINTS_WITH_PENDING)}
-    select p.id as uuid, p.token, p.endpoint_no, p.attempts, p.counted, p.interruptions
-    from e cross join lateral (
-      select * from pending_deliveries q
-      where q.endpoint_no = e.no and q.due_at <= now() - ${age_ms}::int * interval '1 ms'
-      order by q.due_at limit ${depth}
-    ) p
-    where p.leased_until < now()
-    limit ${limit}`;
+): Promise<Expired[]> {
+  return await sql<Expired[]>`
+    select f.endpoint_no, (date_part('epoch', p.floor) * 1000000)::bigint as floor, p.leases
+    from ${floorRows(sql, floors)} cross join lateral (
+      select coalesce(min(q.due_at), now() - ${age_ms}::int * interval '1 ms') as floor,
+        coalesce(json_agg(json_build_object('uuid', q.id, 'token', q.token, 'endpoint_no', q.endpoint_no,
+          'attempts', q.attempts, 'counted', q.counted, 'interruptions', q.interruptions))
+          filter (where q.leased_until < now()), '[]') as leases
+      from (
+        select * from pending_deliveries q
+        where q.endpoint_no = f.endpoint_no and q.due_at >= f.due_at
+          and q.due_at <= now() - ${age_ms}::int * interval '1 ms'
+        order by q.due_at limit ${depth}
+      ) q
+    ) p`;
+}
+
+// The table `f` of floors.
+function floorRows(sql: Sql, floors: readonly Floor[]): Fragment {
+  return sql`(
+    select s.endpoint_no, 'epoch'::timestamptz + s.floor * interval '1 us' as due_at
+    from unnest(
+      ${literal(floors.map((f) => f.endpoint_no))}::int[],
+      ${literal(floors.map((f) => f.floor))}::bigint[]
+    ) as s (endpoint_no, floor)) f`;
 }
 
 /**
@@ -48,30 +77,31 @@ export async function findHeld(sql: Sql, holder: number, depth: number): Promise
     select p.id as uuid, p.token, p.endpoint_no, p.attempts, p.counted, p.interruptions
     from e cross join lateral (
       select * from pending_deliveries q
-      where q.endpoint_no = e.no and q.due_at <= now()
+      where q.endpoint_no = e.no and q.due_at >= e.due_at and q.due_at <= now()
       order by q.due_at limit ${depth}
     ) p
     where p.leased_by = ${holder}::int and p.leased_until >= now()`;
 }
 
 /**
- * Fails up to `limit` due deliveries that have had all their attempts, because the policy became shorter;
- * `default_attempts` is the length of the policy of endpoints without their own. Returns how many.
+ * Fails up to `limit` due deliveries that have had all their attempts, because the policy became shorter,
+ * among the first `depth` from each floor on; `default_attempts` is the length of the policy of endpoints
+ * without their own. Returns how many.
  */
 export async function failExhausted(
   sql: Sql,
+  floors: readonly Floor[],
   depth: number,
   limit: number,
   default_attempts: number,
 ): Promise<number> {
   const rows = await sql`
-    ${sql.unsafe(ENDPOINTS_WITH_PENDING)}
-    , exhausted as materialized (
-      select p.id from e
-      join endpoints n on n.no = e.no
+    with exhausted as materialized (
+      select p.id from ${floorRows(sql, floors)}
+      join endpoints n on n.no = f.endpoint_no
       cross join lateral (
         select * from pending_deliveries q
-        where q.endpoint_no = e.no and q.due_at <= now()
+        where q.endpoint_no = f.endpoint_no and q.due_at >= f.due_at and q.due_at <= now()
         order by q.due_at limit ${depth}
       ) p
       where p.leased_until is null and p.counted >= coalesce(

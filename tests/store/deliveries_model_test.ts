@@ -11,7 +11,7 @@ import { NO_PHASES, type Outcome } from "../../lib/core/outcome.ts";
 import { decide, MAX_INTERRUPTIONS } from "../../lib/core/retry.ts";
 import type { Change } from "../../lib/store/changes.ts";
 import type { Database } from "../../lib/store/database.ts";
-import { cancel, findExpired, retryNow } from "../../lib/store/deliveries.ts";
+import { cancel, findExpired, findFloors, retryNow } from "../../lib/store/deliveries.ts";
 import { claim, type Claimed, type Lease, release } from "../../lib/store/claims.ts";
 import { record } from "../../lib/store/results.ts";
 import { loadFleet } from "../../lib/store/endpoints.ts";
@@ -248,7 +248,9 @@ function crash(worker: number, frozen: boolean): Command {
 /** What the sweep does about leases that have run out. */
 function sweep(): Command {
   return command("sweep()", async (model, real) => {
-    const expired = await findExpired(real.db.admin, 1_000, 1_000, 0);
+    const { admin } = real.db;
+    const found = await findExpired(admin, await findFloors(admin), 1_000, 0);
+    const expired = found.flatMap(({ leases }) => leases);
     const expected = [...model.deliveries.values()]
       .filter(({ status, lease }) => status === "pending" && lease === "expired");
     assert.deepEqual(
