@@ -59,7 +59,10 @@ for (const [name, [lost, limits]] of Object.entries(LIMITS)) {
       return body.data?.length === 0;
     });
     assert.equal(receiver.requests.length, posts, "nothing is sent twice");
-    const attempts = [await countOf("attempts"), await countOf("attempts where status = 200")];
+    const attempts = [
+      await countOf("attempts_all"),
+      await countOf("attempts_all where status = 200"),
+    ];
     assert.deepEqual(attempts, [posts, posts], "nothing counts as interrupted");
   });
 }
