@@ -649,6 +649,8 @@ comment on view attempts_all is
   'delivery_id where possible, which indexes find: endpoint_of(uuid_of(''dlv_…'')) and uuid_of(''dlv_…'').';
 
 comment on table events is 'What was posted to /ingest; a partition for each week.';
+comment on table partitions is
+  'The weeks that events, ended_deliveries and attempts have partitions for. The daemon makes and drops them.';
 comment on table pending_deliveries is 'Deliveries that are being sent or wait. See the view deliveries.';
 comment on table ended_deliveries is
   'Deliveries that ended, each with its last attempt; a partition for each week. See the view deliveries.';
