@@ -121,11 +121,7 @@ create table partitions (
   made_at timestamptz not null default now(),
   -- Since then no delivery comes back by a retry or a replay. A minute later no statement that saw it open
   -- is running, and the partitions may be dropped.
-  closed_at timestamptz,
-  -- Every attempt but the last of each delivery is gone, and of that one its response.
-  trimmed_at timestamptz,
-  -- Every payload is gone.
-  blanked_at timestamptz
+  closed_at timestamptz
 );
 
 create table events (

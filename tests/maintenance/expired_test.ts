@@ -149,6 +149,8 @@ onServer("an endpoint and doctor announce what will expire", async (database) =>
   assert.deepEqual([deliveries, deliveries_exact], [2, true]);
   const hours = (Date.parse(first_at) - Date.now()) / 3_600_000;
   assert.ok(hours > 23 && hours < 25, first_at);
+  const shown = await daemon.cli(["endpoints", "crm"], { columns: 1_000 });
+  assert.match(shown.out, /^ {2}expires +2 waiting will be cancelled from \d{4}-\S+ .* on$/m);
   const { out } = await daemon.cli(["doctor"], { columns: 1_000 });
   assert.match(
     out,

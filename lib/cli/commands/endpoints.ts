@@ -168,6 +168,13 @@ function pendingOf({ pending, pending_exact, overdue, oldest_overdue_ms }: Endpo
   return `${pending}${pending_exact ? "" : "+"}${late}`;
 }
 
+function expiryOf({ expires }: Endpoint, now_ms: number): string | null {
+  if (expires === null) return null;
+  const { deliveries, deliveries_exact, first_at } = expires;
+  const count = `${deliveries}${deliveries_exact ? "" : "+"}`;
+  return `${count} waiting will be cancelled from ${whenExactly(first_at, now_ms)} on`;
+}
+
 async function showOne(io: Io, api: Api, id: string, json: boolean): Promise<number> {
   const endpoint = await api.get<Endpoint>(`endpoints/${pathPart(id)}`);
   if (json) {
@@ -190,6 +197,7 @@ async function showOne(io: Io, api: Api, id: string, json: boolean): Promise<num
     ["last success", whenExactly(endpoint.last_success_at, now_ms) ?? "-"],
     ["latency", p50 === null ? "-" : `p50 ${millisecondsOf(p50)}, p95 ${millisecondsOf(p95)}`],
     ["pending", pendingOf(endpoint)],
+    ["expires", expiryOf(endpoint, now_ms)],
     ["url", endpoint.url],
     ["description", endpoint.description],
     ["events", endpoint.events.join(" ")],
