@@ -1,6 +1,9 @@
 import type { Sql } from "postgres";
 
-/** Tables whose rows change all the time, and tables that only grow and are purged. */
+/**
+ * Tables whose rows change all the time, and tables that only grow and are purged. A partitioned one stands
+ * for its partitions.
+ */
 const TABLES = {
   busy: [
     "pending_deliveries",

@@ -2,8 +2,9 @@ import assert from "node:assert/strict";
 import type { Sql } from "postgres";
 import { firstUuidAt } from "../../lib/core/ids.ts";
 import { dropClosed, makeAhead, makePartitions } from "../../lib/store/partitions.ts";
+import { vacuum } from "../../lib/store/vacuum.ts";
 import { booking, endpoint, startDaemon } from "../support/daemon.ts";
-import { onBoth, onServer, openUrl, server } from "../support/databases.ts";
+import { embeddedDatabase, onBoth, onServer, openUrl, server } from "../support/databases.ts";
 import { connectTo } from "../support/postgres.ts";
 import { startReceiver, statuses } from "../support/receiver.ts";
 import { travelDatabase } from "../support/travel.ts";
@@ -292,4 +293,15 @@ onServer("a drop that was cut off while it waited is ended by a later one", asyn
   await report.unsafe("commit").simple();
   assert.equal((await dropClosed(db.admin, never)).dropped, 0);
   assert.equal(await oldWeek(db.admin), WHOLE);
+});
+
+Deno.test("vacuum() of an embedded database reaches the partitions", async () => {
+  await using database = await embeddedDatabase();
+  await using db = await database.open();
+  await storeOld(db.admin);
+  await vacuum(db.admin, "growing");
+  const [row] = await db.admin<{ known: number }[]>`
+    select count(*)::int as known from pg_class
+    where relname ~ '_20200302$' and relkind = 'r' and relpages > 0 and reltuples = 1`;
+  assert.equal(row?.known, 3);
 });
