@@ -27,6 +27,8 @@ export interface DatabaseHealth {
   readonly may_create: boolean;
   /** Tables that the role may not read and write. */
   readonly forbidden: readonly string[];
+  /** The owner of the partitioned tables, unless the role has its rights: only with these it can make partitions. */
+  readonly owner: string | null;
   /** Endpoints in force whose secrets are sealed under an `encryption_key`. */
   readonly sealed: number;
   /** Its clock minus this machine's, in milliseconds, give or take half of `round_trip_ms`. */
@@ -69,13 +71,18 @@ export async function inspectEmbedded(directory: string): Promise<DatabaseHealth
 
 async function inspect(sql: Sql): Promise<DatabaseHealth> {
   // The first statement also opens the connection, so it is not the one that is timed.
-  const [has] = await sql<{ table: string | null; forbidden: readonly string[] }[]>`
+  const [has] = await sql<
+    { table: string | null; forbidden: readonly string[]; owner: string | null }[]
+  >`
     select to_regclass('migrations')::text as table, array_to_json(array(
       select relname::text from pg_class
       where relnamespace = to_regnamespace(current_schema()) and relkind in ('r', 'p')
-        and not (has_table_privilege(oid, 'select') and has_table_privilege(oid, 'insert')
+        and not relispartition and not (has_table_privilege(oid, 'select') and has_table_privilege(oid, 'insert')
           and has_table_privilege(oid, 'update') and has_table_privilege(oid, 'delete'))
-      order by relname)) as forbidden`;
+      order by relname)) as forbidden,
+      (select pg_get_userbyid(relowner)::text from pg_class
+        where relnamespace = to_regnamespace(current_schema()) and relkind = 'p'
+          and not pg_has_role(relowner, 'usage') limit 1) as owner`;
   const forbidden = has?.table == null ? [] : has.forbidden;
   // Without the right to read them these would fail.
   const { version = null, sealed = 0, unusable = null } = has?.table == null || forbidden.length > 0
@@ -99,6 +106,7 @@ async function inspect(sql: Sql): Promise<DatabaseHealth> {
     schema_version: version,
     unusable,
     forbidden,
+    owner: has?.owner ?? null,
     sealed,
     ahead_ms: clock_ms - (asked_ms + round_trip_ms / 2),
     round_trip_ms,
@@ -108,7 +116,7 @@ async function inspect(sql: Sql): Promise<DatabaseHealth> {
 /** What one statement reads. */
 type Measured = Omit<
   DatabaseHealth,
-  "schema_version" | "unusable" | "forbidden" | "sealed" | "ahead_ms" | "round_trip_ms"
+  "schema_version" | "unusable" | "forbidden" | "owner" | "sealed" | "ahead_ms" | "round_trip_ms"
 >;
 
 async function inspectTables(sql: Sql): Promise<{

@@ -1023,6 +1023,11 @@ Deno.test("doctor knows passwords, tables of another owner, and schemas of other
   await withFile({ database: { url: url("") } }, async (_, look) => {
     assertLine(await look(), /^✗ rights: the role app may not read and write .* more; connect as/);
     await sql.unsafe("grant all on all tables in schema public to app");
+    const unowned = /^✗ rights: the role app does not own the table events, .*, or (grant .*)$/m;
+    const { out } = await look();
+    assert.match(out, unowned);
+    const [, grant = ""] = unowned.exec(out) ?? [];
+    await sql.unsafe(grant);
     const well = await look();
     assertLine(well, /^✓ schema: version \d+$/);
     assert.ok(!/^✗ rights/m.test(well.out), well.out);
@@ -1120,6 +1125,7 @@ Deno.test("judgeDatabase() has words for servers that a test cannot make", () =>
     schema: "public",
     may_create: true,
     forbidden: [],
+    owner: null,
     sealed: 0,
     ahead_ms: 3,
     round_trip_ms: 1,

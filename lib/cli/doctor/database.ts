@@ -112,7 +112,8 @@ export function judgeDatabase(health: DatabaseHealth, needs: Needs): Verdict[] {
   ];
 }
 
-function judgeRights({ role, schema, may_create, forbidden, schema_version }: DatabaseHealth) {
+function judgeRights(health: DatabaseHealth) {
+  const { role, schema, may_create, forbidden, owner, schema_version } = health;
   const subject = "rights";
   if (forbidden.length > 0) {
     const more = forbidden.length > 3 ? ` and ${forbidden.length - 3} more` : "";
@@ -122,6 +123,13 @@ function judgeRights({ role, schema, may_create, forbidden, schema_version }: Da
       `connect as their owner, or grant all on all tables in schema ${inSql(schema)} to ${
         inSql(role)
       }`,
+    )];
+  }
+  if (owner !== null) {
+    return [bad(
+      subject,
+      `the role ${role} does not own the table events, so it cannot make its partitions of next week`,
+      `connect as its owner, or grant ${inSql(owner)} to ${inSql(role)}`,
     )];
   }
   if (schema === null) {
