@@ -13,6 +13,10 @@ const AWKWARD = [
   '{ "event": "booking.created",\t"timestamp":"2025-10-31T15:30:00Z",\r\n"data":{"appointment":{"id":"b","note":"\\u0000\\ud83d\\ude00é\u009b\u202e\\\\ \\" \' $1"}}}',
 ];
 
+function keyOf(payload: string): string {
+  return `key of ${AWKWARD.indexOf(payload)}`;
+}
+
 /** An embedded database with deliveries of every kind in it, and no daemon. */
 async function filled(more_events = 0) {
   const database = await embeddedDatabase();
@@ -28,7 +32,9 @@ async function filled(more_events = 0) {
     endpoints,
   };
   await using daemon = await startDaemon(sections);
-  for (const payload of AWKWARD) assert.equal((await daemon.post(payload)).status, 202);
+  for (const payload of AWKWARD) {
+    assert.equal((await daemon.post(payload, { "idempotency-key": keyOf(payload) })).status, 202);
+  }
   for (let at = 0; at < more_events; at += 500) {
     const events = Array.from({ length: 500 }, (_, index) => booking(`apt_${at + index}`));
     assert.equal((await daemon.post(events)).status, 202);
@@ -99,6 +105,10 @@ Deno.test("transfer moves everything to a server, once, and no daemon uses the s
     await good.received(1);
     const { status, body } = await daemon.post(booking("apt_new"));
     assert.deepEqual([status, body.deliveries], [202, 1]);
+    for (const payload of AWKWARD) {
+      const known = await daemon.post(payload, { "idempotency-key": keyOf(payload) });
+      assert.deepEqual([known.status, known.body.deliveries, known.body.duplicate], [200, 2, true]);
+    }
   } finally {
     remove();
   }
