@@ -140,6 +140,7 @@ export function explain(row: DeliveryRow, ctx: ViewContext) {
     pause_reason: row.paused ? row.pause_reason ?? "" : null,
     unsendable_reason: known?.unsendable_reason ?? null,
     retired: row.retired,
+    is_spent: row.is_spent,
     concurrency: known?.concurrency ?? null,
     rate_limit: formatRate(known?.rate_limit_per_s ?? null),
     next_send_at: row.next_send_at?.getTime() ?? null,

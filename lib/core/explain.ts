@@ -24,6 +24,8 @@ export interface DeliveryFacts {
   /** Why this daemon cannot send to it, or null. */
   readonly unsendable_reason: string | null;
   readonly retired: boolean;
+  /** Whether its payload is gone, or about to be: no retry or replay brings it back then. */
+  readonly is_spent: boolean;
   /** The endpoint's own limits, attempts at once and a rate like `50/s`; null for none. */
   readonly concurrency: number | null;
   readonly rate_limit: string | null;
@@ -72,19 +74,23 @@ export function explainDelivery(facts: DeliveryFacts, now: number): Explanation<
       return say(
         "failed",
         `Failed after ${tries}${last(facts, "the last")}${hint(facts)}; ` +
-          (retired ? "its endpoint is retired" : "only a retry or a replay sends it again"),
+          (retired ? "its endpoint is retired" : wayBack(facts)),
       );
     case "cancelled":
       return say(
         "cancelled",
         `Cancelled after ${tries}: ${cancelWords(cancel_reason ?? "no reason was given")}` +
-          (retired || cancel_reason === "erased"
-            ? ""
-            : "; only a retry or a replay sends it again"),
+          (retired || cancel_reason === "erased" ? "" : `; ${wayBack(facts)}`),
       );
     case "pending":
       return facts.sending ? explainSending(facts, now) : explainWaiting(facts, now);
   }
+}
+
+function wayBack({ is_spent }: DeliveryFacts): string {
+  return is_spent
+    ? "its payload is not kept any longer, so nothing sends it again"
+    : "only a retry or a replay sends it again";
 }
 
 function explainSending(facts: DeliveryFacts, now: number): Explanation<DeliveryState> {

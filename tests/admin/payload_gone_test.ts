@@ -46,6 +46,10 @@ onServer("a delivery without its payload is shown, and never sent again", async 
   const deliveryOf = async (id: string) => (await event(id)).deliveries[0].id;
   const { body: shown } = await api.expect(200, "GET", `deliveries/${await deliveryOf(gone)}`);
   assert.equal(shown.attempts[0].request.body, null);
+  assert.match(
+    shown.explanation,
+    /; its payload is not kept any longer, so nothing sends it again$/,
+  );
   assert.match(shown.attempts[0].request.headers["X-BookMe-Signature"], /^sha256=/);
   assert.match((await daemon.cli(["event", gone])).out, /^ {2}payload +gone \(retention/m);
   assert.match((await daemon.cli(["event", erased])).out, /^ {2}payload +erased \d{4}-/m);
@@ -116,6 +120,10 @@ onServer(
     await using db = await database.open();
     await db.admin`update partitions set closed_at = now()`;
     const { body: event } = await api.expect(200, "GET", `events/${id}`);
+    assert.match(
+      event.deliveries[0].explanation,
+      /; its payload is not kept .* nothing sends it again$/,
+    );
     const retry = `deliveries/${event.deliveries[0].id}/retry`;
     const refused = (await api.expect(409, "POST", retry)).body;
     assert.deepEqual([refused.code, /whole week/.test(refused.detail)], ["payload_gone", true]);

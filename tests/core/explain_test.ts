@@ -32,6 +32,7 @@ const delivery = (change: Partial<DeliveryFacts>): DeliveryFacts => ({
   pause_reason: null,
   unsendable_reason: null,
   retired: false,
+  is_spent: false,
   concurrency: null,
   rate_limit: null,
   next_send_at: null,
@@ -59,6 +60,11 @@ Deno.test("explainDelivery() says how an ended delivery ended", () => {
   assert.equal(
     explain({ ...failed, last_outcome: "dns", last_cause: "ENOTFOUND a.b" }),
     `failed: Failed after 7 attempts; the last ended with dns (ENOTFOUND a.b); ${AGAIN}`,
+  );
+  assert.equal(
+    explain({ ...failed, is_spent: true, last_status: 503 }),
+    "failed: Failed after 7 attempts; the last ended with http_5xx (status 503); its payload is not kept " +
+      "any longer, so nothing sends it again",
   );
   assert.equal(
     explain({ ...failed, last_outcome: "interrupted", retired: true }),
@@ -211,6 +217,7 @@ const ANY_DELIVERY: fc.Arbitrary<DeliveryFacts> = fc.record({
   pause_reason: mostly<string | null>(null, "", "Maintenance"),
   unsendable_reason: mostly<string | null>(null, "No key opens its secrets"),
   retired: mostly<boolean>(false, true),
+  is_spent: mostly<boolean>(false, true),
   concurrency: fc.constantFrom(null, 1),
   rate_limit: fc.constantFrom(null, "1/h"),
   next_send_at: fc.constantFrom(null, NOW - 1, NOW + HOUR),
@@ -225,7 +232,8 @@ const ANY_DELIVERY: fc.Arbitrary<DeliveryFacts> = fc.record({
 Deno.test("explainDelivery() says for every state what is true of it and what follows", () => {
   const follows: Record<string, RegExp> = {
     delivered: /^Delivered after \d+ attempts?(, with status \d+)?$/,
-    failed: /^Failed after .*; (only a retry or a replay sends it again|its endpoint is retired)$/,
+    failed:
+      /^Failed after .*; (only a retry or a replay sends it again|its endpoint is retired|its payload is not kept .* nothing sends it again)$/,
     cancelled: /^Cancelled after \d+ attempts?: /,
     sending: /^Attempt \d is under way/,
     cancelling:

@@ -4,6 +4,7 @@ import type { Outcome } from "../../core/outcome.ts";
 import type { Scope } from "../../core/scope.ts";
 import { literal } from "../arrays.ts";
 import type { Fragment } from "../changes.ts";
+import { isOpen } from "../partitions.ts";
 import { endpointInScope, eventInScope, numberInScope } from "../scope.ts";
 import { type Bounded, boundedOf, MAX_FOUND, type Page, pageOf } from "./page.ts";
 import { type DeliveryFilter, searched } from "./search.ts";
@@ -38,6 +39,8 @@ export interface DeliveryRow {
   readonly paused: boolean;
   readonly pause_reason: string | null;
   readonly retired: boolean;
+  /** Whether its payload is gone, or about to be dropped with its week. */
+  readonly is_spent: boolean;
   /** When the endpoint's rate limit lets its next attempt begin; null if none has begun yet. */
   readonly next_send_at: Date | null;
 }
@@ -121,11 +124,12 @@ async function select(
             ~* ${SIGNATURE_WORDS}), false) as mentions_signature,
         n.id as endpoint, e.type, e.test, n.paused_at is not null as paused,
         n.pause_reason, n.retired_at is not null as retired,
+        e.is_gone or not ${sql.unsafe(isOpen("f.id"))} as is_spent,
         nullif(n.next_send_at, '-infinity') as next_send_at
       from (${either(sql)} limit 1) d
       join endpoints n on n.no = d.endpoint_no
       cross join lateral (
-        select e.type, e.test, e.business from events e where e.id = event_of(f.id) limit 1) e
+        select e.type, e.test, e.business, e.payload is null as is_gone from events e where e.id = event_of(f.id) limit 1) e
       left join lateral (
         select a.cause, a.response_head, a.response_body from attempts a
         where d.status = 'pending' and a.delivery_id = f.id and a.number = d.attempts
