@@ -4,22 +4,28 @@
  * Numbers, booleans and UUIDs become array literals. Texts are joined by U+001E (record separator) for
  * `string_to_array(…, chr(30), '')`, which needs no escaping and so costs a third. JSON text cannot hold
  * that character; `foreignTexts` replaces it in anything else. An empty text becomes null.
+ *
+ * A column of nothing but nulls is an empty array: next to a full one, `unnest` adds them for free.
  */
 
 const SEPARATOR = "\x1e";
 
 /** Literal of an array of numbers, booleans, plain texts such as UUIDs, and nulls. */
 export function literal(values: readonly (number | boolean | string | null)[]): string {
-  return `{${JSON.stringify(values).slice(1, -1)}}`;
+  return isBlank(values) ? "{}" : `{${JSON.stringify(values).slice(1, -1)}}`;
 }
 
 /** Texts without control characters, and nulls. */
 export function texts(values: readonly (string | null)[]): string {
-  return values.join(SEPARATOR);
+  return isBlank(values) ? "" : values.join(SEPARATOR);
 }
 
 /** Texts of unknown origin: NUL, which PostgreSQL refuses, and the separator become U+FFFD. */
 export function foreignTexts(values: readonly (string | null)[]): string {
   // deno-lint-ignore no-control-regex
-  return values.map((value) => value?.replace(/[\x00\x1e]/g, "\ufffd")).join(SEPARATOR);
+  return texts(values.map((value) => value?.replace(/[\x00\x1e]/g, "\ufffd") ?? null));
+}
+
+function isBlank(values: readonly unknown[]): boolean {
+  return values.every((value) => value === null);
 }

@@ -31,3 +31,12 @@ onServer("columns reach the database unchanged", async (database) => {
     { numRuns: 100 },
   );
 });
+
+Deno.test("a column of nothing but nulls is an empty array", () => {
+  assert.deepEqual([literal([null, null]), texts([null, null]), foreignTexts([null])], [
+    "{}",
+    "",
+    "",
+  ]);
+  assert.deepEqual([literal([null, 1]), texts([null, "a"])], ["{null,1}", "\x1ea"]);
+});
