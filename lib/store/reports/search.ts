@@ -16,7 +16,7 @@ import { all, type Paging, type Period, withinIds, withinTimes } from "./page.ts
  * Deliveries that one page reads in search of what no index finds, for 20 ms at most: each costs up to two
  * look-ups, in a table with a partition for each week.
  */
-const DEPTH = 1_500;
+const DEPTH = 1_000;
 
 /** Narrows a list of deliveries. */
 export interface DeliveryFilter extends Paging, CauseFilter {

@@ -405,7 +405,7 @@ onServer("lists find rare rows without reading the whole table at once", async (
   for (
     const [list, expected] of [
       ["events?type=service.created", 2],
-      ["deliveries?type=service.created", 7],
+      ["deliveries?type=service.created", 11],
       ["events?q=svc_rare", 1],
     ] as const
   ) {

@@ -7,6 +7,7 @@ import { countDeliveries, listDeliveries } from "../../../lib/store/reports/deli
 import type { DeliveryFilter } from "../../../lib/store/reports/search.ts";
 import { onServer } from "../../support/databases.ts";
 import { PLAIN_SETTINGS, storeEndpoints } from "../../support/file.ts";
+import { connectTo } from "../../support/postgres.ts";
 
 /** A delivery as it was stored. */
 interface Stored {
@@ -148,6 +149,26 @@ onServer("listDeliveries() finds what matches, whole and once, newest first", as
     { numRuns: 40, examples: [[{}, 200], [{ endpoint: "ep_3" }, 50], [{ type: "rare" }, 50]] },
   );
 });
+
+onServer(
+  "listDeliveries() judges a bounded number of rows, however rare a match",
+  async (database) => {
+    await using db = await database.open();
+    const ended = (await fill(db)).filter(({ status }) => status !== "pending").length;
+    assert.ok(ended > 5_000);
+    await using sql = connectTo("url" in database.section ? database.section.url : assert.fail());
+    for (const filter of [{ code: "207" }, { type: "none" }, { endpoint: "ep_0", code: "207" }]) {
+      await sql.unsafe("begin").simple();
+      await listDeliveries(sql, "everything", { ...filter, limit: 50, period: {} });
+      const [row] = await sql<{ looked_up: number }[]>`
+      select sum(idx_scan)::int as looked_up
+      from pg_stat_xact_user_tables where relname ~ '^(ended_deliveries|events)_'`;
+      await sql.unsafe("rollback").simple();
+      const { looked_up = 0 } = row ?? {};
+      assert.ok(looked_up > 500 && looked_up < 4_000, `${looked_up} look-ups`);
+    }
+  },
+);
 
 onServer(
   "listDeliveries() neither loses nor repeats deliveries that end or come back",
