@@ -224,22 +224,27 @@ create table ended_deliveries (
   tls_us integer,
   waiting_us integer,
   -- The number of the last one.
-  attempts smallint not null check (attempts >= 0),
+  attempts smallint not null,
   last_status smallint,
   connection_reused boolean,
   response_truncated boolean,
-  status text not null check (status in ('delivered', 'failed', 'cancelled')),
+  status text not null,
   last_outcome text,
   -- Why it was cancelled; null otherwise.
-  reason text check ((reason is not null) = (status = 'cancelled')),
+  reason text,
   address text,
   request_signature bytea,
   request_webhook_signature bytea,
   response_head text,
   response_body bytea,
   cause text,
-  check (status <> 'delivered' or last_outcome = 'delivered'),
-  check ((attempts > 0) = (started_at is not null)),
+  -- One expression each: they are computed for every delivery.
+  check (case status
+    when 'delivered' then last_outcome = 'delivered' and reason is null
+    when 'failed' then reason is null
+    when 'cancelled' then reason is not null
+    else false end),
+  check (case when started_at is null then attempts = 0 else attempts > 0 end),
   -- The only index that every delivery is in. It lists those of an endpoint by time, and finds one by its
   -- id, which has the endpoint's number in it: no index on the id is needed.
   primary key (endpoint_no, id)

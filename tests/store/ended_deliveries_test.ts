@@ -173,3 +173,32 @@ onServer("a replay of delivered ones takes each of every endpoint once", async (
   const failed = within.filter(({ status }) => status === "failed");
   assert.deepEqual((await replay(["failed", "cancelled"], null)).found, of(failed));
 });
+
+onServer("the table refuses ends that contradict themselves", async (database) => {
+  await using db = await database.open();
+  const { event = "" } = (await store(db, 1)).ended[0] ?? {};
+  const insert = (no: number, values: string) =>
+    db.admin.unsafe(`
+      insert into ended_deliveries (id, endpoint_no, created_at, ended_at, token, status, reason,
+        last_outcome, attempts, started_at)
+      values (delivery_of('${event}', ${no}), ${no}, now(), now(), 1, ${values})`);
+  const good = [
+    "'delivered', null, 'delivered', 1, now()",
+    "'failed', null, 'timeout', 2, now()",
+    "'cancelled', 'expired', null, 0, null",
+  ];
+  for (const [at, values] of good.entries()) await insert(100 + at, values);
+  const bad = [
+    "'pending', null, 'delivered', 1, now()",
+    "'delivered', null, 'timeout', 1, now()",
+    "'delivered', 'expired', 'delivered', 1, now()",
+    "'failed', 'expired', 'timeout', 1, now()",
+    "'cancelled', null, 'timeout', 1, now()",
+    "'failed', null, 'timeout', 1, null",
+    "'failed', null, null, 0, now()",
+    "'failed', null, 'timeout', -1, now()",
+  ];
+  for (const values of bad) {
+    await assert.rejects(insert(200, values), /violates check constraint/, values);
+  }
+});
