@@ -143,6 +143,7 @@ create table events (
 -- People search for both.
 create index events_confirmation on events (confirmation) where confirmation is not null;
 create index events_subject on events (subject) where subject is not null;
+-- Events of a business, the newest first: the list of each business.
 create index events_business on events (business, id) where business is not null;
 
 -- For the statistics, which count events without a known business.
@@ -203,6 +204,7 @@ create table pending_deliveries (
   autovacuum_vacuum_cost_delay = 0,
   autovacuum_vacuum_insert_scale_factor = 0.2
 );
+-- The claim's: the first due of an endpoint, in their order.
 create index pending_deliveries_due on pending_deliveries (endpoint_no, due_at);
 
 create table ended_deliveries (
@@ -289,6 +291,7 @@ create table attempts (
   response_head text,
   response_body bytea,
   cause text,
+  -- All attempts of a delivery, in their order.
   primary key (delivery_id, number)
 ) partition by range (delivery_id);
 
@@ -394,6 +397,7 @@ create table replays (
   next_batch_at timestamptz not null default now(),
   ended_at timestamptz check ((ended_at is null) = (state = 'running'))
 );
+-- Which replay is due; ended ones are not in it.
 create index replays_running on replays (next_batch_at) where state = 'running';
 
 create table audit (
