@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { firstUuidAt } from "../../../lib/core/ids.ts";
-import { packHistogram } from "../../../lib/core/histogram.ts";
+import { packHistogram, sumHistograms } from "../../../lib/core/histogram.ts";
 import { makePartitions } from "../../../lib/store/partitions.ts";
 import { OUTCOMES } from "../../../lib/core/outcome.ts";
 import { summarise } from "../../../lib/core/summary.ts";
@@ -12,6 +12,7 @@ import type { Database } from "../../../lib/store/database.ts";
 import { checkedApi } from "../../support/checked.ts";
 import { booking, endpoint, startDaemon } from "../../support/daemon.ts";
 import { onServer, openUrl, server } from "../../support/databases.ts";
+import { connectTo } from "../../support/postgres.ts";
 import { startReceiver } from "../../support/receiver.ts";
 import { travelDatabase } from "../../support/travel.ts";
 import { sleep, until } from "../../support/wait.ts";
@@ -185,15 +186,47 @@ onServer("add_histograms() adds as sums of histograms do", async (database) => {
   await using db = await database.open();
   const random = makeRandom(3);
   const some = () =>
-    new Map(Array.from({ length: random.int(0, 5) }, () => [random.int(0, 120), random.int(1, 9)]));
+    Array.from({ length: random.int(0, 5) }, () => [random.int(0, 120), random.int(1, 9)]);
   for (let round = 0; round < 100; round++) {
-    const [a, b] = [some(), some()];
-    const sum = new Map(a);
-    for (const [bucket, count] of b) sum.set(bucket, (sum.get(bucket) ?? 0) + count);
+    const sums = [sumHistograms(), sumHistograms(), sumHistograms()] as const;
+    for (const one of [0, 1] as const) {
+      for (const packed of some()) for (const at of [one, 2]) sums[at]?.addPacked(packed);
+    }
+    const [a, b, sum] = sums.map(({ counts }) => packHistogram(counts));
     const [row] = await db.admin`select to_json(add_histograms(
-      ${literal(packHistogram(a))}::int[], ${literal(packHistogram(b))}::int[])) as sum`;
-    assert.deepEqual(row?.sum, packHistogram(sum), JSON.stringify([[...a], [...b]]));
+      ${literal(a ?? [])}::int[], ${literal(b ?? [])}::int[])) as sum`;
+    assert.deepEqual(row?.sum, sum, JSON.stringify([a, b]));
   }
+});
+
+onServer("attemptStats() reads what it shows, and not the whole table", async (database) => {
+  await using db = await database.open();
+  await db.admin`
+    insert into attempt_stats
+      (span, starts_at, endpoint_no, outcome, attempts, response, first_attempt, delivered)
+    select span, date_bin(width, now(), 'epoch') - n * width, no, 'delivered', 2, '{40,1,1}', '{}',
+      '{41,2}'
+    from (values ('minute', interval '1 minute'), ('ten_minutes', '10 minutes'), ('hour', '1 hour'),
+        ('day', '1 day')) as s (span, width),
+      generate_series(0, 999) n, generate_series(1, 10) no`;
+  await db.admin.unsafe("vacuum analyze attempt_stats").simple();
+  assert.ok("url" in database.section);
+  await using sql = connectTo(database.section.url);
+  const scans = async () => {
+    await sql`select pg_stat_force_next_flush()`;
+    const [row] = await sql<{ whole: number; indexed: number }[]>`
+      select seq_scan::int as whole, idx_scan::int as indexed
+      from pg_stat_user_tables where relname = 'attempt_stats'`;
+    return row ?? assert.fail();
+  };
+  const before = await scans();
+  for (const window_ms of [60_000, 3_600_000, 86_400_000, 30 * 86_400_000]) {
+    const { counts } = await attemptStats(sql, "everything", window_ms, undefined);
+    assert.ok(counts.length >= 10, `${window_ms}`);
+  }
+  const after = await scans();
+  assert.equal(after.whole, before.whole);
+  assert.equal(after.indexed, before.indexed + 16, "four spans of four windows");
 });
 
 /** What `endpointRuns` should find, by the definition. */
