@@ -97,16 +97,16 @@ async function count(
       insert into attempt_stats as s
         (span, starts_at, endpoint_no, outcome, attempts, response, first_attempt, delivered)
       select g.span, 'epoch'::timestamptz + g.starts_at * interval '1 ms', g.endpoint_no, g.outcome,
-        g.attempts, g.response::int[], g.first_attempt::int[], g.delivered::int[]
+        g.attempts, g.response, g.first_attempt, g.delivered
       from unnest(
         string_to_array(${texts(spans.map(([span]) => span ?? ""))}, chr(30)),
         ${literal(spans.map(([, starts_at]) => Number(starts_at)))}::bigint[],
         ${literal(groups.map((g) => g.endpoint_no))}::int[],
         string_to_array(${texts(groups.map((g) => g.outcome))}, chr(30)),
         ${literal(groups.map((g) => g.attempts))}::bigint[],
-        string_to_array(${texts(groups.map((g) => literal(g.response)))}, chr(30)),
-        string_to_array(${texts(groups.map((g) => literal(g.first_attempt)))}, chr(30)),
-        string_to_array(${texts(groups.map((g) => literal(g.delivered)))}, chr(30))
+        string_to_array(${texts(groups.map((g) => JSON.stringify(g.response)))}, chr(30)),
+        string_to_array(${texts(groups.map((g) => JSON.stringify(g.first_attempt)))}, chr(30)),
+        string_to_array(${texts(groups.map((g) => JSON.stringify(g.delivered)))}, chr(30))
       ) as g (span, starts_at, endpoint_no, outcome, attempts, response, first_attempt, delivered)
       where exists (select from gone)
       -- Sorted, so that two daemons cannot deadlock.

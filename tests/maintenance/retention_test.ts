@@ -294,7 +294,7 @@ onServer("other jobs go on when a purge fails", async (database) => {
   await store(db, { prefix: "0010", count: 1, days: 31, ended: false, nth: "9" });
   await db.admin.unsafe(`
     insert into attempt_stats
-      values ('minute', now() - interval '31 days', 1, 'delivered', 1, '{0,1}', '{}', '{}');
+      values ('minute', now() - interval '31 days', 1, 'delivered', 1, '[0,1]', '[]', '[]');
     create function refuse() returns trigger language plpgsql as $$
       begin raise exception 'no'; end $$;
     create trigger refuse before delete on attempts for each row execute function refuse()`)
