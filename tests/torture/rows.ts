@@ -86,21 +86,21 @@ create trigger torture after insert or update or delete on pending_deliveries
 create table torture.attempts (
   delivery_id uuid not null, number smallint not null, attempt text not null,
   primary key (delivery_id, number));
-create function torture.attempted(delivery uuid, endpoint integer, n smallint) returns void
+create function torture.attempted(of_delivery uuid, no integer, n smallint) returns void
   language plpgsql security definer as $$
 declare
   attempt attempts_all;
 begin
   select * into attempt from attempts_all a
-  where a.delivery_id = delivery and a.endpoint_no = endpoint and a.number = n;
-  insert into torture.attempts values (delivery, n, attempt::text) on conflict do nothing;
+  where a.delivery_id = of_delivery and a.endpoint_no = no and a.number = n;
+  insert into torture.attempts values (of_delivery, n, attempt::text) on conflict do nothing;
   if found then
     insert into torture.history (what, delivery_id, outcome)
-    values ('attempt', delivery, attempt.outcome);
+    values ('attempt', of_delivery, attempt.outcome);
   elsif not exists (select from torture.attempts t
-    where t.delivery_id = delivery and t.number = n and t.attempt = attempted.attempt::text)
+    where t.delivery_id = of_delivery and t.number = n and t.attempt = attempted.attempt::text)
   then
-    insert into torture.history (what, delivery_id) values ('attempt_changed', delivery);
+    insert into torture.history (what, delivery_id) values ('attempt_changed', of_delivery);
   end if;
 end $$;
 create function torture.ended() returns trigger language plpgsql security definer as $$
