@@ -51,25 +51,25 @@ export async function record(
   results: readonly Result[],
   now: number,
 ): Promise<Recorded> {
-  // One row for all results, because most need no mention.
   const ids = results.map(({ lease }) => lease.uuid);
+  const finals = results.filter(({ decision }) => decision.verdict !== "retry");
+  const retries = results.filter(({ decision }) => decision.verdict === "retry");
+  // One row for all results, because most need no mention. Each result's many columns pass through as few
+  // CTEs as possible: every one copies them.
   const [recorded] = await partitioned(sql, ids, () =>
     sql<Recorded[]>`
-    with ${resultRows(sql, results, now)}, ending as (
-      delete from pending_deliveries p using result r
+    with ending as (
+      delete from pending_deliveries p using ${rowsOf(sql, finals, now)} r
       where p.id = r.id and ${sql.unsafe(STILL_HELD)}
-        and r.verdict <> 'retry'
       returning ${sql.unsafe(HELD)}, r.verdict as final
     ), going_on as materialized (
       -- Locked before the reason is read: another statement may be cancelling it.
       select ${
       sql.unsafe(HELD)
     }, case when p.cancel_reason is not null then 'cancelled' end as final
-      from result r join pending_deliveries p on p.id = r.id
-      where ${sql.unsafe(STILL_HELD)} and r.verdict = 'retry'
+      from ${rowsOf(sql, retries, now)} r join pending_deliveries p on p.id = r.id
+      where ${sql.unsafe(STILL_HELD)}
       for update of p
-    ), held as materialized (
-      select * from ending union all select * from going_on
     ), removed as (
       delete from pending_deliveries
       where id = any(array(select id from going_on where final is not null))
@@ -85,11 +85,12 @@ export async function record(
         ${sql.unsafe(ATTEMPT_DETAILS)})
       select id, attempts, endpoint_no, outcome, status, ended_at, ${sql.unsafe(ATTEMPT_DETAILS)}
       from going_on where final is null
-    ), journal as (${sql.unsafe(journal("held"))}
+    ), journal as (${sql.unsafe(journal(COUNTED))}
     ), paused as (
       update endpoints set paused_at = now(), pause_reason = 'The endpoint answered 410 Gone',
         updated_at = now()
-      where no = any(array(select endpoint_no from held where outcome = 'gone'))
+      -- A 410 ends its delivery.
+      where no = any(array(select endpoint_no from ending where outcome = 'gone'))
         and paused_at is null
       returning id, pause_reason
     ), audited as (
@@ -98,19 +99,22 @@ export async function record(
       from paused
     ), ${sql.unsafe(announceFleet("paused"))}
     select
-      coalesce((select json_agg(id) from result where id not in (select id from held)), '[]') as lost,
-      coalesce((select json_agg(id) from held where final is null), '[]') as going_on,
+      case when (select count(*) from ending) + (select count(*) from going_on) < ${ids.length}::int
+        then (
+          select coalesce(json_agg(id), '[]') from unnest(${literal(ids)}::uuid[]) r (id)
+          where id not in (select id from ending union all select id from going_on))
+        else '[]' end as lost,
+      coalesce((select json_agg(id) from going_on where final is null), '[]') as going_on,
       coalesce((select json_agg(id) from paused), '[]') as paused
     from (select) one left join announced on true`);
   if (recorded === undefined) throw new Error("Recording came back empty");
   return recorded;
 }
 
-// The CTE `result`: a row per result.
-function resultRows(sql: Sql, results: readonly Result[], now: number): Fragment {
+/** A table expression: a row per result. */
+function rowsOf(sql: Sql, results: readonly Result[], now: number): Fragment {
   const outcomes = results.map((r) => r.outcome);
-  return sql`
-    result as materialized (
+  return sql`(
       select id, token, endpoint_version, verdict, counts, wait_ms, duration_us, lag_us, outcome,
         status, cause, address, request_timestamp, decode(signature, 'hex') as request_signature,
         decode(webhook_signature, 'base64') as request_webhook_signature, response_head,
@@ -165,12 +169,21 @@ const HELD = `
   now() - r.lag_us * interval '1 us' as ended_at,
   now() - (r.lag_us + r.duration_us) * interval '1 us' as started_at`;
 
-/** Ends the rows of `held` that have a final status. */
-const ENDED = insertEnded("held where final is not null", {
-  status: "final",
-  reason: "case final when 'cancelled' then cancel_reason end",
-  ended_at: "ended_at",
-});
+const COUNTED_COLUMNS = "endpoint_no, outcome, attempts, duration_us, lag_us, ended_at, created_at";
+/** The attempts that were recorded, for the statistics. */
+const COUNTED = `(
+  select ${COUNTED_COLUMNS} from ending union all select ${COUNTED_COLUMNS} from going_on) held`;
+
+/** Ends the rows that have a final status. */
+const ENDED = insertEnded(
+  `(
+  select * from ending union all select * from going_on where final is not null) held`,
+  {
+    status: "final",
+    reason: "case final when 'cancelled' then cancel_reason end",
+    ended_at: "ended_at",
+  },
+);
 
 function waitOf(decision: Decision): number {
   return decision.verdict === "retry" ? Math.ceil(decision.wait_ms) : 0;
