@@ -34,7 +34,7 @@ export function expiredLeases(
   let found_at = -Infinity;
   return {
     name: "leases",
-    pattern: "*/2 * * * * *",
+    pattern: "*/5 * * * * *",
     async run({ db, log }) {
       const started_at = now();
       if (started_at - found_at >= FLOORS_FOR_MS) {
