@@ -152,7 +152,7 @@ export async function claim(
         token = token + 1
       -- Locked rows stay at their place.
       where ctid = any(array(select place from chosen))
-      returning *
+      returning id, token, endpoint_no, attempts, counted, interruptions, event_id, due_at
     )
     select l.id as uuid, l.token, l.endpoint_no, l.attempts, l.counted, l.interruptions,
       l.event_id as event_uuid, e.type, e.test, e.payload,

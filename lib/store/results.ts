@@ -61,7 +61,8 @@ export async function record(
     with ending as (
       delete from pending_deliveries p using ${rowsOf(sql, finals, now)} r
       where p.id = r.id and ${sql.unsafe(STILL_HELD)}
-      returning ${sql.unsafe(HELD)}, r.verdict as final
+      returning ${sql.unsafe(HELD)},
+        case r.outcome when 'delivered' then 'delivered' else 'failed' end as final
     ), going_on as materialized (
       -- Locked before the reason is read: another statement may be cancelling it.
       select ${
@@ -115,18 +116,18 @@ export async function record(
 function rowsOf(sql: Sql, results: readonly Result[], now: number): Fragment {
   const outcomes = results.map((r) => r.outcome);
   return sql`(
-      select id, token, endpoint_version, verdict, counts, wait_ms, duration_us, lag_us, outcome,
+      select id, token, endpoint_version, counts, wait_ms, duration_us, lag_us, outcome,
         status, cause, address, request_timestamp, decode(signature, 'hex') as request_signature,
         decode(webhook_signature, 'base64') as request_webhook_signature, response_head,
-        decode(response_body, 'hex') as response_body, response_truncated, dns_us, connect_us, tls_us,
+        decode(response_body, 'hex') as response_body,
+        coalesce(response_truncated, false) as response_truncated, dns_us, connect_us, tls_us,
         waiting_us, connection_reused,
         'epoch'::timestamptz + certificate_ends_ms * interval '1 ms' as certificate_ends_at
       from unnest(
         ${literal(results.map((r) => r.lease.uuid))}::uuid[],
         ${literal(results.map((r) => r.lease.token))}::int[],
         ${literal(results.map((r) => r.endpoint_version))}::int[],
-        string_to_array(${texts(results.map((r) => r.decision.verdict))}, chr(30)),
-        ${literal(results.map((r) => r.decision.counts ? 1 : 0))}::int[],
+        ${literal(results.map((r) => countsOf(r.decision)))}::int[],
         ${literal(results.map((r) => waitOf(r.decision)))}::bigint[],
         ${literal(outcomes.map((o) => Math.ceil(o.duration_ms * 1000)))}::bigint[],
         ${literal(results.map((r) => Math.floor((now - r.ended_at) * 1000)))}::bigint[],
@@ -144,14 +145,14 @@ function rowsOf(sql: Sql, results: readonly Result[], now: number): Fragment {
         string_to_array(${foreignTexts(outcomes.map((o) => o.response?.head ?? null))},
           chr(30), ''),
         string_to_array(${texts(outcomes.map((o) => hexOf(o.response?.body)))}, chr(30), ''),
-        ${literal(outcomes.map((o) => o.response?.truncated ?? false))}::boolean[],
+        ${literal(outcomes.map((o) => o.response?.truncated || null))}::boolean[],
         ${literal(outcomes.map((o) => microseconds(o.phases.dns_ms)))}::int[],
         ${literal(outcomes.map((o) => microseconds(o.phases.connect_ms)))}::int[],
         ${literal(outcomes.map((o) => microseconds(o.phases.tls_ms)))}::int[],
         ${literal(outcomes.map((o) => microseconds(o.phases.waiting_ms)))}::int[],
         ${literal(outcomes.map((o) => o.phases.reused))}::boolean[],
         ${literal(outcomes.map((o) => o.certificate_ends_at))}::bigint[]
-      ) as r (id, token, endpoint_version, verdict, counts, wait_ms, duration_us, lag_us,
+      ) as r (id, token, endpoint_version, counts, wait_ms, duration_us, lag_us,
         outcome, status, cause, address, request_timestamp, signature, webhook_signature,
         response_head, response_body, response_truncated, dns_us, connect_us, tls_us, waiting_us,
         connection_reused, certificate_ends_ms)
@@ -185,8 +186,13 @@ const ENDED = insertEnded(
   },
 );
 
-function waitOf(decision: Decision): number {
-  return decision.verdict === "retry" ? Math.ceil(decision.wait_ms) : 0;
+// Of a delivery that ends neither is needed: columns of nulls cost nothing.
+function waitOf(decision: Decision): number | null {
+  return decision.verdict === "retry" ? Math.ceil(decision.wait_ms) : null;
+}
+
+function countsOf(decision: Decision): number | null {
+  return decision.verdict === "retry" ? Number(decision.counts) : null;
 }
 
 /** The longest phase that the columns can hold, in microseconds: more than half an hour. */
