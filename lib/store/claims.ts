@@ -82,6 +82,60 @@ const RATE_SLACK_MS = 60_000;
 // Deliveries of an endpoint that are searched for leased ones, in addition to its limit.
 const LEASED_DEPTH = 2_000;
 
+/** What a claim does about limits: CTEs for the room of each endpoint and for its pace, and the waits. */
+interface Limits {
+  readonly room: string;
+  readonly pace: string;
+  readonly wait_ms: string;
+}
+
+/** Without a limit there is nothing to lock or to pace: a twelfth of a claim's cost. */
+const UNLIMITED: Limits = {
+  room: `roomy as materialized (
+      select endpoint_no, room, max_attempts, floor, interval_us, now() as first_at from wanted
+    )`,
+  pace: "",
+  wait_ms: "0",
+};
+
+const LIMITED: Limits = {
+  room: `locked as materialized (
+      select n.no, n.next_send_at from endpoints n
+      where n.no in (
+        select endpoint_no from wanted where concurrency is not null or interval_us is not null)
+      for no key update skip locked
+    ), limited as materialized (
+      select w.*, case
+          when l.next_send_at > now() + ${RATE_HORIZON_MS + RATE_SLACK_MS} * interval '1 ms'
+            + w.interval_us * interval '1 us' then now()
+          else greatest(l.next_send_at, now()) end as first_at
+      from locked l join wanted w on w.endpoint_no = l.no
+    ), roomy as materialized (
+      select endpoint_no, room, max_attempts, floor, interval_us, now() as first_at
+      from wanted where concurrency is null and interval_us is null
+      union all
+      select endpoint_no,
+        greatest(0, least(room,
+          concurrency - leased_count(endpoint_no, max_attempts, concurrency + ${LEASED_DEPTH}),
+          ceil(extract(epoch from now() + ${RATE_HORIZON_MS} * interval '1 ms' - first_at)
+            * 1000000 / interval_us))),
+        max_attempts, floor, interval_us, first_at
+      from limited
+    )`,
+  pace: `paced as materialized (
+      select id, endpoint_no, interval_us, extract(epoch from first_at - now()) * 1000 as base_ms,
+        first_at, row_number() over (partition by endpoint_no order by due_at) as turn
+      from chosen where interval_us is not null
+    ), moved as (
+      update endpoints n set next_send_at = m.next_at from (
+        select endpoint_no, max(first_at + turn * interval_us * interval '1 us') as next_at
+        from paced group by endpoint_no
+      ) m where n.no = m.endpoint_no
+    ),`,
+  wait_ms: `coalesce((
+        select base_ms + (turn - 1) * interval_us / 1000.0 from paced where id = l.id), 0)`,
+};
+
 /**
  * Claims due deliveries in the order they are due, for each endpoint at most as many as it has room for.
  * The lease starts now and has that term. Rows that another process is claiming are skipped.
@@ -95,6 +149,8 @@ export async function claim(
   rooms: readonly Room[],
   { ms, holder }: Term,
 ): Promise<Claimed[]> {
+  const isLimited = rooms.some((r) => r.concurrency !== null || r.interval_us !== null);
+  const { room, pace, wait_ms } = isLimited ? LIMITED : UNLIMITED;
   const claimed = await sql<Claimed[]>`
     with wanted as materialized (
       select * from unnest(
@@ -105,30 +161,7 @@ export async function claim(
         ${literal(rooms.map((r) => r.concurrency))}::int[],
         ${literal(rooms.map((r) => r.interval_us))}::bigint[]
       ) as s (endpoint_no, room, max_attempts, floor, concurrency, interval_us)
-    ), locked as materialized (
-      select n.no, n.next_send_at from endpoints n
-      where n.no in (
-        select endpoint_no from wanted where concurrency is not null or interval_us is not null)
-      for no key update skip locked
-    ), limited as materialized (
-      select w.*, case
-          when l.next_send_at > now() + ${RATE_HORIZON_MS + RATE_SLACK_MS}::int * interval '1 ms'
-            + w.interval_us * interval '1 us' then now()
-          else greatest(l.next_send_at, now()) end as first_at
-      from locked l join wanted w on w.endpoint_no = l.no
-    ), roomy as materialized (
-      select endpoint_no, room, max_attempts, floor, interval_us, now() as first_at
-      from wanted where concurrency is null and interval_us is null
-      union all
-      select endpoint_no,
-        greatest(0, least(room,
-          concurrency -
-            leased_count(endpoint_no, max_attempts, concurrency + ${LEASED_DEPTH}::int),
-          ceil(extract(epoch from now() + ${RATE_HORIZON_MS}::int * interval '1 ms' - first_at)
-            * 1000000 / interval_us))),
-        max_attempts, floor, interval_us, first_at
-      from limited
-    ), chosen as materialized (
+    ), ${sql.unsafe(room)}, chosen as materialized (
       select x.place, x.id, x.due_at, r.endpoint_no, r.first_at, r.interval_us from roomy r
       cross join lateral (
         select p.ctid as place, p.id, p.due_at from pending_deliveries p
@@ -137,16 +170,7 @@ export async function claim(
           and p.leased_until is null and p.counted < r.max_attempts
         order by p.due_at limit r.room for update skip locked
       ) x
-    ), paced as materialized (
-      select id, endpoint_no, interval_us, extract(epoch from first_at - now()) * 1000 as base_ms,
-        first_at, row_number() over (partition by endpoint_no order by due_at) as turn
-      from chosen where interval_us is not null
-    ), moved as (
-      update endpoints n set next_send_at = m.next_at from (
-        select endpoint_no, max(first_at + turn * interval_us * interval '1 us') as next_at
-        from paced group by endpoint_no
-      ) m where n.no = m.endpoint_no
-    ), leased as (
+    ), ${sql.unsafe(pace)} leased as (
       update pending_deliveries
       set leased_until = now() + ${ms}::int * interval '1 ms', leased_by = ${holder}::int,
         token = token + 1
@@ -157,8 +181,7 @@ export async function claim(
     select l.id as uuid, l.token, l.endpoint_no, l.attempts, l.counted, l.interruptions,
       l.event_id as event_uuid, e.type, e.test, e.payload,
       (date_part('epoch', l.due_at) * 1000000)::bigint as due,
-      coalesce((select base_ms + (turn - 1) * interval_us / 1000.0 from paced where id = l.id),
-        0)::float8 as wait_ms
+      ${sql.unsafe(wait_ms)}::float8 as wait_ms
     from leased l join events e on e.id = l.event_id
     -- None is pending without a payload. Should one be, nothing is sent instead of an empty body.
     where e.payload is not null
