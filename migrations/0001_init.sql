@@ -468,25 +468,28 @@ create function partitions_at(first uuid)
   left join pg_inherits i on i.inhparent = p.oid and i.inhrelid = to_regclass(l.name)
   order by p.relname $$;
 
--- Makes the partitions that this id falls into, as far as they are missing. They span a week, or more if
--- events are kept for so long that there would be more than about ten of them. Attached, because
+-- What a partition spans if events are kept for that time, in milliseconds: a week, or more where that would make
+-- more than about ten of them.
+create function span_of(kept_ms double precision) returns interval language sql immutable parallel safe
+  return greatest(1, ceil(kept_ms / (8 * 604800000.0))) * interval '168 hours';
+
+-- Makes the partitions that this id falls into, as far as they are missing. Attached, because
 -- `create table … partition of` waits for every reader of the table, and everybody else then waits for it.
 create function make_partitions(id uuid) returns void language plpgsql volatile strict
   set lock_timeout = '5s' as $$
   declare
     held partitions;
     starts constant timestamptz := date_bin('7 days', time_of(id), '1969-12-29 00:00:00+00');
-    weeks integer;
+    span interval;
     leaf record;
   begin
     perform pg_advisory_xact_lock(108222176391796);
     select * into held from partitions p where p.first_id <= id and p.last_id > id;
     if not found then
-      select greatest(1, ceil((policy -> 'retention' ->> 'events_ms')::float8 / (8 * 604800000.0)))
-        into weeks from file_in_force;
+      select span_of((policy -> 'retention' ->> 'events_ms')::float8) into span from file_in_force;
       insert into partitions (first_id, last_id)
       values (first_id_at(greatest(starts, 'epoch')), least(
-        first_id_at(starts + coalesce(weeks, 1) * interval '168 hours'),
+        first_id_at(starts + span),
         (select p.first_id from partitions p where p.first_id > id order by p.first_id limit 1)))
       returning * into held;
     end if;

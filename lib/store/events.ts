@@ -210,7 +210,8 @@ export interface Purged {
 
 /**
  * Reads `limit` events after `position`, or from the first on, of old weeks that stay as a whole because
- * something of theirs is pending or has just ended. Removes those that are older than `age_ms`, with their
+ * something of theirs is pending or has just ended, and of partitions that were made when events were kept
+ * for longer, and span more than they would now. Removes those that are older than `age_ms`, with their
  * deliveries and attempts, unless one is pending or has ended within seven days.
  */
 export async function purgeEvents(
@@ -220,18 +221,23 @@ export async function purgeEvents(
   limit: number,
 ): Promise<Purged> {
   const kept = sql`interval '1 ms' * ${KEPT_MS}::bigint`;
+  // All events from before then would be in partitions that are old.
+  const outlived = sql`
+    (now() - ${age_ms}::bigint * interval '1 ms' - span_of(${age_ms}::bigint))`;
   const [row] = await sql<Purged[]>`
     with week as materialized (
-      select p.first_id, p.last_id, ended_since(p.first_id, p.last_id, now() - ${kept}) as is_fresh
+      select p.first_id, p.last_id, ended_since(p.first_id, p.last_id, now() - ${kept}) as is_fresh,
+        case when ${isOld(sql, age_ms)} then p.last_id
+          else least(p.last_id, first_id_at(${outlived})) end as until
       from partitions p
-      where p.closed_at is null and ${isOld(sql, age_ms)}
+      where p.closed_at is null and (${isOld(sql, age_ms)} or time_of(p.first_id) < ${outlived})
         and p.last_id > ${position ?? firstUuidAt(0)}::uuid
       order by p.first_id limit 1
     ), looked as materialized (
       select e.id, w.is_fresh, e.received_at < now() - ${age_ms}::bigint * interval '1 ms' as is_old
       from week w cross join lateral (
         select id, received_at from events
-        where id >= w.first_id and id < w.last_id and id > ${position ?? firstUuidAt(0)}::uuid
+        where id >= w.first_id and id < w.until and id > ${position ?? firstUuidAt(0)}::uuid
         order by id limit ${limit}
       ) e
     ), old as materialized (

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { firstUuidAt } from "../../lib/core/ids.ts";
 import { makeSignals } from "../../lib/observe/signals.ts";
 import { loadConfig } from "../../lib/config/load.ts";
 import { sharedOf } from "../../lib/config/shared.ts";
@@ -233,6 +234,38 @@ async function rowsRead(url: string, table: string): Promise<number> {
     where left(relname, length(${table})) = ${table}`;
   return row?.read ?? 0;
 }
+
+onBoth(
+  "partitions made when events were kept for longer do not keep them for longer",
+  async (database) => {
+    await using db = await database.open();
+    const kept = (days: number) =>
+      db.admin`update file_in_force set policy = jsonb_build_object('retention',
+        jsonb_build_object('events_ms', ${days}::int * 86400000.0))`;
+    const [now] = await db.admin<{ ms: number }[]>`
+      select (date_part('epoch', now()) * 1000)::float8 as ms`;
+    const idAt = (days: number) => firstUuidAt(Math.floor(now!.ms) - days * 86_400_000);
+    await kept(3_650);
+    await makePartitions(db.admin, [idAt(100)]);
+    for (const days of [100, 39, 29, 1]) {
+      await db.admin`
+        insert into events (id, type, received_at, payload)
+        values (${idAt(days)}::uuid, 'booking.created', time_of(${idAt(days)}::uuid), '{}')`;
+    }
+    const left = async () => {
+      const rows = await db.admin<{ days: number }[]>`
+        select round(extract(epoch from now() - received_at) / 86400)::int as days
+        from events order by id`;
+      return rows.map(({ days }) => days);
+    };
+    await kept(30);
+    assert.deepEqual(await sweep(db, { events: "40d", keys: "40d" }), []);
+    assert.deepEqual((await left()).slice(-3), [39, 29, 1]);
+    assert.equal((await left()).length, 3);
+    assert.deepEqual(await sweep(db, { events: "30d" }), []);
+    assert.deepEqual(await left(), [39, 29, 1].filter((days) => days < 37));
+  },
+);
 
 onServer("a purge reads each old row once, and few young ones", async (database) => {
   const { url } = database.section as { url: string };
