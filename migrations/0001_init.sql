@@ -454,8 +454,8 @@ create function time_of(id uuid) returns timestamptz language sql immutable stri
 create function first_id_at(at timestamptz) returns uuid language sql immutable strict parallel safe
   return (lpad(to_hex(floor(extract(epoch from at) * 1000)::bigint), 12, '0') || repeat('0', 20))::uuid;
 
--- The partition that each partitioned table has for the ids from `first` on: null where there is none, or it
--- is no part of its table.
+-- The partition that each of our partitioned tables has for the ids from `first` on, and whether it is there
+-- and part of its table. By name, because the schema may have partitioned tables of other programs.
 create function partitions_at(first uuid)
   returns table (parent text, leaf text, is_there boolean, is_attached boolean, is_leaving boolean)
   language sql stable strict as $$
@@ -463,6 +463,7 @@ create function partitions_at(first uuid)
     coalesce(i.inhdetachpending, false)
   from pg_partitioned_table t
   join pg_class p on p.oid = t.partrelid and p.relnamespace = current_schema()::regnamespace
+    and p.relname in ('attempts', 'ended_deliveries', 'events')
   cross join lateral (
     select p.relname || to_char(time_of(first) at time zone 'UTC', '_YYYYMMDD') as name) l
   left join pg_inherits i on i.inhparent = p.oid and i.inhrelid = to_regclass(l.name)

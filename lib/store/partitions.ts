@@ -1,4 +1,5 @@
 import type { Sql } from "postgres";
+import { texts } from "./arrays.ts";
 import type { Fragment } from "./changes.ts";
 
 /**
@@ -15,9 +16,10 @@ export async function makeAhead(sql: Sql): Promise<void> {
 
 /** Makes the partitions that these ids fall into. */
 export async function makePartitions(sql: Sql, ids: readonly string[]): Promise<void> {
-  // Ids with the same first 32 bits are of the same minute.
-  const minutes = new Map(ids.map((id) => [id.slice(0, 8), id]));
-  for (const id of minutes.values()) await sql`select make_partitions(${id}::uuid)`;
+  await sql`
+    select make_partitions(min(i.id)::uuid)
+    from unnest(string_to_array(${texts(ids)}, chr(30))) as i (id)
+    group by date_bin('7 days', time_of(i.id::uuid), '1969-12-29 00:00:00+00')`;
 }
 
 /** Makes what is missing of the partitions that the table `partitions` has. */

@@ -19,7 +19,7 @@ async function partitions(sql: Sql): Promise<string[]> {
       (extract(epoch from time_of(last_id) - time_of(first_id)) / 604800)::float8 as weeks,
       (select count(*) filter (where l.is_attached and not l.is_leaving)::int
         from partitions_at(first_id) l) as attached,
-      (select count(*)::int from pg_partitioned_table) as tables
+      3 as tables
     from partitions order by first_id`;
   return rows.map(({ first, weeks, attached, tables }) =>
     `${first} ${weeks}${attached === tables ? "" : ` ${attached} of ${tables}`}`
@@ -83,6 +83,26 @@ onBoth("make_partitions() covers weeks from Monday, 00:00 UTC, once", async (dat
     "Mon 2020-03-09 00:00 7",
   ]);
   assert.deepEqual((await partitions(db.admin)).slice(-1), ahead);
+});
+
+onBoth("makePartitions() makes both weeks of ids around midnight", async (database) => {
+  await using db = await database.open();
+  await makePartitions(db.admin, ["2020-03-09T00:00:01Z", "2020-03-08T23:59:59Z"].map(at));
+  assert.deepEqual((await partitions(db.admin)).slice(0, 2), [
+    "Mon 2020-03-02 00:00 1",
+    "Mon 2020-03-09 00:00 1",
+  ]);
+});
+
+onBoth("partitioned tables of other programs are left alone", async (database) => {
+  await using db = await database.open();
+  await db.admin.unsafe("create table measurements (at date not null) partition by range (at)");
+  await makePartitions(db.admin, [OLD]);
+  const tables = await db.admin<{ name: string }[]>`
+    select relname as name from pg_class where relname like 'measurements%'`;
+  assert.deepEqual(tables.map(({ name }) => name), ["measurements"]);
+  const { length } = await partitions(db.admin);
+  assert.equal(length, 3);
 });
 
 onServer(
