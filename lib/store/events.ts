@@ -258,9 +258,12 @@ export async function purgeEvents(
     ), forgotten as (
       delete from attempts a using purged e where a.delivery_id between e.id and last_of(e.id)
         and a.delivery_id >= (select first_id from week) and a.delivery_id < (select last_id from week)
+    ), owed as materialized (
+      -- Apart, or the planner may compare each of them with each delivery of the week.
+      select n.no as endpoint_no, delivery_of(e.id, n.no) as id from purged e cross join endpoints n
     ), ended as (
-      delete from ended_deliveries d using purged e, endpoints n
-      where d.endpoint_no = n.no and d.id = delivery_of(e.id, n.no)
+      delete from ended_deliveries d using owed o
+      where d.endpoint_no = o.endpoint_no and d.id = o.id
         and d.id >= (select first_id from week) and d.id < (select last_id from week)
     ), gone as (
       delete from events e where e.id = any(array(select id from purged))
