@@ -526,7 +526,11 @@ create function drop_partitions(first uuid) returns boolean language plpgsql vol
     perform pg_advisory_xact_lock(108222176391796);
     select * into held from partitions p
     where p.first_id = first and p.closed_at < now() - interval '1 minute';
-    if not found then return false; end if;
+    if not found then
+      -- If it was opened again since its tables were detached, they come back.
+      perform make_partitions(p.first_id) from partitions p where p.first_id = first;
+      return false;
+    end if;
     for leaf in select * from partitions_at(first) where is_leaving loop
       begin
         execute format('alter table %I detach partition %I finalize', leaf.parent, leaf.leaf);

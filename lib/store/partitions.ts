@@ -67,13 +67,24 @@ export async function isClosed(sql: Sql, id: string): Promise<boolean> {
 
 /**
  * Closes the partitions older than `age_ms` in which no delivery is pending or has ended within seven days:
- * from a minute later on they may be dropped.
+ * from a minute later on they may be dropped. Opens those again that are to stay after all: events are kept
+ * for longer now, or a retry that began before it was closed has ended.
  */
 export async function closeOld(sql: Sql, age_ms: number): Promise<void> {
+  const is_fresh = sql`
+    ended_since(p.first_id, p.last_id, now() - ${KEPT_MS}::bigint * interval '1 ms')`;
+  // With its partitions, if a drop has detached some.
+  await sql`
+    with opened as (
+      update partitions p set closed_at = null
+      where p.closed_at is not null and (not ${isOld(sql, age_ms)} or ${is_fresh})
+      returning first_id
+    )
+    select make_partitions(first_id) from opened`;
   await sql`
     update partitions p set closed_at = now()
     where p.closed_at is null and ${isOld(sql, age_ms)} and not ${sql.unsafe(HAS_PENDING)}
-      and not ended_since(p.first_id, p.last_id, now() - ${KEPT_MS}::bigint * interval '1 ms')`;
+      and not ${is_fresh}`;
 }
 
 /** What a run of `dropClosed` did. */

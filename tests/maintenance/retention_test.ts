@@ -166,6 +166,34 @@ onBoth(
   },
 );
 
+onBoth("a closed week opens again if it is to stay after all", async (database) => {
+  await using db = await database.open();
+  await store(db, { prefix: "0010", days: 31, count: 10, ended: true });
+  const short = { events: "30d" };
+  assert.deepEqual(await sweep(db, short), []);
+  const closed = async () => (await weeks(db)).filter((week) => week.startsWith("000f"));
+  assert.deepEqual(await closed(), ["000f closed"]);
+  // Events are kept for longer, and a drop that was under way has taken a table.
+  await waitClosed(db);
+  const [leaf] = await db.admin<{ parent: string; leaf: string }[]>`
+    select l.parent, l.leaf from partitions p, partitions_at(p.first_id) l
+    where p.closed_at is not null and l.parent = 'events'`;
+  await db.admin.unsafe(`alter table events detach partition ${leaf?.leaf} concurrently`).simple();
+  assert.deepEqual(await sweep(db, { attempts: "60d", events: "60d" }), []);
+  assert.deepEqual(await closed(), ["000f"]);
+  assert.equal((await countRows(db)).events, 10);
+  // A retry that saw it open has ended.
+  assert.deepEqual(await sweep(db, short), []);
+  assert.deepEqual(await closed(), ["000f closed"]);
+  await waitClosed(db);
+  await db.admin`
+    update ended_deliveries set ended_at = now()
+    where id = ${"00100000-0000-7000-8000-000100000001"}::uuid`;
+  assert.deepEqual(await sweep(db, short), []);
+  assert.deepEqual(await closed(), ["000f"]);
+  assert.deepEqual(await countRows(db), { events: 1, pending: 0, ended: 1, attempts: 1 });
+});
+
 onBoth(
   "oldSubjects() forgets businesses of appointments after 400 days, or with their events",
   async (database) => {
