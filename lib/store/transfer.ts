@@ -60,6 +60,8 @@ export async function transfer(
   await migrate(source, { transferring: true });
   const before = stepOf(await readMark(source), await readMark(target), name);
   await migrate(target, { transferring: true });
+  // Back into their tables, if a drop of theirs was cut off.
+  await makeRecorded(source);
   const tables = await tablesOf(source);
   if (before.step !== "end") {
     const id = await begin(source, target, tables, before, name);

@@ -1,5 +1,7 @@
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
+import { firstUuidAt } from "../../lib/core/ids.ts";
+import { makePartitions } from "../../lib/store/partitions.ts";
 import { inTemporary, runCli, runHere, startCli } from "../support/cli.ts";
 import { booking, endpoint, startDaemon, writeConfig } from "../support/daemon.ts";
 import { embeddedDatabase, openUrl, server } from "../support/databases.ts";
@@ -148,6 +150,36 @@ async function embeddedRows(database: Awaited<ReturnType<typeof embeddedDatabase
     await db.close();
   }
 }
+
+Deno.test("transfer moves several weeks, also one whose drop was cut off", async () => {
+  await using database = await embeddedDatabase();
+  await using target = await emptyDatabase();
+  const ids = [1_583_000_000_000, 1_584_000_000_000].map(firstUuidAt);
+  {
+    await using db = await database.open();
+    await makePartitions(db.admin, ids);
+    for (const id of ids) {
+      await db.admin`
+        insert into events (id, type, received_at, payload)
+        values (${id}::uuid, 'booking.created', now(), '{}')`;
+    }
+    const [first] = await db.admin<{ leaf: string }[]>`
+      select l.leaf from partitions p, partitions_at(p.first_id) l
+      where l.parent = 'events' order by p.first_id limit 1`;
+    await db.admin.unsafe(`alter table events detach partition ${first?.leaf} concurrently`)
+      .simple();
+  }
+  const { path, remove } = writeConfig({ database: database.section });
+  const { code, out, err } = await runHere(targetArgs(path), { env: { TARGET: target.url } });
+  remove();
+  assert.deepEqual([code, err], [0, ""], out + err);
+  await using sql = connectTo(target.url);
+  assert.deepEqual((await sql`select id from events order by id`).map(({ id }) => id), ids);
+  const [left] = await sql`
+    select count(*)::int as weeks, (select count(*)::int from partitions p,
+      partitions_at(p.first_id) l where l.is_attached) as attached from partitions`;
+  assert.deepEqual({ ...left }, { weeks: 4, attached: 12 });
+});
 
 Deno.test("transfer goes on after kill -9 at any moment, and loses nothing", async () => {
   const { database, sections, count } = await filled(2_000);
