@@ -49,7 +49,8 @@ create table file_in_force (
   digest text,
   -- Grows whenever a daemon puts its file in force, each under a lock on this row.
   revision bigint not null,
-  -- timeout_ms and retry_ms of endpoints without their own, and retention: {events_ms, attempts_ms}
+  -- timeout_ms and retry_ms of endpoints without their own, and retention, in milliseconds for each kind
+  -- of history.
   policy jsonb
 );
 insert into file_in_force (revision) values (1);

@@ -32,7 +32,7 @@ export interface DeliveryRow {
   readonly last_outcome: Outcome["outcome"] | null;
   readonly last_status: number | null;
   readonly last_attempt_at: Date | null;
-  /** Cause of the last attempt's failure, in words; null too if that attempt was purged. */
+  /** Cause of the last attempt's failure, in words. */
   readonly last_cause: string | null;
   /** Whether the answer to the last attempt refuses it and mentions a signature. */
   readonly mentions_signature: boolean;
