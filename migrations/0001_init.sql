@@ -453,7 +453,7 @@ create function time_of(id uuid) returns timestamptz language sql immutable stri
   return 'epoch'::timestamptz +
     ('x' || left(translate(id::text, '-', ''), 12))::bit(48)::bigint * interval '1 ms';
 create function first_id_at(at timestamptz) returns uuid language sql immutable strict parallel safe
-  return (lpad(to_hex(floor(extract(epoch from at) * 1000)::bigint), 12, '0') || repeat('0', 20))::uuid;
+  return (lpad(to_hex(floor(extract(epoch from at) * 1000)::bigint), 12, '0') || '00000000000000000000')::uuid;
 
 -- The partition that each of our partitioned tables has for the ids from `first` on, and whether it is there
 -- and part of its table. By name, because the schema may have partitioned tables of other programs.
@@ -625,7 +625,7 @@ create function shown_delivery(id uuid) returns text language sql immutable stri
 create function shown_attempt(delivery uuid, number integer) returns text
   language sql immutable strict parallel safe
   return 'att_' || base32(delivery, 26) ||
-    base32((lpad(to_hex(number << 1), 4, '0') || repeat('0', 28))::uuid, 3);
+    base32((lpad(to_hex(number << 1), 4, '0') || lpad('', 28, '0'))::uuid, 3);
 
 -- The id of an evt_…, a dlv_…, or the delivery of an att_…; null for any other text.
 create function uuid_of(shown text) returns uuid language sql immutable strict parallel safe

@@ -62,8 +62,14 @@ Deno.test("posts that cannot be stored make a daemon not ready, until one is sto
   const { daemon, sql } = app;
   await sql.unsafe(`
     create function refuse() returns trigger language plpgsql as $$ begin
-      raise exception 'no room' using errcode = '53100'; end $$;
-    create trigger refuse before insert on events for each row execute function refuse()`).simple();
+      raise exception 'no room' using errcode = '53100'; end $$`);
+  // It locks the table and each partition, and so may meet what the daemon does at start.
+  await until(
+    "a trigger is there",
+    () =>
+      sql`create or replace trigger refuse before insert on events for each row execute function refuse()`
+        .then(() => true, () => false),
+  );
   assert.equal((await daemon.post(booking("apt_1"))).status, 503);
   assert.deepEqual(await readyz(daemon), { status: 503, database: "no room" });
   await sql`drop trigger refuse on events`;

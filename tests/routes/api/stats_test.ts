@@ -34,7 +34,7 @@ onServer("GET /api/stats counts attempts at once, and pending deliveries", async
   await daemon.post(Array.from({ length: 10 }, () => booking("apt_1")));
   const stats = await until("all is recorded", async () => {
     const { body } = await api.expect(200, "GET", "stats?window=1m");
-    return body.totals.attempts === 30 && body;
+    return body.totals.attempts === 30 && body.totals.pending === 10 && body;
   });
   const { totals } = stats;
   assert.deepEqual([totals.delivered, totals.failed, totals.pending], [20, { http_5xx: 10 }, 10]);
