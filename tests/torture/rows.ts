@@ -138,7 +138,7 @@ export async function readHistory(sql: Sql): Promise<Change[]> {
  * Ends the leases of these holders, and all that are older than `age_ms`. A lease lasts a minute longer
  * than the longest timeout; what the dead held, and what was claimed in an answer that never arrived,
  * is brought to its end here, so that a run need not wait for it. The sweep looks only at what has been
- * due for longer than a lease lasts, so that is made so, too.
+ * due for a minute, so that is made so, too, and no longer: the sweep's floors lie below that.
  */
 export async function expireLeases(
   sql: Sql,
@@ -147,7 +147,7 @@ export async function expireLeases(
 ): Promise<void> {
   await sql`
     update pending_deliveries
-    set leased_until = now(), due_at = least(due_at, now() - interval '61 s')
+    set leased_until = now(), due_at = least(due_at, now() - interval '60 s')
     where leased_until > now() and id = any(array(
       select delivery_id from torture.holders
       where holder = any(string_to_array(${holders.join(",")}, ','))
