@@ -5,7 +5,7 @@ import { BATCH } from "./batches.ts";
 import type { Job } from "./schedule.ts";
 
 /** Due deliveries of each endpoint that are searched for expired leases. */
-const DEPTH = 250;
+const DEPTH = 100;
 /**
  * How long floors are raised before all are searched again from the very beginning. What expires has been
  * leased for a minute, and due at the same time; its statement took at most half of that. So whatever
@@ -34,7 +34,7 @@ export function expiredLeases(
   let found_at = -Infinity;
   return {
     name: "leases",
-    pattern: "*/5 * * * * *",
+    pattern: "*/2 * * * * *",
     async run({ db, log }) {
       const started_at = now();
       if (started_at - found_at >= FLOORS_FOR_MS) {
