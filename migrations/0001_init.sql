@@ -1,8 +1,8 @@
 -- The whole state of bookme-webhooks. A delivery that has not ended lives in pending_deliveries,
 -- which stays small and is the only table that is claimed from; when it ends it moves, in one
 -- statement, to ended_deliveries, and takes its last attempt along, out of attempts. Earlier ones stay.
--- What grows is partitioned by ids, which sort by time: whole weeks are dropped when they are old (see the
--- table partitions).
+-- The tables that grow are partitioned by id, and ids sort by time: a week that is old enough is dropped as a
+-- whole (see the table partitions).
 
 create table fleet (
   singleton boolean primary key default true check (singleton),
@@ -470,10 +470,14 @@ create function partitions_at(first uuid)
   left join pg_inherits i on i.inhparent = p.oid and i.inhrelid = to_regclass(l.name)
   order by p.relname $$;
 
--- What a partition spans if events are kept for that time, in milliseconds: a week, or more where that would make
--- more than about ten of them.
+-- The length of a partition, given how long events are kept, in milliseconds: one week, or several if there
+-- would be more than about ten partitions otherwise.
 create function span_of(kept_ms double precision) returns interval language sql immutable parallel safe
   return greatest(1, ceil(kept_ms / (8 * 604800000.0))) * interval '168 hours';
+
+-- Monday 00:00 UTC before the time that an id begins with.
+create function week_of(id uuid) returns timestamptz language sql immutable strict parallel safe
+  return date_bin('7 days', time_of(id), '1969-12-29 00:00:00+00');
 
 -- Makes the partitions that this id falls into, as far as they are missing. Attached, because
 -- `create table … partition of` waits for every reader of the table, and everybody else then waits for it.
@@ -481,7 +485,7 @@ create function make_partitions(id uuid) returns void language plpgsql volatile 
   set lock_timeout = '5s' as $$
   declare
     held partitions;
-    starts constant timestamptz := date_bin('7 days', time_of(id), '1969-12-29 00:00:00+00');
+    starts constant timestamptz := week_of(id);
     span interval;
     leaf record;
   begin

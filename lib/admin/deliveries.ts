@@ -9,6 +9,7 @@ import { getEvent } from "../store/reports/events.ts";
 import type { AdminContext, Asker } from "./context.ts";
 import {
   type Countable,
+  counted,
   type Paged,
   periodOf,
   readCursor,
@@ -44,9 +45,11 @@ export async function listDeliveries(
     before: readCursor(cursor, parseDeliveryId),
   };
   const page = await read.listDeliveries(ctx.db.admin, by.scope, filter);
-  const shown = viewPage(page, (row) => viewDelivery(row, ctx), deliveryId);
-  if (count !== true) return shown;
-  return { ...shown, count: await read.countDeliveries(ctx.db.admin, by.scope, filter) };
+  return await counted(
+    viewPage(page, (row) => viewDelivery(row, ctx), deliveryId),
+    count,
+    () => read.countDeliveries(ctx.db.admin, by.scope, filter),
+  );
 }
 
 /** A delivery with its attempts. */

@@ -14,6 +14,7 @@ import * as read from "../store/reports/events.ts";
 import type { AdminContext, Asker } from "./context.ts";
 import {
   type Countable,
+  counted,
   type Paged,
   periodOf,
   readCursor,
@@ -49,10 +50,11 @@ export async function listEvents(
     limit,
   };
   const page = await read.listEvents(ctx.db.admin, scope, filter);
-  const counted = count === true
-    ? { count: await read.countEvents(ctx.db.admin, scope, filter) }
-    : {};
-  const found = { ...viewPage(page, viewEvent, eventId), ...counted };
+  const found = await counted(
+    viewPage(page, viewEvent, eventId),
+    count,
+    () => read.countEvents(ctx.db.admin, scope, filter),
+  );
   if (q === undefined || cursor !== undefined || found.data.length > 0) return found;
   return { ...found, near: await nearNames(ctx, scope, q) };
 }

@@ -1,6 +1,6 @@
 import { invalidAt } from "../core/errors.ts";
 import { firstUuidAt } from "../core/ids.ts";
-import type { Page, Period } from "../store/reports/page.ts";
+import type { Bounded, Page, Period } from "../store/reports/page.ts";
 import type * as shown from "./shown.ts";
 
 /** Which page of a list. */
@@ -46,6 +46,15 @@ export function readCursor(
   const key = parse(cursor);
   if (key === undefined) throw invalidAt("/cursor", CURSOR_RULE);
   return key;
+}
+
+/** A page with the count of its whole list, if that was asked for. */
+export async function counted<Shown extends shown.Page<unknown>>(
+  page: Shown,
+  asked: boolean | undefined,
+  count: () => Promise<Bounded>,
+): Promise<Shown & { count?: Bounded }> {
+  return asked === true ? { ...page, count: await count() } : page;
 }
 
 /** A page as shown: each row by `view`, its next key by `cursorOf`. */

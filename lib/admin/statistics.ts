@@ -47,12 +47,9 @@ export async function getStats(
     totals: statsOf(counts, owed),
     events_without_business: without_business,
     events_without_business_exact: without_business < MAX_EVENTS_COUNTED,
-    posts: posts.filter(({ answer }) => !isRefusal(answer))
-      .map(({ type, answer, posts }) => ({
-        type,
-        answer: answer as "stored" | "duplicate",
-        posts,
-      })),
+    posts: posts.flatMap(({ type, answer, posts }) =>
+      isRefusal(answer) ? [] : [{ type, answer, posts }]
+    ),
     refused: posts.flatMap(showRefused),
     endpoints: perEndpoint(counts, owed),
   };

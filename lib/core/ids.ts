@@ -131,6 +131,9 @@ function textOf(random: Uint8Array): string {
   return Array.from(random, (byte) => ALPHABET.charAt(byte & 31)).join("");
 }
 
+/** Below every UUID of an event. */
+export const NO_UUID = "00000000-0000-0000-0000-000000000000";
+
 /** Smallest event UUID of a time: the bound for paging and purging by time. */
 export function firstUuidAt(now_ms: number): string {
   return uuid(hex(Math.max(0, Math.floor(now_ms)), 12) + "0".repeat(20));

@@ -30,11 +30,7 @@ export function oldPayloads(policy: Policy): Job {
     name: "old payloads",
     pattern: "50 */5 * * * *",
     done: "Old payloads removed",
-    run: alongEvents(({ db }, position) => {
-      const { payloads_ms, events_ms } = policy().retention;
-      if (payloads_ms === events_ms) return undefined;
-      return blankPayloads(db.admin, payloads_ms, position, BATCH);
-    }),
+    run: beforeEvents(policy, "payloads_ms", blankPayloads),
   };
 }
 
@@ -44,11 +40,7 @@ export function oldAttempts(policy: Policy): Job {
     name: "old attempts",
     pattern: "0 */5 * * * *",
     done: "Deliveries freed of old attempts",
-    run: alongEvents(({ db }, position) => {
-      const { attempts_ms, events_ms } = policy().retention;
-      if (attempts_ms === events_ms) return undefined;
-      return trimAttempts(db.admin, attempts_ms, position, BATCH);
-    }),
+    run: beforeEvents(policy, "attempts_ms", trimAttempts),
   };
 }
 
@@ -150,6 +142,18 @@ export const oldStatistics: Job = {
     await inBatches(stopping, () => purgeStats(db.admin, BATCH)) +
     await inBatches(stopping, () => purgePosts(db.admin, BATCH)),
 };
+
+// Only if that is kept for a shorter time than events.
+function beforeEvents(
+  policy: Policy,
+  kept: "payloads_ms" | "attempts_ms",
+  step: typeof trimAttempts,
+): Job["run"] {
+  return alongEvents(({ db }, position) => {
+    const { events_ms, [kept]: age_ms } = policy().retention;
+    return age_ms === events_ms ? undefined : step(db.admin, age_ms, position, BATCH);
+  });
+}
 
 // Along the events, which become old in their order: a run continues where the last one stopped, and finds
 // nothing to read but what has become old since. Once a day it starts over, for rows that had to stay.

@@ -1,4 +1,5 @@
 import type { Sql } from "postgres";
+import { NO_UUID } from "../core/ids.ts";
 import { announceDue, type Change, type Fragment, logged } from "./changes.ts";
 import type { Lease, Room } from "./claims.ts";
 import { literal, texts } from "./arrays.ts";
@@ -204,9 +205,6 @@ export async function cancelDeselected(
   if (row === undefined) throw new Error("The sweep of deselected deliveries answered nothing");
   return row;
 }
-
-/** Below every UUID of an event. */
-const NO_UUID = "00000000-0000-0000-0000-000000000000";
 
 /** Forgets that these endpoints were narrowed, unless they have been narrowed again since. */
 export async function forgetNarrowed(sql: Sql, narrowed: readonly Narrowed[]): Promise<void> {

@@ -1,5 +1,5 @@
 import type { Sql } from "postgres";
-import { firstUuidAt } from "../core/ids.ts";
+import { NO_UUID } from "../core/ids.ts";
 import type { Database } from "./database.ts";
 import { literal, texts } from "./arrays.ts";
 import { CHANNEL, MAX_ANNOUNCED } from "./changes.ts";
@@ -231,13 +231,13 @@ export async function purgeEvents(
           else least(p.last_id, first_id_at(${outlived})) end as until
       from partitions p
       where p.closed_at is null and (${isOld(sql, age_ms)} or time_of(p.first_id) < ${outlived})
-        and p.last_id > ${position ?? firstUuidAt(0)}::uuid
+        and p.last_id > ${position ?? NO_UUID}::uuid
       order by p.first_id limit 1
     ), looked as materialized (
       select e.id, w.is_fresh, e.received_at < now() - ${age_ms}::bigint * interval '1 ms' as is_old
       from week w cross join lateral (
         select id, received_at from events
-        where id >= w.first_id and id < w.until and id > ${position ?? firstUuidAt(0)}::uuid
+        where id >= w.first_id and id < w.until and id > ${position ?? NO_UUID}::uuid
         order by id limit ${limit}
       ) e
     ), old as materialized (

@@ -23,8 +23,9 @@ export interface Expiring {
 }
 
 /**
- * What will expire within three days at paused endpoints and at those numbered in `unsendable`, to which this
- * daemon cannot send, all of them or those in `only`. Deliveries expire when they have been due for `age_ms`.
+ * Lists the endpoints whose deliveries start to expire within three days: paused ones, and those in
+ * `unsendable`, to which this daemon cannot send. `only` limits the list to some endpoints. A delivery expires
+ * once it has been due for `age_ms`.
  */
 export async function listExpiring(
   sql: Sql,
@@ -38,8 +39,8 @@ export async function listExpiring(
 }
 
 /**
- * The same for all endpoints, and writes down since when it has been so: nothing expires unless that was
- * found for three days.
+ * The same for all endpoints, and records when each was first listed: its deliveries expire three days after
+ * that at the earliest.
  */
 export async function announceExpiring(
   sql: Sql,

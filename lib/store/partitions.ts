@@ -19,7 +19,7 @@ export async function makePartitions(sql: Sql, ids: readonly string[]): Promise<
   await sql`
     select make_partitions(min(i.id)::uuid)
     from unnest(string_to_array(${texts(ids)}, chr(30))) as i (id)
-    group by date_bin('7 days', time_of(i.id::uuid), '1969-12-29 00:00:00+00')`;
+    group by week_of(i.id::uuid)`;
 }
 
 /** Makes what is missing of the partitions that the table `partitions` has. */

@@ -1,5 +1,5 @@
 import type { Sql } from "postgres";
-import { firstUuidAt } from "../core/ids.ts";
+import { NO_UUID } from "../core/ids.ts";
 import type { Fragment } from "./changes.ts";
 import { KEPT_MS } from "./partitions.ts";
 
@@ -106,7 +106,7 @@ function oldEvents(sql: Sql, age_ms: number, position: string | null, limit: num
   return sql`
     looked as materialized (
       select id, received_at, payload is not null as has_payload from events
-      where id > ${position ?? firstUuidAt(0)}::uuid order by id limit ${limit}
+      where id > ${position ?? NO_UUID}::uuid order by id limit ${limit}
     ), old as materialized (
       select id, has_payload from looked
       where received_at < now() - ${age_ms}::bigint * interval '1 ms'

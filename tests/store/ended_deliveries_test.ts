@@ -10,7 +10,7 @@ import { listDeliveries } from "../../lib/store/reports/deliveries.ts";
 import { countReplay } from "../../lib/store/reports/replays.ts";
 import type { DeliveryFilter } from "../../lib/store/reports/search.ts";
 import { onServer } from "../support/databases.ts";
-import { PLAIN_SETTINGS, storeEndpoints } from "../support/file.ts";
+import { storePlainEndpoints } from "../support/file.ts";
 import { makeRandom } from "../torture/random.ts";
 
 const FROM = Date.UTC(2026, 10, 24);
@@ -31,15 +31,7 @@ interface Ended {
  * the last none.
  */
 async function store(db: Database, count: number): Promise<{ ended: Ended[]; nos: number[] }> {
-  const fields = { url: "http://127.0.0.1:9/", events: ["*"], businesses: null };
-  await storeEndpoints(
-    db,
-    Array.from({ length: ENDPOINTS }, (_, n) => ({
-      id: `e${n}`,
-      ...fields,
-      settings: PLAIN_SETTINGS,
-    })),
-  );
+  await storePlainEndpoints(db, ENDPOINTS);
   const { endpoints } = await loadFleet(db.admin);
   const nos = endpoints.map(({ no }) => no).toSorted((a, b) => a - b);
   const ended = Array.from({ length: count }, (_, n) => {

@@ -15,7 +15,7 @@ import { getEvent, listEvents } from "../../lib/store/reports/events.ts";
 import { createReplay, stepReplay } from "../../lib/store/replays.ts";
 import { record, type Result } from "../../lib/store/results.ts";
 import { openUrl, serverDatabase } from "../support/databases.ts";
-import { PLAIN_SETTINGS, storeEndpoints } from "../support/file.ts";
+import { storePlainEndpoints } from "../support/file.ts";
 import { makeRandom } from "../torture/random.ts";
 
 const WEEK_MS = 7 * 86_400_000;
@@ -29,15 +29,7 @@ const newIds = () => makeEventIds(() => random.int(0, 2 ** 32 - 1));
 /** Stores events of so many weeks, each with an ended delivery to every endpoint. */
 async function fill(db: Database, weeks: number) {
   const ids = newIds();
-  const fields = { url: "http://127.0.0.1:9/", events: ["*"], businesses: null };
-  await storeEndpoints(
-    db,
-    Array.from({ length: ENDPOINTS }, (_, n) => ({
-      id: `e${n}`,
-      ...fields,
-      settings: PLAIN_SETTINGS,
-    })),
-  );
+  await storePlainEndpoints(db, ENDPOINTS);
   const { endpoints, revision } = await loadFleet(db.admin);
   const events = Array.from(
     { length: weeks * PER_WEEK },

@@ -53,6 +53,15 @@ export async function storeEndpoints(
   });
 }
 
+/** The same for `count` unsigned endpoints, e0 and so on, that select everything. */
+export async function storePlainEndpoints(db: Database, count: number): Promise<void> {
+  const fields = { url: "http://127.0.0.1:9/", events: ["*"], businesses: null };
+  await storeEndpoints(
+    db,
+    Array.from({ length: count }, (_, n) => ({ id: `e${n}`, ...fields, settings: PLAIN_SETTINGS })),
+  );
+}
+
 async function store(db: Database, file: StoredFile): Promise<Synced[]> {
   const daemon = {
     id: "dmn_0000000000",

@@ -136,7 +136,8 @@ const MAX_SIMILAR = 1_000;
 const SIMILAR_DEPTH = 4_000;
 
 /**
- * Confirmation numbers and subjects of the newest events that have a half in common with the text or contain it, whatever the case: a text with one slip has one half right.
+ * Confirmation numbers and subjects of the newest events that have a half in common with the text or contain
+ * it, whatever the case: a text with one slip has one half right.
  */
 export async function similarNames(sql: Sql, scope: Scope, text: string): Promise<NamedEvent[]> {
   return await sql<NamedEvent[]>`

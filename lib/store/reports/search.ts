@@ -1,4 +1,5 @@
 import type { Sql } from "postgres";
+import { NO_UUID } from "../../core/ids.ts";
 import type { Scope } from "../../core/scope.ts";
 import type { Fragment } from "../changes.ts";
 import { type CauseFilter, causeIs } from "../fragments.ts";
@@ -8,8 +9,8 @@ import { all, type Paging, type Period, withinIds, withinTimes } from "./page.ts
 /*
  * Which deliveries a filter finds, newest first, in a bounded time. No index has all ended deliveries in
  * the order of their ids: those of each endpoint have one, and what a page needs is merged from these.
- * What no index finds is read and judged row by row, down to a floor: the page is short then, and the next
- * one continues below.
+ * Conditions without an index are checked row by row, for a bounded number of rows. A page that reaches that
+ * bound is short, and the next one continues from there.
  */
 
 /**
@@ -82,7 +83,7 @@ interface Half {
 }
 
 const OF_EVENT = "events e where e.id = event_of(c.id)";
-const AT_FLOOR = `c.id >= coalesce((select id from floor), '00000000-0000-0000-0000-000000000000')`;
+const AT_FLOOR = `c.id >= coalesce((select id from floor), '${NO_UUID}')`;
 
 /** The pending deliveries: all of some endpoints, if these are few, else the newest of all endpoints. */
 function pendingHalf(sql: Sql, { endpoints, ids, pending, events }: Parts, limit: number): Half {
@@ -131,7 +132,7 @@ function endedHalf(sql: Sql, { ids, ended, events, is_unhappy }: Parts, limit: n
   const need = ended.length + events.length > 0 ? Math.max(DEPTH, limit) : limit;
   // Written out, not as a parameter: the index is partial.
   const which = sql`${ids} ${is_unhappy ? sql`and d.status <> 'delivered'` : sql``}`;
-  const bound = sql`coalesce((select id from bound), '00000000-0000-0000-0000-000000000000')`;
+  const bound = sql.unsafe(`coalesce((select id from bound), '${NO_UUID}')`);
   return {
     ctes: sql`heads as materialized (
       select s.no, array(

@@ -133,7 +133,7 @@ export async function postsSince(
 ): Promise<readonly PostsRow[]> {
   // A post that was refused belongs to no business, and the others are not counted by business.
   if (scope !== "everything") return [];
-  const span = window_ms <= 6 * HOUR_MS ? "minute" : "hour";
+  const span = beginning(window_ms) === "minute" ? "minute" : "hour";
   return await sql<PostsRow[]>`
     select answer, type, sum(posts)::float8 as posts, max(last_at) as last_at,
       (array_agg(last_address order by last_at desc))[1] as last_address

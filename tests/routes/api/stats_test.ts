@@ -338,7 +338,7 @@ onServer("rollUp() by several daemons at once counts each attempt once", async (
     await Promise.all([rollUp(one.admin), rollUp(two.admin), rollUp(two.admin)]);
   }
   await writing;
-  // Whoever found the other at it has left it to that one.
+  // A daemon counts nothing while the other one is counting the same attempts.
   while ((await one.admin`select from uncounted_attempts limit 1`).length > 0) {
     await Promise.all([one, two].map(rollUpAll));
   }
