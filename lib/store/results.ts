@@ -54,8 +54,12 @@ export async function record(
   const ids = results.map(({ lease }) => lease.uuid);
   const finals = results.filter(({ decision }) => decision.verdict !== "retry");
   const retries = results.filter(({ decision }) => decision.verdict === "retry");
+  const rescheduling = retries.length > 0;
+  const pausing = finals.some(({ outcome }) => outcome.outcome === "gone");
+  const held = rescheduling ? ["ending", "going_on"] : ["ending"];
   // One row for all results, because most need no mention. Each result's many columns pass through as few
-  // CTEs as possible: every one copies them.
+  // CTEs as possible: every one copies them. CTEs that these results do not need are left out: starting
+  // them costs a third of the statement.
   const [recorded] = await partitioned(sql, ids, () =>
     sql<Recorded[]>`
     with ending as (
@@ -63,18 +67,39 @@ export async function record(
       where p.id = r.id and ${sql.unsafe(STILL_HELD)}
       returning ${sql.unsafe(HELD)},
         case r.outcome when 'delivered' then 'delivered' else 'failed' end as final
-    ), going_on as materialized (
+    ), ${rescheduling ? rescheduled(sql, rowsOf(sql, retries, now)) : sql``}
+    ended as (${sql.unsafe(ended(held))}
+    ), ${sql.unsafe(pausing ? PAUSED : "")}
+    journal as (${sql.unsafe(journal(`(${union(COUNTED, held)}) held`))}
+    )
+    select
+      case when (select count(*) from (${sql.unsafe(union("", held))}) held) < ${ids.length}::int
+        then (
+          select coalesce(json_agg(id), '[]') from unnest(${literal(ids)}::uuid[]) r (id)
+          where id not in (${sql.unsafe(union("id", held))}))
+        else '[]' end as lost,
+      ${sql.unsafe(rescheduling ? GOING_ON : "'[]'::json")} as going_on,
+      ${sql.unsafe(pausing ? "coalesce((select json_agg(id) from paused), '[]')" : "'[]'::json")}
+        as paused
+    ${sql.unsafe(pausing ? "from (select) one left join announced on true" : "")}`);
+  if (recorded === undefined) throw new Error("Recording came back empty");
+  return recorded;
+}
+
+/** The CTEs that `rows`, results to be tried again, need. Those that were cancelled meanwhile end. */
+function rescheduled(sql: Sql, rows: Fragment): Fragment {
+  return sql`
+    going_on as materialized (
       -- Locked before the reason is read: another statement may be cancelling it.
       select ${
-      sql.unsafe(HELD)
-    }, case when p.cancel_reason is not null then 'cancelled' end as final
-      from ${rowsOf(sql, retries, now)} r join pending_deliveries p on p.id = r.id
+    sql.unsafe(HELD)
+  }, case when p.cancel_reason is not null then 'cancelled' end as final
+      from ${rows} r join pending_deliveries p on p.id = r.id
       where ${sql.unsafe(STILL_HELD)}
       for update of p
     ), removed as (
       delete from pending_deliveries
       where id = any(array(select id from going_on where final is not null))
-    ), ended as (${sql.unsafe(ENDED)}
     ), kept as (
       update pending_deliveries p
       set due_at = h.ended_at + h.wait_ms * interval '1 ms', leased_until = null,
@@ -86,11 +111,14 @@ export async function record(
         ${sql.unsafe(ATTEMPT_DETAILS)})
       select id, attempts, endpoint_no, outcome, status, ended_at, ${sql.unsafe(ATTEMPT_DETAILS)}
       from going_on where final is null
-    ), journal as (${sql.unsafe(journal(COUNTED))}
-    ), paused as (
+    ),`;
+}
+
+/** The CTEs that a 410 needs, which ends its delivery and pauses its endpoint. */
+const PAUSED = `
+    paused as (
       update endpoints set paused_at = now(), pause_reason = 'The endpoint answered 410 Gone',
         updated_at = now()
-      -- A 410 ends its delivery.
       where no = any(array(select endpoint_no from ending where outcome = 'gone'))
         and paused_at is null
       returning id, pause_reason
@@ -98,19 +126,7 @@ export async function record(
       insert into audit (actor, action, object, after)
       select 'the dispatcher', 'endpoint.paused', id, jsonb_build_object('reason', pause_reason)
       from paused
-    ), ${sql.unsafe(announceFleet("paused"))}
-    select
-      case when (select count(*) from ending) + (select count(*) from going_on) < ${ids.length}::int
-        then (
-          select coalesce(json_agg(id), '[]') from unnest(${literal(ids)}::uuid[]) r (id)
-          where id not in (select id from ending union all select id from going_on))
-        else '[]' end as lost,
-      coalesce((select json_agg(id) from going_on where final is null), '[]') as going_on,
-      coalesce((select json_agg(id) from paused), '[]') as paused
-    from (select) one left join announced on true`);
-  if (recorded === undefined) throw new Error("Recording came back empty");
-  return recorded;
-}
+    ), ${announceFleet("paused")},`;
 
 /** A table expression: a row per result. */
 function rowsOf(sql: Sql, results: readonly Result[], now: number): Fragment {
@@ -170,21 +186,24 @@ const HELD = `
   now() - r.lag_us * interval '1 us' as ended_at,
   now() - (r.lag_us + r.duration_us) * interval '1 us' as started_at`;
 
-const COUNTED_COLUMNS = "endpoint_no, outcome, attempts, duration_us, lag_us, ended_at, created_at";
-/** The attempts that were recorded, for the statistics. */
-const COUNTED = `(
-  select ${COUNTED_COLUMNS} from ending union all select ${COUNTED_COLUMNS} from going_on) held`;
+/** Columns of the attempts that were recorded, for the statistics. */
+const COUNTED = "endpoint_no, outcome, attempts, duration_us, lag_us, ended_at, created_at";
 
-/** Ends the rows that have a final status. */
-const ENDED = insertEnded(
-  `(
-  select * from ending union all select * from going_on where final is not null) held`,
-  {
+const GOING_ON = "coalesce((select json_agg(id) from going_on where final is null), '[]')";
+
+/** These columns of the rows of several CTEs. */
+function union(columns: string, ctes: readonly string[], where = "true"): string {
+  return ctes.map((cte) => `select ${columns} from ${cte} where ${where}`).join(" union all ");
+}
+
+/** Ends the rows of these CTEs that have a final status. */
+function ended(ctes: readonly string[]): string {
+  return insertEnded(`(${union("*", ctes, "final is not null")}) held`, {
     status: "final",
     reason: "case final when 'cancelled' then cancel_reason end",
     ended_at: "ended_at",
-  },
-);
+  });
+}
 
 // Of a delivery that ends neither is needed: columns of nulls cost nothing.
 function waitOf(decision: Decision): number | null {
