@@ -4,8 +4,8 @@ import { BATCH, inBatches } from "./batches.ts";
 import type { Floors } from "./leases.ts";
 import type { Job } from "./schedule.ts";
 
-/** Due deliveries of each endpoint that are searched for exhausted ones. */
-const DEPTH = 1_000;
+/** Due deliveries of each endpoint that are searched. Nobody claims exhausted ones, so they come to the front. */
+const DEPTH = 100;
 
 /** Fails deliveries that have had all attempts of a policy that became shorter. */
 export function exhaustedDeliveries(policy: () => FilePolicy, floors: Readonly<Floors>): Job {

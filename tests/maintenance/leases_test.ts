@@ -117,7 +117,7 @@ onServer("sweeps pass the dead rows of ended deliveries once", async (database) 
   await using db = await database.open();
   await using other = await database.open();
   const session = await db.admin.reserve();
-  const sweep = makeSweep({ ...db, admin: session });
+  const sweep = makeSweep({ ...db, engine: session, admin: session });
   const read = async () => {
     await session`select pg_stat_force_next_flush()`;
     const [row] = await session<{ read: number }[]>`
