@@ -1,5 +1,5 @@
 import { addressRules, type AdminToken, type Config } from "./config/config.ts";
-import { type AddressRules, isWildcard } from "./core/address.ts";
+import { type AddressRules, hostPort, isLoopback, isWildcard } from "./core/address.ts";
 import { type EventTypes, makeEventTypes } from "./core/event_types.ts";
 import { makeSigner, type Signer } from "./core/signature.ts";
 
@@ -8,6 +8,11 @@ export interface InForce {
   readonly config: Config;
   /** Where endpoints may live. */
   readonly rules: AddressRules;
+  /**
+   * What links to this program begin with: `server.public_url`, else the listener's address if that is on
+   * loopback, else null. Never from a request: its Host header may be anybody's.
+   */
+  readonly base_url: string | null;
   readonly event_types: EventTypes;
   readonly tokens: readonly AdminToken[];
   /** One for each secret that BookMe may sign its posts with; empty if posts need no signature. */
@@ -33,6 +38,8 @@ export function makeInForce(
   return Object.freeze({
     config,
     rules: { ...addressRules(config), own_listener: [...listenersOf(listener), ...others] },
+    base_url: config.server.public_url ??
+      (isLoopback(listener.address) ? `http://${hostPort(listener.address, listener.port)}` : null),
     event_types: makeEventTypes(config.event_types),
     tokens,
     ingest_signers: config.ingest.secrets.map((secret) => makeSigner(secret.reveal())),

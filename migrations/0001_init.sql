@@ -417,6 +417,21 @@ create table replays (
 -- Which replay is due; ended ones are not in it.
 create index replays_running on replays (next_batch_at) where state = 'running';
 
+-- Links with which a business manages its own endpoints. The token itself is never stored. Rows stay when they
+-- are over: the audit log names them.
+create table portal_links (
+  -- lnk_…, which sorts by time: lists are in its order.
+  id text collate "C" primary key,
+  business text not null,
+  -- SHA-256 of the token: 32 random bytes need no slow digest. Each request looks its token up by it.
+  digest bytea not null unique,
+  read_only boolean not null,
+  created_at timestamptz not null default now(),
+  created_by text not null,
+  expires_at timestamptz not null,
+  revoked_at timestamptz
+);
+
 create table audit (
   id bigint generated always as identity primary key,
   at timestamptz not null default now(),

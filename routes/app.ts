@@ -6,7 +6,7 @@ import { apiRoutes } from "./api/routes.ts";
 import type { Env, RouteContext } from "./context.ts";
 import { healthRoutes } from "./health.ts";
 import { ingestRoutes } from "./ingest.ts";
-import { toProblem } from "./middleware/problem.ts";
+import { noSuchRoute, pathPattern, toProblem } from "./middleware/problem.ts";
 
 /**
  * As long as a statement of the API may run. Where all connections are taken, it waits for one of them,
@@ -27,7 +27,7 @@ export function makeApp(ctx: RouteContext): Hono<Env> {
     const { method, path } = c.req;
     const allow = methodsAt(app, path);
     const error = allow.length === 0
-      ? new AppError("not_found", `No such route: ${method} ${path}`)
+      ? noSuchRoute(c)
       : new AppError("method_not_allowed", `${path} allows ${allow.join(", ")}, not ${method}`, {
         allow,
       });
@@ -49,15 +49,7 @@ export function makeApp(ctx: RouteContext): Hono<Env> {
 function methodsAt(app: Hono<Env>, path: string): string[] {
   const methods = app.routes
     // Middleware counts as ALL.
-    .filter(({ method, path: pattern }) => method !== "ALL" && patternOf(pattern).test(path))
+    .filter(({ method, path: pattern }) => method !== "ALL" && pathPattern(pattern).test(path))
     .flatMap(({ method }) => method === "GET" ? ["GET", "HEAD"] : [method]);
   return [...new Set(methods)];
-}
-
-// A pattern such as `/api/endpoints/:id` as a regular expression.
-function patternOf(route: string): RegExp {
-  const parts = route.split("/").map((part) =>
-    part.startsWith(":") ? "[^/]+" : part.replace(/[^\w-]/g, "\\$&")
-  );
-  return new RegExp(`^${parts.join("/")}$`);
 }

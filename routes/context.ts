@@ -1,6 +1,5 @@
 import type { HttpBindings } from "@hono/node-server";
-import type { AdminContext } from "../lib/admin/context.ts";
-import type { AdminToken } from "../lib/config/config.ts";
+import type { AdminContext, Asker } from "../lib/admin/context.ts";
 import type { Log } from "../lib/observe/log.ts";
 import type { Signals } from "../lib/observe/signals.ts";
 
@@ -18,8 +17,15 @@ export interface Readiness {
   readonly checks: Readonly<Record<string, string>>;
 }
 
-/** hono's environment: the sockets of node:http, the admin token and the client's address. */
+/** The bearer of a token. */
+export interface Bearer {
+  readonly by: Asker;
+  /** Whether the token still allows the same. */
+  readonly isGood: () => Promise<boolean>;
+}
+
+/** hono's environment: the sockets of node:http, and who asks. */
 export interface Env {
   Bindings: HttpBindings;
-  Variables: { token: AdminToken; address: string | null };
+  Variables: { bearer: Bearer };
 }

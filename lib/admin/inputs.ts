@@ -142,6 +142,19 @@ export const ReloadInput = v.strictObject({
 }, must("an object"));
 export type ReloadInput = v.InferOutput<typeof ReloadInput>;
 
+// --- portal links -------------------------------------------------------------------------------------
+
+/** A new portal link. */
+export const PortalLinkInput = v.strictObject({
+  business: described(identifier, "The business whose endpoints it manages"),
+  expires_in: v.optional(
+    v.pipe(duration(60_000, 30 * DAY_MS), v.description("How long it may be used")),
+    "24h",
+  ),
+  read_only: v.optional(described(bool, "Whether its token may only read"), false),
+}, must("an object"));
+export type PortalLinkInput = v.InferOutput<typeof PortalLinkInput>;
+
 // --- replays -----------------------------------------------------------------------------------------
 
 const REPLAYED = ["delivered", "failed", "cancelled", "pending"] as const;

@@ -507,11 +507,39 @@ export type Reloaded = v.InferOutput<typeof Reloaded>;
 export const ConfigShown = v.record(v.string(), v.unknown());
 export type ConfigShown = v.InferOutput<typeof ConfigShown>;
 
+/** A portal link, without its token. */
+export const PortalLink = v.object({
+  id: string,
+  business: string,
+  read_only: described(v.boolean(), "Whether its token may only read"),
+  state: described(
+    v.picklist(["active", "expired", "revoked"]),
+    "The token of an active one is accepted",
+  ),
+  created_at: time,
+  created_by: described(string, "Name of an admin token"),
+  expires_at: time,
+  revoked_at: maybe(time),
+});
+export type PortalLink = v.InferOutput<typeof PortalLink>;
+
+/** A portal link with its token. */
+export const PortalLinkMade = v.object({
+  ...PortalLink.entries,
+  url: described(string, "The link for a browser, with the token in it; shown this once"),
+  token: described(string, "A bearer token within the business; shown this once"),
+});
+export type PortalLinkMade = v.InferOutput<typeof PortalLinkMade>;
+
 /** An entry of the audit log. */
 export const AuditEntry = v.object({
   id: string,
   at: time,
-  actor: described(string, "Name of an admin token, or what in the program did it by itself"),
+  actor: described(
+    string,
+    "Name of an admin token, `portal:` and the id of a portal link, or what in the program did it by " +
+      "itself",
+  ),
   address: described(maybe(string), "Where from"),
   action: string,
   object: string,

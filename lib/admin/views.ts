@@ -11,6 +11,7 @@ import { decodeUtf8 } from "../core/utf8.ts";
 import { USER_AGENT } from "../core/version.ts";
 import type { Endpoint } from "../delivery/fleet.ts";
 import type { StoredEndpoint } from "../store/endpoints.ts";
+import type { PortalLinkRow } from "../store/portal_links.ts";
 import type { AuditRow } from "../store/reports/audit.ts";
 import type { AttemptRow, DeliveryRow } from "../store/reports/deliveries.ts";
 import type { EventRow, EventSummary } from "../store/reports/events.ts";
@@ -281,6 +282,16 @@ export function viewReplay(row: ReplayRow): shown.Replay {
     created_at: iso(row.created_at),
     created_by: row.created_by,
     ended_at: iso(row.ended_at),
+  };
+}
+
+/** A portal link as shown: no token. */
+export function viewPortalLink(row: PortalLinkRow): shown.PortalLink {
+  return {
+    ...row,
+    created_at: iso(row.created_at),
+    expires_at: iso(row.expires_at),
+    revoked_at: iso(row.revoked_at),
   };
 }
 

@@ -117,6 +117,16 @@ export function parseReplayId(id: string): string | undefined {
   return digits === undefined ? undefined : uuid(digits + "00000000");
 }
 
+/** `lnk_…` of a portal link's UUID, which is made like an event's: these ids sort by time too. */
+export function portalLinkId(uuid: string): string {
+  return "lnk_" + encode(uuid.slice(0, 28), EVENT_CHARS);
+}
+
+/** A `lnk_…` as it is stored, or undefined for any other text. */
+export function parsePortalLinkId(id: string): string | undefined {
+  return decode(id, "lnk_", EVENT_CHARS, 24) === undefined ? undefined : id.toLowerCase();
+}
+
 /** `ep_…` of an endpoint made by the admin API. `random` has 20 bytes, of which 100 bits count. */
 export function endpointId(random: Uint8Array): string {
   return "ep_" + textOf(random.subarray(0, 20));

@@ -26,6 +26,7 @@ export const endpointOperations = [
     method: "get",
     path: "/api/endpoints",
     tag,
+    portal: true,
     summary: "Lists the endpoints in force, or the retired ones",
     query: ListQuery,
     status: 200,
@@ -39,6 +40,7 @@ export const endpointOperations = [
     method: "post",
     path: "/api/endpoints",
     tag,
+    portal: true,
     summary: "Makes an endpoint",
     description: "Its secret is in the answer and is never shown again.",
     body: inputs.EndpointInput,
@@ -60,6 +62,7 @@ export const endpointOperations = [
     method: "get",
     path,
     tag,
+    portal: true,
     summary: "Shows an endpoint",
     status: 200,
     response: shown.Endpoint,
@@ -72,6 +75,7 @@ export const endpointOperations = [
     method: "patch",
     path,
     tag,
+    portal: true,
     summary: "Changes an endpoint",
     description:
       "Members left out stay as they are; null clears optional ones. Deliveries that are pending and " +
@@ -100,6 +104,7 @@ export const endpointOperations = [
     method: "delete",
     path,
     tag,
+    portal: true,
     summary: "Retires an endpoint",
     description: "Its pending deliveries are cancelled, its secrets forgotten; its history stays.",
     status: 200,
@@ -124,6 +129,7 @@ export const endpointOperations = [
     method: "post",
     path: `${path}/pause`,
     tag,
+    portal: true,
     summary: "Pauses an endpoint: what it is owed waits",
     body: inputs.PauseInput,
     body_optional: true,
@@ -148,6 +154,7 @@ export const endpointOperations = [
     method: "post",
     path: `${path}/resume`,
     tag,
+    portal: true,
     summary: "Ends an endpoint's pause: what waited is due",
     status: 200,
     response: shown.Endpoint,
@@ -160,6 +167,7 @@ export const endpointOperations = [
     method: "post",
     path: `${path}/rotate`,
     tag,
+    portal: true,
     summary: "Gives an endpoint a new secret",
     description: "It signs X-BookMe-Signature from `activate` on; the old one stays in " +
       "webhook-signature until `overlap` after that. The answer shows it this once.",
@@ -189,6 +197,7 @@ export const endpointOperations = [
     method: "post",
     path: `${path}/overlap`,
     tag,
+    portal: true,
     summary: "Moves the end of a rotation's overlap",
     description:
       "The old secret stays in webhook-signature until `ends_at`. Of several rotations " +
@@ -209,6 +218,7 @@ export const endpointOperations = [
     method: "post",
     path: `${path}/test`,
     tag,
+    portal: true,
     summary: "Sends a test event to an endpoint and waits for its answer",
     description: "The event goes to this endpoint only, whatever it selects, with X-BookMe-Test: " +
       "true. Should it fail, it is retried as any other.",
@@ -234,6 +244,7 @@ export const endpointOperations = [
     method: "post",
     path: `${path}/check`,
     tag,
+    portal: true,
     summary: "Looks at an endpoint's state, DNS, addresses and TLS",
     description: "Changes nothing, and sends no HTTP request: a TLS handshake at most. Takes 10 " +
       "seconds at most.",

@@ -30,6 +30,7 @@ export const eventOperations = [
     method: "get",
     path: "/api/events",
     tag,
+    portal: true,
     summary: "Lists events, the newest first",
     description:
       "`q` is the id of an event or of one of its deliveries, a confirmation number, or " +
@@ -46,6 +47,7 @@ export const eventOperations = [
     method: "get",
     path: "/api/events/{id}",
     tag,
+    portal: true,
     summary: "Shows an event, and for each endpoint why it was or was not owed it",
     status: 200,
     response: shown.EventDetail,
@@ -85,6 +87,7 @@ export const eventOperations = [
     method: "get",
     path: "/api/event-types",
     tag,
+    portal: true,
     summary: "Lists the event types, each with the JSON Schema of its data and a sample",
     query: TypesQuery,
     status: 200,

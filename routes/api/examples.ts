@@ -7,6 +7,8 @@ export const ENDPOINT_ID = "ep_4k9x2m7q0c5t8w1z3v6b";
 export const EVENT_ID = "evt_06yn3v1m8r5k0000b2c4";
 export const DELIVERY_ID = "dlv_06yn3v1m8r5k0000b2c4000003";
 export const REPLAY_ID = "rpl_06yn4b7c2d5f0000e1g3";
+export const PORTAL_LINK_ID = "lnk_06yn4c1f8r2d0000h5j7";
+export const PORTAL_TOKEN = "portal_q3nH0vXy7Tz1mB5kLr9WcE2uJd8sAfGp4oYiR6tNeQw";
 
 export const endpoint: shown.Endpoint = {
   id: ENDPOINT_ID,
@@ -144,4 +146,15 @@ export const replay: shown.Replay = {
   created_at: "2026-11-24T10:00:00.000Z",
   created_by: "ops",
   ended_at: null,
+};
+
+export const portal_link: shown.PortalLink = {
+  id: PORTAL_LINK_ID,
+  business: "bus_123",
+  read_only: false,
+  state: "active",
+  created_at: "2026-11-24T10:00:00.000Z",
+  created_by: "ops",
+  expires_at: "2026-12-01T10:00:00.000Z",
+  revoked_at: null,
 };

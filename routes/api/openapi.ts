@@ -42,6 +42,9 @@ const COMPONENTS = {
   Replay: shown.Replay,
   ReplayCount: shown.ReplayCount,
   Stats: shown.Stats,
+  PortalLinkInput: inputs.PortalLinkInput,
+  PortalLink: shown.PortalLink,
+  PortalLinkMade: shown.PortalLinkMade,
   Daemon: shown.Daemon,
   Reloaded: shown.Reloaded,
   AuditEntry: shown.AuditEntry,
@@ -61,7 +64,7 @@ const WITH_BODY: readonly ErrorCode[] = ["malformed", "too_large", "unsupported_
 const REFUSALS: Readonly<Record<ErrorCode, string>> = {
   malformed: "The body is not JSON",
   unauthorized: "No token, or a wrong one",
-  forbidden: "A viewer's token, or a Host that is not this machine's",
+  forbidden: "A token that may only read, or a Host that is not this machine's",
   loop: "A delivery was posted to `/ingest`",
   not_found: "There is no such thing, or no longer",
   method_not_allowed: "There is something here, by another method; Allow names it",
@@ -104,7 +107,9 @@ export function openApiDocument(operations: readonly AnyOperation[]): Json {
         token: {
           type: "http",
           scheme: "bearer",
-          description: "A token of admin.tokens. One with the role viewer may only read",
+          description:
+            "A token of admin.tokens: one with the role viewer may only read. Or the token of a portal " +
+            "link: it reaches the operations with `x-portal`, within its business; all else is 404",
         },
       },
     },
@@ -124,6 +129,7 @@ function describe(operation: AnyOperation): Json {
     tags: [tag],
     summary,
     ...(description === undefined ? {} : { description }),
+    ...(operation.portal === true ? { "x-portal": true } : {}),
     ...(parameters.length === 0 ? {} : { parameters }),
     ...(body === undefined ? {} : {
       requestBody: {

@@ -25,6 +25,8 @@ export interface Asked<Query, Body> {
   readonly query: Query;
   readonly body: Body;
   readonly by: Asker;
+  /** Whether its token still allows the same: an answer that goes on for long asks again. */
+  readonly isGood: () => Promise<boolean>;
   /** Whether the client has hung up. */
   readonly isGone: () => boolean;
 }
@@ -46,6 +48,11 @@ export interface Operation<Q extends Schema, B extends Schema, R extends Schema>
   readonly tag: string;
   readonly summary: string;
   readonly description?: string;
+  /**
+   * Whether portal tokens reach it. To them, all other paths are as routes that never were: it is the
+   * same for all operations at a path.
+   */
+  readonly portal?: true;
   /** A strict object of texts. */
   readonly query?: Q;
   readonly body?: B;
@@ -106,8 +113,7 @@ export async function perform(
   c: Context<Env>,
 ): Promise<Response> {
   const query = validQuery(operation.query ?? NOTHING, c.req.queries());
-  const actor = { name: c.get("token").name, address: c.get("address") };
-  const by: Asker = { actor, scope: "everything" };
+  const { by, isGood } = c.get("bearer");
   const body = operation.method === "get" ? {} : await validBody(
     ctx,
     by,
@@ -119,6 +125,7 @@ export async function perform(
     query,
     body,
     by,
+    isGood,
     isGone: () => c.env.outgoing.destroyed,
   });
   return answer instanceof Answered

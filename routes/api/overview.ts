@@ -59,6 +59,7 @@ export const overviewOperations = [
     method: "get",
     path: "/api/stats",
     tag,
+    portal: true,
     summary:
       "Counts the attempts of the last while, events without a business, and what is pending",
     description:
@@ -171,6 +172,7 @@ export const overviewOperations = [
     method: "get",
     path: "/api/audit",
     tag,
+    portal: true,
     summary: "Lists changes, the last one first: who, from where, what, before and after",
     query: AuditQuery,
     status: 200,

@@ -22,6 +22,7 @@ export const replayOperations = [
     method: "post",
     path: "/api/replays",
     tag,
+    portal: true,
     summary: "Sends deliveries that ended again, or those that wait now, all that match",
     description:
       "Ended ones begin a new round of attempts; with the status `pending`, waiting ones " +
@@ -53,6 +54,7 @@ export const replayOperations = [
     method: "get",
     path: "/api/replays",
     tag,
+    portal: true,
     summary: "Lists replays, the newest first",
     query: ListQuery,
     status: 200,
@@ -66,6 +68,7 @@ export const replayOperations = [
     method: "get",
     path,
     tag,
+    portal: true,
     summary: "Shows a replay and how far it is",
     status: 200,
     response: shown.Replay,
@@ -78,6 +81,7 @@ export const replayOperations = [
     method: "post",
     path: `${path}/cancel`,
     tag,
+    portal: true,
     summary: "Ends a replay where it is",
     description: "What it has made pending stays so.",
     status: 200,

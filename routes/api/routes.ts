@@ -4,8 +4,10 @@ import { endpointOperations } from "./endpoints.ts";
 import { eventOperations } from "./events.ts";
 import { type AnyOperation, perform } from "./operation.ts";
 import { overviewOperations } from "./overview.ts";
+import { portalLinkOperations } from "./portal_links.ts";
 import { replayOperations } from "./replays.ts";
 import { requireOwnHost, requireToken } from "../middleware/auth.ts";
+import { pathPattern } from "../middleware/problem.ts";
 import type { Env, RouteContext } from "../context.ts";
 import { openApiDocument } from "./openapi.ts";
 
@@ -15,12 +17,17 @@ export const OPERATIONS: readonly AnyOperation[] = [
   ...eventOperations,
   ...deliveryOperations,
   ...replayOperations,
+  ...portalLinkOperations,
   ...overviewOperations,
 ];
 
+/** The paths that portal tokens reach. */
+const PORTAL_PATHS = OPERATIONS.filter(({ portal }) => portal === true)
+  .map(({ path }) => pathPattern(path.replace("{id}", ":id")));
+
 /** The admin API under `/api`, and the document of it at `/openapi.json`. */
 export function apiRoutes(ctx: RouteContext): Hono<Env> {
-  const auth = requireToken(ctx);
+  const auth = requireToken(ctx, PORTAL_PATHS);
   const app = new Hono<Env>();
   app.use("/api/*", closed, requireOwnHost(ctx), auth);
   for (const operation of OPERATIONS) {

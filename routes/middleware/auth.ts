@@ -1,11 +1,16 @@
+import { isDeepStrictEqual } from "node:util";
 import type { Context, MiddlewareHandler } from "hono";
 import { createMiddleware } from "hono/factory";
 import { cidrContains } from "../../lib/core/address.ts";
+import type { Asker } from "../../lib/admin/context.ts";
+import { findPortalAsker } from "../../lib/admin/portal_links.ts";
 import { AppError } from "../../lib/core/errors.ts";
+import { isPortalToken } from "../../lib/core/portal.ts";
 import { equalInConstantTime } from "../../lib/core/signature.ts";
 import type { AdminToken, Config } from "../../lib/config/config.ts";
 import { clientAddress } from "./client.ts";
 import type { Env, RouteContext } from "../context.ts";
+import { noSuchRoute } from "./problem.ts";
 import { makeThrottle } from "./throttle.ts";
 
 /** Wrong tokens that one address may send at once, and the time until it may send one more. */
@@ -13,38 +18,78 @@ const WRONG_BURST = 10;
 const WRONG_REFILL_MS = 6_000;
 
 /**
- * Demands one of the admin tokens; a viewer's allows reading only. Wrong tokens are throttled by the
- * address they come from, right ones never.
+ * Demands a token: one of the admin API, or that of a portal link, which reaches only the paths of
+ * `portal_paths`. Wrong tokens are throttled by the address they come from, right ones never.
  */
-export function requireToken(ctx: RouteContext): MiddlewareHandler<Env> {
+export function requireToken(
+  ctx: RouteContext,
+  portal_paths: readonly RegExp[],
+): MiddlewareHandler<Env> {
   const throttle = makeThrottle(WRONG_BURST, WRONG_REFILL_MS);
   return createMiddleware<Env>(async (c, next) => {
     const sent = /^Bearer +(\S+)$/i.exec(c.req.header("authorization") ?? "")?.[1];
-    const { config, tokens } = ctx.in_force();
-    const token = sent === undefined ? undefined : findToken(tokens, sent);
-    const address = clientAddress(c, config.server.trusted_proxies) ?? null;
-    if (token === undefined) {
+    const address = clientAddress(c, ctx.in_force().config.server.trusted_proxies) ?? null;
+    const found = sent === undefined ? undefined : await findRights(ctx, sent, address);
+    if (sent === undefined || found === undefined) {
       if (sent !== undefined) {
         const wait_s = throttle.take(address ?? "unknown");
         if (wait_s > 0) throw tooMany(wait_s);
-        ctx.log.warn("Admin token refused", { address });
+        ctx.log.warn("Token refused", { address });
       }
-      throw new AppError(
-        "unauthorized",
-        "Send an admin token: Authorization: Bearer TOKEN, with a token from admin.tokens",
-      );
+      throw unauthorized(sent);
     }
-    if (token.role === "viewer" && c.req.method !== "GET" && c.req.method !== "HEAD") {
-      throw new AppError(
-        "forbidden",
-        `The token ${token.name} has the role viewer, which may only read; this needs a token with ` +
-          "the role admin",
-      );
+    const { by, reads_only } = found;
+    if (by.scope !== "everything" && !portal_paths.some((path) => path.test(c.req.path))) {
+      throw noSuchRoute(c);
     }
-    c.set("token", token);
-    c.set("address", address);
+    if (reads_only !== null && c.req.method !== "GET" && c.req.method !== "HEAD") {
+      throw new AppError("forbidden", reads_only);
+    }
+    const isGood = async () => isDeepStrictEqual(await findRights(ctx, sent, address), found);
+    c.set("bearer", { by, isGood });
     await next();
   });
+}
+
+/** What a token allows. */
+interface Rights {
+  readonly by: Asker;
+  /** Why it may only read, in words; null if it may write. */
+  readonly reads_only: string | null;
+}
+
+async function findRights(
+  ctx: RouteContext,
+  sent: string,
+  address: string | null,
+): Promise<Rights | undefined> {
+  const token = findToken(ctx.in_force().tokens, sent);
+  if (token !== undefined) {
+    const { name, role } = token;
+    return {
+      by: { actor: { name, address }, scope: "everything" },
+      reads_only: role === "admin"
+        ? null
+        : `The token ${name} has the role viewer, which may only ` +
+          "read; this needs a token with the role admin",
+    };
+  }
+  const found = await findPortalAsker(ctx, sent, address);
+  return found === undefined ? undefined : {
+    by: found.by,
+    reads_only: found.read_only
+      ? "The portal link may only read; ask for one that may write"
+      : null,
+  };
+}
+
+function unauthorized(sent: string | undefined): AppError {
+  return new AppError(
+    "unauthorized",
+    sent !== undefined && isPortalToken(sent)
+      ? "The portal link has expired, was revoked, or never was; ask for a new one"
+      : "Send a token: Authorization: Bearer TOKEN, with a token of admin.tokens or of a portal link",
+  );
 }
 
 function tooMany(wait_s: number): AppError {

@@ -1,7 +1,10 @@
+import type { Context } from "hono";
 import { AppError, messageOf } from "../../lib/core/errors.ts";
+import { shownPath } from "../../lib/core/portal.ts";
 import { makeProblem, problemOf } from "../../lib/core/problem.ts";
 import { isOutage } from "../../lib/store/errors.ts";
 import type { Log } from "../../lib/observe/log.ts";
+import type { Env } from "../context.ts";
 
 /** The answer to anything thrown. Bugs are logged and answered without detail, outages with the reason. */
 export function toProblem(error: unknown, log: Log): Response {
@@ -21,4 +24,17 @@ function fault(error: unknown, log: Log) {
   }
   log.error("A request failed", { cause });
   return makeProblem(500, "internal", "Internal error; see the daemon's log");
+}
+
+/** The refusal of a path that nothing is at, or nothing that the asker may know of. */
+export function noSuchRoute(c: Context<Env>): AppError {
+  return new AppError("not_found", `No such route: ${c.req.method} ${shownPath(c.req.path)}`);
+}
+
+/** A pattern such as `/api/endpoints/:id` as a regular expression. */
+export function pathPattern(route: string): RegExp {
+  const parts = route.split("/").map((part) =>
+    part.startsWith(":") ? "[^/]+" : part.replace(/[^\w-]/g, "\\$&")
+  );
+  return new RegExp(`^${parts.join("/")}$`);
 }

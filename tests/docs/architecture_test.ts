@@ -82,7 +82,7 @@ const ARROWS: Readonly<Record<string, Readonly<Record<string, "all" | "types">>>
     api: "all",
     in_force: "types",
     observe: "types",
-    admin: "types",
+    admin: "all",
     delivery: "types",
     store: "all",
     http: "types",

@@ -117,6 +117,10 @@ onServer("every operation answers as the document says", async (database) => {
   await api.expect(200, "POST", `endpoints/file/resume`);
   await api.expect(200, "POST", `endpoints/file/check`);
   await api.expect(200, "DELETE", `endpoints/${id}`);
+  const link = await api.expect(201, "POST", "portal-links", { business: "bus_1" });
+  await api.expect(200, "GET", "portal-links?business=bus_1");
+  await api.expect(200, "GET", `portal-links/${link.body.id}`);
+  await api.expect(200, "DELETE", `portal-links/${link.body.id}`);
   await api.expect(200, "GET", "event-types");
   await api.expect(200, "GET", "stats?window=1h");
   await api.expect(200, "GET", "config");

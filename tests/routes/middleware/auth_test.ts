@@ -72,7 +72,7 @@ onServer("wrong tokens are throttled by address, valid ones never", async (datab
     401,
     "none is not wrong",
   );
-  const lines = daemon.log.filter(({ message }) => message === "Admin token refused");
+  const lines = daemon.log.filter(({ message }) => message === "Token refused");
   assert.ok(lines.length >= 11 && lines.length <= 12, `${lines.length} lines`);
   assert.equal(lines[0]?.address, "192.0.2.1");
   assert.ok(!JSON.stringify(daemon.log).includes("wrong-token"));
