@@ -3,8 +3,10 @@ import { AppError, invalidAt } from "../core/errors.ts";
 import { deliveryUuid, eventId } from "../core/ids.ts";
 import { explainMismatch } from "../core/explain.ts";
 import { explainMatch } from "../core/matching.ts";
+import { type EventType, SAMPLE_BUSINESS } from "../core/event_types.ts";
 import { nearest } from "../core/nearest.ts";
 import { type ParsedEvent, parseIngest } from "../core/payload.ts";
+import type { Scope } from "../core/scope.ts";
 import { inSeconds } from "../core/time.ts";
 import { writeAudit } from "../store/audit.ts";
 import type { StoredEndpoint } from "../store/endpoints.ts";
@@ -26,14 +28,19 @@ export async function testEndpoint(
 ): Promise<shown.TestResult> {
   const row = await findEndpointInForce(ctx, by, id);
   refuseUnready(ctx, row);
-  const event = testEvent(ctx, row, input);
+  const event = testEvent(ctx, row.owner, input);
   await writeAudit(ctx.db.admin, {
     actor: by.actor,
     action: "endpoint.tested",
     object: id,
     after: { event: input.event },
   });
-  const [accepted] = await ctx.accept([{ event, key: null, test_endpoint_no: row.no }]);
+  // It belongs to the endpoint's owner, whoever tests it and whatever business its data names.
+  const [accepted] = await ctx.accept([{
+    event: { ...event, business: row.owner },
+    key: null,
+    test_endpoint_no: row.no,
+  }]);
   if (accepted === undefined || accepted.deliveries === 0) throw retired(id);
   const uuid = deliveryUuid(accepted.uuid, row.no);
   const wait_ms = (ctx.endpoint(row.no)?.timeout_ms ?? 30_000) + 5_000;
@@ -44,24 +51,35 @@ export async function testEndpoint(
     event_id: eventId(accepted.uuid),
     delivery: viewDelivery(delivery, ctx),
     attempt: attempt === undefined ? null : viewAttempt(attempt, delivery, event, ctx),
-    ...await wouldBeOwed(ctx, row, event),
+    ...await wouldBeOwed(ctx, by, row, event),
   };
 }
 
 /** Whether the endpoint is owed real events like this one, as it is now. */
 async function wouldBeOwed(
   ctx: AdminContext,
+  { scope }: Asker,
   endpoint: StoredEndpoint,
   { type, business, subject_key }: ParsedEvent,
 ): Promise<Pick<shown.TestResult, "would_be_owed" | "reason">> {
   const inherited = business !== null || subject_key === null
     ? null
-    : (await findBusinesses(ctx.db.admin, [subject_key])).get(subject_key) ?? null;
+    : await businessOf(ctx, scope, subject_key);
   const event = { type, business: business ?? inherited, test: false };
   if (explainMatch(endpoint, event.type, event.business) === "matched") {
     return { would_be_owed: true, reason: null };
   }
   return { would_be_owed: false, reason: explainMismatch(event, endpoint, "is").explanation };
+}
+
+/** The business last stored for a subject; within a scope, that of another counts as unknown. */
+async function businessOf(
+  ctx: AdminContext,
+  scope: Scope,
+  subject_key: string,
+): Promise<string | null> {
+  const business = (await findBusinesses(ctx.db.admin, [subject_key])).get(subject_key) ?? null;
+  return scope === "everything" || business === scope.business ? business : null;
 }
 
 function refuseUnready(ctx: AdminContext, row: StoredEndpoint): void {
@@ -81,11 +99,12 @@ function refuseUnready(ctx: AdminContext, row: StoredEndpoint): void {
   }
 }
 
+/** The event of a test: with the caller's data, or the type's sample, made one of the owner's business. */
 function testEvent(
   ctx: AdminContext,
-  { owner }: Pick<StoredEndpoint, "owner">,
+  owner: string | null,
   { event, data, business }: TestInput,
-) {
+): ParsedEvent {
   const types = ctx.in_force().event_types;
   const type = types.get(event);
   if (type === undefined) {
@@ -100,12 +119,19 @@ function testEvent(
   if (business !== undefined && data === undefined) throw invalidAt("/business", "Needs data");
   const timestamp = inSeconds(new Date(ctx.now()).toISOString());
   const payload = data === undefined
-    ? type.sample.replace(/"timestamp": "[^"]*"/, `"timestamp": "${timestamp}"`)
+    ? sampleOf(type, timestamp, owner)
     : writeEvent({ event, timestamp, data, business });
   const [parsed] = parseIngest(Buffer.from(payload, "utf8"), "json", types).events;
   if (parsed === undefined) throw invalidAt("/data", "Makes no event");
-  // It belongs to the endpoint's owner, whoever tests it and whatever business its data names.
-  return owner === null ? parsed : { ...parsed, business: owner };
+  // Some samples name no business; real events like them inherit it.
+  return data === undefined && owner !== null ? { ...parsed, business: owner } : parsed;
+}
+
+function sampleOf({ sample }: EventType, timestamp: string, owner: string | null): string {
+  const now = sample.replace(/"timestamp": "[^"]*"/, `"timestamp": "${timestamp}"`);
+  if (owner === null) return now;
+  // Split, because `replace` reads `$` in what it puts in.
+  return now.split(JSON.stringify(SAMPLE_BUSINESS)).join(JSON.stringify(owner));
 }
 
 function writeEvent(event: unknown): string {

@@ -128,6 +128,9 @@ const SUBJECTS: ReadonlyMap<string, Subject> = new Map([
   ["service", "service"],
 ]);
 
+/** The business in the documentation's samples. */
+export const SAMPLE_BUSINESS = "bus_123";
+
 /** The eight event types of the documentation, in its order, with its samples unchanged. */
 export const EVENT_TYPES: readonly EventType[] = [
   {

@@ -16,7 +16,7 @@ export interface Offer {
   readonly key: string | null;
   /** SHA-256 (hex) of what came under the key, if that is more than the payload. */
   readonly digest?: string;
-  /** A test event: for this endpoint only, whatever it selects. */
+  /** A test event: for this endpoint only, whatever it selects; it inherits no business. */
   readonly test_endpoint_no?: number;
 }
 
@@ -117,11 +117,12 @@ export function conflictOf(
   return undefined;
 }
 
-/** Subjects of the events that name no business. */
+/** Subjects of the events that name no business, test events excepted. */
 export function heirs(requests: readonly Request[]): Set<string> {
   const subjects = new Set<string>();
   for (const { offers } of requests) {
-    for (const { event: { business, subject_key } } of offers) {
+    for (const { event: { business, subject_key }, test_endpoint_no } of offers) {
+      if (test_endpoint_no !== undefined) continue;
       if (business === null && subject_key !== null) subjects.add(subject_key);
     }
   }
@@ -130,7 +131,8 @@ export function heirs(requests: readonly Request[]): Set<string> {
 
 /**
  * Plans a batch: new events with what is owed of them, and the first answer for repetitions. Events that
- * name no business inherit that of the last one before them in the batch, else the one in `businesses`.
+ * name no business inherit that of the last one before them in the batch, else the one in `businesses`;
+ * test events neither inherit nor leave any.
  */
 export function planBatch(
   requests: readonly Request[],
@@ -182,8 +184,10 @@ function addEvent(
 ): Accepted {
   const { type, subject, confirmation, payload } = event;
   const test = test_endpoint_no !== undefined;
-  const business = event.business ?? inherit(plan.subjects, event.subject_key, businesses);
-  // Test data is made up: real events must not inherit from it.
+  // Test data is made up: it inherits nothing, and nothing inherits from it.
+  const business = test
+    ? event.business
+    : event.business ?? inherit(plan.subjects, event.subject_key, businesses);
   if (!test && business !== null && event.subject_key !== null) {
     plan.subjects.named.set(event.subject_key, business);
   }

@@ -221,7 +221,8 @@ export const endpointOperations = [
     portal: true,
     summary: "Sends a test event to an endpoint and waits for its answer",
     description: "The event goes to this endpoint only, whatever it selects, with X-BookMe-Test: " +
-      "true. Should it fail, it is retried as any other.",
+      "true. Should it fail, it is retried as any other. It belongs to the endpoint's owner, or to " +
+      "no business, whatever business its data names.",
     body: inputs.TestInput,
     status: 200,
     response: shown.TestResult,

@@ -4,6 +4,7 @@ import { AppError } from "../../lib/core/errors.ts";
 import { makeEventIds } from "../../lib/core/ids.ts";
 import {
   conflictOf,
+  heirs,
   makeRequest,
   type Offer,
   planBatch,
@@ -143,11 +144,17 @@ Deno.test("planBatch() lets events inherit, in their order, and says what they r
   );
   const test = { test_endpoint_no: 1 };
   assert.deepEqual(planned([{ ...named("bus_9"), ...test }, { ...heir, ...test }, heir], "bus_1"), {
-    businesses: ["bus_9", "bus_1", "bus_1"],
+    businesses: ["bus_9", null, "bus_1"],
     owed: 3,
     inherited: "bus_1",
     named: "bus_1",
   });
+});
+
+Deno.test("heirs() are the subjects of real events only", () => {
+  const of = (more: Partial<Offer>) => [...heirs([makeRequest([{ ...offer(null), ...more }])])];
+  assert.deepEqual(of({}), ["appointment:apt_1"]);
+  assert.deepEqual(of({ test_endpoint_no: 1 }), []);
 });
 
 Deno.test("planBatch() owes a test event to its endpoint alone, and to nobody once that is gone", () => {

@@ -91,8 +91,8 @@ onBoth("Intake.accept() lets events inherit their subject's business", async (da
         bookings("apt_1", null, test),
         bookings("apt_1", null),
       ]),
-      ["bus_9", "bus_1", "bus_1"],
-      "test events inherit, and nothing inherits from them",
+      ["bus_9", null, "bus_1"],
+      "test events inherit nothing, and nothing inherits from them",
     );
     const other = { ...offer().event, subject: "apt_1", subject_key: "service:apt_1" };
     assert.deepEqual(
