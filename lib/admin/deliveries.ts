@@ -1,6 +1,7 @@
 import { cancelledBy, type DeliveryReason } from "../core/cancellation.ts";
 import { AppError } from "../core/errors.ts";
 import { deliveryId, parseDeliveryId } from "../core/ids.ts";
+import { nameFor } from "../core/scope.ts";
 import { cancel, retryNow } from "../store/deliveries.ts";
 import { isClosed } from "../store/partitions.ts";
 import * as read from "../store/reports/deliveries.ts";
@@ -133,7 +134,8 @@ export async function cancelDelivery(
 ): Promise<shown.Delivery> {
   const before = await findDelivery(ctx, by, id);
   refuseCancel(before);
-  await cancel(ctx.db.admin, before.uuid, cancelledBy(by.actor.name), {
+  const name = nameFor(before.owner, by.actor.name);
+  await cancel(ctx.db.admin, before.uuid, cancelledBy(name), {
     actor: by.actor,
     action: "delivery.cancelled",
     object: deliveryId(before.uuid),

@@ -2,6 +2,7 @@ import { randomBytes } from "node:crypto";
 import { AppError, invalidAt, refuseMistakes } from "../core/errors.ts";
 import { endpointId } from "../core/ids.ts";
 import { moveOverlap, overlapAt, rotate } from "../core/rotation.ts";
+import { nameFor } from "../core/scope.ts";
 import { makeSecret } from "../core/secret.ts";
 import * as store from "../store/endpoints.ts";
 import * as read from "../store/reports/endpoints.ts";
@@ -189,7 +190,7 @@ export async function pauseEndpoint(
   input: PauseInput,
 ): Promise<shown.Endpoint> {
   const row = await findEndpointInForce(ctx, by, id);
-  const reason = input.reason ?? `Paused by ${by.actor.name}`;
+  const reason = input.reason ?? `Paused by ${nameFor(row.owner, by.actor.name)}`;
   const again = input.reason !== undefined;
   const paused = await store.pauseEndpoint(ctx.db.admin, id, reason, again, {
     actor: by.actor,

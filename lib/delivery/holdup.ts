@@ -10,7 +10,7 @@ interface Parts {
   readonly pulse: Pick<Pulse, "is_away">;
   readonly recorder: Pick<Recorder, "failing">;
   readonly lanes: Pick<Lanes, "get">;
-  readonly slots: Pick<Slots, "hasRoom" | "shared">;
+  readonly slots: Pick<Slots, "hasRoom">;
   /** `delivery.concurrency`. */
   readonly concurrency: () => number;
 }
@@ -33,8 +33,8 @@ export function holdupOf(
     const grows = cap < limit ? `; answers within a second raise that to ${limit}` : "";
     return `the endpoint has ${in_flight} under way here, as many as it may have now${grows}`;
   }
-  const all = concurrency();
-  if (slots.hasRoom(lane, all)) return null;
-  return `this daemon has ${slots.shared} under way, of ${all} that delivery.concurrency allows; ` +
-    "a quarter is kept for endpoints that answer";
+  if (slots.hasRoom(lane, concurrency())) return null;
+  // Without numbers: a business reads this, too, and the attempts are others'.
+  return "this daemon has as many under way as delivery.concurrency allows; a quarter is kept for " +
+    "endpoints that answer";
 }

@@ -1,5 +1,5 @@
 import type { Sql } from "postgres";
-import type { Scope } from "../core/scope.ts";
+import { OPERATOR, PORTAL_ACTOR, type Scope } from "../core/scope.ts";
 import type { Fragment } from "./changes.ts";
 
 /*
@@ -21,4 +21,15 @@ export function numberInScope(sql: Sql, scope: Scope, column: string): Fragment 
 /** Keeps the events `e` of the scope's business. */
 export function eventInScope(sql: Sql, scope: Scope): Fragment {
   return scope === "everything" ? sql`` : sql`and e.business = ${scope.business}`;
+}
+
+/**
+ * An expression: the actor in this column as the scope may know it. All portal links that change anything of
+ * a business are its own.
+ */
+export function actorInScope(sql: Sql, scope: Scope, column: string): Fragment {
+  const actor = sql`${sql.unsafe(column)}`;
+  return scope === "everything"
+    ? actor
+    : sql`case when ${actor} like ${`${PORTAL_ACTOR}%`} then ${actor} else ${OPERATOR} end`;
 }

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { listAudit } from "../../lib/admin/audit.ts";
+import { type AuditQuery, listAudit } from "../../lib/admin/audit.ts";
 import { getConfig, reloadConfig } from "../../lib/admin/configuration.ts";
 import type { AdminContext, Asker } from "../../lib/admin/context.ts";
 import * as deliveries from "../../lib/admin/deliveries.ts";
@@ -10,7 +10,13 @@ import { checkSignature } from "../../lib/admin/signature.ts";
 import { getStats } from "../../lib/admin/statistics.ts";
 import { testEndpoint } from "../../lib/admin/test_event.ts";
 import { AppError } from "../../lib/core/errors.ts";
-import { deliveryId, deliveryUuid, firstUuidAt, parseEventId } from "../../lib/core/ids.ts";
+import {
+  deliveryId,
+  deliveryUuid,
+  firstUuidAt,
+  parseDeliveryId,
+  parseEventId,
+} from "../../lib/core/ids.ts";
 import { attemptsOf } from "../../lib/store/reports/deliveries.ts";
 import { countReplay } from "../../lib/store/reports/replays.ts";
 import { attemptStats } from "../../lib/store/reports/stats.ts";
@@ -21,6 +27,8 @@ import { onServer, type TestDatabase } from "../support/databases.ts";
 const ops = asker("ops", "everything");
 const ana = asker("ana", { business: "bus_a" });
 const bob = asker("bob", { business: "bus_b" });
+
+const at = (address: string, by: Asker): Asker => ({ ...by, actor: { ...by.actor, address } });
 
 const URL = "https://example.com/hook";
 const SINCE = "2026-01-01T00:00:00.000Z";
@@ -210,10 +218,53 @@ onHouse("a business sees and changes its own deliveries only", async (house) => 
     assert.equal((await deliveries.getDelivery(ctx, ops, id)).status, "pending");
   }
   const cancelled = await deliveries.cancelDelivery(ctx, ana, mine);
-  assert.equal(cancelled.cancel_reason, "Cancelled by ana");
+  assert.equal(cancelled.cancel_reason, "Cancelled by portal:ana");
   assert.deepEqual(await list(ana), [mine]);
   assert.deepEqual(await list(bob, { status: "cancelled" }), []);
   assert.equal((await deliveries.retryDelivery(ctx, ana, mine)).status, "pending");
+});
+
+onHouse("a business's list leads through its own deliveries, however many wait", async (house) => {
+  const { ctx, a, event } = house;
+  const MANY = 1_300;
+  const content = {
+    payload: "{}",
+    type: "booking.created",
+    subject: null,
+    subject_key: null,
+    confirmation: null,
+  };
+  // Between two of hers, there are more of others than one page reads.
+  const others = Array.from({ length: MANY }, () => "bus_b");
+  const own = Array.from({ length: MANY }, () => "bus_a");
+  for (const businesses of [own, others, ["bus_a"]]) {
+    await ctx.accept(
+      businesses.map((business) => ({ event: { ...content, business }, key: null })),
+    );
+  }
+  const known = new Set(
+    (await ctx.db.admin<{ id: string }[]>`
+      select delivery_of(e.id, n.no) as id from events e, endpoints n
+      where e.business = 'bus_a' and (n.id = ${a} or n.no = 0)`).map(({ id }) => deliveryId(id)),
+  );
+  for (const query of [{}, { endpoint: a }, { status: "pending" as const }]) {
+    const seen: string[] = [];
+    let cursor: string | undefined;
+    do {
+      const page = await deliveries.listDeliveries(ctx, ana, { cursor, limit: 200, ...query });
+      seen.push(...page.data.map(({ id }) => id));
+      cursor = page.next_cursor ?? undefined;
+      if (cursor === undefined) break;
+      const uuid = deliveryUuid(parseDeliveryId(cursor) ?? "", house.no(a));
+      assert.ok(known.has(deliveryId(uuid)), `${cursor} leads to another's`);
+    } while (cursor !== undefined);
+    assert.equal(new Set(seen).size, MANY + 2);
+    assert.equal(seen.length, MANY + 2);
+    assert.ok(seen.every((id) => known.has(id)));
+    assert.equal(seen.at(-1), house.delivery(event.a, a));
+  }
+  const { count } = await deliveries.listDeliveries(ctx, ana, { limit: 1, count: true });
+  assert.deepEqual(count, { value: 1_000, exact: false });
 });
 
 onHouse("a page of a business's deliveries continues where the last one ended", async (house) => {
@@ -327,20 +378,55 @@ onHouse("the read model keeps the scope where no function has looked before", as
 });
 
 onHouse("a business sees the changes of its own endpoints", async ({ ctx, a, b }) => {
-  await endpoints.pauseEndpoint(ctx, ana, a, {});
+  await endpoints.pauseEndpoint(ctx, at("10.0.0.1", ana), a, {});
   await endpoints.pauseEndpoint(ctx, bob, b, {});
-  await endpoints.resumeEndpoint(ctx, ops, a);
-  const list = async (by: Asker, object?: string) =>
-    (await listAudit(ctx, by, { object, limit: 50 })).data;
+  await endpoints.resumeEndpoint(ctx, at("10.0.0.9", ops), a);
+  const list = async (by: Asker, query: Partial<AuditQuery> = {}) =>
+    (await listAudit(ctx, by, { limit: 50, ...query })).data;
+  const lines = async (by: Asker, query: Partial<AuditQuery> = {}) =>
+    (await list(by, query)).map(({ actor, address, action }) => `${actor} ${address} ${action}`);
   const own = await list(ana);
-  assert.deepEqual(own.map(({ actor, action }) => `${actor} ${action}`), [
-    "ops endpoint.resumed",
-    "ana endpoint.paused",
-    "ana endpoint.created",
+  assert.deepEqual(await lines(ana), [
+    "operator null endpoint.resumed",
+    "portal:ana 10.0.0.1 endpoint.paused",
+    "portal:ana null endpoint.created",
   ]);
   assert.ok(own.every(({ object }) => object === a));
-  assert.deepEqual(await list(ana, b), []);
+  assert.deepEqual(await list(ana, { object: b }), []);
+  assert.deepEqual(await lines(ops, { actor: "ops", object: a }), [
+    "ops 10.0.0.9 endpoint.resumed",
+  ]);
+  // Not even by guessing.
+  assert.deepEqual(await list(ana, { actor: "ops" }), []);
+  assert.deepEqual(await lines(ana, { actor: "operator" }), ["operator null endpoint.resumed"]);
+  assert.equal((await list(ana, { actor: "portal:ana" })).length, 2);
   assert.ok((await list(ops)).length > own.length);
+});
+
+onHouse("a business reads no operator's name", async (house) => {
+  const { ctx, a, event } = house;
+  await endpoints.pauseEndpoint(ctx, ops, a, {});
+  const { id } = await replays.createReplay(ctx, ops, replayOf(a));
+  const mine = house.delivery(event.a, a);
+  const waiting = await deliveries.getDelivery(ctx, ana, mine);
+  assert.match(waiting.explanation, /it is paused: Paused by operator$/);
+  await deliveries.cancelDelivery(ctx, ops, mine);
+  const shown = [
+    await endpoints.getEndpoint(ctx, ana, a),
+    await deliveries.getDelivery(ctx, ana, mine),
+    await events.getEvent(ctx, ana, event.a),
+    await replays.getReplay(ctx, ana, id),
+    await replays.listReplays(ctx, ana, { limit: 10 }),
+    await listAudit(ctx, ana, { limit: 10 }),
+  ];
+  assert.doesNotMatch(JSON.stringify(shown), /\bops\b/);
+  assert.equal((await replays.getReplay(ctx, ana, id)).created_by, "operator");
+  assert.equal((await replays.getReplay(ctx, ops, id)).created_by, "ops");
+  // Where no business reads it, it is there.
+  await endpoints.pauseEndpoint(ctx, ops, house.all, {});
+  assert.equal((await endpoints.getEndpoint(ctx, ops, house.all)).pause_reason, "Paused by ops");
+  const ours = await deliveries.cancelDelivery(ctx, ops, house.delivery(event.a, house.all));
+  assert.equal(ours.cancel_reason, "Cancelled by ops");
 });
 
 onHouse("a business neither sees nor reloads the configuration", async ({ ctx }) => {

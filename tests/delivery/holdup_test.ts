@@ -67,7 +67,7 @@ onServer("Dispatcher.holdup() names the daemon's own limit", async (database) =>
     const asked = heldUp(
       engine,
       "next",
-      /^this daemon has 1 under way, of 1 that delivery\.concurrency allows/,
+      /^this daemon has as many under way as delivery\.concurrency allows/,
     );
     await engine.intake.accept([offer()]);
     await asked;

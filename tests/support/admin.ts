@@ -3,7 +3,7 @@ import { loadConfig } from "../../lib/config/load.ts";
 import { makeInForce } from "../../lib/in_force.ts";
 import { AppError } from "../../lib/core/errors.ts";
 import { deliveryUuid, eventId, makeEventIds } from "../../lib/core/ids.ts";
-import type { Scope } from "../../lib/core/scope.ts";
+import { PORTAL_ACTOR, type Scope } from "../../lib/core/scope.ts";
 import { parseSealKey } from "../../lib/core/seal.ts";
 import { makeFleet } from "../../lib/delivery/fleet.ts";
 import { random32 } from "../../lib/delivery/context.ts";
@@ -16,9 +16,10 @@ import { ENCRYPTION_KEY } from "./checked.ts";
 import { type Sections, writeConfig } from "./daemon.ts";
 import { putInForce } from "./file.ts";
 
-/** An administrator, or a business, by that name. */
+/** An administrator of that name, or a portal link of a business. */
 export function asker(name: string, scope: Scope): Asker {
-  return { actor: { name, address: null }, scope };
+  const actor = scope === "everything" ? name : PORTAL_ACTOR + name;
+  return { actor: { name: actor, address: null }, scope };
 }
 
 /** Administers a database without a daemon: what is accepted is stored, and nothing is sent. */

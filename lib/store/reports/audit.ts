@@ -1,7 +1,7 @@
 import type { Sql } from "postgres";
 import type { Scope } from "../../core/scope.ts";
 import type { Fragment } from "../changes.ts";
-import { endpointInScope } from "../scope.ts";
+import { actorInScope, endpointInScope } from "../scope.ts";
 import { all, type Page, pageOf, type Paging } from "./page.ts";
 
 /** Narrows a list of changes; its key is an entry's number. */
@@ -30,7 +30,10 @@ export interface AuditRow {
 /** Entries that one page reads in search of an actor or an action, which have no index. */
 const DEPTH = 20_000;
 
-/** Changes, the last one first; within a business those of its endpoints. */
+/**
+ * Changes, the last one first; within a business those of its endpoints, by its portal links or by an
+ * operator without name and address.
+ */
 export async function listAudit(
   sql: Sql,
   scope: Scope,
@@ -42,7 +45,7 @@ export async function listAudit(
     ...(object === undefined ? [] : [sql`a.object = ${object}`]),
   ];
   const slow = [
-    ...(actor === undefined ? [] : [sql`a.actor = ${actor}`]),
+    ...(actor === undefined ? [] : [sql`${actorInScope(sql, scope, "a.actor")} = ${actor}`]),
     ...(action === undefined ? [] : [sql`a.action = ${action}`]),
   ];
   const floor = slow.length === 0 || scope !== "everything"
@@ -53,7 +56,11 @@ export async function listAudit(
     ...slow,
     ...(floor === undefined ? [] : [sql`a.id >= ${floor}::text::bigint`]),
   ]);
-  const found = sql`select * from audit a where ${which}`;
+  const shown = actorInScope(sql, scope, "a.actor");
+  const found = sql`
+    select a.id, a.at, ${shown} as actor, case when ${shown} = a.actor then a.address end as address,
+      a.action, a.object, a.before, a.after
+    from audit a where ${which}`;
   const rows = await sql<AuditRow[]>`
     select a.* from ${
     scope === "everything" ? sql`(${found}) a` : sql`endpoints n cross join lateral (

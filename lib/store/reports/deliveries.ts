@@ -15,6 +15,8 @@ export interface DeliveryRow {
   readonly event_uuid: string;
   readonly endpoint_no: number;
   readonly endpoint: string;
+  /** The endpoint's. */
+  readonly owner: string | null;
   readonly type: string;
   readonly test: boolean;
   readonly status: "pending" | "delivered" | "failed" | "cancelled";
@@ -87,7 +89,10 @@ export async function deliveriesOf(
   event_uuid: string,
 ): Promise<DeliveryRow[]> {
   const ctes = sql`
-    found as (select delivery_of(${event_uuid}::uuid, n.no) as id from endpoints n),
+    found as (
+      select delivery_of(${event_uuid}::uuid, n.no) as id from endpoints n
+      where true ${endpointInScope(sql, scope)}
+    ),
     floor as (select null::uuid as id)`;
   return (await select(sql, scope, ctes)).found.filter(isShown);
 }
@@ -122,7 +127,7 @@ async function select(
           -- Binary to PostgreSQL; this writes ASCII as it is.
           or encode(substring(coalesce(d.response_body, a.response_body) for ${SEARCHED_LENGTH}), 'escape')
             ~* ${SIGNATURE_WORDS}), false) as mentions_signature,
-        n.id as endpoint, e.type, e.test, n.paused_at is not null as paused,
+        n.id as endpoint, n.owner, e.type, e.test, n.paused_at is not null as paused,
         n.pause_reason, n.retired_at is not null as retired,
         e.is_gone or not ${sql.unsafe(isOpen("f.id"))} as is_spent,
         nullif(n.next_send_at, '-infinity') as next_send_at

@@ -1,7 +1,7 @@
 import type { Sql } from "postgres";
 import type { Scope } from "../../core/scope.ts";
 import { ENDPOINT_COLUMNS, type StoredEndpoint } from "../endpoints.ts";
-import { endpointInScope } from "../scope.ts";
+import { endpointInScope, eventInScope } from "../scope.ts";
 import { type Page, pageOf, type Paging } from "./page.ts";
 
 /** Narrows a list of endpoints; its key is an endpoint's id. */
@@ -84,7 +84,7 @@ export async function endpointsAtEvent(
         where v.endpoint_no = n.no and v.created_at <= e.received_at
         order by v.version desc limit 1
       ) v on true
-      where e.id = ${event_uuid}::uuid ${endpointInScope(sql, scope)}
+      where e.id = ${event_uuid}::uuid ${eventInScope(sql, scope)} ${endpointInScope(sql, scope)}
     ) n
     order by no`;
 }

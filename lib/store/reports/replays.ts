@@ -8,7 +8,7 @@ import {
   searched,
   selected,
 } from "../replays.ts";
-import { numberInScope } from "../scope.ts";
+import { actorInScope, numberInScope } from "../scope.ts";
 import { type Page, pageOf, type Paging } from "./page.ts";
 
 /** A replay and how far it is. */
@@ -86,7 +86,7 @@ function waitingOf(sql: Sql, endpoint_no: number | null): Fragment {
   ) d`;
 }
 
-const COLUMNS = `r.id as uuid, r.created_at, r.created_by,
+const COLUMNS = `r.id as uuid, r.created_at,
   (select n.id from endpoints n where n.no = r.endpoint_no) as endpoint,
   array_to_json(r.statuses) as statuses, r.type, r.reason, r.code, r.since, r.until, r.rate_per_s, r.matched,
   r.matched_exact, r.replayed, r.without_payload, r.state, r.ended_at`;
@@ -98,7 +98,8 @@ export async function getReplay(
   uuid: string,
 ): Promise<ReplayRow | undefined> {
   const [row] = await sql<ReplayRow[]>`
-    select ${sql.unsafe(COLUMNS)} from replays r
+    select ${sql.unsafe(COLUMNS)}, ${actorInScope(sql, scope, "r.created_by")} as created_by
+    from replays r
     where r.id = ${uuid}::uuid ${numberInScope(sql, scope, "r.endpoint_no")}`;
   return row;
 }
@@ -110,7 +111,8 @@ export async function listReplays(
   { before, limit }: Paging,
 ): Promise<Page<ReplayRow>> {
   const rows = await sql<ReplayRow[]>`
-    select ${sql.unsafe(COLUMNS)} from replays r
+    select ${sql.unsafe(COLUMNS)}, ${actorInScope(sql, scope, "r.created_by")} as created_by
+    from replays r
     where true ${before === undefined ? sql`` : sql`and r.id < ${before}::uuid`}
       ${numberInScope(sql, scope, "r.endpoint_no")}
     order by r.id desc limit ${limit + 1}`;

@@ -30,10 +30,12 @@ export interface DeliveryFilter extends Paging, CauseFilter {
 
 /** A filter in SQL. */
 interface Parts {
+  readonly scope: Scope;
   /** Which endpoints `n`, or undefined for all. */
   readonly endpoints: Fragment | undefined;
-  /** Bounds on the ids of deliveries `d`. */
+  /** Bounds on the ids of deliveries `d`, which their events `e` meet too. */
   readonly ids: Fragment;
+  readonly event_ids: Fragment;
   /** Conditions judged row by row: on pending deliveries `d`, on ended ones. */
   readonly pending: readonly Fragment[];
   readonly ended: readonly Fragment[];
@@ -85,8 +87,9 @@ interface Half {
 const OF_EVENT = "events e where e.id = event_of(c.id)";
 const AT_FLOOR = `c.id >= coalesce((select id from floor), '${NO_UUID}')`;
 
-/** The pending deliveries: all of some endpoints, if these are few, else the newest of all endpoints. */
-function pendingHalf(sql: Sql, { endpoints, ids, pending, events }: Parts, limit: number): Half {
+/** The pending deliveries: all of some endpoints, if these are few, else the newest that there may be. */
+function pendingHalf(sql: Sql, parts: Parts, limit: number): Half {
+  const { scope, endpoints, ids, pending, events } = parts;
   const is_some = endpoints !== undefined;
   const reach = is_some || pending.length + events.length > 0 ? DEPTH : limit;
   const waiting = is_some
@@ -101,12 +104,18 @@ function pendingHalf(sql: Sql, { endpoints, ids, pending, events }: Parts, limit
   const conditions = is_some
     ? [...pending, sql`d.endpoint_no in (select no from streams)`]
     : pending;
-  return {
-    ctes: sql`${waiting} newest as materialized (
+  const newest = scope === "everything"
+    ? sql`newest as materialized (
       select d.id from pending_deliveries d where ${is_some ? sql`${are_many} and` : sql``} ${ids}
       order by d.id desc limit ${reach + 1}
-    )`,
-    floor: sql`(select id from newest order by id desc offset ${reach} limit 1)`,
+    )`
+    : newestOf(sql, scope.business, parts, are_many);
+  return {
+    ctes: sql`${waiting} ${newest}`,
+    floor: scope === "everything"
+      ? sql`(select id from newest order by id desc offset ${reach} limit 1)`
+      : sql`(select id from own where (select count(*) from own) = (select events from depth)
+          order by id limit 1)`,
     matches: sql`(
       select c.id from (
         select d.id from newest d
@@ -119,6 +128,30 @@ function pendingHalf(sql: Sql, { endpoints, ids, pending, events }: Parts, limit
     }
       where ${sql.unsafe(AT_FLOOR)} order by c.id desc limit ${limit})`,
   };
+}
+
+/** Deliveries that the newest events of a business might have. */
+const OWN_DEPTH = 5_000;
+
+/**
+ * The CTE `newest` of a business: what its newest events may have pending. Read among the pending deliveries
+ * of all, the floor would be another's, and show that it is there.
+ */
+function newestOf(
+  sql: Sql,
+  business: string,
+  { event_ids, ids }: Parts,
+  are_many: Fragment,
+): Fragment {
+  return sql`depth as materialized (
+      select greatest(1, ${OWN_DEPTH} / greatest(1, count(*))) as events from streams
+    ), own as materialized (
+      select e.id from events e where ${are_many} and e.business = ${business} and ${event_ids}
+      order by e.id desc limit (select events from depth)
+    ), newest as materialized (
+      select d.id from own cross join streams s
+      cross join lateral (select delivery_of(own.id, s.no) as id) d where ${ids}
+    )`;
 }
 
 /** Rows read beyond the first round, by all endpoints together. */
@@ -197,13 +230,17 @@ function partsOf(sql: Sql, scope: Scope, filter: DeliveryFilter): Parts {
     : sql`${all(sql, [sql`true`, ...of])} ${endpointInScope(sql, scope)}`;
   const cause = { reason, code };
   const times = withinTimes(sql, period, "d.created_at");
-  return {
-    endpoints,
-    ids: all(sql, [
+  const bounds = (id: string) =>
+    all(sql, [
       sql`true`,
-      ...withinIds(sql, period, "d.id"),
-      ...(before === undefined ? [] : [sql`d.id < ${before}::uuid`]),
-    ]),
+      ...withinIds(sql, period, id),
+      ...(before === undefined ? [] : [sql`${sql.unsafe(id)} < ${before}::uuid`]),
+    ]);
+  return {
+    scope,
+    endpoints,
+    ids: bounds("d.id"),
+    event_ids: bounds("e.id"),
     pending: [...causeIs(sql, cause, "d.cancel_reason"), ...times],
     ended: [
       ...(status === undefined ? [] : [sql`d.status = ${status}`]),
