@@ -170,13 +170,25 @@ export interface ReplayStep {
 }
 
 /**
- * The CTE `owed`: the waiting deliveries in the CTE `chosen` are due now, for their next attempt. Those that
+ * The CTE `owed`: the ended deliveries in the CTE `sendable` begin a new round. They are locked in the order of
+ * ids, so that replays which select the same ones wait for each other instead of deadlocking; what another
+ * one has taken meanwhile is left to it.
+ */
+const RENEW_SENDABLE = `
+  chosen as materialized (
+    select d.id from sendable s
+    join ended_deliveries d on d.endpoint_no = s.endpoint_no and d.id = s.id
+    order by s.id for update of d
+  ), ${RENEW_CHOSEN}`;
+
+/**
+ * The CTE `owed`: the waiting deliveries in the CTE `sendable` are due now, for their next attempt. Those that
  * another statement holds are left to it: they are being sent, or were just scheduled.
  */
-const HASTEN_CHOSEN = `
+const HASTEN_SENDABLE = `
   waiting as materialized (
     select p.id from pending_deliveries p
-    where p.id = any(array(select id from chosen))
+    where p.id = any(array(select id from sendable))
       and p.leased_until is null and p.cancel_reason is null and p.due_at > now()
     for update skip locked
   ), owed as (
@@ -217,21 +229,20 @@ export async function stepReplay(
         from ${from} where ${which} order by ${order} limit ${DEPTH}
       ) x
     ), wanted as materialized (
-      select s.id, s.place from seen s, replay r
+      select s.id, s.endpoint_no, s.place from seen s, replay r
       where s.is_selected and s.created_at >= r.since and s.created_at < r.until
         and (r.type is null or (select e.type from events e where e.id = event_of(s.id)) = r.type)
         and s.endpoint_no not in (select no from endpoints where retired_at is not null)
       order by s.place limit (select room from replay)
-    ), chosen as materialized (
+    ), sendable as materialized (
       -- Locks the events, so that none loses its payload under a delivery that comes back.
-      select w.id from wanted w join events e on e.id = event_of(w.id)
-      where e.payload is not null and ${sql.unsafe(isOpen("e.id"))} for key share of e
-    ), ${
-    sql.unsafe(statuses.includes("pending") ? HASTEN_CHOSEN : RENEW_CHOSEN)
-  }, progress as materialized (
+      select w.id, w.endpoint_no from wanted w join events e on e.id = event_of(w.id)
+      where e.payload is not null and ${sql.unsafe(isOpen("e.id"))} order by w.id for key share of e
+    ), ${sql.unsafe(statuses.includes("pending") ? HASTEN_SENDABLE : RENEW_SENDABLE)},
+    progress as materialized (
       select (select count(*) from owed) as done,
         (select count(*) from wanted) as taken,
-        (select count(*) from chosen) as sendable,
+        (select count(*) from sendable) as sendable,
         (select count(*) from wanted) = (select room from replay) as is_full,
         (select count(*) from seen) = ${DEPTH} as is_deep,
         (select id from wanted order by place desc limit 1) as last_wanted,

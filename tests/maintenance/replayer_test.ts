@@ -139,6 +139,41 @@ onServer("a replay over two daemons sends each delivery once", async (database) 
   assert.equal(receiver.requests.length, 6_000);
 });
 
+onServer("replays over the same deliveries wait for each other", async (database) => {
+  const EVENTS = 2_000;
+  await using receiver = await startReceiver();
+  await using other = await startReceiver();
+  const sections = {
+    database: database.section,
+    endpoints: [endpoint("crm", receiver.url), endpoint("other", other.url)],
+  };
+  await using one = await startDaemon(sections);
+  await using two = await startDaemon(sections);
+  const api = await checkedApi(one);
+  for (let from = 0; from < EVENTS; from += 1_000) await post(two, 1_000, from);
+  await until("all have ended", () => isIdle(api));
+  for (const id of ["crm", "other"]) {
+    await api.expect(200, "POST", `endpoints/${id}/pause`, {});
+  }
+  // In two orders: by time, and endpoint by endpoint.
+  const all = { status: ["delivered"], since: HOUR_AGO() };
+  const made = await Promise.all(
+    [all, { ...all, endpoint: "crm" }, { ...all, endpoint: "other" }, all].map((selection) =>
+      api.expect(201, "POST", "replays", selection)
+    ),
+  );
+  const done = await Promise.all(made.map(({ body }) => ended(api, body.id)));
+  const replayed = done.map((replay) => replay.replayed);
+  assert.equal(replayed.reduce((sum, one) => sum + one, 0), 2 * EVENTS, `${replayed}: each once`);
+  for (const replay of done) assert.equal(replay.without_payload, 0);
+  assert.deepEqual([...one.log, ...two.log].filter(({ level }) => level === "error"), []);
+  for (const id of ["crm", "other"]) await api.expect(200, "POST", `endpoints/${id}/resume`);
+  await receiver.received(2 * EVENTS);
+  await other.received(2 * EVENTS);
+  await until("all have ended", () => isIdle(api));
+  assert.deepEqual([receiver.requests.length, other.requests.length], [2 * EVENTS, 2 * EVENTS]);
+});
+
 onBoth("status pending makes what waits due, as its next attempt", async (database) => {
   await using receiver = await startReceiver(statuses(503));
   await using other = await startReceiver(statuses(503));

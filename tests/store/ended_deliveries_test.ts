@@ -1,16 +1,22 @@
 /** Ended deliveries have one full index, (endpoint_no, id): what reads them in another order is here. */
 
 import assert from "node:assert/strict";
-import { deliveryUuid, makeEventIds } from "../../lib/core/ids.ts";
+import { deliveryUuid, firstUuidAt, makeEventIds } from "../../lib/core/ids.ts";
 import type { Database } from "../../lib/store/database.ts";
 import { loadFleet } from "../../lib/store/endpoints.ts";
 import { makePartitions } from "../../lib/store/partitions.ts";
-import { createReplay, type ReplayedStatus, stepReplay } from "../../lib/store/replays.ts";
+import {
+  createReplay,
+  type ReplayedStatus,
+  type ReplayStep,
+  stepReplay,
+} from "../../lib/store/replays.ts";
 import { listDeliveries } from "../../lib/store/reports/deliveries.ts";
 import { countReplay } from "../../lib/store/reports/replays.ts";
 import type { DeliveryFilter } from "../../lib/store/reports/search.ts";
 import { onServer } from "../support/databases.ts";
 import { storePlainEndpoints } from "../support/file.ts";
+import { until } from "../support/wait.ts";
 import { makeRandom } from "../torture/random.ts";
 
 const FROM = Date.UTC(2026, 10, 24);
@@ -165,6 +171,68 @@ onServer("a replay of delivered ones takes each of every endpoint once", async (
   const failed = within.filter(({ status }) => status === "failed");
   assert.deepEqual((await replay(["failed", "cancelled"], null)).found, of(failed));
 });
+
+onServer(
+  "replays that find the same deliveries in different orders do not deadlock",
+  async (database) => {
+    await using db = await database.open();
+    await using second = await database.open();
+    await using third = await database.open();
+    await storePlainEndpoints(db, 2);
+    const { endpoints } = await loadFleet(db.admin);
+    const [low = 0, high = 0] = endpoints.map(({ no }) => no).toSorted((a, b) => a - b);
+    const [early, late] = [ids.next(FROM), ids.next(FROM + 1)];
+    await makePartitions(db.admin, [early, late]);
+    await db.admin`
+    insert into events (id, type, received_at, payload)
+    select id, 'booking.created', now(), '{}'
+    from unnest(string_to_array(${`${early},${late}`}, ',')::uuid[]) as e (id)`;
+    // By time the endpoint with the higher number comes first; endpoint by endpoint, the other one.
+    await db.admin`
+    insert into ended_deliveries (id, endpoint_no, created_at, ended_at, status, token, attempts,
+      started_at, last_attempt_at, endpoint_version, last_outcome, response_truncated)
+    select delivery_of(event, no), no, now(), now(), 'failed', 1, 1, now(), now(), 1, 'timeout', false
+    from (values (${early}::uuid, ${high}::int), (${late}::uuid, ${low}::int)) as d (event, no)`;
+    const change = {
+      actor: { name: "ops", address: null },
+      action: "replay.created",
+      object: "one",
+    };
+    const replays: { uuid: string; statuses: readonly ReplayedStatus[]; endpoint_no: null }[] = [];
+    for (const statuses of [["failed"], ["failed", "delivered"]] as const) {
+      const replay = { uuid: ids.next(FROM), statuses, endpoint_no: null };
+      await createReplay(db.admin, {
+        ...replay,
+        type: null,
+        since: "2020-01-01T00:00:00Z",
+        until: "2100-01-01T00:00:00Z",
+        first_uuid: firstUuidAt(0),
+        last_uuid: ids.next(FROM + 2),
+        rate_per_s: null,
+        matched: { count: 2, exact: true },
+      }, change);
+      replays.push(replay);
+    }
+    const [byTime, byEndpoint] = replays;
+    assert.ok(byTime !== undefined && byEndpoint !== undefined);
+    let steps: Promise<(ReplayStep | undefined)[]> | undefined;
+    await third.admin.begin(async (tx) => {
+      await tx`select from ended_deliveries where id = delivery_of(${early}::uuid, ${high}) for update`;
+      steps = Promise.all([stepReplay(db.admin, byTime), stepReplay(second.admin, byEndpoint)]);
+      await until("both wait for it", async () => {
+        const [row] = await db.engine<{ waiting: number }[]>`
+        select count(*)::int as waiting from pg_stat_activity
+        where datname = current_database() and wait_event_type = 'Lock'`;
+        return row?.waiting === 2;
+      });
+    });
+    const replayed = (await steps ?? []).map((step) => step?.replayed ?? 0);
+    assert.deepEqual(replayed.toSorted(), [0, 2]);
+    const [counted] = await db.admin`
+    select sum(replayed)::int as replayed, sum(without_payload)::int as lost from replays`;
+    assert.deepEqual({ ...counted }, { replayed: 2, lost: 0 });
+  },
+);
 
 onServer("the table refuses ends that contradict themselves", async (database) => {
   await using db = await database.open();
