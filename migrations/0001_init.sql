@@ -308,7 +308,8 @@ create table uncounted_attempts (
   -- Of the delivery, from 1.
   numbers smallint[] not null,
   durations_ms real[] not null,
-  -- From the event's acceptance to the attempt's end.
+  -- From the event's acceptance, or from the retry or replay that brought the delivery back, to the attempt's
+  -- end.
   ages_ms real[] not null,
   -- From the attempt's end to recorded_at.
   lags_ms real[] not null
@@ -327,7 +328,7 @@ create table attempt_stats (
   response text not null,
   -- From the event's acceptance to the beginning of the first attempt: counted with the first attempt.
   first_attempt text not null,
-  -- From the event's acceptance to the end of the attempt that delivered.
+  -- From there, or from what brought the delivery back last, to the end of the attempt that delivered.
   delivered text not null,
   primary key (span, starts_at, endpoint_no, outcome)
 ) with (fillfactor = 70);

@@ -411,12 +411,16 @@ const STATS = {
   ),
   delivered_within_30s: described(
     count,
-    "Attempts that delivered within 30 s of the event's acceptance",
+    "Attempts that delivered within 30 s of the event's acceptance, or of the retry or replay that brought " +
+      "the delivery back",
   ),
-  delivered_ms: described(PERCENTILES, "From acceptance to delivery, within 9 %"),
+  delivered_ms: described(PERCENTILES, "From there to delivery, within 9 %"),
   ...PENDING,
   sending: count,
-  oldest_pending_ms: described(maybe(number), "Age of the oldest pending delivery"),
+  oldest_pending_ms: described(
+    maybe(number),
+    "How long the oldest pending delivery has been owed, or back",
+  ),
 };
 
 /** Attempts of a window and pending deliveries, counted. */

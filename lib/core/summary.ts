@@ -15,7 +15,7 @@ export interface Counted {
   readonly response: PackedHistogram;
   /** From acceptance to the beginning of a first attempt. */
   readonly first_attempt: PackedHistogram;
-  /** From acceptance to the end of an attempt that delivered. */
+  /** From acceptance, or what brought the delivery back, to the end of an attempt that delivered. */
   readonly delivered: PackedHistogram;
 }
 
@@ -38,7 +38,7 @@ export interface Summary {
   readonly first_attempts: number;
   readonly first_attempts_within_30s: number;
   readonly first_attempt_ms: Percentiles;
-  /** How many of those that delivered ended within 30 s of the event's acceptance. */
+  /** How many of those that delivered ended within 30 s of that. */
   readonly delivered_within_30s: number;
   readonly delivered_ms: Percentiles;
 }

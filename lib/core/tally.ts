@@ -9,7 +9,7 @@ export interface Uncounted {
   /** Of the delivery, from 1. */
   readonly number: number;
   readonly duration_ms: number;
-  /** From the event's acceptance to the attempt's end. */
+  /** From the event's acceptance, or what brought the delivery back, to the attempt's end. */
   readonly age_ms: number;
   /** Since 1970. */
   readonly recorded_at: number;

@@ -168,7 +168,8 @@ const PLACES = `'{${OUTCOMES.join(",")}}'::text[]`;
 
 /**
  * Writes the attempts in `rows`, a table expression, down as not yet counted: endpoint_no, outcome, attempts
- * (the number of this one), duration_us, lag_us, ended_at, and the delivery's created_at.
+ * (the number of this one), duration_us, lag_us, ended_at, and the delivery's owed_at: since when it is owed,
+ * by its event or by what brought it back last.
  */
 export function journal(rows: string): string {
   return `
@@ -177,7 +178,7 @@ export function journal(rows: string): string {
     select array_agg(endpoint_no), array_agg(array_position(${PLACES}, outcome)::smallint),
       array_agg(attempts::smallint), array_agg((duration_us / 1000.0::float8)::real),
       -- Never below zero: the database's clock may have been set back in between.
-      array_agg(greatest(0, date_part('epoch', ended_at - created_at) * 1000)::real),
+      array_agg(greatest(0, date_part('epoch', ended_at - owed_at) * 1000)::real),
       array_agg((lag_us / 1000.0::float8)::real)
     from ${rows} having count(*) > 0`;
 }

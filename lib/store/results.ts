@@ -180,14 +180,14 @@ const STILL_HELD = "p.token = r.token and p.leased_until is not null";
 
 /** Columns that recording needs of a result r and its delivery p. */
 const HELD = `
-  r.*, p.endpoint_no, p.created_at, p.cancel_reason,
+  r.*, p.endpoint_no, p.created_at, p.cancel_reason, coalesce(p.renewed_at, p.created_at) as owed_at,
   p.attempts + 1 as attempts, p.counted + r.counts as counted,
   p.interruptions + 1 - r.counts as interruptions,
   now() - r.lag_us * interval '1 us' as ended_at,
   now() - (r.lag_us + r.duration_us) * interval '1 us' as started_at`;
 
 /** Columns of the attempts that were recorded, for the statistics. */
-const COUNTED = "endpoint_no, outcome, attempts, duration_us, lag_us, ended_at, created_at";
+const COUNTED = "endpoint_no, outcome, attempts, duration_us, lag_us, ended_at, owed_at";
 
 const GOING_ON = "coalesce((select json_agg(id) from going_on where final is null), '[]')";
 

@@ -10,6 +10,7 @@ import { cancel } from "../../lib/store/deliveries.ts";
 import { loadFleet } from "../../lib/store/endpoints.ts";
 import { storeEvents } from "../../lib/store/events.ts";
 import { attemptsOf } from "../../lib/store/reports/deliveries.ts";
+import { type Owed, pendingStats } from "../../lib/store/reports/stats.ts";
 import { record, type Result } from "../../lib/store/results.ts";
 import { onBoth, onServer } from "../support/databases.ts";
 import { PLAIN_SETTINGS, storeEndpoints } from "../support/file.ts";
@@ -169,4 +170,21 @@ onServer("a cancel that waited for record() takes its attempt along", async (dat
   });
   assert.equal(await cancelling, true);
   assert.deepEqual(await places(db), { apart: null, folded: [1], all: [1] });
+});
+
+onServer("a renewed delivery's age counts from its renewal", async (database) => {
+  await using db = await database.open();
+  const lease = await claimOne(db);
+  await db.admin`update pending_deliveries
+    set created_at = now() - interval '3 days', renewed_at = now() - interval '5 s'`;
+  const [{ oldest_ms }] = await pendingStats(db.admin, "everything", undefined) as [Owed];
+  assert.ok(oldest_ms !== null && oldest_ms >= 5_000 && oldest_ms < 3_600_000);
+  await record(db.engine, [result(lease, "failed")], 0);
+  const [{ age_ms } = { age_ms: 0 }] = await db.admin<{ age_ms: number }[]>`
+    select ages_ms[1] as age_ms from uncounted_attempts`;
+  assert.ok(age_ms >= 5_000 && age_ms < 3_600_000, `${age_ms} ms is not since the renewal`);
+  // Lists and filters go by the event's time.
+  const [ended] = await db.admin`
+    select created_at < now() - interval '2 days' as is_old from ended_deliveries`;
+  assert.equal(ended?.["is_old"], true);
 });

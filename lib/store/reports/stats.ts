@@ -198,7 +198,7 @@ export interface Owed {
   /** Of those, the ones that are due and not being sent. */
   readonly overdue: number;
   readonly sending: number;
-  /** Age of the oldest of those, in milliseconds, or null. */
+  /** For how long the oldest of those has been owed, in milliseconds, or null. */
   readonly oldest_ms: number | null;
   /** For how long the first due of the overdue ones has been due, in milliseconds, or null. */
   readonly oldest_overdue_ms: number | null;
@@ -219,11 +219,12 @@ export async function pendingStats(
       select count(*)::int as pending,
         (count(*) filter (where leased_until is null and due_at <= now()))::int as overdue,
         (count(*) filter (where leased_until is not null))::int as sending,
-        (extract(epoch from now() - min(created_at)) * 1000)::float8 as oldest_ms,
+        (extract(epoch from now() - min(owed_at)) * 1000)::float8 as oldest_ms,
         (extract(epoch from now() - min(due_at) filter (where leased_until is null
           and due_at <= now())) * 1000)::float8 as oldest_overdue_ms
       from (
-        select p.created_at, p.due_at, p.leased_until from pending_deliveries p
+        select coalesce(p.renewed_at, p.created_at) as owed_at, p.due_at, p.leased_until
+        from pending_deliveries p
         where p.endpoint_no = n.no order by p.due_at limit ${MAX_PENDING_COUNTED}
       ) head
     ) h
