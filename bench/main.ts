@@ -15,6 +15,7 @@ import { growth } from "./scenarios/growth.ts";
 import { idle } from "./scenarios/idle.ts";
 import { ingest } from "./scenarios/ingest.ts";
 import { memory } from "./scenarios/memory.ts";
+import { retention } from "./scenarios/retention.ts";
 import { start } from "./scenarios/start.ts";
 import { sustained } from "./scenarios/sustained.ts";
 
@@ -27,6 +28,8 @@ const SCENARIOS: Readonly<Record<string, { run: Scenario; embedded: boolean; tim
   growth: { run: growth, embedded: false },
   fairness: { run: fairness, embedded: false },
   start: { run: start, embedded: false },
+  // Stores ten million deliveries.
+  retention: { run: retention, embedded: false, times: 1 },
   // Ten minutes long.
   memory: { run: memory, embedded: true, times: 1 },
   // Stores ten million attempts.
