@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import { checkEndpointUrl } from "../core/address.ts";
+import { checkEndpointUrl, publicOnly } from "../core/address.ts";
 import {
   headerMistakes,
   LIMITS,
@@ -8,7 +8,8 @@ import {
   repetitions,
   SIGNED_AND_UNSIGNED,
 } from "../core/endpoint_rules.ts";
-import { AppError, invalidAt, jsonPointer, type Mistake } from "../core/errors.ts";
+import { AppError, invalidAt, jsonPointer, type Mistake, refuseMistakes } from "../core/errors.ts";
+import { isOperational } from "../core/matching.ts";
 import { firstExpiry } from "../core/rotation.ts";
 import type { Scope } from "../core/scope.ts";
 import { NONCE_BYTES, seal, type SealedContent, type SealKey } from "../core/seal.ts";
@@ -20,7 +21,7 @@ import {
   type Sealed,
   type StoredEndpoint,
 } from "../store/endpoints.ts";
-import type { AdminContext, Asker } from "./context.ts";
+import type { AdminContext } from "./context.ts";
 import type { EndpointInput, EndpointPatch } from "./inputs.ts";
 
 /** The fields of an endpoint as they are to be stored, and its sealed content if that changes. */
@@ -51,10 +52,9 @@ export function patchedEndpoint(
   row: StoredEndpoint,
   patch: EndpointPatch,
 ): Written {
+  // Whoever changes it.
+  if (row.owner !== null) refuseMistakes(endpointMistakes(ctx, { business: row.owner }, patch));
   const fields = merge(row, patch);
-  if (row.owner !== null && !ownsAlone(row.owner, fields.businesses)) {
-    throw invalidAt("/businesses", `Must be ${row.owner} alone, which owns the endpoint`);
-  }
   if (patch.unsigned === false && row.settings.unsigned) {
     throw invalidAt("/unsigned", "The endpoint has no secret; rotate makes one and signs with it");
   }
@@ -170,9 +170,12 @@ function knownHeaders(
 
 // --- rules that need more than the schemas know --------------------------------------------------------
 
-/** Mistakes in an endpoint's fields that their schemas cannot know. */
-export function endpointMistakes(ctx: AdminContext, { scope }: Asker, input: Given): Mistake[] {
-  const { rules, event_types: { names } } = ctx.in_force();
+/** Mistakes in the fields of an endpoint within a scope that their schemas cannot know. */
+export function endpointMistakes(ctx: AdminContext, scope: Scope, input: Given): Mistake[] {
+  const in_force = ctx.in_force();
+  const rules = scope === "everything" ? in_force.rules : publicOnly(in_force.rules);
+  const names = in_force.event_types.names
+    .filter((name) => scope === "everything" || !isOperational(name));
   const mistakes: Mistake[] = [];
   const add = (pointer: string, message: string) => void mistakes.push({ pointer, message });
   if (input.url !== undefined) {

@@ -70,7 +70,7 @@ export async function createEndpoint(
   by: Asker,
   input: EndpointInput,
 ): Promise<shown.EndpointMade> {
-  refuseMistakes(endpointMistakes(ctx, by, input));
+  refuseMistakes(endpointMistakes(ctx, by.scope, input));
   const id = endpointId(randomBytes(20));
   const secret = input.unsigned === true ? null : input.secret ?? makeSecret(randomBytes(32));
   const { fields, sealed } = newEndpoint(ctx, by.scope, id, input, secret);
@@ -92,7 +92,7 @@ export async function changeEndpoint(
   id: string,
   patch: EndpointPatch,
 ): Promise<shown.EndpointChanged> {
-  refuseMistakes(endpointMistakes(ctx, by, patch));
+  refuseMistakes(endpointMistakes(ctx, by.scope, patch));
   const row = await rewrite(ctx, by, id, (row) => {
     if (patch.version !== undefined && patch.version !== row.version) {
       throw new AppError(

@@ -22,7 +22,12 @@ export async function checkEndpoint(
 ): Promise<shown.EndpointCheck> {
   const row = await findEndpointInForce(ctx, by, id);
   const known = ctx.endpoint(row.no);
-  const found = await ctx.examine(known?.target ?? { url: new URL(row.url) });
+  const found = await ctx.examine(
+    known?.target ?? {
+      url: new URL(row.url),
+      ...(row.owner === null ? {} : { public_only: true }),
+    },
+  );
   const now_ms = Date.now();
   const findings = [...judgeState(row, known), ...judgeExamination(found, now_ms)];
   const [own] = found.chain;

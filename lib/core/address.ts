@@ -25,7 +25,23 @@ export interface AddressRules {
   readonly own_listener: readonly { readonly address: string; readonly port: number }[];
   /** `server.public_url`: its host is never an endpoint. */
   readonly public_url?: URL;
+  /** Whether no refusal names an address or a setting. */
+  readonly public_only?: true;
 }
+
+/**
+ * The rules of an endpoint that a business made: https at public addresses, whatever the installation
+ * allows to its operator.
+ */
+export function publicOnly(rules: AddressRules): AddressRules {
+  return { ...rules, allow_loopback: false, allow_networks: [], public_only: true };
+}
+
+/**
+ * Why a business's endpoint may not have a host, in words. The same for every host: the actual reason would
+ * tell a business where things are in the operator's network, and what its resolver knows.
+ */
+export const PUBLIC_ONLY = "endpoints of a business are https, at public addresses only";
 
 /**
  * Whether an address is allowed. `scope` is the reason why, because plain http is for loopback and
@@ -159,6 +175,15 @@ export function classifyEndpointAddress(
  * of other names are judged at each connect.
  */
 export function checkEndpointUrl(text: string, rules: AddressRules): UrlVerdict {
+  const verdict = judgeUrl(text, rules);
+  if (rules.public_only !== true || verdict.url !== undefined) return verdict;
+  const { rule } = verdict;
+  return rule === "address" || rule === "scheme"
+    ? { mistake: "Must be an https URL whose host has public addresses only", rule }
+    : verdict;
+}
+
+function judgeUrl(text: string, rules: AddressRules): UrlVerdict {
   const shape = shapeMistake(text);
   if (shape !== undefined) return shape;
   const url = URL.parse(text);

@@ -1,3 +1,4 @@
+import { PUBLIC_ONLY } from "./address.ts";
 import { shorten } from "./errors.ts";
 import type { Outcome } from "./outcome.ts";
 
@@ -59,6 +60,9 @@ export function adviseOn(facts: AttemptFacts): string | null {
     case "protocol":
       return adviseOnProtocol(facts);
     case "blocked":
+      if (facts.cause?.endsWith(PUBLIC_ONLY) === true) {
+        return "Correct the endpoint's url or its DNS, so that it leads to public addresses only";
+      }
       return "This daemon sends to public addresses only, to private ones that delivery.allow_networks " +
         "lists, and to loopback in environment development; correct the endpoint's url or its DNS";
     case "gone":

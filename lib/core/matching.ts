@@ -9,8 +9,10 @@ export interface Selection {
 /** Why an endpoint is owed an event or not, as the event's page shows it. */
 export type Match = "matched" | "type not selected" | "other business";
 
-/** How the types of operational events begin. */
-const OPERATIONAL = "webhooks.";
+/** Whether a type is one of operational events, which are about this program itself. */
+export function isOperational(type: string): boolean {
+  return type.startsWith("webhooks.");
+}
 
 /**
  * Whether one of the patterns selects an event type: `booking.created` selects that type, `booking.*`
@@ -19,7 +21,7 @@ const OPERATIONAL = "webhooks.";
  */
 export function matchesType(patterns: readonly string[], type: string): boolean {
   return patterns.some((pattern) =>
-    pattern === type || (pattern === "*" && !type.startsWith(OPERATIONAL)) ||
+    pattern === type || (pattern === "*" && !isOperational(type)) ||
     (pattern.endsWith(".*") && type.length >= pattern.length &&
       type.startsWith(pattern.slice(0, -1)))
   );

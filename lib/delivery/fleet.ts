@@ -193,7 +193,7 @@ function makeEndpoint(
     paused: stored.paused_at !== null,
     sendable: known !== undefined,
     unsendable_reason: "unsendable_reason" in local ? local.unsendable_reason : null,
-    target: keepSame(previous, makeTarget(stored.url, known?.tls ?? null)),
+    target: keepSame(previous, makeTarget(stored.url, known?.tls ?? null, stored.owner)),
     timeout_ms: settings.timeout_ms ?? policy.timeout_ms,
     retry_ms: settings.retry_ms ?? policy.retry_ms,
     concurrency: settings.concurrency,

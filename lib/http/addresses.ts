@@ -6,6 +6,8 @@ import {
   hostPort,
   isPublicHost,
   PUBLIC_HOST,
+  PUBLIC_ONLY,
+  publicOnly,
 } from "../core/address.ts";
 import { messageOf } from "../core/errors.ts";
 import type { FailureReason, Route } from "./flight.ts";
@@ -61,9 +63,10 @@ export function makeVetter(
       addresses: readonly string[] = [],
       refused: readonly Refused[] = [],
     ): Vetted => ({ reason, cause, addresses, refused });
+    const refuseHost = (rule: string) =>
+      fail("blocked", `${host} is not allowed: ${rule}`, [host], [{ address: host, rule }]);
     if (isPublicHost(host, route.port, rules())) {
-      const refused = [{ address: host, rule: PUBLIC_HOST }];
-      return fail("blocked", `${host} is not allowed: ${PUBLIC_HOST}`, [host], refused);
+      return refuseHost(route.public_only ? PUBLIC_ONLY : PUBLIC_HOST);
     }
     let addresses: readonly string[];
     if (literal === undefined) asking?.();
@@ -78,6 +81,7 @@ export function makeVetter(
       return rule === undefined ? [] : [{ address, rule }];
     });
     const [first] = refused;
+    if (first !== undefined && route.public_only) return refuseHost(PUBLIC_ONLY);
     if (first !== undefined) {
       const cause = `${first.address} is not allowed: ${first.rule}`;
       return fail("blocked", cause, addresses, refused);
@@ -95,7 +99,8 @@ export function makeVetter(
 /** Why the rules forbid the route to lead to the address, or undefined if they allow it. */
 export function refusal(ip: string, route: Route, rules: AddressRules): string | undefined {
   if ([route.host, ip].some((host) => isPublicHost(host, route.port, rules))) return PUBLIC_HOST;
-  const verdict = classifyEndpointAddress(ip, route.port, rules);
+  const own = route.public_only ? publicOnly(rules) : rules;
+  const verdict = classifyEndpointAddress(ip, route.port, own);
   if (!verdict.allowed) return verdict.rule;
   return route.https || verdict.scope !== "public" ? undefined : "plain http to a public address";
 }

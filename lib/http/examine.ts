@@ -4,7 +4,7 @@ import { Buffer } from "node:buffer";
 import { X509Certificate } from "node:crypto";
 import { connect as connectPlain, type Socket } from "node:net";
 import { connect as connectTls, type TLSSocket } from "node:tls";
-import { checkEndpointUrl, hostPort } from "../core/address.ts";
+import { checkEndpointUrl, hostPort, publicOnly } from "../core/address.ts";
 import { messageOf } from "../core/errors.ts";
 import type { Certificate, Examination, Spoken, Trouble } from "../core/examination.ts";
 import { type AddressOptions, makeVetter } from "./addresses.ts";
@@ -34,7 +34,8 @@ export async function examineTarget(target: Target, options: AddressOptions): Pr
     is_for_host: false,
     has_client_certificate: route.tls.cert !== undefined,
   };
-  const { mistake } = checkEndpointUrl(target.url.href, options.rules());
+  const rules = route.public_only ? publicOnly(options.rules()) : options.rules();
+  const { mistake } = checkEndpointUrl(target.url.href, rules);
   if (mistake !== undefined) return { ...start, mistake };
   const vetted = await within(until_ms, makeVetter(options)(route), () => ({
     reason: "dns" as const,

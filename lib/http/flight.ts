@@ -9,6 +9,8 @@ import type { Secret } from "../core/secret.ts";
 export interface Target {
   readonly url: URL;
   readonly tls?: TlsIdentity;
+  /** Whether it is a business's: `publicOnly` rules are in force for it. */
+  readonly public_only?: true;
 }
 
 /** PEM texts. `ca` is trusted in addition to the system's authorities; the client shows `cert`. */
@@ -21,12 +23,20 @@ export interface TlsIdentity {
 /** TLS settings as an endpoint has them. */
 type TlsSettings = Omit<TlsIdentity, "key"> & { readonly key?: Secret };
 
-/** The target at a URL, with the TLS settings of its endpoint. */
-export function makeTarget(url: string, tls: TlsSettings | null): Target {
-  if (tls === null) return { url: new URL(url) };
+/** The target at a URL, with the TLS settings and the owner of its endpoint. */
+export function makeTarget(
+  url: string,
+  tls: TlsSettings | null,
+  owner: string | null = null,
+): Target {
+  const place = {
+    url: new URL(url),
+    ...(owner === null ? {} : { public_only: true as const }),
+  };
+  if (tls === null) return place;
   const { ca, cert, key } = tls;
   return {
-    url: new URL(url),
+    ...place,
     tls: {
       ...(ca === undefined ? {} : { ca }),
       ...(cert === undefined ? {} : { cert }),
@@ -100,6 +110,7 @@ export interface Route {
   /** Request line and Host field. */
   readonly start: string;
   readonly tls: TlsIdentity;
+  readonly public_only: boolean;
   /**
    * The receiver was seen to close connections unannounced, or to speak unasked: none is kept before
    * this time.
@@ -168,6 +179,7 @@ export function makeRoute(target: Target): Route {
     port: portOf(url),
     start: `POST ${url.pathname}${url.search} HTTP/1.1\r\nHost: ${url.host}\r\n`,
     tls,
+    public_only: target.public_only === true,
     closes_until_ms: 0,
   };
 }

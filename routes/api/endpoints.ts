@@ -44,7 +44,7 @@ export const endpointOperations = [
     summary: "Makes an endpoint",
     description: "Its secret is in the answer and is never shown again.",
     body: inputs.EndpointInput,
-    rules: endpointMistakes,
+    rules: (ctx, { scope }, body) => endpointMistakes(ctx, scope, body),
     status: 201,
     response: shown.EndpointMade,
     refuses: ["conflict"],
@@ -81,7 +81,7 @@ export const endpointOperations = [
       "Members left out stay as they are; null clears optional ones. Deliveries that are pending and " +
       "not selected any more are cancelled as `deselected`. The file's endpoints are changed in the file.",
     body: inputs.EndpointPatch,
-    rules: endpointMistakes,
+    rules: (ctx, { scope }, body) => endpointMistakes(ctx, scope, body),
     status: 200,
     response: shown.EndpointChanged,
     refuses: ["not_found", "conflict"],

@@ -17,6 +17,7 @@ import {
   parseDeliveryId,
   parseEventId,
 } from "../../lib/core/ids.ts";
+import { openSealed } from "../../lib/store/endpoints.ts";
 import { attemptsOf } from "../../lib/store/reports/deliveries.ts";
 import { countReplay } from "../../lib/store/reports/replays.ts";
 import { attemptStats } from "../../lib/store/reports/stats.ts";
@@ -166,6 +167,44 @@ onHouse("a business's endpoints stay its own", async ({ ctx, a }) => {
   for (const businesses of [["bus_b"], ["bus_a", "bus_b"], null]) {
     await refused("invalid", endpoints.changeEndpoint(ctx, ops, a, { businesses }), "/businesses");
   }
+});
+
+onHouse("whoever changes a business's endpoint keeps to its rules", async ({ ctx, a, all }) => {
+  const rules: [Record<string, unknown>, string][] = [
+    [{ url: "http://127.0.0.1:9/" }, "/url"],
+    [{ url: "https://10.1.2.3/" }, "/url"],
+    [{ events: ["booking.*", "webhooks.*"] }, "/events/1"],
+    [{ events: ["webhooks.alert.began"] }, "/events/0"],
+    [{ businesses: null }, "/businesses"],
+  ];
+  for (const [change, pointer] of rules) {
+    const input = { url: URL, events: ["*"], ...change };
+    await refused("invalid", endpoints.createEndpoint(ctx, ana, input), pointer);
+    for (const by of [ana, ops]) {
+      await refused("invalid", endpoints.changeEndpoint(ctx, by, a, change), pointer);
+    }
+  }
+  // What an operator's own may have here.
+  await endpoints.changeEndpoint(ctx, ops, all, { url: "http://127.0.0.1:9/" });
+});
+
+onHouse("in a business's fields env: and file: are plain text", async ({ ctx }) => {
+  Deno.env.set("SCOPE_TEST_SECRET", "a-secret-of-the-operator-0123456789");
+  const input = {
+    url: URL,
+    events: ["*"],
+    secret: "env:SCOPE_TEST_SECRET-and-more",
+    headers: { "X-Key": "env:SCOPE_TEST_SECRET", "X-File": "file:/etc/passwd" },
+    description: "file:/etc/passwd",
+  };
+  const made = await endpoints.createEndpoint(ctx, ana, input);
+  assert.deepEqual([made.secret, made.description], [input.secret, input.description]);
+  const [row] = await ctx.db.admin<{ id: string; sealed: string }[]>`
+    select id, encode(sealed, 'hex') as sealed from endpoints where id = ${made.id}`;
+  assert.ok(row !== undefined);
+  const { secrets, headers } = openSealed(row, ctx.seal_keys);
+  assert.equal(secrets[0]?.secret, input.secret);
+  assert.deepEqual(headers, input.headers);
 });
 
 onHouse("a business sees its events, and of them its own deliveries", async (house) => {

@@ -6,6 +6,7 @@ import {
   classifyEndpointAddress,
   isPublicHost,
   parseCidr,
+  publicOnly,
 } from "../../lib/core/address.ts";
 import { AppError } from "../../lib/core/errors.ts";
 
@@ -406,4 +407,27 @@ Deno.test("isPublicHost() recognises addresses in every form, and ports on loopb
   assert.equal(isPublicHost("localhost", 9000, at("http://localhost:8080")), false);
   assert.equal(isPublicHost("127.0.0.1", 9000, at("http://127.0.0.1:8080")), false);
   assert.equal(isPublicHost("localhost", 80, STRICT), false);
+});
+
+Deno.test("checkEndpointUrl() allows a business https at public addresses, and says no more", () => {
+  const rules = publicOnly({
+    ...LOOPBACK,
+    allow_networks: ["10.0.0.0/8", "fd00::/8"].map(parseCidr),
+    own_listener: [{ address: "8.8.4.4", port: 443 }],
+    public_url: new URL("https://hooks.example.com"),
+  });
+  for (const url of ["https://crm.example.com/in", "https://8.8.8.8:8443/", "https://[2600::1]/"]) {
+    assert.equal(checkEndpointUrl(url, rules).mistake, undefined, url);
+  }
+  const refused = [
+    ...["http://crm.example.com/", "http://localhost/", "http://10.1.2.3/", "http://8.8.8.8/"],
+    ...["https://localhost/", "https://127.1/", "https://[::1]/", "https://10.1.2.3/"],
+    ...["https://[fd00::1]/", "https://192.168.1.1/", "https://169.254.169.254/"],
+    ...["https://8.8.4.4/", "https://hooks.example.com/", "https://hooks.example.com:99/"],
+    "ftp://crm.example.com/",
+  ];
+  for (const url of refused) {
+    const { mistake } = checkEndpointUrl(url, rules);
+    assert.equal(mistake, "Must be an https URL whose host has public addresses only", url);
+  }
 });

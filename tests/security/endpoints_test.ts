@@ -2,7 +2,8 @@ import assert from "node:assert/strict";
 import { type AddressInfo, createServer } from "node:net";
 import type { AddressRules } from "../../lib/core/address.ts";
 import { makeHttpClient } from "../../lib/http/client.ts";
-import { checkedApi } from "../support/checked.ts";
+import { makeTarget } from "../../lib/http/flight.ts";
+import { checkedApi, ENCRYPTION_KEY } from "../support/checked.ts";
 import { inTemporary, runHere, startCli } from "../support/cli.ts";
 import { booking, endpoint, frontOf, startDaemon, writeConfig } from "../support/daemon.ts";
 import { onServer, type TestDatabase } from "../support/databases.ts";
@@ -75,6 +76,83 @@ onServer(
     assert.equal(trap.requests.length, 0);
   },
 );
+
+onServer(
+  "endpoints.owned: a business's endpoint leads to public addresses only, whatever is allowed",
+  async (database) => {
+    await using trap = await startReceiver();
+    const { port } = new URL(trap.url);
+    const allowing = {
+      database: database.section,
+      encryption_key: ENCRYPTION_KEY,
+      environment: "development",
+      delivery: { retry: ["0s"], allow_networks: ["10.0.0.0/8", "172.16.0.0/12", "fd00::/8"] },
+    };
+    const ids: string[] = [];
+    {
+      await using daemon = await startDaemon(allowing);
+      const api = await checkedApi(daemon);
+      const { token } = (await api.expect(201, "POST", "portal-links", { business: "bus_1" })).body;
+      for (const host of FORBIDDEN) {
+        const url = `https://${host.replace("PORT", port)}/hook`;
+        const { status, body } = await api.call("POST", "endpoints", { url, events: ["*"] }, token);
+        assert.equal(status, 422, url);
+        assert.doesNotMatch(body.errors[0].message, /allow_networks|development|listener/, url);
+      }
+      for (let nth = 0; nth < 3; nth++) {
+        const made = { url: "https://hooks.example/", events: ["*"] };
+        ids.push((await api.call("POST", "endpoints", made, token)).body.id);
+      }
+    }
+    // As if DNS had changed its answer: each send checks again.
+    const urls = [trap.url, `https://127.0.0.1:${port}/`, "https://10.0.0.1/"];
+    await using db = await database.open();
+    for (const [nth, id] of ids.entries()) {
+      await db.admin`update endpoints set url = ${urls[nth] ?? ""} where id = ${id}`;
+    }
+    await using daemon = await startDaemon({
+      ...allowing,
+      endpoints: [endpoint("operator", trap.url)],
+    });
+    const { body: event } = await daemon.post(booking("apt_1", "bus_1"));
+    for (const id of ids) {
+      const { attempts: [attempt] } = await daemon.delivery(await daemon.deliveryId(event.id, id));
+      const rule = "endpoints of a business are https, at public addresses only";
+      assert.equal(attempt.outcome, "blocked");
+      assert.match(attempt.cause, new RegExp(`^[\\d.]+ is not allowed: ${rule}$`));
+      assert.match(attempt.advice, /^Correct the endpoint's url or its DNS/);
+      const { body: check } = await daemon.api(`endpoints/${id}/check`, undefined, "POST");
+      assert.equal(check.ok, false);
+      assert.doesNotMatch(JSON.stringify(check.findings), /allow_networks|development|listener/);
+    }
+    const others = await daemon.delivery(await daemon.deliveryId(event.id, "operator"));
+    assert.equal(others.status, "delivered", "an operator's endpoint at the same address");
+    assert.equal(trap.requests.length, 1);
+  },
+);
+
+Deno.test("endpoints.resolver: a business learns of a name only that it is not public", async () => {
+  await using receiver = await startReceiver();
+  const { port } = new URL(receiver.url);
+  const client = makeHttpClient({
+    rules: () => ({ allow_loopback: true, allow_networks: [], own_listener: [] }),
+    lookup: (host) => Promise.resolve(host === "a.example" ? ["127.0.0.1"] : ["10.1.2.3"]),
+  });
+  const request = { headers: "", body: "{}", timeout_ms: 10_000 };
+  const causes: string[] = [];
+  for (const host of ["a.example", "b.example"]) {
+    const target = makeTarget(`http://${host}:${port}/`, null, "bus_1");
+    const exchange = await client.post(target, request);
+    assert.ok(!exchange.answered);
+    assert.deepEqual([exchange.reason, exchange.address], ["blocked", null]);
+    causes.push(exchange.cause.replace(host, "HOST"));
+  }
+  assert.equal(causes[0], causes[1]);
+  const operators = makeTarget(`http://a.example:${port}/`, null);
+  assert.ok((await client.post(operators, request)).answered);
+  client.close();
+  assert.equal(receiver.requests.length, 1);
+});
 
 /** Hosts that a configuration already refuses in production. */
 const REFUSED: readonly string[] = [
