@@ -13,6 +13,8 @@ import type { Reloaded } from "./shown.ts";
 export interface Asker {
   readonly actor: Actor;
   readonly scope: Scope;
+  /** Whether they may read what events and answers contain, not only what became of them. */
+  readonly payloads: boolean;
 }
 
 /** The daemon, as far as administration reaches it. */

@@ -47,7 +47,7 @@ export async function listDeliveries(
   };
   const page = await read.listDeliveries(ctx.db.admin, by.scope, filter);
   return await counted(
-    viewPage(page, (row) => viewDelivery(row, ctx), deliveryId),
+    viewPage(page, (row) => viewDelivery(row, by, ctx), deliveryId),
     count,
     () => read.countDeliveries(ctx.db.admin, by.scope, filter),
   );
@@ -64,8 +64,8 @@ export async function getDelivery(
   if (event === undefined) throw notFound("delivery; it may have been purged");
   const attempts = await read.attemptsOf(ctx.db.admin, by.scope, delivery.uuid);
   return {
-    ...viewDelivery(delivery, ctx),
-    attempts: attempts.map((attempt) => viewAttempt(attempt, delivery, event, ctx)),
+    ...viewDelivery(delivery, by, ctx),
+    attempts: attempts.map((attempt) => viewAttempt(attempt, delivery, event, by, ctx)),
   };
 }
 
@@ -84,7 +84,7 @@ export async function retryDelivery(
     before: { status: before.status },
   });
   if (endpoint_no !== undefined) ctx.wake([endpoint_no]);
-  return viewDelivery(await findDelivery(ctx, by, id), ctx);
+  return viewDelivery(await findDelivery(ctx, by, id), by, ctx);
 }
 
 async function refuseRetry(
@@ -142,7 +142,7 @@ export async function cancelDelivery(
   });
   const after = await findDelivery(ctx, by, id);
   refuseCancel(after);
-  return viewDelivery(after, ctx);
+  return viewDelivery(after, by, ctx);
 }
 
 function refuseCancel(row: read.DeliveryRow): void {

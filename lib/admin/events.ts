@@ -36,9 +36,10 @@ export interface EventQuery extends Paged, Within, Countable {
 /** Events, newest first. */
 export async function listEvents(
   ctx: AdminContext,
-  { scope }: Asker,
+  by: Asker,
   { type, business, q, cursor, limit, count, ...within }: EventQuery,
 ): Promise<shown.EventPage> {
+  const { scope } = by;
   const filter = {
     type,
     business,
@@ -51,11 +52,13 @@ export async function listEvents(
   };
   const page = await read.listEvents(ctx.db.admin, scope, filter);
   const found = await counted(
-    viewPage(page, viewEvent, eventId),
+    viewPage(page, (row) => viewEvent(row, by), eventId),
     count,
     () => read.countEvents(ctx.db.admin, scope, filter),
   );
   if (q === undefined || cursor !== undefined || found.data.length > 0) return found;
+  // They are confirmation numbers, which are parts of payloads.
+  if (!by.payloads) return found;
   return { ...found, near: await nearNames(ctx, scope, q) };
 }
 
@@ -80,9 +83,10 @@ async function nearNames(
 /** An event with its payload, its deliveries, and a verdict on each endpoint. */
 export async function getEvent(
   ctx: AdminContext,
-  { scope }: Asker,
+  by: Asker,
   id: string,
 ): Promise<shown.EventDetail> {
+  const { scope } = by;
   const sql = ctx.db.admin;
   const uuid = parseEventId(id);
   const event = uuid === undefined ? undefined : await read.getEvent(sql, scope, uuid);
@@ -91,17 +95,18 @@ export async function getEvent(
   const lasts = await lastAttemptsOf(sql, scope, deliveries.map((delivery) => delivery.uuid));
   const endpoints = await endpointsAtEvent(sql, scope, event.uuid);
   return {
-    ...viewEvent(event),
-    payload: event.payload,
+    ...viewEvent(event, by),
+    payload: by.payloads ? event.payload : null,
     erased_at: event.erased_at?.toISOString() ?? null,
-    deliveries: deliveries.map((delivery) => viewDelivery(delivery, ctx)),
-    endpoints: verdicts(ctx, event, { deliveries, lasts, endpoints }),
+    deliveries: deliveries.map((delivery) => viewDelivery(delivery, by, ctx)),
+    endpoints: verdicts(ctx, by, event, { deliveries, lasts, endpoints }),
   };
 }
 
 /** Why each endpoint was or was not owed the event, in the order in which they were made. */
 function verdicts(
   ctx: AdminContext,
+  by: Asker,
   event: read.EventRow,
   { deliveries, lasts, endpoints }: {
     readonly deliveries: readonly DeliveryRow[];
@@ -112,14 +117,14 @@ function verdicts(
   const lastOf = new Map(lasts.map((attempt) => [attempt.delivery_uuid, attempt]));
   const adviceOf = (delivery: DeliveryRow) => {
     const last = lastOf.get(delivery.uuid);
-    return last === undefined ? null : viewAttempt(last, delivery, event, ctx).advice;
+    return last === undefined ? null : viewAttempt(last, delivery, event, by, ctx).advice;
   };
   const owed = deliveries.map((delivery) => ({
     no: delivery.endpoint_no,
     verdict: {
       endpoint_id: delivery.endpoint,
       owed: true,
-      ...explain(delivery, ctx),
+      ...explain(delivery, by, ctx),
       advice: adviceOf(delivery),
       delivery_id: deliveryId(delivery.uuid),
     },

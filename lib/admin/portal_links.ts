@@ -2,6 +2,7 @@ import { createHash, randomBytes } from "node:crypto";
 import { AppError } from "../core/errors.ts";
 import { parsePortalLinkId, portalLinkId } from "../core/ids.ts";
 import { isPortalToken, portalPath, portalToken } from "../core/portal.ts";
+import { PORTAL_ACTOR } from "../core/scope.ts";
 import * as store from "../store/portal_links.ts";
 import type { AdminContext, Asker } from "./context.ts";
 import type { PortalLinkInput } from "./inputs.ts";
@@ -70,8 +71,9 @@ export async function findPortalAsker(
   if (!isPortalToken(token)) return undefined;
   const link = await store.findActivePortalLink(ctx.db.admin, digestOf(token));
   if (link === undefined) return undefined;
-  const actor = { name: `portal:${link.id}`, address };
-  return { by: { actor, scope: { business: link.business } }, read_only: link.read_only };
+  const actor = { name: PORTAL_ACTOR + link.id, address };
+  const scope = { business: link.business };
+  return { by: { actor, scope, payloads: true }, read_only: link.read_only };
 }
 
 /** Portal links, the last made first; those that are over too. */

@@ -10,6 +10,11 @@ import { described } from "./fields.ts";
  */
 
 const time = v.pipe(v.string(), v.isoTimestamp());
+const hidden = described(
+  v.boolean(),
+  "Whether the token hides payloads: payload, confirmation number, cause, advice and response are " +
+    "null then",
+);
 const maybe = v.nullable;
 const string = v.string();
 const number = v.number();
@@ -246,7 +251,10 @@ export const Attempt = v.object({
       method: v.literal("POST"),
       url: string,
       headers: v.record(v.string(), v.string()),
-      body: described(maybe(string), "The event's exact bytes, as text; null if they are gone"),
+      body: described(
+        maybe(string),
+        "The event's exact bytes, as text; null if they are gone or hidden",
+      ),
     })),
     "Null where nothing was sent that was heard of again",
   ),
@@ -261,6 +269,7 @@ export const Attempt = v.object({
     body_encoding: v.picklist(["utf-8", "base64"]),
     truncated: v.boolean(),
   })),
+  payload_hidden: hidden,
   advice: described(maybe(string), "The likely cause of its outcome, and the remedy, in words"),
 });
 export type Attempt = v.InferOutput<typeof Attempt>;
@@ -294,6 +303,7 @@ export const EventSummary = v.object({
   business: maybe(string),
   subject: described(maybe(string), "Id of the appointment, business or service"),
   confirmation_number: maybe(string),
+  payload_hidden: hidden,
   test: v.boolean(),
   received_at: time,
 });
@@ -338,7 +348,8 @@ export const EventDetail = v.object({
   ...EventSummary.entries,
   payload: described(
     maybe(string),
-    "The exact bytes that were posted, as text; null once erased, or older than retention.payloads",
+    "The exact bytes that were posted, as text; null once erased, or older than retention.payloads, or " +
+      "hidden",
   ),
   erased_at: described(maybe(time), "When its payload was erased"),
   deliveries: v.array(Delivery),

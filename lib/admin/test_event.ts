@@ -49,8 +49,8 @@ export async function testEndpoint(
   if (delivery === undefined) throw notFound("delivery");
   return {
     event_id: eventId(accepted.uuid),
-    delivery: viewDelivery(delivery, ctx),
-    attempt: attempt === undefined ? null : viewAttempt(attempt, delivery, event, ctx),
+    delivery: viewDelivery(delivery, by, ctx),
+    attempt: attempt === undefined ? null : viewAttempt(attempt, delivery, event, by, ctx),
     ...await wouldBeOwed(ctx, by, row, event),
   };
 }

@@ -16,12 +16,28 @@ import type { AuditRow } from "../store/reports/audit.ts";
 import type { AttemptRow, DeliveryRow } from "../store/reports/deliveries.ts";
 import type { EventRow, EventSummary } from "../store/reports/events.ts";
 import type { ReplayRow } from "../store/reports/replays.ts";
-import type { AdminContext } from "./context.ts";
+import type { AdminContext, Asker } from "./context.ts";
 import type { Activity } from "./statistics.ts";
 import type * as shown from "./shown.ts";
 
 /** The daemon, as far as views read it. */
 type ViewContext = Pick<AdminContext, "now" | "policy" | "endpoint" | "holdup">;
+
+/** Who asks, as far as that decides what is shown of a row that they may see. */
+type Reader = Pick<Asker, "payloads" | "scope">;
+
+/** What a business reads in place of the address that its endpoint's name has within the network. */
+const NOT_PUBLIC = "the address is not allowed: not public";
+
+/** The cause of an attempt's failure. It may quote what the receiver sent. */
+function causeFor(
+  { payloads, scope }: Reader,
+  outcome: AttemptRow["outcome"] | null,
+  cause: string | null,
+): string | null {
+  if (cause === null || !payloads) return null;
+  return outcome === "blocked" && scope !== "everything" ? NOT_PUBLIC : cause;
+}
 
 function iso(at: Date): string;
 function iso(at: Date | null): string | null;
@@ -94,7 +110,7 @@ function viewRotation(
 }
 
 /** A delivery as shown. */
-export function viewDelivery(row: DeliveryRow, ctx: ViewContext): shown.Delivery {
+export function viewDelivery(row: DeliveryRow, by: Reader, ctx: ViewContext): shown.Delivery {
   return {
     id: deliveryId(row.uuid),
     event_id: eventId(row.event_uuid),
@@ -104,7 +120,7 @@ export function viewDelivery(row: DeliveryRow, ctx: ViewContext): shown.Delivery
     reason: row.last_outcome === "delivered" ? null : row.last_outcome,
     cancel_reason: row.reason,
     cancelling: row.status === "pending" && row.reason !== null,
-    ...explain(row, ctx),
+    ...explain(row, by, ctx),
     overdue_ms: overdueOf(row, ctx.now()),
     test: row.test,
     sending: row.sending,
@@ -123,7 +139,7 @@ function overdueOf({ next_attempt_at }: DeliveryRow, now: number): number | null
 }
 
 /** Why a delivery is where it is. */
-export function explain(row: DeliveryRow, ctx: ViewContext) {
+export function explain(row: DeliveryRow, by: Reader, ctx: ViewContext) {
   const known = ctx.endpoint(row.endpoint_no);
   return explainDelivery({
     status: row.status,
@@ -136,8 +152,8 @@ export function explain(row: DeliveryRow, ctx: ViewContext) {
     next_attempt_at: row.next_attempt_at?.getTime() ?? null,
     last_outcome: row.last_outcome,
     last_status: row.last_status,
-    last_cause: row.last_cause,
-    mentions_signature: row.mentions_signature,
+    last_cause: causeFor(by, row.last_outcome, row.last_cause),
+    mentions_signature: by.payloads && row.mentions_signature,
     pause_reason: row.paused ? row.pause_reason ?? "" : null,
     unsendable_reason: known?.unsendable_reason ?? null,
     retired: row.retired,
@@ -154,6 +170,7 @@ export function viewAttempt(
   row: AttemptRow,
   delivery: Pick<DeliveryRow, "uuid" | "event_uuid" | "type" | "test" | "endpoint_no">,
   event: Pick<EventRow, "payload">,
+  by: Reader,
   ctx: ViewContext,
 ): shown.Attempt {
   const attempt = {
@@ -161,7 +178,7 @@ export function viewAttempt(
     number: row.number,
     outcome: row.outcome,
     status: row.status,
-    cause: row.cause,
+    cause: causeFor(by, row.outcome, row.cause),
     address: row.address,
     started_at: iso(row.started_at),
     ended_at: iso(row.ended_at),
@@ -178,11 +195,16 @@ export function viewAttempt(
       method: "POST" as const,
       url: row.url,
       headers: headersOf(row, delivery),
-      body: event.payload,
+      body: by.payloads ? event.payload : null,
     },
     // Of a protocol failure there are bytes without a head.
-    response: row.response_head === null && row.response_body === null ? null : viewResponse(row),
+    response: !by.payloads || (row.response_head === null && row.response_body === null)
+      ? null
+      : viewResponse(row),
+    payload_hidden: !by.payloads,
   };
+  // Advice reads the answer, and quotes it.
+  if (attempt.payload_hidden) return { ...attempt, advice: null };
   const { response } = attempt;
   const advice = adviseOn({
     ...attempt,
@@ -250,13 +272,14 @@ function viewBody(
 }
 
 /** An event as the lists show it. */
-export function viewEvent(row: EventSummary): shown.EventSummary {
+export function viewEvent(row: EventSummary, { payloads }: Reader): shown.EventSummary {
   return {
     id: eventId(row.uuid),
     type: row.type,
     business: row.business,
     subject: row.subject,
-    confirmation_number: row.confirmation,
+    confirmation_number: payloads ? row.confirmation : null,
+    payload_hidden: !payloads,
     test: row.test,
     received_at: iso(row.received_at),
   };

@@ -84,6 +84,8 @@ export interface AdminToken {
   readonly token: Secret;
   /** A viewer may only read. */
   readonly role: "admin" | "viewer";
+  /** Whether it shows what events and answers contain; only a viewer's may not. */
+  readonly payloads: boolean;
 }
 
 /** A page that needs no token if `admin.public` lists it. */

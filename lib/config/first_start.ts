@@ -22,7 +22,10 @@ export function adminTokens(
   if (admin.tokens.length > 0 || database.kind === "server") return { tokens: admin.tokens };
   const make = () => randomBytes(24).toString("base64url");
   const { text, ...made } = readOrMake(`${database.directory}/${TOKEN_FILE}`, make);
-  return { tokens: [{ name: "admin", token: new Secret(text), role: "admin" }], ...made };
+  return {
+    tokens: [{ name: "admin", token: new Secret(text), role: "admin", payloads: true }],
+    ...made,
+  };
 }
 
 /**

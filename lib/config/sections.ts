@@ -12,6 +12,8 @@ import { DEFAULTS } from "./config.ts";
 import { concurrency, retry, timeout } from "./endpoint.ts";
 import {
   asText,
+  bool,
+  check,
   cidr,
   type Context,
   description,
@@ -167,11 +169,24 @@ export function adminSchema(context: Context) {
   return v.nullish(
     table({
       tokens: v.nullish(
-        list(table({
-          name: leaf(readTokenName),
-          token: secret(context, { literal: true, mistake: tokenMistake }),
-          role: leaf(readRole),
-        })),
+        list(v.pipe(
+          table({
+            name: leaf(readTokenName),
+            token: secret(context, { literal: true, mistake: tokenMistake }),
+            role: leaf(readRole),
+            payloads: v.optional(bool, true),
+          }),
+          check((token, add) => {
+            if (!isObject(token) || token["role"] !== "admin" || token["payloads"] !== false) {
+              return;
+            }
+            add(
+              "payloads",
+              "Must be true for the role admin, which can make an endpoint that gets every payload; " +
+                "hide them from a viewer",
+            );
+          }),
+        )),
         [],
       ),
       public: v.nullish(list(oneOf("metrics", "openapi")), []),

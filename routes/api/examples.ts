@@ -114,6 +114,7 @@ export const attempt: shown.Attempt = {
     body_encoding: "utf-8",
     truncated: false,
   },
+  payload_hidden: false,
   advice:
     "The receiver, or a proxy in front of it, is not available; attempts go on by the schedule",
 };
@@ -124,6 +125,7 @@ export const event: shown.EventSummary = {
   business: "bus_123",
   subject: "apt_789",
   confirmation_number: "BK7X9M2P",
+  payload_hidden: false,
   test: false,
   received_at: "2026-11-24T09:59:00.000Z",
 };

@@ -65,9 +65,9 @@ async function findRights(
 ): Promise<Rights | undefined> {
   const token = findToken(ctx.in_force().tokens, sent);
   if (token !== undefined) {
-    const { name, role } = token;
+    const { name, role, payloads } = token;
     return {
-      by: { actor: { name, address }, scope: "everything" },
+      by: { actor: { name, address }, scope: "everything", payloads },
       reads_only: role === "admin"
         ? null
         : `The token ${name} has the role viewer, which may only ` +

@@ -33,7 +33,12 @@ Deno.test("adminTokens() makes an admin's token once, for the owner of the direc
 
 Deno.test("adminTokens() makes none if one is configured, or for a server's database", () =>
   inDirectory((embedded, directory) => {
-    const token = { name: "ops", token: new Secret("t".repeat(24)), role: "viewer" } as const;
+    const token = {
+      name: "ops",
+      token: new Secret("t".repeat(24)),
+      role: "viewer",
+      payloads: true,
+    } as const;
     assert.deepEqual(adminTokens({ ...embedded, admin: { tokens: [token], public: [] } }), {
       tokens: [token],
     });

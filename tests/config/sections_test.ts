@@ -188,6 +188,19 @@ const ADMIN: readonly Case[] = [
     says: /^Same token as in line 3/,
   },
   {
+    yaml:
+      "admin: { tokens: [{ name: a, token: env:ADMIN_TOKEN, role: admin, payloads: false }] }\n",
+    at: "1:77",
+    path: "admin.tokens[0].payloads",
+    says: /Must be true for the role admin, which can make an endpoint that gets every payload/,
+  },
+  {
+    yaml: "admin: { tokens: [{ name: a, token: env:ADMIN_TOKEN, role: viewer, payloads: no }] }\n",
+    at: "1:78",
+    path: "admin.tokens[0].payloads",
+    says: /Must be true or false/,
+  },
+  {
     yaml: "admin: { public: [dashboard] }\n",
     at: "1:19",
     path: "admin.public[0]",

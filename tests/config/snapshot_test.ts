@@ -37,7 +37,12 @@ Deno.test("redactConfig() is JSON with the file's keys and no secret in it", () 
     connect_timeout_ms: 60_000,
   });
   assert.deepEqual(shown.ingest.secret, ["[redacted]", "[redacted]"]);
-  assert.deepEqual(shown.admin.tokens[0], { name: "ops", token: "[redacted]", role: "admin" });
+  assert.deepEqual(shown.admin.tokens[0], {
+    name: "ops",
+    token: "[redacted]",
+    role: "admin",
+    payloads: true,
+  });
   assert.equal(shown.delivery.timeout_ms, 10_000);
   assert.deepEqual(shown.delivery.allow_networks, ["10.20.0.0/16"]);
   assert.equal(shown.endpoints[0].secret, "[redacted]");

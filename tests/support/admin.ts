@@ -19,7 +19,7 @@ import { putInForce } from "./file.ts";
 /** An administrator of that name, or a portal link of a business. */
 export function asker(name: string, scope: Scope): Asker {
   const actor = scope === "everything" ? name : PORTAL_ACTOR + name;
-  return { actor: { name: actor, address: null }, scope };
+  return { actor: { name: actor, address: null }, scope, payloads: true };
 }
 
 /** Administers a database without a daemon: what is accepted is stored, and nothing is sent. */

@@ -139,7 +139,10 @@ export function showAttempt(io: Io, attempt: Attempt): void {
   if (attempt.request !== null) {
     const { body } = attempt.request;
     const name = bold(`Attempt ${attempt.number}`);
-    io.out(body === null ? `\n${name}: the payload it sent is gone` : `\n${name}, as a command:`);
+    const missing = attempt.payload_hidden
+      ? "payload and answer are hidden from this token (payloads: false)"
+      : "the payload it sent is gone";
+    io.out(`\n${name}${body === null ? `: ${missing}` : ", as a command:"}`);
     if (body !== null) { for (const line of curlLines({ ...attempt.request, body })) io.out(line); }
   }
   const times = timesOf(attempt.phases);

@@ -128,8 +128,12 @@ export function showEvent(io: Io, one: EventDetail): void {
   }
 }
 
-function missingPayload({ payload, erased_at }: EventDetail, now_ms: number): string | null {
+function missingPayload(
+  { payload, payload_hidden, erased_at }: EventDetail,
+  now_ms: number,
+): string | null {
   if (payload !== null) return null;
+  if (payload_hidden) return "hidden from this token (payloads: false)";
   return erased_at === null
     ? "gone (retention.payloads)"
     : `erased ${whenExactly(erased_at, now_ms)}`;
