@@ -8,9 +8,34 @@ create table fleet (
   singleton boolean primary key default true check (singleton),
   -- Grows with every change to an endpoint. An event is stored only by a daemon that has matched it
   -- against this very revision, so that no endpoint is missed while several daemons run.
-  revision bigint not null
+  revision bigint not null,
+  -- Somebody follows what changes: until then statements write it to the table changes.
+  streamed_until timestamptz not null default '-infinity'
 );
 insert into fleet (revision) values (1);
+
+-- What has changed in the last minutes, for GET /api/stream: each statement writes one row, but only until
+-- fleet.streamed_until, so that changes cost nothing while nobody follows. Ids alone: readers look up the
+-- present state, within their scope. Not unlogged: a position must outlive a crash and a failover.
+create table changes (
+  -- Rows are committed in another order: a missing number may still come.
+  no bigint generated always as identity primary key,
+  -- When the number was taken.
+  at timestamptz not null default clock_timestamp(),
+  events uuid[] not null default '{}',
+  -- Of each event, for readers that see one business only.
+  businesses text[] not null default '{}',
+  deliveries uuid[] not null default '{}',
+  endpoints text[] not null default '{}',
+  replays uuid[] not null default '{}'
+);
+
+-- Writes that down, in an expression: see `noting` in lib/store/changes.ts.
+create function note_changes(events uuid[], businesses text[], deliveries uuid[]) returns void
+  language plpgsql volatile as $$
+  begin
+    insert into changes (events, businesses, deliveries) values (events, businesses, deliveries);
+  end $$;
 
 -- The daemons on the database: nothing is delivered to their listeners. Each says every ten seconds that
 -- it lives; one not seen for a minute is gone.

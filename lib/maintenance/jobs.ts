@@ -2,6 +2,7 @@ import type { SealKey } from "../core/seal.ts";
 import type { Dispatcher } from "../delivery/dispatcher.ts";
 import type { Database } from "../store/database.ts";
 import type { FilePolicy } from "../store/endpoints.ts";
+import { oldChanges } from "./changes.ts";
 import { checkpoints } from "./checkpoints.ts";
 import { deselectedDeliveries } from "./deselected.ts";
 import { exhaustedDeliveries } from "./exhausted.ts";
@@ -60,6 +61,7 @@ export function maintenanceJobs(
     oldKeys(policy),
     oldSubjects(policy),
     oldStatistics,
+    oldChanges,
     ...(kind === "embedded" ? [...deadRows, checkpoints] : []),
   ];
 }

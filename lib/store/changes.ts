@@ -54,12 +54,53 @@ export const DAEMONS = "daemons";
 /** A notification holds 8,000 bytes: more endpoints than this are announced as `all`. */
 export const MAX_ANNOUNCED = 500;
 
+/** Queries for what a statement changed: the ids, as `id`. */
+export interface Touched {
+  readonly deliveries?: string;
+  readonly endpoints?: string;
+  readonly replays?: string;
+}
+
 /**
- * The CTEs `revised` and `announced`: if the CTE `rows` has a row, the endpoints get a new revision and
- * every daemon hears of it. The statement must join `announced`, or nothing is sent.
+ * The CTE `name`: writes these ids to the table `changes` while somebody follows. Otherwise it reads the one
+ * row of `fleet`, and none of the queries runs.
+ */
+export function noted(touched: Touched, name = "noted"): string {
+  const kinds = Object.entries(touched);
+  return `
+  ${name} as (
+    insert into changes (${kinds.map(([kind]) => kind).join(", ")})
+    select ${kinds.map(([, query]) => arrayOf("id", query)).join(", ")} from fleet
+    where streamed_until > now()
+      and (${kinds.map(([, query]) => `exists (${query})`).join(" or ")})
+  )`;
+}
+
+/**
+ * The same as a column of a statement's last part, which costs less than a CTE: for statements that run all
+ * the time. `until` is `fleet.streamed_until`.
+ */
+export function noting(until: string, deliveries: string, events?: string): string {
+  const parts = events === undefined
+    ? ["'{}'", "'{}'"]
+    : [arrayOf("id", events), arrayOf("business", events)];
+  return `
+    case when ${until} > now()
+      then note_changes(${[...parts, arrayOf("id", deliveries)].join(", ")}) end`;
+}
+
+function arrayOf(column: string, query: string): string {
+  return `array(select ${column} from (${query}) t)`;
+}
+
+/**
+ * The CTEs `revised`, `announced` and `noted_endpoints`: if the CTE `rows` has a row, the endpoints get a new
+ * revision and every daemon hears of it. Its `id` is that of an endpoint, or null if it stands for none. The
+ * statement must join `announced`, or nothing is sent.
  */
 export function announceFleet(rows = "changed"): string {
   return `
+  ${noted({ endpoints: `select id from ${rows} where id is not null` }, "noted_endpoints")},
   revised as (
     update fleet set revision = revision + 1 where exists (select from ${rows})
   ), announced as materialized (

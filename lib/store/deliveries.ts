@@ -1,6 +1,6 @@
 import type { Sql } from "postgres";
 import { NO_UUID } from "../core/ids.ts";
-import { announceDue, type Change, type Fragment, logged } from "./changes.ts";
+import { announceDue, type Change, type Fragment, logged, noted } from "./changes.ts";
 import type { Lease, Room } from "./claims.ts";
 import { literal, texts } from "./arrays.ts";
 import { CANCEL_CHOSEN, DESELECTED, endWaiting, RENEW_CHOSEN } from "./fragments.ts";
@@ -112,7 +112,7 @@ export async function failExhausted(
       delete from pending_deliveries
       where id = any(array(select id from exhausted)) and leased_until is null
       returning *
-    )
+    ), ${sql.unsafe(noted({ deliveries: "select id from removed" }))}
     ${sql.unsafe(endWaiting("removed", { status: "'failed'" }))}
     returning 1`;
   return rows.length;
@@ -250,8 +250,10 @@ export async function retryNow(
     with hastened as (
       update pending_deliveries set due_at = now()
       where id = ${uuid}::uuid and leased_until is null and due_at > now() and cancel_reason is null
-      returning endpoint_no
-    ), chosen as materialized (
+      returning id, endpoint_no
+    ), ${
+    sql.unsafe(noted({ deliveries: "select id from hastened" }, "noted_hastened"))
+  }, chosen as materialized (
       -- The event's row is locked, so that it keeps its payload under a delivery that comes back.
       select d.id from ended_deliveries d
       join endpoints n on n.no = d.endpoint_no and n.retired_at is null

@@ -192,7 +192,7 @@ async function trySync(
           case when b.credentials <> c.credentials then '{"credentials": "changed"}' else '{}' end::jsonb
       from changed c left join before b on b.id = c.id order by c.id
     ), news as (
-      select from changed union all select from open where is_other_policy
+      select id from changed union all select null from open where is_other_policy
     ), ${sql.unsafe(announceFleet("news"))}
     select is_newest, is_current, (
         select coalesce(json_agg(json_build_object('id', c.id,

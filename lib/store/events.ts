@@ -2,7 +2,7 @@ import type { Sql } from "postgres";
 import { NO_UUID } from "../core/ids.ts";
 import type { Database } from "./database.ts";
 import { literal, texts } from "./arrays.ts";
-import { CHANNEL, MAX_ANNOUNCED } from "./changes.ts";
+import { CHANNEL, MAX_ANNOUNCED, noting } from "./changes.ts";
 import type { Term } from "./claims.ts";
 import { isOld, KEPT_MS, partitioned } from "./partitions.ts";
 
@@ -63,6 +63,8 @@ export type Stored =
 /** PostgreSQL's unique_violation, and deadlock_detected: two batches with the same keys may deadlock. */
 const SAME_KEYS = ["23505", "40P01"];
 
+const NOTING = noting("streamed_until", "select id from owed", "select id, business from stored");
+
 /** What a batch found. */
 interface Found {
   readonly is_current: boolean;
@@ -106,7 +108,7 @@ export async function storeEvents(
     const [found] = await partitioned(db.ingest, ids, () =>
       db.ingest<Found[]>`
       with found as materialized (
-        select revision = ${revision} as is_current, not exists (
+        select streamed_until, revision = ${revision} as is_current, not exists (
           select from unnest(
             string_to_array(${texts([...inherited.keys()])}, chr(30), ''),
             string_to_array(${texts([...inherited.values()])}, chr(30), '')
@@ -129,6 +131,7 @@ export async function storeEvents(
           ${literal(events.map((e) => e.test))}::boolean[],
           string_to_array(${texts(events.map((e) => e.payload))}, chr(30), '')
         ) as e
+        returning id, business
       ), keyed as (
         insert into keys (hash, digest, event_id, deliveries)
         select ${
@@ -153,6 +156,7 @@ export async function storeEvents(
           ${literal(deliveries.map((d) => d.wait_ms))}::bigint[],
           ${literal(deliveries.map((d) => d.leased))}::boolean[]
         ) as d (id, event_id, endpoint_no, wait_ms, leased)
+        returning id
       ), named as (
         insert into subjects (key, business, seen_at)
         select n.subject, n.business, now() from gate, unnest(
@@ -168,7 +172,8 @@ export async function storeEvents(
         on conflict (key) do update set business = excluded.business, seen_at = excluded.seen_at
       )
       select found.*, case when ${news} <> '' and exists (select from gate)
-        then pg_notify(${CHANNEL}, ${news}) end
+        then pg_notify(${CHANNEL}, ${news}) end,
+        case when exists (select from gate) then ${db.ingest.unsafe(NOTING)} end
       from found`);
     if (found === undefined) throw new Error("The table fleet is empty");
     return !found.is_current ? "stale" : found.is_settled ? "stored" : "moved";

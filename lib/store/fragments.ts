@@ -1,7 +1,7 @@
 import type { Sql } from "postgres";
 import { CANCEL_REASONS, CANCELLED_BY } from "../core/cancellation.ts";
 import { OUTCOMES, statusRange } from "../core/outcome.ts";
-import type { Fragment } from "./changes.ts";
+import { type Fragment, noted } from "./changes.ts";
 
 /** Parts of statements that move deliveries between `pending_deliveries` and `ended_deliveries`. */
 
@@ -55,7 +55,7 @@ function prefixed(table: string, columns: string): string {
 }
 
 /**
- * The CTEs `marked`, `removed` and `ended`: the pending deliveries in the CTE `chosen` (id, leased,
+ * The CTEs `marked`, `removed`, `ended` and `noted`: the pending deliveries in the CTE `chosen` (id, leased,
  * reason) end as cancelled. Leased ones are marked, and end with the attempt under way.
  */
 export const CANCEL_CHOSEN = `
@@ -71,10 +71,10 @@ export const CANCEL_CHOSEN = `
     reason: "reason",
   })
 }
-  )`;
+  ), ${noted({ deliveries: "select id from chosen" })}`;
 
 /**
- * The CTEs `back`, `unfolded` and `owed`: the ended deliveries in the CTE `chosen` are pending again, due
+ * The CTEs `back`, `unfolded`, `owed` and `noted`: the ended deliveries in the CTE `chosen` are pending again, due
  * now, for a new round of attempts. Their tokens and attempts go on counting, and their last attempts move
  * back into `attempts`.
  */
@@ -93,7 +93,7 @@ export const RENEW_CHOSEN = `
       last_attempt_at, now()
     from back
     returning id, endpoint_no
-  )`;
+  ), ${noted({ deliveries: "select id from owed" })}`;
 
 /**
  * Whether endpoint n does not select the event of delivery s, by the types in `types` of that endpoint.

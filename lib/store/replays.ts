@@ -1,6 +1,6 @@
 import type { Sql } from "postgres";
 import { texts } from "./arrays.ts";
-import { announceDue, type Change, type Fragment, logged } from "./changes.ts";
+import { announceDue, type Change, type Fragment, logged, noted } from "./changes.ts";
 import { type CauseFilter, causeIs, RENEW_CHOSEN } from "./fragments.ts";
 import { isOpen } from "./partitions.ts";
 import { all } from "./reports/page.ts";
@@ -128,7 +128,7 @@ export async function createReplay(sql: Sql, replay: NewReplay, change: Change):
         ${replay.last_uuid}::uuid,
         ${matched.count}, ${matched.exact})
       returning id
-    ), ${logged(sql, change)}
+    ), ${sql.unsafe(noted({ replays: "select id from changed" }))}, ${logged(sql, change)}
     select 1 from changed`;
 }
 
@@ -139,7 +139,7 @@ export async function cancelReplay(sql: Sql, uuid: string, change: Change): Prom
       update replays set state = 'cancelled', ended_at = now()
       where id = ${uuid}::uuid and state = 'running'
       returning id
-    ), ${logged(sql, change)}
+    ), ${sql.unsafe(noted({ replays: "select id from changed" }))}, ${logged(sql, change)}
     select 1 from changed`;
   return rows.length > 0;
 }
@@ -170,7 +170,7 @@ export interface ReplayStep {
 }
 
 /**
- * The CTE `owed`: the ended deliveries in the CTE `sendable` begin a new round. They are locked in the order of
+ * The CTEs `owed` and `noted`: the ended deliveries in the CTE `sendable` begin a new round. They are locked in the order of
  * ids, so that replays which select the same ones wait for each other instead of deadlocking; what another
  * one has taken meanwhile is left to it.
  */
@@ -182,8 +182,8 @@ const RENEW_SENDABLE = `
   ), ${RENEW_CHOSEN}`;
 
 /**
- * The CTE `owed`: the waiting deliveries in the CTE `sendable` are due now, for their next attempt. Those that
- * another statement holds are left to it: they are being sent, or were just scheduled.
+ * The CTEs `owed` and `noted`: the waiting deliveries in the CTE `sendable` are due now, for their next
+ * attempt. Those that another statement holds are left to it: they are being sent, or were just scheduled.
  */
 const HASTEN_SENDABLE = `
   waiting as materialized (
@@ -195,7 +195,7 @@ const HASTEN_SENDABLE = `
     update pending_deliveries set due_at = now()
     where id = any(array(select id from waiting))
     returning id, endpoint_no
-  )`;
+  ), ${noted({ deliveries: "select id from owed" })}`;
 
 /** Most deliveries of one batch. */
 const MAX_BATCH = 500;
@@ -256,8 +256,10 @@ export async function stepReplay(
         ended_at = case when p.is_full or p.is_deep then null else now() end,
         next_batch_at = now() + coalesce(p.taken / r.rate_per_s, 0) * interval '1 s'
       from progress p where r.id = (select id from replay)
-      returning r.state
-    ), ${sql.unsafe(announceDue("owed"))}
+      returning r.id, r.state
+    ), ${sql.unsafe(noted({ replays: "select id from moved" }, "noted_replay"))}, ${
+    sql.unsafe(announceDue("owed"))
+  }
     select p.done::int as replayed, m.state,
       (select coalesce(json_agg(distinct endpoint_no), '[]') from owed) as endpoint_nos
     from moved m cross join progress p left join announced on true`;

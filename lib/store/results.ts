@@ -4,7 +4,7 @@ import type { Outcome } from "../core/outcome.ts";
 import type { Decision } from "../core/retry.ts";
 import { bookmeMac, standardMacs } from "../core/signature.ts";
 import { foreignTexts, literal, texts } from "./arrays.ts";
-import { announceFleet, type Fragment } from "./changes.ts";
+import { announceFleet, type Fragment, noting } from "./changes.ts";
 import type { Lease } from "./claims.ts";
 import { ATTEMPT_DETAILS, insertEnded, journal } from "./fragments.ts";
 import { partitioned } from "./partitions.ts";
@@ -80,7 +80,8 @@ export async function record(
         else '[]' end as lost,
       ${sql.unsafe(rescheduling ? GOING_ON : "'[]'::json")} as going_on,
       ${sql.unsafe(pausing ? "coalesce((select json_agg(id) from paused), '[]')" : "'[]'::json")}
-        as paused
+        as paused,
+      ${sql.unsafe(noting("(select streamed_until from fleet)", union("id", held)))}
     ${sql.unsafe(pausing ? "from (select) one left join announced on true" : "")}`);
   if (recorded === undefined) throw new Error("Recording came back empty");
   return recorded;

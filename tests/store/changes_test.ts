@@ -31,7 +31,7 @@ onServer(
     const { heard, settle } = await listen(db);
     const change = async (rows: number) => {
       await db.admin`
-      with paused as (select generate_series(1, ${rows}::int)),
+      with paused as (select n::text as id from generate_series(1, ${rows}::int) n),
       ${db.admin.unsafe(announceFleet("paused"))}
       select from (select) one left join announced on true`;
       const [row] = await db.admin<{ revision: string }[]>`select revision from fleet`;
