@@ -8,9 +8,11 @@ import { type FleetLoader, makeFleetLoader } from "./delivery/fleet_loader.ts";
 import { type Intake, makeIntake } from "./delivery/intake.ts";
 import type { Disk } from "./disk.ts";
 import type { HttpClient } from "./http/client.ts";
+import { startEraser } from "./maintenance/eraser.ts";
 import { maintenanceJobs, unowedJobs } from "./maintenance/jobs.ts";
 import { countPosts, type PostCounts, writePosts } from "./maintenance/posts.ts";
-import { type Replayer, startReplayer } from "./maintenance/replayer.ts";
+import type { Paced } from "./maintenance/paced.ts";
+import { startReplayer } from "./maintenance/replayer.ts";
 import { type Failing, readiness } from "./readiness.ts";
 import { overview } from "./store/claims.ts";
 import { within } from "./store/deadline.ts";
@@ -22,7 +24,8 @@ export interface Engine {
   readonly fleet: FleetLoader;
   readonly intake: Intake;
   readonly maintenance: Schedule;
-  readonly replayer: Replayer;
+  readonly replayer: Paced;
+  readonly eraser: Paced;
   readonly posts: PostCounts;
   /** Cancels what endpoints are not owed any more; resolves after the first sweep. */
   readonly cancelUnowed: () => Promise<void>;
@@ -63,6 +66,7 @@ export async function startEngine(
     maintenance,
     cancelUnowed,
     replayer: startReplayer(ctx, dispatcher.wake),
+    eraser: startEraser(ctx, keys),
     posts,
   };
 }
@@ -77,7 +81,7 @@ const CANCEL_PATIENCE_MS = 5_000;
 /** The engine, as far as routes reach it. */
 export function engineForRoutes(
   { db, clock, random }: Context,
-  { dispatcher, fleet, intake, replayer, posts, cancelUnowed }: Engine,
+  { dispatcher, fleet, intake, replayer, eraser, posts, cancelUnowed }: Engine,
   disk: Disk,
   failing: Failing,
 ) {
@@ -95,6 +99,7 @@ export function engineForRoutes(
     endpoints_changed: fleet.reload,
     cancel_unowed: () => within(cancelUnowed(), CANCEL_PATIENCE_MS).catch(() => {}),
     replays_changed: replayer.wake,
+    erasures_changed: eraser.wake,
     count_posts: posts.flush,
     readiness: () => readiness(db, dispatcher, disk, failing),
   };

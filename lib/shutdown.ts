@@ -42,7 +42,7 @@ export function makeStop(parts: Parts): {
 }
 
 async function stop(parts: Parts): Promise<void> {
-  const { http, client, db, log, dispatcher, intake, maintenance, replayer } = parts;
+  const { http, client, db, log, dispatcher, intake, maintenance, replayer, eraser } = parts;
   log.info("Stopping", { in_flight: dispatcher.in_flight });
   const grace_ms = dispatcher.fleet.max_timeout_ms + RECORD_GRACE_MS;
   const ends_at = performance.now() + grace_ms;
@@ -52,7 +52,11 @@ async function stop(parts: Parts): Promise<void> {
   http.retire();
   await atMost(
     grace_ms,
-    Promise.all([maintenance.stop(), replayer.stop(), dispatcher.stop(grace_ms)]),
+    Promise.all(
+      [maintenance, replayer, eraser].map((part) => part.stop()).concat(
+        dispatcher.stop(grace_ms),
+      ),
+    ),
   );
   const left_ms = Math.max(ends_at - performance.now(), CLOSE_GRACE_MS);
   await http.close(atMost(left_ms, intake.settle()));

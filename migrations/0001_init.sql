@@ -163,7 +163,7 @@ create table events (
   -- The posted bytes: JSON is UTF-8 without control characters, so text keeps each of them. Never
   -- jsonb, which reorders keys, drops duplicates and refuses \u0000. Null once erased, or older than
   -- retention.payloads: whoever takes it away locks the row for update, which holds up those who bring a
-  -- delivery back, and makes sure that none is pending.
+  -- delivery back, and makes sure that none is pending, but for one being sent that ends with its attempt.
   payload text check (payload is null or erased_at is null)
 ) partition by range (id);
 -- People search for both.
@@ -185,8 +185,9 @@ create table keys (
   -- The first 16 bytes of the SHA-256 of the key, with the place that it has in the request: nobody reads
   -- keys, and they may be long.
   hash bytea primary key,
-  -- The SHA-256 of the bytes posted under it.
-  digest bytea not null
+  -- The SHA-256 of the bytes posted under it. Null once they were erased: any bytes under this key are then a
+  -- repetition, which is answered and not delivered.
+  digest bytea
 );
 
 -- The business last stored for an appointment or a service, which events that name none inherit. It
@@ -458,6 +459,40 @@ create table portal_links (
   revoked_at timestamptz
 );
 
+-- The removal of what was posted and what came back: done in batches by whichever daemon has the turn, first
+-- along the events, then along subjects and keys. Nothing in here says whose data it was.
+create table erasures (
+  id uuid primary key,
+  created_at timestamptz not null default now(),
+  created_by text not null,
+  kind text not null check (kind in ('event', 'subject', 'containing')),
+  -- Only counts what it finds.
+  dry_run boolean not null,
+  -- What is looked for, sealed as endpoints.sealed is. Null once it has ended.
+  sealed bytea check ((sealed is null) = (state <> 'running')),
+  -- Its events have ids from first_id to last_id, and were accepted before it.
+  first_id uuid not null,
+  last_id uuid not null,
+  phase text not null default 'events' check (phase in ('events', 'settling', 'subjects', 'keys')),
+  -- Up to where a phase has come: an event's id, then a subject's key, then the number of a block of keys.
+  position text not null,
+  scanned bigint not null default 0,
+  -- Events found, attempts whose answer was removed, and deliveries cancelled.
+  matched bigint not null default 0,
+  attempts bigint not null default 0,
+  cancelled bigint not null default 0,
+  -- Events found that still have something, most for moments; one whose attempt is under way until that ends.
+  -- [{"id": …, "subject": true, "business": false}]: whether these columns contain the text.
+  settling jsonb not null default '[]',
+  state text not null default 'running' check (state in ('running', 'done', 'failed')),
+  -- Raised by each daemon that takes a batch, until next_batch_at: nothing is written under an old one.
+  turn integer not null default 0,
+  next_batch_at timestamptz not null default now(),
+  ended_at timestamptz check ((ended_at is null) = (state = 'running'))
+);
+-- Which erasure is due; ended ones are not in it.
+create index erasures_running on erasures (next_batch_at) where state = 'running';
+
 create table audit (
   id bigint generated always as identity primary key,
   at timestamptz not null default now(),
@@ -619,6 +654,12 @@ create function is_pending(event uuid) returns boolean language plpgsql volatile
   begin
     return exists (
       select from pending_deliveries p where p.id between event and last_of(event));
+  end $$;
+
+-- How many deliveries of the event are pending. Volatile for the same reason.
+create function pending_count(event uuid) returns bigint language plpgsql volatile as $$
+  begin
+    return (select count(*) from pending_deliveries p where p.id between event and last_of(event));
   end $$;
 
 -- Takes an attempt out of attempts, to be put into its delivery's row. Volatile: the delivery was locked

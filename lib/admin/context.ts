@@ -46,6 +46,8 @@ export interface AdminContext {
   readonly cancel_unowed: () => Promise<void>;
   /** Announces a new replay. */
   readonly replays_changed: () => void;
+  /** Announces a new erasure. */
+  readonly erasures_changed: () => void;
   /** Writes down how this process has answered posts. */
   readonly count_posts: () => Promise<unknown>;
   /** Reads the configuration file again. Throws an `AppError` with its mistakes. */

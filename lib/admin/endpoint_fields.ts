@@ -8,7 +8,7 @@ import {
   repetitions,
   SIGNED_AND_UNSIGNED,
 } from "../core/endpoint_rules.ts";
-import { AppError, invalidAt, jsonPointer, type Mistake, refuseMistakes } from "../core/errors.ts";
+import { invalidAt, jsonPointer, type Mistake, refuseMistakes } from "../core/errors.ts";
 import { isOperational } from "../core/matching.ts";
 import { firstExpiry } from "../core/rotation.ts";
 import type { Scope } from "../core/scope.ts";
@@ -23,6 +23,7 @@ import {
 } from "../store/endpoints.ts";
 import type { AdminContext } from "./context.ts";
 import type { EndpointInput, EndpointPatch } from "./inputs.ts";
+import { sealingKey } from "./lookup.ts";
 
 /** The fields of an endpoint as they are to be stored, and its sealed content if that changes. */
 export interface Written {
@@ -40,7 +41,7 @@ export function newEndpoint(
   input: EndpointInput,
   secret: string | null,
 ): Required<Written> {
-  const key = sealingKey(ctx);
+  const key = sealingKey(ctx, SEALS);
   const secrets = secret === null ? [] : [{ secret, activates_at: 0, expires_at: null }];
   const headers = knownHeaders(input.headers ?? {}, {});
   return sealWith(key, merge(blank(id, scope), input), { secrets, headers });
@@ -63,7 +64,7 @@ export function patchedEndpoint(
     return { fields };
   }
   const content = openSealed(row, ctx.seal_keys);
-  return sealWith(sealingKey(ctx), fields, {
+  return sealWith(sealingKey(ctx, SEALS), fields, {
     secrets: fields.settings.unsigned ? [] : content.secrets,
     headers: knownHeaders(patch.headers ?? content.headers, content.headers),
   });
@@ -77,22 +78,13 @@ export function rotatedEndpoint(
 ): Written {
   const content = openSealed(row, ctx.seal_keys);
   return sealWith(
-    sealingKey(ctx),
+    sealingKey(ctx, SEALS),
     { ...row, settings: { ...row.settings, unsigned: false } },
     { ...content, secrets: rotated(content.secrets) },
   );
 }
 
-function sealingKey(ctx: AdminContext): SealKey {
-  const [key] = ctx.seal_keys;
-  if (key !== undefined) return key;
-  throw new AppError(
-    "conflict",
-    "Endpoints made through the API need a key that seals their secrets; make one with `openssl " +
-      "rand -base64 32`, name it as encryption_key: env:NAME or file:PATH in the configuration, " +
-      "and restart the daemon",
-  );
-}
+const SEALS = "Endpoints made through the API need a key that seals their secrets";
 
 function sealWith(
   key: SealKey,

@@ -3,6 +3,7 @@ import { MAX_URL_LENGTH } from "../core/address.ts";
 import { DELIVERY_REASONS } from "../core/cancellation.ts";
 import { LIMITS } from "../core/endpoint_rules.ts";
 import { isObject } from "../core/json.ts";
+import { MIN_SOUGHT } from "../core/mention.ts";
 import { STATUS_CODE } from "../core/outcome.ts";
 import {
   bool,
@@ -197,3 +198,30 @@ export const ReplayInput = v.strictObject({
   dry_run: v.optional(described(bool, "Only count"), false),
 }, must("an object"));
 export type ReplayInput = v.InferOutput<typeof ReplayInput>;
+
+// --- erasures ----------------------------------------------------------------------------------------
+
+/** Longest text to be looked for. */
+const MAX_SOUGHT = 1_000;
+
+/** Selects events to be erased, by exactly one of the first three members. */
+export const ErasureInput = v.strictObject({
+  event: v.optional(described(identifier, "An event, `evt_…`")),
+  subject: v.optional(
+    described(identifier, "All events of this appointment, business or service"),
+  ),
+  containing: v.optional(
+    described(
+      v.pipe(
+        v.string(must("a string")),
+        v.check(
+          (value) => [...value.trim()].length >= MIN_SOUGHT && [...value].length <= MAX_SOUGHT,
+          `Must have ${MIN_SOUGHT} to ${MAX_SOUGHT} characters, besides white space at its ends`,
+        ),
+      ),
+      "All events with this text in the payload or in an answer to a delivery, in any case and any escapes",
+    ),
+  ),
+  dry_run: v.optional(described(bool, "Only count"), false),
+}, must("an object"));
+export type ErasureInput = v.InferOutput<typeof ErasureInput>;

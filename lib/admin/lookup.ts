@@ -1,10 +1,12 @@
 import { is } from "valibot";
 import { AppError, invalidAt, show } from "../core/errors.ts";
-import { parseDeliveryId, parseReplayId } from "../core/ids.ts";
+import { parseDeliveryId, parseErasureId, parseReplayId } from "../core/ids.ts";
 import { nearest } from "../core/nearest.ts";
+import type { SealKey } from "../core/seal.ts";
 import type { StoredEndpoint } from "../store/endpoints.ts";
 import { type DeliveryRow, getDelivery } from "../store/reports/deliveries.ts";
 import { endpointIds, getEndpoint } from "../store/reports/endpoints.ts";
+import { type ErasureRow, getErasure } from "../store/reports/erasures.ts";
 import { getReplay, type ReplayRow } from "../store/reports/replays.ts";
 import type { AdminContext, Asker } from "./context.ts";
 import { identifier } from "./fields.ts";
@@ -23,6 +25,16 @@ export function retired(id: string): AppError {
 export function requireEverything({ scope }: Asker): void {
   if (scope === "everything") return;
   throw new AppError("forbidden", "Only for an administrator of the whole installation");
+}
+
+/** The key that seals. Throws an `AppError` that says which `need` it is without, and the remedy. */
+export function sealingKey({ seal_keys: [key] }: AdminContext, need: string): SealKey {
+  if (key !== undefined) return key;
+  throw new AppError(
+    "conflict",
+    `${need}; make one with \`openssl rand -base64 32\`, name it as encryption_key: env:NAME or ` +
+      "file:PATH in the configuration, and restart the daemon",
+  );
 }
 
 /** The endpoint of that id, retired ones included. */
@@ -93,6 +105,19 @@ export async function findDelivery(
   const uuid = parseDeliveryId(id);
   const row = uuid === undefined ? undefined : await getDelivery(ctx.db.admin, scope, uuid);
   if (row === undefined) throw notFound("delivery; it may have been purged");
+  return row;
+}
+
+/** The erasure of that `era_…`. */
+export async function findErasure(
+  ctx: AdminContext,
+  by: Asker,
+  id: string,
+): Promise<ErasureRow> {
+  requireEverything(by);
+  const uuid = parseErasureId(id);
+  const row = uuid === undefined ? undefined : await getErasure(ctx.db.admin, uuid);
+  if (row === undefined) throw notFound("erasure");
   return row;
 }
 

@@ -400,6 +400,30 @@ export const Replay = v.object({
 });
 export type Replay = v.InferOutput<typeof Replay>;
 
+// --- erasures ----------------------------------------------------------------------------------------
+
+/** An erasure and how far it is. It never shows what is looked for. */
+export const Erasure = v.object({
+  id: string,
+  state: v.picklist(["running", "done", "failed"]),
+  kind: v.picklist(["event", "subject", "containing"]),
+  dry_run: v.boolean(),
+  progress: described(number, "Of the events, by their time: from 0 to 1"),
+  scanned: described(count, "Events looked at"),
+  matched: described(count, "Events found"),
+  waiting: described(
+    count,
+    "Of these, events not erased yet: most for moments, others until an attempt under way ends",
+  ),
+  attempts: described(count, "Attempts whose answer was removed"),
+  cancelled: described(count, "Deliveries cancelled because they were pending"),
+  failure: described(maybe(string), "Why it failed"),
+  created_at: time,
+  created_by: described(string, "Name of an admin token"),
+  ended_at: maybe(time),
+});
+export type Erasure = v.InferOutput<typeof Erasure>;
+
 // --- statistics and the rest -------------------------------------------------------------------------
 
 const STATS = {

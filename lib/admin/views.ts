@@ -1,7 +1,7 @@
 import { Buffer } from "node:buffer";
 import { adviseOn } from "../core/advice.ts";
 import { explainDelivery } from "../core/explain.ts";
-import { attemptId, deliveryId, eventId, replayId } from "../core/ids.ts";
+import { attemptId, deliveryId, erasureId, eventId, replayId, timeOfUuid } from "../core/ids.ts";
 import { requestLines } from "../core/request_headers.ts";
 import { overlapAt } from "../core/rotation.ts";
 import { REDACTED } from "../core/secret.ts";
@@ -15,6 +15,7 @@ import type { PortalLinkRow } from "../store/portal_links.ts";
 import type { AuditRow } from "../store/reports/audit.ts";
 import type { AttemptRow, DeliveryRow } from "../store/reports/deliveries.ts";
 import type { EventRow, EventSummary } from "../store/reports/events.ts";
+import type { ErasureRow } from "../store/reports/erasures.ts";
 import type { ReplayRow } from "../store/reports/replays.ts";
 import type { AdminContext, Asker } from "./context.ts";
 import type { Activity } from "./statistics.ts";
@@ -316,6 +317,34 @@ export function viewPortalLink(row: PortalLinkRow): shown.PortalLink {
     expires_at: iso(row.expires_at),
     revoked_at: iso(row.revoked_at),
   };
+}
+
+/** An erasure as shown. */
+export function viewErasure(row: ErasureRow): shown.Erasure {
+  return {
+    id: erasureId(row.uuid),
+    state: row.state,
+    kind: row.kind,
+    dry_run: row.dry_run,
+    progress: progressOf(row),
+    scanned: Number(row.scanned),
+    matched: Number(row.matched),
+    waiting: row.waiting,
+    attempts: Number(row.attempts),
+    cancelled: Number(row.cancelled),
+    failure: row.state === "failed"
+      ? "No daemon had the key under which it was sealed; start it again"
+      : null,
+    created_at: iso(row.created_at),
+    created_by: row.created_by,
+    ended_at: iso(row.ended_at),
+  };
+}
+
+function progressOf({ state, phase, position, first_uuid, last_uuid }: ErasureRow): number {
+  if (state !== "running" || phase !== "events") return 1;
+  const [first = 0, last = 0, at = 0] = [first_uuid, last_uuid, position].map(timeOfUuid);
+  return last > first ? Math.round(1_000 * (at - first) / (last - first)) / 1_000 : 0;
 }
 
 /** An entry of the audit log as shown. */

@@ -127,6 +127,17 @@ export function parsePortalLinkId(id: string): string | undefined {
   return decode(id, "lnk_", EVENT_CHARS, 24) === undefined ? undefined : id.toLowerCase();
 }
 
+/** `era_…` of an erasure's UUID, which is made like an event's. */
+export function erasureId(uuid: string): string {
+  return "era_" + encode(uuid.slice(0, 28), EVENT_CHARS);
+}
+
+/** The UUID of an `era_…`, or undefined for any other text. */
+export function parseErasureId(id: string): string | undefined {
+  const digits = decode(id, "era_", EVENT_CHARS, 24);
+  return digits === undefined ? undefined : uuid(digits + "00000000");
+}
+
 /** `ep_…` of an endpoint made by the admin API. `random` has 20 bytes, of which 100 bits count. */
 export function endpointId(random: Uint8Array): string {
   return "ep_" + textOf(random.subarray(0, 20));

@@ -46,19 +46,19 @@ export function parseSealKey(text: string): SealKey {
 }
 
 /**
- * Seals an endpoint's content with AES-256-GCM. The endpoint's id is associated data, so that no row
- * opens in the place of another. The result is a format byte, the key's id, the nonce, the ciphertext
- * and the tag. `nonce` has `NONCE_BYTES` random bytes, never used before.
+ * Seals the content of an endpoint, or what an erasure looks for, with AES-256-GCM. The owner's id is
+ * associated data, so that no row opens in the place of another. The result is a format byte, the key's id,
+ * the nonce, the ciphertext and the tag. `nonce` has `NONCE_BYTES` random bytes, never used before.
  */
-export function seal(
-  content: SealedContent,
-  endpoint_id: string,
+export function seal<Content = SealedContent>(
+  content: Content,
+  owner_id: string,
   key: SealKey,
   nonce: Uint8Array,
 ): Uint8Array {
   const head = Buffer.concat([Buffer.of(FORMAT), Buffer.from(key.id, "hex"), nonce]);
   const cipher = createCipheriv("aes-256-gcm", key.bytes, nonce);
-  cipher.setAAD(Buffer.from(endpoint_id, "utf8"));
+  cipher.setAAD(Buffer.from(owner_id, "utf8"));
   const sealed = Buffer.concat([cipher.update(JSON.stringify(content), "utf8"), cipher.final()]);
   return new Uint8Array(Buffer.concat([head, sealed, cipher.getAuthTag()]));
 }
@@ -70,13 +70,13 @@ export function isSealedUnder(sealed: Uint8Array, key: SealKey): boolean {
 
 /**
  * Opens bytes that `seal` made under one of these keys. Throws an `AppError`, fit for the API, if none of
- * them fits, or if the bytes are damaged or were sealed for another endpoint.
+ * them fits, or if the bytes are damaged or were sealed for another owner.
  */
-export function unseal(
+export function unseal<Content = SealedContent>(
   sealed: Uint8Array,
-  endpoint_id: string,
+  owner_id: string,
   keys: readonly SealKey[],
-): SealedContent {
+): Content {
   const id = keyIdOf(sealed);
   const key = keys.find((key) => key.id === id);
   if (key === undefined) {
@@ -90,13 +90,13 @@ export function unseal(
   try {
     const nonce = sealed.subarray(1 + KEY_ID_BYTES, HEAD_BYTES);
     const decipher = createDecipheriv("aes-256-gcm", key.bytes, nonce);
-    decipher.setAAD(Buffer.from(endpoint_id, "utf8"));
+    decipher.setAAD(Buffer.from(owner_id, "utf8"));
     decipher.setAuthTag(sealed.subarray(sealed.length - TAG_BYTES));
     const text = Buffer.concat([
       decipher.update(sealed.subarray(HEAD_BYTES, sealed.length - TAG_BYTES)),
       decipher.final(),
     ]).toString("utf8");
-    return JSON.parse(text) as SealedContent;
+    return JSON.parse(text) as Content;
   } catch {
     throw new AppError(
       "conflict",

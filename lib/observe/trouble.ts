@@ -116,7 +116,8 @@ function fieldsOf({ failures, since_ms, unlogged }: Trouble, tried: Tried): Fiel
     endpoint,
     outcome,
     status,
-    cause,
+    // What it quotes came from the receiver: the log has nothing of it.
+    cause: outcome === "protocol" ? cause?.replace(/"[^]*"/, '"…"') : cause,
     failures,
     since: new Date(since_ms).toISOString(),
     ...(unlogged > 0 ? { unlogged } : {}),

@@ -6,6 +6,7 @@ const MADE_AT = "2026-11-24T09:00:00.000Z";
 export const ENDPOINT_ID = "ep_4k9x2m7q0c5t8w1z3v6b";
 export const EVENT_ID = "evt_06yn3v1m8r5k0000b2c4";
 export const DELIVERY_ID = "dlv_06yn3v1m8r5k0000b2c4000003";
+export const ERASURE_ID = "era_06yn4b7c2d5f0000e1g3";
 export const REPLAY_ID = "rpl_06yn4b7c2d5f0000e1g3";
 export const PORTAL_LINK_ID = "lnk_06yn4c1f8r2d0000h5j7";
 export const PORTAL_TOKEN = "portal_q3nH0vXy7Tz1mB5kLr9WcE2uJd8sAfGp4oYiR6tNeQw";
@@ -128,6 +129,23 @@ export const event: shown.EventSummary = {
   payload_hidden: false,
   test: false,
   received_at: "2026-11-24T09:59:00.000Z",
+};
+
+export const erasure: shown.Erasure = {
+  id: ERASURE_ID,
+  state: "running",
+  kind: "containing",
+  dry_run: false,
+  progress: 0.25,
+  scanned: 250_000,
+  matched: 12,
+  waiting: 1,
+  attempts: 14,
+  cancelled: 1,
+  failure: null,
+  created_at: "2026-11-24T10:00:00.000Z",
+  created_by: "ops",
+  ended_at: null,
 };
 
 export const replay: shown.Replay = {

@@ -41,6 +41,8 @@ const COMPONENTS = {
   ReplayInput: inputs.ReplayInput,
   Replay: shown.Replay,
   ReplayCount: shown.ReplayCount,
+  ErasureInput: inputs.ErasureInput,
+  Erasure: shown.Erasure,
   Stats: shown.Stats,
   PortalLinkInput: inputs.PortalLinkInput,
   PortalLink: shown.PortalLink,

@@ -1,6 +1,7 @@
 import { Hono, type MiddlewareHandler } from "hono";
 import { deliveryOperations } from "./deliveries.ts";
 import { endpointOperations } from "./endpoints.ts";
+import { erasureOperations } from "./erasures.ts";
 import { eventOperations } from "./events.ts";
 import { type AnyOperation, perform } from "./operation.ts";
 import { overviewOperations } from "./overview.ts";
@@ -18,6 +19,7 @@ export const OPERATIONS: readonly AnyOperation[] = [
   ...deliveryOperations,
   ...replayOperations,
   ...portalLinkOperations,
+  ...erasureOperations,
   ...overviewOperations,
 ];
 

@@ -89,6 +89,7 @@ onServer(
       ["POST", "/api/endpoints/crm/test", '{"event":"booking.created"}'],
       ["POST", "/api/reload", "{}"],
       ["POST", "/api/replays", '{"since":"2025-10-31T15:30:00Z"}'],
+      ["POST", "/api/erasures", '{"subject":"apt_789"}'],
     ];
     for (const [method, target, body] of changes) {
       const open = await ask(request(method, target, [], body));
@@ -181,6 +182,10 @@ const HOSTILE: readonly [method: string, target: string, status: number, body?: 
   ["PATCH", "/api/endpoints/crm", 409, '{"description":"x"}'],
   ["DELETE", "/api/endpoints/crm", 409],
   ["POST", "/api/replays", 422, "{}"],
+  ["POST", "/api/erasures", 422, "{}"],
+  ["POST", "/api/erasures", 422, '{"containing":" abc "}'],
+  ["POST", "/api/erasures", 422, '{"containing":"abcd","subject":"apt_789"}'],
+  ["POST", "/api/erasures", 422, '{"event":"evt_00000000000000000000"}'],
   ["POST", "/api/replays", 422, '{"since":"x"}'],
   ["POST", "/api/replays", 422, '{"since":"2025-10-31T15:30:00Z","rate":"0/s"}'],
   ["POST", "/api/deliveries/x/retry", 404, "{}"],

@@ -83,6 +83,7 @@ export async function administer(db: Database, sections: Sections): Promise<Admi
       await cancelDeselected(db.admin, null, 1_000);
     },
     replays_changed: () => {},
+    erasures_changed: () => {},
     count_posts: () => Promise.resolve(),
     examine: () => Promise.reject(new Error("No endpoint is examined here")),
     reload: () => Promise.reject(new AppError("unavailable", "No daemon runs")),

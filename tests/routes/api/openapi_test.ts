@@ -114,6 +114,9 @@ onServer("every operation answers as the document says", async (database) => {
     rate: "1/h",
   });
   await api.expect(200, "POST", `replays/${another.body.id}/cancel`);
+  const erasure = await api.expect(201, "POST", "erasures", { subject: "apt_1", dry_run: true });
+  await api.expect(200, "GET", "erasures?limit=1");
+  await api.expect(200, "GET", `erasures/${erasure.body.id}`);
   await api.expect(200, "POST", `endpoints/file/resume`);
   await api.expect(200, "POST", `endpoints/file/check`);
   await api.expect(200, "DELETE", `endpoints/${id}`);
