@@ -648,6 +648,15 @@ create function narrows(events text[], businesses text[], next_events text[], ne
   return exists (select from unnest(events) e where e !~ selected_types(next_events))
     or (next_businesses is not null and (businesses is null or not businesses <@ next_businesses));
 
+-- Whether a business has fewer endpoints in force than that. Volatile: it must see what others committed
+-- while it waited for the lock, which every new endpoint takes, so that two cannot both be the last.
+create function may_add_endpoint(business text, most integer) returns boolean
+  language plpgsql volatile as $$
+  begin
+    perform from fleet for update;
+    return (select count(*) from endpoints n where n.owner = business and n.retired_at is null) < most;
+  end $$;
+
 -- Whether a delivery of the event is pending. Volatile: it must see what others committed after the
 -- calling statement began.
 create function is_pending(event uuid) returns boolean language plpgsql volatile as $$

@@ -75,12 +75,16 @@ export async function createEndpoint(
   const secret = input.unsigned === true ? null : input.secret ?? makeSecret(randomBytes(32));
   const { fields, sealed } = newEndpoint(ctx, by.scope, id, input, secret);
   const owner = by.scope === "everything" ? null : by.scope.business;
-  const row = await store.createEndpoint(ctx.db.admin, { ...fields, owner }, sealed, {
+  const most = ctx.in_force().config.portal.max_endpoints;
+  const row = await store.createEndpoint(ctx.db.admin, { ...fields, owner }, sealed, most, {
     actor: by.actor,
     action: "endpoint.created",
     object: id,
     after: audited(fields),
   });
+  if (row === undefined) {
+    throw new AppError("conflict", `A business may have ${most} endpoints; delete one first`);
+  }
   await ctx.endpoints_changed();
   return { ...await showOne(ctx, row), secret };
 }

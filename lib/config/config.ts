@@ -56,6 +56,10 @@ export interface Config {
     /** Ids of the endpoints that receive alerts. */
     readonly to: readonly string[];
   };
+  readonly portal: {
+    /** Endpoints that each business may have in force. */
+    readonly max_endpoints: number;
+  };
   readonly endpoints: readonly EndpointConfig[];
 }
 
@@ -151,6 +155,7 @@ export const DEFAULTS = {
   retry: ["0s", "1m", "5m", "15m", "1h", "6h", "24h"],
   concurrency: 256,
   retention: "30d",
+  max_endpoints: 10,
   alerts: { failure_rate: 0.2, window: "15m", min_attempts: 20 },
 } as const;
 

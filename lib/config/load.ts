@@ -41,6 +41,7 @@ const SECTIONS = [
   "delivery",
   "retention",
   "alerts",
+  "portal",
   "endpoints",
 ];
 
@@ -178,6 +179,7 @@ function build(reader: Reader, { path, directory, env }: Source): Config {
   const delivery = reader.section("delivery", sections.deliverySchema);
   const retention = reader.section("retention", sections.retentionSchema);
   const alerts = reader.section("alerts", sections.alertsSchema);
+  const portal = reader.section("portal", sections.portalSchema);
   const builtIn = EVENT_TYPES.map((type) => type.name);
   const event_types = reader.entries(
     "events",
@@ -225,6 +227,7 @@ function build(reader: Reader, { path, directory, env }: Source): Config {
       min_attempts: alerts.min_attempts,
       to: alerts.to,
     },
+    portal,
     endpoints: readEndpoints(reader, context, builtIn, settings),
   };
 }

@@ -293,6 +293,12 @@ export const alertsSchema = v.nullish(
   {},
 );
 
+/** `portal`. */
+export const portalSchema = v.nullish(
+  table({ max_endpoints: v.optional(number(0, 1_000, "integer"), DEFAULTS.max_endpoints) }),
+  {},
+);
+
 /** One entry of `events`. `builtIn` are the names of the documentation's event types. */
 export function eventTypeSchema(around: Surroundings, builtIn: readonly string[]) {
   return table({

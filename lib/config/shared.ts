@@ -113,6 +113,7 @@ function sectionsOf(config: Config): Record<string, unknown> {
     delivery: { timeout_ms, retry_ms, allow_networks: networks(allow_networks) },
     retention: config.retention,
     alerts: { ...config.alerts, to: config.alerts.to.toSorted() },
+    portal: config.portal,
   };
 }
 

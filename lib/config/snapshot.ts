@@ -40,6 +40,7 @@ export function redactConfig(config: Config): Record<string, unknown> {
     },
     retention: { ...config.retention },
     alerts: { ...config.alerts, to: [...config.alerts.to] },
+    portal: { ...config.portal },
     endpoints: config.endpoints.map(redactEndpoint),
   };
 }

@@ -315,24 +315,26 @@ export interface Sealed {
   readonly secret_expires_at: number | null;
 }
 
-/** Adds an endpoint made through the API. */
+/** Adds an endpoint made through the API. Answers undefined if its owner has `most` in force already. */
 export async function createEndpoint(
   sql: Sql,
   fields: EndpointFields & Pick<StoredEndpoint, "owner">,
   sealed: Sealed,
+  most: number,
   change: Change,
-): Promise<StoredEndpoint> {
+): Promise<StoredEndpoint | undefined> {
+  const { owner } = fields;
   const [row] = await sql<StoredEndpoint[]>`
     with changed as (
       insert into endpoints (id, source, url, events, businesses, owner, settings, sealed)
-      values (${fields.id}, 'api', ${fields.url}, ${arrayOf(sql, fields.events)},
-        ${arrayOf(sql, fields.businesses)}, ${fields.owner},
-        ${JSON.stringify(fields.settings)}::text::jsonb, decode(${hexOf(sealed.bytes)}, 'hex'))
+      select ${fields.id}, 'api', ${fields.url}, ${arrayOf(sql, fields.events)},
+        ${arrayOf(sql, fields.businesses)}::text[], ${owner},
+        ${JSON.stringify(fields.settings)}::text::jsonb, decode(${hexOf(sealed.bytes)}, 'hex')
+      ${owner === null ? sql`` : sql`where may_add_endpoint(${owner}, ${most})`}
       returning *
     ), versions as (${sql.unsafe(insertVersions("changed"))}
     ), ${logged(sql, change)}, ${sql.unsafe(announceFleet())}
     select ${sql.unsafe(ENDPOINT_COLUMNS)} from changed left join announced on true`;
-  if (row === undefined) throw new Error("The endpoint was not stored");
   return row;
 }
 

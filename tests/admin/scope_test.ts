@@ -188,6 +188,29 @@ onHouse("whoever changes a business's endpoint keeps to its rules", async ({ ctx
   await endpoints.changeEndpoint(ctx, ops, all, { url: "http://127.0.0.1:9/" });
 });
 
+onHouse("of endpoints made at once, a business keeps as many as it may have", async (house) => {
+  const { ctx, a } = house;
+  const make = (by: Asker) => endpoints.createEndpoint(ctx, by, { url: URL, events: ["*"] });
+  const made = await Promise.allSettled(Array.from({ length: 20 }, () => make(ana)));
+  const ids = made.flatMap((one) => one.status === "fulfilled" ? [one.value.id] : []);
+  assert.equal(ids.length, 9, "and the one that was there");
+  for (const one of made) {
+    if (one.status === "fulfilled") continue;
+    assert.equal(one.reason.message, "A business may have 10 endpoints; delete one first");
+    assert.equal(one.reason.code, "conflict");
+  }
+  await endpoints.pauseEndpoint(ctx, ana, a, {});
+  await refused("conflict", make(ana));
+  await make(bob);
+  await make(ops);
+  await endpoints.retireEndpoint(ctx, ana, a);
+  await make(ana);
+  await refused("conflict", make(ana));
+  const [{ logged } = { logged: 0 }] = await ctx.db.admin<{ logged: number }[]>`
+    select count(*)::int as logged from audit where action = 'endpoint.created' and actor = ${ana.actor.name}`;
+  assert.equal(logged, 11, "what was refused is no change");
+});
+
 onHouse("in a business's fields env: and file: are plain text", async ({ ctx }) => {
   Deno.env.set("SCOPE_TEST_SECRET", "a-secret-of-the-operator-0123456789");
   const input = {

@@ -127,6 +127,12 @@ const UNITS: readonly Case[] = [
     says: /from 1/,
   },
   {
+    yaml: "portal: { max_endpoints: 1001 }\n",
+    at: "1:26",
+    path: "portal.max_endpoints",
+    says: /from 0 to 1000/,
+  },
+  {
     yaml: "alerts: { to: ['a b'] }\n",
     at: "1:16",
     path: "alerts.to[0]",

@@ -67,6 +67,7 @@ Deno.test("loadConfig() has the contract's defaults", () => {
     min_attempts: 20,
     to: [],
   });
+  assert.deepEqual(config.portal, { max_endpoints: 10 });
   assert.deepEqual(config.endpoints, []);
 });
 
@@ -84,7 +85,7 @@ Deno.test("config.example.yaml names every key that is taken", () => {
   ]
     .concat(["events", "schema", "allow_networks", "source_address", "endpoints", "id"])
     .concat(["unsigned", "description", "businesses", "headers", "timeout", "retry"])
-    .concat(["concurrency", "rate_limit", "tls", "ca", "cert", "key"]);
+    .concat(["concurrency", "rate_limit", "tls", "ca", "cert", "key", "portal", "max_endpoints"]);
   for (const key of keys) {
     assert.match(text, new RegExp(`(^|[ {])${key}:`, "m"), `The example does not show ${key}`);
   }

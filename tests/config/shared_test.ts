@@ -65,6 +65,7 @@ Deno.test("differences() names endpoints, fields and sections, and no value", as
     ["secret: [bookme, before]", "secret: before", ["ingest differs"]],
     ["description: Moved,", "description: Changed,", ["events differs"]],
     ["min_attempts: 5", "min_attempts: 6", ["alerts differs"]],
+    ["max_endpoints: 3", "max_endpoints: 4", ["portal differs"]],
   ];
   for (const [from, to, found] of cases) assert.deepEqual(await change(from, to), found, to);
   const files = { ...FULL_FILES, "key.pem": FULL_FILES["key.pem"].replace("MIIB", "MIIC") };

@@ -45,6 +45,7 @@ Deno.test("redactConfig() is JSON with the file's keys and no secret in it", () 
   });
   assert.equal(shown.delivery.timeout_ms, 10_000);
   assert.deepEqual(shown.delivery.allow_networks, ["10.20.0.0/16"]);
+  assert.deepEqual(shown.portal, { max_endpoints: 3 });
   assert.equal(shown.endpoints[0].secret, "[redacted]");
   assert.equal(shown.endpoints[1].secret, null);
   const rotating = load(
@@ -76,6 +77,9 @@ Deno.test("diffConfig() says in words what changed, and no value", () => {
   assert.deepEqual(diff((yaml) => yaml), []);
   assert.deepEqual(diff((yaml) => yaml.replace("/webhooks/bookme", "/new")), [
     "endpoints.crm.url changed",
+  ]);
+  assert.deepEqual(diff((yaml) => yaml.replace("max_endpoints: 3", "max_endpoints: 4")), [
+    "portal.max_endpoints changed",
   ]);
   assert.deepEqual(diff((yaml) => yaml.replace("id: crm", "id: crm2")), [
     "endpoint crm removed",

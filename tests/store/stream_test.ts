@@ -176,7 +176,8 @@ async function* everything(db: Database): AsyncGenerator<string> {
   yield "the file retires an endpoint, and what it was owed is cancelled";
   const sealed = { bytes: new Uint8Array([1]), secret_expires_at: null };
   const fields = { id: "d", ...PLAIN, settings: PLAIN_SETTINGS };
-  const made = await endpoints.createEndpoint(admin, fields, sealed, change("endpoint.created"));
+  const made = await endpoints.createEndpoint(admin, fields, sealed, 1, change("endpoint.created"));
+  assert.ok(made);
   yield "an endpoint is made";
   const events = ["service.*"];
   const changed = { ...fields, events };

@@ -163,6 +163,7 @@ delivery:
   source_address: 10.1.2.3
 retention: { events: 7d, attempts: 1d, payloads: 12h, keys: 8d }
 alerts: { failure_rate: 0.5, window: 5m, min_attempts: 5, to: [crm] }
+portal: { max_endpoints: 3 }
 endpoints:
   - id: crm
     url: https://crm.example.com/webhooks/bookme
