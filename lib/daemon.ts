@@ -1,4 +1,5 @@
 import { getRequestListener } from "@hono/node-server";
+import { makePace } from "./admin/pace.ts";
 import type { Reloaded } from "./admin/shown.ts";
 import { cidrContains } from "./core/address.ts";
 import { AppError } from "./core/errors.ts";
@@ -134,6 +135,7 @@ async function startOn(
     in_force: () => in_force,
     now: ctx.clock.now,
     seal_keys: keys,
+    pace: makePace(() => performance.now()),
     examine: (target) => examineTarget(target, addresses),
     reload,
     plan_reload: reloader.plan,

@@ -7,6 +7,7 @@ import type { InForce } from "../in_force.ts";
 import type { Actor } from "../store/changes.ts";
 import type { Database } from "../store/database.ts";
 import type { FilePolicy } from "../store/endpoints.ts";
+import type { Pace } from "./pace.ts";
 import type { Reloaded } from "./shown.ts";
 
 /** Who asks, and whose data they may see and change. */
@@ -38,6 +39,8 @@ export interface AdminContext {
   readonly holdup: (no: number) => string | null;
   /** Examines where this process's deliveries to a target go; sends no request. */
   readonly examine: (target: Endpoint["target"]) => Promise<Examination>;
+  /** Limits what a business does. */
+  readonly pace: Pace;
   /** Announces that these endpoints have deliveries due. */
   readonly wake: (endpoint_nos: readonly number[]) => void;
   /** Announces changed endpoints; resolves when this process uses them. */

@@ -77,6 +77,7 @@ export async function retryDelivery(
 ): Promise<shown.Delivery> {
   const before = await findDelivery(ctx, by, id);
   await refuseRetry(ctx, by, before);
+  ctx.pace(by, "change");
   const endpoint_no = await retryNow(ctx.db.admin, before.uuid, {
     actor: by.actor,
     action: "delivery.retried",
@@ -134,6 +135,7 @@ export async function cancelDelivery(
 ): Promise<shown.Delivery> {
   const before = await findDelivery(ctx, by, id);
   refuseCancel(before);
+  ctx.pace(by, "change");
   const name = nameFor(before.owner, by.actor.name);
   await cancel(ctx.db.admin, before.uuid, cancelledBy(name), {
     actor: by.actor,

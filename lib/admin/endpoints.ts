@@ -71,6 +71,7 @@ export async function createEndpoint(
   input: EndpointInput,
 ): Promise<shown.EndpointMade> {
   refuseMistakes(endpointMistakes(ctx, by.scope, input));
+  ctx.pace(by, "change");
   const id = endpointId(randomBytes(20));
   const secret = input.unsigned === true ? null : input.secret ?? makeSecret(randomBytes(32));
   const { fields, sealed } = newEndpoint(ctx, by.scope, id, input, secret);
@@ -194,6 +195,7 @@ export async function pauseEndpoint(
   input: PauseInput,
 ): Promise<shown.Endpoint> {
   const row = await findEndpointInForce(ctx, by, id);
+  ctx.pace(by, "change");
   const reason = input.reason ?? `Paused by ${nameFor(row.owner, by.actor.name)}`;
   const again = input.reason !== undefined;
   const paused = await store.pauseEndpoint(ctx.db.admin, id, reason, again, {
@@ -214,6 +216,7 @@ export async function resumeEndpoint(
   id: string,
 ): Promise<shown.Endpoint> {
   const row = await findEndpointInForce(ctx, by, id);
+  ctx.pace(by, "change");
   const resumed = await store.resumeEndpoint(ctx.db.admin, id, {
     actor: by.actor,
     action: "endpoint.resumed",
@@ -232,6 +235,7 @@ export async function retireEndpoint(
 ): Promise<shown.EndpointChanged> {
   const before = await findEndpointInForce(ctx, by, id);
   refuseFile(before, "take it out of the file");
+  ctx.pace(by, "change");
   const retired = await store.retireEndpoint(ctx.db.admin, id, {
     actor: by.actor,
     action: "endpoint.retired",
@@ -276,6 +280,7 @@ async function rewrite(
     const row = await findEndpointInForce(ctx, by, id);
     refuseFile(row, remedy);
     const { fields, sealed, action, logged } = next(row);
+    if (tries === 0) ctx.pace(by, "change");
     const change = { actor: by.actor, action, object: id, ...logged };
     const changed = await store.updateEndpoint(ctx.db.admin, row, fields, sealed, change);
     if (changed === undefined) continue;

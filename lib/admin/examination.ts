@@ -21,6 +21,7 @@ export async function checkEndpoint(
   id: string,
 ): Promise<shown.EndpointCheck> {
   const row = await findEndpointInForce(ctx, by, id);
+  ctx.pace(by, "check");
   const known = ctx.endpoint(row.no);
   const found = await ctx.examine(
     known?.target ?? {

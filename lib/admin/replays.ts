@@ -84,6 +84,7 @@ export async function cancelReplay(
   id: string,
 ): Promise<shown.Replay> {
   const { uuid } = await findReplay(ctx, by, id);
+  ctx.pace(by, "change");
   const change = { actor: by.actor, action: "replay.cancelled", object: replayId(uuid) };
   await store.cancelReplay(ctx.db.admin, uuid, change);
   const row = await findReplay(ctx, by, id);
@@ -152,6 +153,8 @@ const SLACK_MS = 3_600_000;
 
 async function select(ctx: AdminContext, by: Asker, input: ReplayInput) {
   refuseMistakes(await replayMistakes(ctx, by, input));
+  // Its count reads more than any page of a list.
+  ctx.pace(by, "change");
   const { endpoint, type, reason, code, since } = input;
   const until = endOf(ctx, input.until);
   const row = endpoint === undefined

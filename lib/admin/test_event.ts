@@ -29,6 +29,7 @@ export async function testEndpoint(
   const row = await findEndpointInForce(ctx, by, id);
   refuseUnready(ctx, row);
   const event = testEvent(ctx, row.owner, input);
+  ctx.pace(by, "test");
   await writeAudit(ctx.db.admin, {
     actor: by.actor,
     action: "endpoint.tested",

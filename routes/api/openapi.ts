@@ -76,7 +76,7 @@ const REFUSALS: Readonly<Record<ErrorCode, string>> = {
   too_large: "The body is longer than 1 MiB",
   unsupported_media_type: "The body is not application/json",
   invalid: "The request has mistakes; `errors` names each",
-  too_many_requests: "Too many wrong tokens from this address",
+  too_many_requests: "Too many wrong tokens from this address, or a business does too much at once",
   unavailable: "The database cannot be used now; the detail says why",
 };
 

@@ -7,11 +7,11 @@ import { findPortalAsker } from "../../lib/admin/portal_links.ts";
 import { AppError } from "../../lib/core/errors.ts";
 import { isPortalToken } from "../../lib/core/portal.ts";
 import { equalInConstantTime } from "../../lib/core/signature.ts";
+import { makeThrottle } from "../../lib/core/throttle.ts";
 import type { AdminToken, Config } from "../../lib/config/config.ts";
-import { clientAddress } from "./client.ts";
+import { clientAddress, networkOf } from "./client.ts";
 import type { Env, RouteContext } from "../context.ts";
 import { noSuchRoute } from "./problem.ts";
-import { makeThrottle } from "./throttle.ts";
 
 /** Wrong tokens that one address may send at once, and the time until it may send one more. */
 const WRONG_BURST = 10;
@@ -25,14 +25,14 @@ export function requireToken(
   ctx: RouteContext,
   portal_paths: readonly RegExp[],
 ): MiddlewareHandler<Env> {
-  const throttle = makeThrottle(WRONG_BURST, WRONG_REFILL_MS);
+  const throttle = makeThrottle(WRONG_BURST, WRONG_REFILL_MS, () => performance.now());
   return createMiddleware<Env>(async (c, next) => {
     const sent = /^Bearer +(\S+)$/i.exec(c.req.header("authorization") ?? "")?.[1];
     const address = clientAddress(c, ctx.in_force().config.server.trusted_proxies) ?? null;
     const found = sent === undefined ? undefined : await findRights(ctx, sent, address);
     if (sent === undefined || found === undefined) {
       if (sent !== undefined) {
-        const wait_s = throttle.take(address ?? "unknown");
+        const wait_s = throttle.take(address === null ? "unknown" : networkOf(address));
         if (wait_s > 0) throw tooMany(wait_s);
         ctx.log.warn("Token refused", { address });
       }

@@ -1,5 +1,6 @@
 import { isIP } from "node:net";
 import type { Context } from "hono";
+import ipaddr from "ipaddr.js";
 import { type Cidr, cidrContains } from "../../lib/core/address.ts";
 import type { Env } from "../context.ts";
 
@@ -41,4 +42,11 @@ function withoutPort(hop: string): string {
 
 function isAddress(text: string): boolean {
   return isIP(text) !== 0 && !text.includes("%");
+}
+
+/** What an address is limited as: one client with an IPv6 address usually controls its whole /64. */
+export function networkOf(address: string): string {
+  if (isIP(address) !== 6) return address;
+  const ip = ipaddr.process(address);
+  return ip.kind() === "ipv4" ? ip.toString() : ip.toNormalizedString().split(":", 4).join(":");
 }

@@ -1,4 +1,5 @@
 import type { AdminContext, Asker } from "../../lib/admin/context.ts";
+import { makePace } from "../../lib/admin/pace.ts";
 import { loadConfig } from "../../lib/config/load.ts";
 import { makeInForce } from "../../lib/in_force.ts";
 import { AppError } from "../../lib/core/errors.ts";
@@ -76,6 +77,7 @@ export async function administer(db: Database, sections: Sections): Promise<Admi
     accept,
     endpoint: (no) => fleet.endpoints.get(no),
     holdup: () => null,
+    pace: makePace(() => performance.now()),
     wake: () => {},
     endpoints_changed: async () => void (fleet = await read()),
     async cancel_unowed() {

@@ -1,33 +1,19 @@
 import assert from "node:assert/strict";
 import { request } from "node:http";
-import { makeThrottle } from "../../../routes/middleware/throttle.ts";
+import { networkOf } from "../../../routes/middleware/client.ts";
 import { checkedApi, ENCRYPTION_KEY } from "../../support/checked.ts";
 import { ADMIN, endpoint, startDaemon, VIEWER } from "../../support/daemon.ts";
 import { onServer } from "../../support/databases.ts";
 
-Deno.test("makeThrottle() gives a burst, then one token each refill, to each address", () => {
-  let now = 0;
-  const throttle = makeThrottle(3, 1_000, () => now);
-  const take = (address = "192.0.2.1") => throttle.take(address);
-  assert.deepEqual([take(), take(), take(), take(), take()], [0, 0, 0, 1, 1]);
-  assert.equal(take("192.0.2.2"), 0, "others have their own");
-  now = 1_000;
-  assert.deepEqual([take(), take()], [0, 1]);
-  now = 60_000;
-  assert.deepEqual([take(), take(), take(), take()], [0, 0, 0, 1], "never more than the burst");
-});
-
-Deno.test("makeThrottle() counts an IPv6 network as one address, in bounded memory", () => {
-  const throttle = makeThrottle(1, 1_000, () => 0);
-  assert.equal(throttle.take("2001:db8:0:1::1"), 0);
-  assert.equal(throttle.take("2001:db8:0:1:ffff::2"), 1);
-  assert.equal(throttle.take("2001:0db8:0000:0001:0:0:0:3"), 1);
-  assert.equal(throttle.take("2001:db8:0:2::1"), 0);
-  assert.equal(throttle.take("::1"), 0);
-  assert.equal(throttle.take("unknown"), 0);
-  assert.equal(throttle.take("192.0.2.9"), 0);
-  for (let i = 0; i < 10_000; i++) throttle.take(`10.0.${i >> 8}.${i & 255}`);
-  assert.equal(throttle.take("192.0.2.9"), 0, "forgotten for those that came after");
+Deno.test("networkOf() is an address, or the /64 of an IPv6 address", () => {
+  for (
+    const address of ["2001:db8:0:1::1", "2001:db8:0:1:ffff::2", "2001:0db8:0000:0001:0:0:0:3"]
+  ) {
+    assert.equal(networkOf(address), "2001:db8:0:1");
+  }
+  assert.notEqual(networkOf("2001:db8:0:2::1"), networkOf("2001:db8:0:1::1"));
+  assert.equal(networkOf("192.0.2.9"), "192.0.2.9");
+  assert.equal(networkOf("::ffff:192.0.2.9"), "192.0.2.9");
 });
 
 /** A request with headers that `fetch` does not let through. */
