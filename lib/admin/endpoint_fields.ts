@@ -14,6 +14,16 @@ import { firstExpiry } from "../core/rotation.ts";
 import type { Scope } from "../core/scope.ts";
 import { NONCE_BYTES, seal, type SealedContent, type SealKey } from "../core/seal.ts";
 import { REDACTED, secretMistake } from "../core/secret.ts";
+import {
+  pairMistakes,
+  plainPem,
+  showTls,
+  textMistakes,
+  TLS_WITHOUT_HTTPS,
+  type TlsMistake,
+  type TlsTexts,
+  validityMistakes,
+} from "../core/tls_settings.ts";
 import { parseRate } from "../core/units.ts";
 import {
   type EndpointFields,
@@ -44,7 +54,8 @@ export function newEndpoint(
   const key = sealingKey(ctx, SEALS);
   const secrets = secret === null ? [] : [{ secret, activates_at: 0, expires_at: null }];
   const headers = knownHeaders(input.headers ?? {}, {});
-  return sealWith(key, merge(blank(id, scope), input), { secrets, headers });
+  const fields = merge(blank(id, scope), input);
+  return sealWith(key, fields, { secrets, headers, tls: mergeTls({}, input.tls) });
 }
 
 /** The fields of an endpoint after a change. */
@@ -60,13 +71,16 @@ export function patchedEndpoint(
     throw invalidAt("/unsigned", "The endpoint has no secret; rotate makes one and signs with it");
   }
   // Left as it is, even if no key opens it.
-  if (patch.headers === undefined && fields.settings.unsigned === row.settings.unsigned) {
+  const is_signed_as_before = fields.settings.unsigned === row.settings.unsigned;
+  if (patch.headers === undefined && patch.tls === undefined && is_signed_as_before) {
+    refuseTlsWithoutHttps(fields);
     return { fields };
   }
   const content = openSealed(row, ctx.seal_keys);
   return sealWith(sealingKey(ctx, SEALS), fields, {
     secrets: fields.settings.unsigned ? [] : content.secrets,
     headers: knownHeaders(patch.headers ?? content.headers, content.headers),
+    tls: mergeTls(content.tls, patch.tls),
   });
 }
 
@@ -91,8 +105,11 @@ function sealWith(
   fields: EndpointFields,
   content: SealedContent,
 ): Required<Written> {
+  const { headers, tls } = content;
+  const settings = { ...fields.settings, headers: Object.keys(headers), tls: showTls(tls) };
+  refuseTlsWithoutHttps({ ...fields, settings });
   return {
-    fields: { ...fields, settings: { ...fields.settings, headers: Object.keys(content.headers) } },
+    fields: { ...fields, settings },
     sealed: {
       bytes: seal(content, fields.id, key, randomBytes(NONCE_BYTES)),
       secret_expires_at: firstExpiry(content.secrets),
@@ -114,6 +131,7 @@ function blank(id: string, scope: Scope): EndpointFields {
       unsigned: false,
       description: null,
       headers: [],
+      tls: null,
     },
   };
 }
@@ -137,8 +155,29 @@ function merge(fields: EndpointFields, input: Given): EndpointFields {
       unsigned: given(input.unsigned, settings.unsigned),
       description: given(input.description, settings.description),
       headers: settings.headers,
+      tls: settings.tls,
     },
   };
+}
+
+/** TLS settings after a change. Throws an `AppError` if they do not belong together. */
+function mergeTls(before: TlsTexts, change: Given["tls"]): TlsTexts {
+  if (change === null) return {};
+  const member = (name: keyof TlsTexts) => {
+    const text = change?.[name];
+    return text == null ? text === null ? undefined : before[name] : plainPem(text, name);
+  };
+  const tls = { ca: member("ca"), cert: member("cert"), key: member("key") };
+  refuseMistakes(pairMistakes(tls).map(toMistake));
+  return tls;
+}
+
+function toMistake({ member, message }: TlsMistake): Mistake {
+  return { pointer: member === null ? "/tls" : `/tls/${member}`, message };
+}
+
+function refuseTlsWithoutHttps({ url, settings: { tls } }: EndpointFields): void {
+  if (tls !== null && url.startsWith("http:")) throw invalidAt("/tls", TLS_WITHOUT_HTTPS);
 }
 
 // A client that sends back what it was shown keeps the value.
@@ -194,11 +233,22 @@ export function endpointMistakes(ctx: AdminContext, scope: Scope, input: Given):
   if (input.rate_limit != null && parseRate(input.rate_limit) > max) {
     add("/rate_limit", `Must be at most ${max}/s`);
   }
-  mistakes.push(...secretMistakes(ctx, input));
+  mistakes.push(...tlsMistakes(ctx, input), ...secretMistakes(ctx, input));
   if (input.secret !== undefined && input.unsigned === true) {
     add("/unsigned", SIGNED_AND_UNSIGNED);
   }
   return mistakes;
+}
+
+/** Mistakes in each text by itself: together with those that stay, they are checked when written. */
+function tlsMistakes(ctx: AdminContext, { tls }: Given): Mistake[] {
+  const given: TlsTexts = {
+    ca: tls?.ca ?? undefined,
+    cert: tls?.cert ?? undefined,
+    key: tls?.key ?? undefined,
+  };
+  const found = textMistakes(given);
+  return (found.length > 0 ? found : validityMistakes(given, ctx.now())).map(toMistake);
 }
 
 function ownsAlone(owner: string, businesses: readonly string[] | null): boolean {

@@ -295,10 +295,11 @@ function audited({ url, events, businesses, settings }: store.EndpointFields) {
   return { url, events, businesses, settings };
 }
 
-/** The same after a change. New values of headers have no other trace: their names stay as they were. */
+/** The same after a change. New values of headers, or a new certificate like the old, have no other trace. */
 function auditedPatch(fields: store.EndpointFields, patch: EndpointPatch) {
   return {
     ...audited(fields),
     ...(patch.headers === undefined ? {} : { header_values: "changed" }),
+    ...(patch.tls === undefined ? {} : { tls: "changed" }),
   };
 }

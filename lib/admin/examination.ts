@@ -1,9 +1,5 @@
-import {
-  type Certificate,
-  daysUntil,
-  type Finding,
-  judgeExamination,
-} from "../core/examination.ts";
+import type { Certificate } from "../core/certificates.ts";
+import { daysUntil, type Finding, judgeExamination } from "../core/examination.ts";
 import { inSeconds } from "../core/time.ts";
 import type { Endpoint } from "../delivery/fleet.ts";
 import type { StoredEndpoint } from "../store/endpoints.ts";
@@ -37,7 +33,13 @@ export async function checkEndpoint(
     ok: findings.every(({ mark }) => mark !== "✗"),
     findings,
     addresses: [...found.addresses],
-    certificate: own === undefined ? null : viewCertificate(own, now_ms),
+    certificate: own === undefined ? null : {
+      ...viewCertificate(own, now_ms),
+      names: [...own.names],
+    },
+    client_certificate: found.client_certificate === null
+      ? null
+      : viewCertificate(found.client_certificate, now_ms),
   };
 }
 
@@ -72,11 +74,10 @@ function remedyOf({ id, source, sealed }: StoredEndpoint): string {
     : "put the key that sealed its secrets into encryption_key, and restart the daemon";
 }
 
-function viewCertificate(own: Certificate, now_ms: number): shown.EndpointCheck["certificate"] {
+function viewCertificate(own: Certificate, now_ms: number) {
   return {
     subject: own.subject,
     issuer: own.issuer,
-    names: [...own.names],
     valid_from: new Date(own.valid_from).toISOString(),
     valid_to: new Date(own.valid_to).toISOString(),
     days_left: daysUntil(own.valid_to, now_ms),

@@ -47,6 +47,20 @@ export const WRITTEN_OUT: ReadonlyMap<unknown, Record<string, unknown>> = new Ma
   [HEADERS, { type: "object", additionalProperties: { type: "string" } }],
 ]);
 
+const PEM = v.pipe(
+  v.string(must("a string")),
+  v.maxLength(LIMITS.pem, `Must have at most ${LIMITS.pem} characters`),
+);
+const TLS = v.strictObject({
+  ca: v.optional(
+    described(maybe(PEM), "Certificates to trust instead of the usual authorities, in PEM"),
+  ),
+  cert: v.optional(
+    described(maybe(PEM), "The client's certificate in PEM, then those that lead to its authority"),
+  ),
+  key: v.optional(described(maybe(PEM), "The private key of `cert` in PEM, not encrypted")),
+}, must("an object"));
+
 /** Settings of an endpoint; null means the same as leaving one out. */
 const SETTABLE = {
   description: v.optional(maybe(text(LIMITS.description))),
@@ -55,6 +69,13 @@ const SETTABLE = {
   ),
   headers: v.optional(
     described(HEADERS, "Further request headers. Kept sealed; never shown again"),
+  ),
+  tls: v.optional(
+    described(
+      maybe(TLS),
+      "Certificates of its own. Kept sealed; `key` is never shown again. Members left out stay as they " +
+        "are, null removes one; null for all of it removes all",
+    ),
   ),
   timeout_ms: v.optional(described(maybe(TIMEOUT_MS), "Null: what delivery.timeout says")),
   retry_ms: v.optional(

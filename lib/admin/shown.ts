@@ -65,6 +65,8 @@ const PENDING = {
 
 // --- endpoints ---------------------------------------------------------------------------------------
 
+const CERTIFICATE = { subject: string, issuer: string, valid_from: time, valid_to: time };
+
 /** An endpoint, without its secrets. */
 export const Endpoint = v.object({
   id: string,
@@ -81,6 +83,13 @@ export const Endpoint = v.object({
   headers: described(
     v.record(v.string(), v.string()),
     "Names of its own request headers; values are credentials and shown as [redacted]",
+  ),
+  tls: described(
+    maybe(v.object({
+      ca: described(v.array(v.object(CERTIFICATE)), "Trusted instead of the usual authorities"),
+      cert: described(maybe(v.object(CERTIFICATE)), "Shown to a receiver that demands one"),
+    })),
+    "Its own certificates; null without any. The key is never shown",
   ),
   timeout_ms: number,
   retry_ms: v.array(number),
@@ -130,6 +139,12 @@ export const EndpointMade = v.object({
 });
 export type EndpointMade = v.InferOutput<typeof EndpointMade>;
 
+/** A certificate with the time that it has left. */
+const DATED = {
+  ...CERTIFICATE,
+  days_left: v.pipe(v.number(), v.integer()),
+};
+
 /** A verdict on a thing, with its remedy. */
 export const Finding = v.object({
   mark: described(
@@ -148,15 +163,12 @@ export const EndpointCheck = v.object({
   addresses: described(v.array(string), "The answer of DNS, forbidden addresses included"),
   certificate: described(
     maybe(v.object({
-      subject: string,
-      issuer: string,
+      ...DATED,
       names: described(v.array(string), "Host names and addresses that it is for"),
-      valid_from: time,
-      valid_to: time,
-      days_left: v.pipe(v.number(), v.integer()),
     })),
-    "Shown in the TLS handshake; null without one",
+    "The receiver's, from the TLS handshake; null without one",
   ),
+  client_certificate: described(maybe(v.object(DATED)), "The endpoint's tls.cert"),
 });
 export type EndpointCheck = v.InferOutput<typeof EndpointCheck>;
 

@@ -68,6 +68,7 @@ export function viewEndpoint(
     owner: row.owner,
     unsigned: settings.unsigned,
     headers: Object.fromEntries(settings.headers.map((name) => [name, REDACTED])),
+    tls: settings.tls === null ? null : { ...settings.tls, ca: [...settings.tls.ca] },
     timeout_ms: settings.timeout_ms ?? policy.timeout_ms,
     retry_ms: [...(settings.retry_ms ?? policy.retry_ms)],
     inherited,

@@ -11,6 +11,13 @@ import { invalid, messageOf, show } from "../core/errors.ts";
 import { IDENTIFIER_RULE, isIdentifier } from "../core/identifier.ts";
 import { isObject } from "../core/json.ts";
 import { Secret } from "../core/secret.ts";
+import {
+  pairMistakes,
+  plainPem,
+  textMistakes,
+  TLS_WITHOUT_HTTPS,
+  type TlsTexts,
+} from "../core/tls_settings.ts";
 import { parseRate } from "../core/units.ts";
 import type { Config, EndpointConfig } from "./config.ts";
 import {
@@ -91,7 +98,7 @@ export function endpointSchema(context: EndpointContext) {
         add("unsigned", SIGNED_AND_UNSIGNED);
       }
       if (endpoint.tls !== undefined && String(endpoint.url).startsWith("http:")) {
-        add("tls", "Has no meaning for an http: URL");
+        add("tls", TLS_WITHOUT_HTTPS);
       }
     }),
   );
@@ -196,17 +203,35 @@ function headers(around: Surroundings) {
 }
 
 function tlsSchema(context: Context) {
-  const pem = (kind: "CERTIFICATE" | "PRIVATE KEY") =>
-    leaf((value) => readPem(asText(value), kind, context));
+  const pem = (member: keyof TlsTexts) =>
+    leaf((value) => {
+      const text = readPem(
+        asText(value),
+        member === "key" ? "PRIVATE KEY" : "CERTIFICATE",
+        context,
+      );
+      const [mistake] = textMistakes({ [member]: text });
+      refuse(mistake?.message);
+      return plainPem(text, member);
+    });
   return v.pipe(
     table({
-      ca: v.optional(pem("CERTIFICATE")),
-      cert: v.optional(pem("CERTIFICATE")),
-      key: v.optional(v.pipe(pem("PRIVATE KEY"), v.transform((key) => new Secret(key)))),
+      ca: v.optional(pem("ca")),
+      cert: v.optional(pem("cert")),
+      key: v.optional(v.pipe(pem("key"), v.transform((key) => new Secret(key)))),
     }),
-    v.check(
-      (tls) => (tls.cert === undefined) === (tls.key === undefined),
-      "Must have cert and key together, or neither",
-    ),
+    v.rawCheck(({ dataset, addIssue }) => {
+      // Only texts without mistakes of their own belong together.
+      if (!dataset.typed) return;
+      const { cert, key } = dataset.value;
+      for (const { member, message } of pairMistakes({ cert, key: key?.reveal() })) {
+        addIssue(
+          member === null ? { message } : {
+            message,
+            path: [pathItem(dataset.value, member)],
+          },
+        );
+      }
+    }),
   );
 }

@@ -24,6 +24,8 @@ export const LIMITS = {
   headers: 50,
   /** Characters. */
   header_value: 4096,
+  /** Characters of a PEM text that comes through the API. */
+  pem: 65_536,
 } as const;
 
 /** The mistake of an endpoint that has both a secret and `unsigned: true`. */

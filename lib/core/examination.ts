@@ -1,6 +1,7 @@
 /** What an examination finds at an endpoint's URL, and what that means to its operator. */
 
 import { hostPort } from "./address.ts";
+import type { Certificate } from "./certificates.ts";
 
 /** How good a thing is: `!` is worth a look, `✗` keeps something from working. */
 export type Mark = "✓" | "!" | "✗";
@@ -10,18 +11,6 @@ export interface Finding {
   readonly mark: Mark;
   readonly text: string;
   readonly remedy: string | null;
-}
-
-/** A certificate as a server shows it. Times are in milliseconds since 1970. */
-export interface Certificate {
-  readonly subject: string;
-  readonly issuer: string;
-  /** Host names and addresses that it is for. */
-  readonly names: readonly string[];
-  readonly valid_from: number;
-  readonly valid_to: number;
-  /** Whether it says where its issuer's certificate is, as those of public authorities do. */
-  readonly names_issuer: boolean;
 }
 
 /** An error of the system or of TLS. */
@@ -58,7 +47,8 @@ export interface Examination {
   readonly chain: readonly Certificate[];
   /** Whether the own certificate is for the host. */
   readonly is_for_host: boolean;
-  readonly has_client_certificate: boolean;
+  /** The endpoint's own, which is shown to a server that demands one. */
+  readonly client_certificate: Certificate | null;
 }
 
 /** Certificates are renewed a month before they expire, as a rule. */
@@ -79,15 +69,18 @@ export function judgeExamination(found: Examination, now_ms: number): readonly F
   }
   if (spoken !== undefined && spoken !== "tls") return [judgeNoTls(found, spoken)];
   const faults = judgeTls(found, now_ms);
-  if (faults.length > 0) return faults;
+  const own = judgeClientCertificate(found, now_ms);
+  if (faults.length > 0) return [...faults, ...own.filter(({ mark }) => mark !== "✓")];
   const [{ valid_to } = { valid_to: now_ms }] = found.chain;
   const days = daysUntil(valid_to, now_ms);
-  const expiry = `TLS, its certificate expires in ${days} ${days === 1 ? "day" : "days"} (${
-    dateOf(valid_to)
-  })`;
+  const expiry = `TLS, its certificate ${expiryOf(valid_to, now_ms)}`;
   const text = [where(found), expiry, ...notes].join("; ");
-  if (days <= FEW_DAYS) return [warn(text, "have its owner renew it before that day")];
-  return [lost.length === 0 ? well(text) : partly(text)];
+  const server = days <= FEW_DAYS
+    ? warn(text, "have its owner renew it before that day")
+    : lost.length === 0
+    ? well(text)
+    : partly(text);
+  return [server, ...own];
 }
 
 /** Whole days until a time, rounded down. */
@@ -324,6 +317,33 @@ function judgeTrust(found: Examination, own: Certificate, { code, message }: Tro
   return fault(`${place}; its certificate is not trusted: ${message}`, "have its owner correct it");
 }
 
+/** How long the client certificate is valid: whether a receiver minds shows in the handshake. */
+function judgeClientCertificate(
+  { client_certificate: own }: Examination,
+  now_ms: number,
+): Finding[] {
+  if (own === null) return [];
+  const whose = `the client certificate ${show(own.subject)}`;
+  if (own.valid_to < now_ms) {
+    return [warn(
+      `${whose} ${expiryOf(own.valid_to, now_ms)}`,
+      "put a new one into tls.cert, and its key into tls.key",
+    )];
+  }
+  if (own.valid_from > now_ms) {
+    return [warn(
+      `${whose} is not valid before ${dateOf(own.valid_from)}`,
+      "check this machine's clock; if it is right, put a valid one into tls.cert",
+    )];
+  }
+  const text = `${whose} ${expiryOf(own.valid_to, now_ms)}`;
+  return [
+    daysUntil(own.valid_to, now_ms) <= FEW_DAYS
+      ? warn(text, "put a new one into tls.cert before that day, and its key into tls.key")
+      : well(text),
+  ];
+}
+
 /** Alerts by which a server ends a handshake (RFC 8446, 6.2), in the words of Deno's TLS. */
 function judgeHandshake(found: Examination, tls: Trouble | undefined): Finding {
   const place = where(found);
@@ -341,13 +361,13 @@ function judgeHandshake(found: Examination, tls: Trouble | undefined): Finding {
       "correct the host in its url, or have its owner add it",
     );
   }
-  if (found.has_client_certificate && CLIENT_ALERTS.test(alert)) {
+  if (found.client_certificate !== null && CLIENT_ALERTS.test(alert)) {
     return fault(
       `${place}; it refuses the client certificate (${alert})`,
       "have its owner accept the certificate in tls.cert, or put another one there",
     );
   }
-  if (!found.has_client_certificate && CLIENT_ALERTS.test(alert)) {
+  if (found.client_certificate === null && CLIENT_ALERTS.test(alert)) {
     return fault(
       `${place}; it demands a client certificate`,
       "set tls.cert and tls.key of the endpoint",
@@ -356,7 +376,7 @@ function judgeHandshake(found: Examination, tls: Trouble | undefined): Finding {
   if (alert === "HandshakeFailure") {
     return fault(
       `${place}; it refuses the TLS handshake (${alert})`,
-      found.has_client_certificate
+      found.client_certificate !== null
         ? "have its owner accept tls.cert, and turn on the ciphers of TLS 1.2 or 1.3"
         : "it may demand a client certificate: set tls.cert and tls.key; else have its owner turn on " +
           "the ciphers of TLS 1.2 or 1.3",
@@ -365,7 +385,7 @@ function judgeHandshake(found: Examination, tls: Trouble | undefined): Finding {
   if (code !== "" && !code.startsWith("ERR_")) {
     return fault(
       `${place}; it ${HANGING[code] ?? "hangs up"} during the TLS handshake`,
-      found.has_client_certificate
+      found.client_certificate !== null
         ? "have its owner accept the certificate in tls.cert, or put another one there"
         : "it may demand a client certificate: set tls.cert and tls.key; else have its owner check its TLS",
     );
@@ -391,6 +411,13 @@ function namesOf({ names, subject }: Certificate): string {
   if (names.length === 0) return `no host (its subject is ${show(subject)})`;
   const more = names.length - MAX_NAMES;
   return names.slice(0, MAX_NAMES).join(", ") + (more > 0 ? ` and ${more} more` : "");
+}
+
+/** When a certificate expires: `expires in 12 days (2026-12-10)`, or `expired on 2026-11-20`. */
+export function expiryOf(valid_to: number, now_ms: number): string {
+  if (valid_to < now_ms) return `expired on ${dateOf(valid_to)}`;
+  const days = daysUntil(valid_to, now_ms);
+  return `expires in ${days} ${days === 1 ? "day" : "days"} (${dateOf(valid_to)})`;
 }
 
 function dateOf(at_ms: number): string {

@@ -2,6 +2,7 @@ import { Buffer } from "node:buffer";
 import { createCipheriv, createDecipheriv, createHash } from "node:crypto";
 import { AppError } from "./errors.ts";
 import type { TimedSecret } from "./rotation.ts";
+import type { TlsTexts } from "./tls_settings.ts";
 
 /** A key that seals secrets in the database. */
 export interface SealKey {
@@ -11,10 +12,11 @@ export interface SealKey {
   readonly bytes: Uint8Array;
 }
 
-/** The sealed part of an endpoint: its signing secrets and the values of its own headers. */
+/** The sealed part of an endpoint: its signing secrets, the values of its own headers, and its TLS. */
 export interface SealedContent {
   readonly secrets: readonly TimedSecret[];
   readonly headers: Readonly<Record<string, string>>;
+  readonly tls: TlsTexts;
 }
 
 /** Length of the nonce that `seal` asks for, in bytes (NIST SP 800-38D, 8.2.2). */

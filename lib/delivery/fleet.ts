@@ -6,6 +6,7 @@ import { makeMatcher, type Matcher } from "../core/matching.ts";
 import type { Timed } from "../core/rotation.ts";
 import type { SealKey } from "../core/seal.ts";
 import { makeSigner, type Signer } from "../core/signature.ts";
+import { showTls, type TlsTexts } from "../core/tls_settings.ts";
 import {
   type EndpointFields,
   type FilePolicy,
@@ -71,6 +72,7 @@ export function toStored(endpoint: EndpointConfig): EndpointFields {
       unsigned: endpoint.unsigned,
       description: endpoint.description ?? null,
       headers: Object.keys(endpoint.headers),
+      tls: endpoint.tls === null ? null : showTls({ ca: endpoint.tls.ca, cert: endpoint.tls.cert }),
     },
   };
 }
@@ -96,7 +98,7 @@ type Local =
   | {
     readonly secrets: readonly (Timed & { readonly secret: string })[];
     readonly headers: Readonly<Record<string, string>>;
-    readonly tls: EndpointConfig["tls"];
+    readonly tls: TlsTexts;
   }
   | { readonly unsendable_reason: string };
 
@@ -161,16 +163,16 @@ function localOfFile(
     activates_at: -index,
     expires_at: null,
   }));
-  return { secrets, headers, tls };
+  return { secrets, headers, tls: { ...tls, key: tls?.key?.reveal() } };
 }
 
 function localOfApi(endpoint: StoredEndpoint, keys: readonly SealKey[]): Local {
   try {
-    const { secrets, headers } = openSealed(endpoint, keys);
+    const { secrets, headers, tls } = openSealed(endpoint, keys);
     // Never unsigned by accident.
     return secrets.length === 0 && !endpoint.settings.unsigned
       ? { unsendable_reason: "The endpoint has no secret; rotate makes one" }
-      : { secrets, headers, tls: null };
+      : { secrets, headers, tls };
   } catch (error) {
     return { unsendable_reason: messageOf(error) };
   }
@@ -193,7 +195,7 @@ function makeEndpoint(
     paused: stored.paused_at !== null,
     sendable: known !== undefined,
     unsendable_reason: "unsendable_reason" in local ? local.unsendable_reason : null,
-    target: keepSame(previous, makeTarget(stored.url, known?.tls ?? null, stored.owner)),
+    target: keepSame(previous, makeTarget(stored.url, known?.tls, stored.owner)),
     timeout_ms: settings.timeout_ms ?? policy.timeout_ms,
     retry_ms: settings.retry_ms ?? policy.retry_ms,
     concurrency: settings.concurrency,

@@ -6,7 +6,13 @@ import { connect as connectPlain, type Socket } from "node:net";
 import { connect as connectTls, type TLSSocket } from "node:tls";
 import { checkEndpointUrl, hostPort, publicOnly } from "../core/address.ts";
 import { messageOf } from "../core/errors.ts";
-import type { Certificate, Examination, Spoken, Trouble } from "../core/examination.ts";
+import {
+  altNames,
+  type Certificate,
+  certificatesIn,
+  readCertificate,
+} from "../core/certificates.ts";
+import type { Examination, Spoken, Trouble } from "../core/examination.ts";
 import { type AddressOptions, makeVetter } from "./addresses.ts";
 import { makeRoute, type Route, type Target } from "./flight.ts";
 import { quote } from "./response_parser.ts";
@@ -32,7 +38,7 @@ export async function examineTarget(target: Target, options: AddressOptions): Pr
     lost: [],
     chain: [],
     is_for_host: false,
-    has_client_certificate: route.tls.cert !== undefined,
+    client_certificate: clientCertificateOf(route),
   };
   const rules = route.public_only ? publicOnly(options.rules()) : options.rules();
   const { mistake } = checkEndpointUrl(target.url.href, rules);
@@ -59,6 +65,15 @@ export async function examineTarget(target: Target, options: AddressOptions): Pr
     refused,
     ...(refused.length > 0 || source_address === undefined ? {} : { source_address }),
   };
+}
+
+function clientCertificateOf({ tls: { cert } }: Route): Certificate | null {
+  try {
+    const [own] = cert === undefined ? [] : certificatesIn(cert);
+    return own === undefined ? null : readCertificate(own);
+  } catch { // the handshake will say so
+    return null;
+  }
 }
 
 type Reached = Partial<
@@ -178,27 +193,6 @@ export function isNameOf(name: string, host: string): boolean {
   if (given === wanted) return true;
   const dot = wanted?.indexOf(".") ?? -1;
   return dot > 0 && given === `*${wanted?.slice(dot)}`;
-}
-
-function altNames({ subjectAltName }: X509Certificate): string[] {
-  return (subjectAltName ?? "").split(", ");
-}
-
-function readCertificate(certificate: X509Certificate): Certificate {
-  const names = altNames(certificate)
-    .map((name) => name.replace(/^(DNS|IP Address):/, "")).filter((name) => name !== "");
-  return {
-    subject: commonName(certificate.subject),
-    issuer: commonName(certificate.issuer),
-    names,
-    valid_from: Date.parse(certificate.validFrom),
-    valid_to: Date.parse(certificate.validTo),
-    names_issuer: (certificate.infoAccess ?? "").includes("CA Issuers"),
-  };
-}
-
-function commonName(name: string): string {
-  return quote(/(?:^|\n)CN=(.*)/.exec(name)?.[1] ?? name.split("\n").join(", ")).slice(1, -1);
 }
 
 /**

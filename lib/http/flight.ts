@@ -1,6 +1,6 @@
 import { literalAddress, portOf } from "../core/address.ts";
 import { NO_PHASES, type Phases } from "../core/outcome.ts";
-import type { Secret } from "../core/secret.ts";
+import type { TlsTexts } from "../core/tls_settings.ts";
 
 /**
  * Where requests go. Reuse the object: connections belong to it, and are never shared with another,
@@ -13,35 +13,28 @@ export interface Target {
   readonly public_only?: true;
 }
 
-/** PEM texts. `ca` is trusted in addition to the system's authorities; the client shows `cert`. */
+/** PEM texts. `ca` is trusted instead of the usual authorities; the client shows `cert`. */
 export interface TlsIdentity {
   readonly ca?: string;
   readonly cert?: string;
   readonly key?: string;
 }
 
-/** TLS settings as an endpoint has them. */
-type TlsSettings = Omit<TlsIdentity, "key"> & { readonly key?: Secret };
-
 /** The target at a URL, with the TLS settings and the owner of its endpoint. */
 export function makeTarget(
   url: string,
-  tls: TlsSettings | null,
+  { ca, cert, key }: TlsTexts = {},
   owner: string | null = null,
 ): Target {
-  const place = {
-    url: new URL(url),
-    ...(owner === null ? {} : { public_only: true as const }),
+  const tls = {
+    ...(ca === undefined ? {} : { ca }),
+    ...(cert === undefined ? {} : { cert }),
+    ...(key === undefined ? {} : { key }),
   };
-  if (tls === null) return place;
-  const { ca, cert, key } = tls;
   return {
-    ...place,
-    tls: {
-      ...(ca === undefined ? {} : { ca }),
-      ...(cert === undefined ? {} : { cert }),
-      ...(key === undefined ? {} : { key: key.reveal() }),
-    },
+    url: new URL(url),
+    ...(Object.keys(tls).length === 0 ? {} : { tls }),
+    ...(owner === null ? {} : { public_only: true as const }),
   };
 }
 

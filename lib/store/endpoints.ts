@@ -2,6 +2,7 @@ import { Buffer } from "node:buffer";
 import type { Sql } from "postgres";
 import type { Retention } from "../config/config.ts";
 import { type SealedContent, type SealKey, unseal } from "../core/seal.ts";
+import type { TlsShown } from "../core/tls_settings.ts";
 import { literal, texts } from "./arrays.ts";
 import {
   type Actor,
@@ -25,6 +26,8 @@ export interface Settings {
   readonly description: string | null;
   /** Names of its own request headers: values may be credentials. */
   readonly headers: readonly string[];
+  /** Its own certificates; the texts may have a key. */
+  readonly tls: TlsShown | null;
 }
 
 /** The fields of an endpoint that its maker chooses: no secret, no header value. */
@@ -64,7 +67,7 @@ export function openSealed(
   endpoint: Pick<StoredEndpoint, "id" | "sealed">,
   keys: readonly SealKey[],
 ): SealedContent {
-  if (endpoint.sealed === null) return { secrets: [], headers: {} };
+  if (endpoint.sealed === null) return { secrets: [], headers: {}, tls: {} };
   return unseal(Buffer.from(endpoint.sealed, "hex"), endpoint.id, keys);
 }
 

@@ -21,6 +21,15 @@ export const endpoint: shown.Endpoint = {
   owner: null,
   unsigned: false,
   headers: { "X-Tenant": "[redacted]" },
+  tls: {
+    ca: [],
+    cert: {
+      subject: "bookme-webhooks",
+      issuer: "Example Partners CA",
+      valid_from: "2026-06-01T00:00:00.000Z",
+      valid_to: "2027-06-01T00:00:00.000Z",
+    },
+  },
   timeout_ms: 10_000,
   retry_ms: [0, 60_000, 300_000, 900_000, 3_600_000, 21_600_000, 86_400_000],
   inherited: ["retry_ms"],
@@ -63,6 +72,13 @@ export const check: shown.EndpointCheck = {
     valid_from: "2026-08-22T00:00:00.000Z",
     valid_to: "2026-11-20T00:00:00.000Z",
     days_left: -5,
+  },
+  client_certificate: {
+    subject: "bookme-webhooks",
+    issuer: "Example Partners CA",
+    valid_from: "2026-06-01T00:00:00.000Z",
+    valid_to: "2027-06-01T00:00:00.000Z",
+    days_left: 187,
   },
 };
 

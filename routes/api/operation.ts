@@ -196,7 +196,8 @@ function noSuch(what: string, key: unknown): string {
 function mistakeOf(issue: v.BaseIssue<unknown>, what: string): Mistake {
   const path = issue.path ?? [];
   const pointer = jsonPointer(path.map(({ key }) => key));
-  if (issue.type !== "strict_object" || issue.path === undefined) {
+  const is_about_member = issue.type === "strict_object" && issue.expected !== "Object";
+  if (!is_about_member || issue.path === undefined) {
     return { pointer, message: issue.message };
   }
   const message = issue.expected === "never" ? noSuch(what, path.at(-1)?.key) : "Is missing";

@@ -7,6 +7,7 @@ import { decodeWhsec } from "../../lib/core/secret.ts";
 import { VERSION } from "../../lib/core/version.ts";
 import { inTemporary, runCli, runHere, startCli } from "../support/cli.ts";
 import { embeddedDatabase, serverDatabase } from "../support/databases.ts";
+import { testCertificates } from "../support/tls.ts";
 
 const EXAMPLE = new URL("../../config.example.yaml", import.meta.url).pathname;
 
@@ -153,6 +154,25 @@ endpoints:
     assert.ok(!out.includes("hunter2"), out);
     assert.deepEqual([...Deno.readDirSync(directory)].map(({ name }) => name), ["config.yaml"]);
   });
+});
+
+Deno.test("check counts the days that a client certificate has left", async () => {
+  const { soon, expired } = await testCertificates();
+  for (
+    const [{ cert, key }, expected] of [
+      [soon, /crm\.example\.com .* \(client certificate expires in 10 days \(\d{4}-.*\)\)\n/],
+      [expired, /crm\.example\.com .* \(client certificate expired on 2025-02-01\)\n/],
+    ] as const
+  ) {
+    const yaml = `endpoints: [{ id: crm, url: "https://crm.example.com/", unsigned: true, ` +
+      `events: ["*"], tls: { cert: file:both.pem, key: file:both.pem } }]\n`;
+    await withConfig(yaml, async (path, directory) => {
+      Deno.writeTextFileSync(`${directory}/both.pem`, `${cert}\n${key}`);
+      const { code, out } = await runHere(["--config", path, "check"]);
+      assert.equal(code, 0);
+      assert.match(out, expected);
+    });
+  }
 });
 
 Deno.test("check prints every mistake with its place on standard error, and exits with 2", async () => {

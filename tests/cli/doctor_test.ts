@@ -348,8 +348,8 @@ Deno.test("doctor names each endpoint's fault, and its remedy makes it good", as
     assert.equal((await daemon.api("reload", ADMIN, "POST")).status, 200);
     receiver.answer(statuses(200));
     assert.equal((await daemon.api("endpoints/stopped/resume", ADMIN, "POST")).status, 200);
-    await daemon.post({ ...BUSINESS, timestamp: "2025-10-31T15:31:00Z" });
-    await receiver.received(2);
+    const { body: event } = await daemon.post({ ...BUSINESS, timestamp: "2025-10-31T15:31:00Z" });
+    await daemon.delivery(await daemon.deliveryId(event.id, "failing"));
     const well = await visit(cli);
     const marks = well.lines.filter((line) => / endpoint /.test(line) && !line.startsWith("✓"));
     assert.deepEqual(marks, [], well.out);
@@ -358,6 +358,7 @@ Deno.test("doctor names each endpoint's fault, and its remedy makes it good", as
       /^✓ endpoint refusing: localhost:\d+ is 127\.0\.0\.1.*; takes connections, without TLS$/,
     );
     assertLine(well, /^✓ endpoint soon: .*; TLS, its certificate expires in \d{4,} days/);
+    assertLine(well, /^✓ endpoint demanding: the client certificate ".*" expires in \d{4,} days/);
     assertLine(well, /^✓ traffic: /);
     assert.equal(well.code, 0, well.out);
   });

@@ -65,6 +65,16 @@ Deno.test("an operator finds the failing endpoint, sees why, fixes it, replays, 
   assert.match(shown.out, /attempts after +0s, 0s\n/);
   assert.match(shown.out, /dlv_\w+ .* Failed after 2 attempts; the last ended with http_5xx/);
 
+  // Can it be reached at all?
+  const reached = await daemon.cli(["endpoints", "crm", "--check"]);
+  assert.match(reached.out, /^✓ endpoint crm: .* takes connections, without TLS\n$/);
+  const json = await daemon.cli(["endpoints", "crm", "--check", "--json"]);
+  assert.equal(JSON.parse(json.out).ok, true);
+  assert.deepEqual([reached.code, json.code], [0, 0]);
+  const whose = await daemon.cli(["endpoints", "--check"]);
+  assert.equal(whose.code, 2);
+  assert.match(whose.err, /^--check needs the ID of an endpoint/);
+
   // What exactly?
   const failed = rows(await daemon.cli(["deliveries", "--status", "failed", "--since", "2h"]));
   assert.deepEqual(

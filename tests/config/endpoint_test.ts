@@ -1,4 +1,7 @@
 import { type Case, endpoint, endpointWith, expectMistakes, pem } from "../support/config.ts";
+import { testCertificates } from "../support/tls.ts";
+
+const certificates = await testCertificates();
 
 const ENDPOINTS: readonly Case[] = [
   ...["Crm", "-a", "a.b", "'a b'", `${"a".repeat(64)}`, "''"].map((id): Case => ({
@@ -163,6 +166,24 @@ const ENDPOINTS: readonly Case[] = [
     says: /PEM file with a certificate/,
   },
   {
+    yaml: endpointWith("tls: { ca: file:broken.pem }"),
+    at: "6:16",
+    path: "endpoints[0].tls.ca",
+    says: /The certificate cannot be read/,
+  },
+  {
+    yaml: endpointWith("tls: { cert: file:cert.pem, key: file:other.key }"),
+    at: "6:38",
+    path: "endpoints[0].tls.key",
+    says: /not the key of the first certificate in cert/,
+  },
+  {
+    yaml: endpointWith("tls: { cert: file:cert.pem, key: file:encrypted.key }"),
+    at: "6:38",
+    path: "endpoints[0].tls.key",
+    says: /encrypted with a passphrase; decrypt it/,
+  },
+  {
     yaml: endpointWith("tls: { ca: cert.pem }"),
     at: "6:16",
     path: "endpoints[0].tls.ca",
@@ -183,7 +204,13 @@ const ENDPOINTS: readonly Case[] = [
 ];
 
 Deno.test("loadConfig() names place and remedy: endpoints", () => {
-  expectMistakes(ENDPOINTS, { "list.json": "[]", "cert.pem": pem("CERTIFICATE") });
+  expectMistakes(ENDPOINTS, {
+    "list.json": "[]",
+    "broken.pem": pem("CERTIFICATE"),
+    "cert.pem": certificates.client.cert,
+    "other.key": certificates.good.key,
+    "encrypted.key": pem("ENCRYPTED PRIVATE KEY"),
+  });
 });
 
 const RESERVED =

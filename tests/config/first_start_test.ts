@@ -54,7 +54,7 @@ Deno.test("sealKeys() makes a key once that opens what it sealed", () =>
     assert.equal(modeOf(`${directory}/encryption.key`), 0o600);
     const again = sealKeys(embedded);
     assert.equal(again.made_at, undefined);
-    const content = { secrets: [], headers: { "X-Tenant": "bella" } };
+    const content = { secrets: [], headers: { "X-Tenant": "bella" }, tls: {} };
     const sealed = seal(content, "ep_1", key, new Uint8Array(12));
     assert.deepEqual(unseal(sealed, "ep_1", again.keys), content);
   }));

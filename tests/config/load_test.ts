@@ -11,7 +11,6 @@ import {
   load,
   mistakesOf,
   OTHER,
-  pem,
   STRONG,
   TOKEN,
 } from "../support/config.ts";
@@ -102,9 +101,9 @@ Deno.test("config.example.yaml is still a configuration with its lists uncomment
   const files = {
     "crm.secret": `${OTHER}\n`,
     "booking.moved.json": "{}",
-    "crm-ca.pem": pem("CERTIFICATE"),
-    "crm-client.pem": pem("CERTIFICATE"),
-    "crm-client.key": pem("PRIVATE KEY"),
+    "crm-ca.pem": FULL_FILES["ca.pem"],
+    "crm-client.pem": FULL_FILES["cert.pem"],
+    "crm-client.key": FULL_FILES["key.pem"],
   };
   const config = load(uncommented.join("\n").replace("./schemas/", "./"), files);
   assert.deepEqual(config.endpoints.map(({ id }) => id), ["crm"]);

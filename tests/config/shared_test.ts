@@ -68,7 +68,7 @@ Deno.test("differences() names endpoints, fields and sections, and no value", as
     ["max_endpoints: 3", "max_endpoints: 4", ["portal differs"]],
   ];
   for (const [from, to, found] of cases) assert.deepEqual(await change(from, to), found, to);
-  const files = { ...FULL_FILES, "key.pem": FULL_FILES["key.pem"].replace("MIIB", "MIIC") };
+  const files = { ...FULL_FILES, "ca.pem": FULL_FILES["cert.pem"] };
   assert.deepEqual(await change("", "", files), ["endpoint crm differs in tls"]);
 });
 

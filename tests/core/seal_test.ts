@@ -16,6 +16,7 @@ const OTHER = parseSealKey(randomBytes(32).toString("hex"));
 const CONTENT: SealedContent = {
   secrets: [{ secret: "a-secret-of-at-least-24-ü", activates_at: 0, expires_at: null }],
   headers: { "X-Key": "value" },
+  tls: { ca: "-----BEGIN CERTIFICATE-----" },
 };
 const sealed = () => seal(CONTENT, "ep_1", KEY, randomBytes(NONCE_BYTES));
 

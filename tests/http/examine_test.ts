@@ -297,7 +297,7 @@ Deno.test("judgeExamination() has words for networks that a test cannot make", (
     refused: [],
     chain: [],
     is_for_host: true,
-    has_client_certificate: false,
+    client_certificate: null,
   };
   const lost = (code: string, ...addresses: string[]) => ({
     ...base,
@@ -323,6 +323,7 @@ Deno.test("judgeExamination() has words for networks that a test cannot make", (
       names_issuer: true,
     }],
   };
+  const client_certificate = { ...shown.chain[0]!, subject: "client" };
   const table: [Examination, RegExp][] = [
     [lost("ENETUNREACH", "2001:db8::1"), /has IPv6 addresses only → give this machine IPv6/],
     [lost("ETIMEDOUT", "203.0.113.7"), /does not answer → check .* firewall/],
@@ -339,7 +340,7 @@ Deno.test("judgeExamination() has words for networks that a test cannot make", (
       /is not trusted: revoked → have its owner correct it/,
     ],
     [
-      { ...alert("HandshakeFailure"), has_client_certificate: true },
+      { ...alert("HandshakeFailure"), client_certificate },
       /→ have its owner accept tls\.cert, and turn on the ciphers/,
     ],
     [alert("ProtocolVersion"), /no TLS newer than 1\.1 → have its owner turn on/],
@@ -356,6 +357,29 @@ Deno.test("judgeExamination() has words for networks that a test cannot make", (
     const [finding = ""] = judged(found);
     assert.match(finding, /^✗ /);
     assert.match(finding, expected);
+  }
+  const DAY_MS = 86_400_000;
+  for (
+    const [from_days, to_days, expected] of [
+      [-1, 22.5, /^✓ the client certificate "client" expires in 22 days \(/],
+      [-1, 1.5, /^! .* expires in 1 day \(.*\) → put a new one into tls\.cert before that day/],
+      [-2, -1, /^! .* expired on .* → put a new one into tls\.cert, and its key/],
+      [1, 2, /^! .* is not valid before .* → check this machine's clock; if it is right/],
+    ] as const
+  ) {
+    const own = {
+      ...client_certificate,
+      valid_from: NOW_MS + from_days * DAY_MS,
+      valid_to: NOW_MS + to_days * DAY_MS,
+    };
+    const well = { ...shown, client_certificate: own };
+    const { tls: _, ...trusted } = well;
+    assert.match(judged(trusted)[1] ?? "", expected);
+    // Next to a fault, only what may be its reason.
+    assert.equal(
+      judged({ ...alert("BadCertificate"), client_certificate: own }).length,
+      to_days > 21 ? 1 : 2,
+    );
   }
 });
 

@@ -141,14 +141,14 @@ Deno.test("endpoints.resolver: a business learns of a name only that it is not p
   const request = { headers: "", body: "{}", timeout_ms: 10_000 };
   const causes: string[] = [];
   for (const host of ["a.example", "b.example"]) {
-    const target = makeTarget(`http://${host}:${port}/`, null, "bus_1");
+    const target = makeTarget(`http://${host}:${port}/`, {}, "bus_1");
     const exchange = await client.post(target, request);
     assert.ok(!exchange.answered);
     assert.deepEqual([exchange.reason, exchange.address], ["blocked", null]);
     causes.push(exchange.cause.replace(host, "HOST"));
   }
   assert.equal(causes[0], causes[1]);
-  const operators = makeTarget(`http://a.example:${port}/`, null);
+  const operators = makeTarget(`http://a.example:${port}/`);
   assert.ok((await client.post(operators, request)).answered);
   client.close();
   assert.equal(receiver.requests.length, 1);

@@ -6,6 +6,7 @@ import type { Config, DatabaseConfig } from "../../lib/config/config.ts";
 import { readDatabaseUrl } from "../../lib/config/database.ts";
 import { ConfigError, type ConfigMistake } from "../../lib/config/error.ts";
 import { loadConfig } from "../../lib/config/load.ts";
+import { testCertificates } from "./tls.ts";
 
 /** A secret that signs, of the whsec_ form. */
 export const STRONG = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwQZ3hT1yJ0fY=";
@@ -179,13 +180,15 @@ endpoints:
     tls: { ca: file:ca.pem, cert: file:cert.pem, key: file:key.pem }
   - { id: 9-lives_x, url: "http://10.20.1.1:9000/in", unsigned: true, events: [booking.moved] }
 `;
+const { ca, client } = await testCertificates();
+
 /** The files that it refers to. */
 export const FULL_FILES = {
   "crm.secret": `${OTHER}\r\n`,
   "header.txt": `${STRONG}\n`,
   "wall.token": `viewer-${TOKEN}\n`,
   "moved.json": '{"type":"object","required":["appointment"]}',
-  "ca.pem": pem("CERTIFICATE"),
-  "cert.pem": pem("CERTIFICATE"),
-  "key.pem": pem("EC PRIVATE KEY"),
+  "ca.pem": ca,
+  "cert.pem": client.cert,
+  "key.pem": client.key,
 };

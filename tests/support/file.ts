@@ -20,6 +20,7 @@ export const PLAIN_SETTINGS: EndpointFields["settings"] = {
   unsigned: true,
   description: null,
   headers: [],
+  tls: null,
 };
 
 /** A policy of one attempt. */

@@ -6,6 +6,8 @@ import { digestOfFile, loadConfig } from "../../config/load.ts";
 import { hostPort } from "../../core/address.ts";
 import { describeAddress } from "../../core/database_address.ts";
 import { EVENT_TYPES } from "../../core/event_types.ts";
+import { expiryOf } from "../../core/examination.ts";
+import { showTls } from "../../core/tls_settings.ts";
 import { command } from "../command.ts";
 import { API_OPTIONS, type ApiValues, openApi } from "../daemon_api/client.ts";
 import { type Io, printable } from "../terminal.ts";
@@ -72,6 +74,12 @@ function otherFile(path: string, { file }: Reloaded): string | undefined {
       `${path}: the changes are those of the daemon's file`;
 }
 
+function noteExpiry(cert: string | undefined): string {
+  const shown = showTls({ cert });
+  if (shown === null || shown.cert === null) return "";
+  return `  (client certificate ${expiryOf(Date.parse(shown.cert.valid_to), Date.now())})`;
+}
+
 function summary(path: string, config: Config): string[] {
   const { database, ingest, admin, endpoints, event_types, environment } = config;
   const { host, port } = config.server.listen;
@@ -104,10 +112,10 @@ function summary(path: string, config: Config): string[] {
   return [
     `${path} is valid`,
     ...rows.map(([name, value]) => `  ${name.padEnd(14)}${value}`),
-    ...endpoints.map(({ id, url, events, unsigned }) =>
+    ...endpoints.map(({ id, url, events, unsigned, tls }) =>
       // Only the host: a path or query may hold what lets one in.
       `    ${id.padEnd(width)}  ${new URL(url).host}  ${events.join(" ")}` +
-      (unsigned ? "  (unsigned)" : "")
+      (unsigned ? "  (unsigned)" : "") + noteExpiry(tls?.cert)
     ),
   ];
 }

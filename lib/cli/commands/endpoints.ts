@@ -1,9 +1,18 @@
+import { expiryOf as certificateExpiryOf } from "../../core/examination.ts";
 import { inWords } from "../../core/explain.ts";
 import { summariseRefusals } from "../../core/refusals.ts";
 import { formatDuration } from "../../core/units.ts";
-import type { Delivery, Endpoint, EndpointStats, Page, Stats } from "../../admin/shown.ts";
+import type {
+  Delivery,
+  Endpoint,
+  EndpointCheck,
+  EndpointStats,
+  Page,
+  Stats,
+} from "../../admin/shown.ts";
 import { type Api, API_OPTIONS, MAX_LISTED, openApi, pathPart } from "../daemon_api/client.ts";
-import { command } from "../command.ts";
+import { command, UsageError } from "../command.ts";
+import { printVerdict } from "../doctor/verdict.ts";
 import {
   type Cell,
   columnsOf,
@@ -27,19 +36,28 @@ deliveries waiting. With an ID, also prints its settings and its last failures.`
   options: {
     ...API_OPTIONS,
     ids: { type: "boolean", about: "Print the ids only, one per line" },
+    check: {
+      type: "boolean",
+      about: "Examine the DNS, addresses and TLS of ID, without a request",
+    },
     retired: { type: "boolean", about: "Retired endpoints: removed from the file, or deleted" },
     json: { type: "boolean", about: "Print the API's answer as JSON" },
   },
   examples: [
     ["bookme-webhooks endpoints", "Which one fails?"],
     ["bookme-webhooks endpoints crm", "Its settings, and why its last deliveries failed"],
+    ["bookme-webhooks endpoints crm --check", "Can this daemon reach it, and for how long?"],
     [
       "bookme-webhooks endpoints --json | jq -r '.data[] | select(.failing_since) | .id'",
       "Ids of failing endpoints",
     ],
   ],
   async run({ io, values, positionals: [id] }) {
+    if (values.check && id === undefined) {
+      throw new UsageError("--check needs the ID of an endpoint; `doctor` examines all of them");
+    }
     const api = await openApi(io, values);
+    if (id !== undefined && values.check) return await examine(io, api, id, values.json);
     if (id !== undefined) return await showOne(io, api, id, values.json);
     const filter = values.retired ? { retired: "true" } : {};
     const page = await api.list<Endpoint>("endpoints", filter, MAX_LISTED);
@@ -203,6 +221,8 @@ async function showOne(io: Io, api: Api, id: string, json: boolean): Promise<num
     ["events", endpoint.events.join(" ")],
     ["businesses", endpoint.businesses?.join(" ") ?? "all"],
     ["headers", Object.keys(endpoint.headers).join(" ") || null],
+    ["client cert", clientCertificateOf(endpoint, now_ms)],
+    ["trusts", endpoint.tls?.ca.map(({ subject }) => subject).join(", ") || null],
     ["signed", endpoint.unsigned ? { text: "no", paint: palette.yellow } : "yes"],
     ["rotation", rotationOf(endpoint)],
     ["timeout", formatDuration(endpoint.timeout_ms)],
@@ -221,6 +241,11 @@ async function showOne(io: Io, api: Api, id: string, json: boolean): Promise<num
   return 0;
 }
 
+function clientCertificateOf({ tls }: Endpoint, now_ms: number): string | null {
+  if (tls === null || tls.cert === null) return null;
+  return `${tls.cert.subject}, ${certificateExpiryOf(Date.parse(tls.cert.valid_to), now_ms)}`;
+}
+
 /** Which secrets sign during a rotation, and until when; null without one. */
 export function rotationOf({ rotation }: Pick<Endpoint, "rotation">): string | null {
   if (rotation === null) return null;
@@ -231,6 +256,13 @@ export function rotationOf({ rotation }: Pick<Endpoint, "rotation">): string | n
   const from = Date.parse(activates_at) > Date.now() ? ` from ${activates_at} on` : "";
   return `the new secret signs X-BookMe-Signature${from}; the old one stays in webhook-signature ` +
     `until ${overlap_ends_at}`;
+}
+
+async function examine(io: Io, api: Api, id: string, json: boolean): Promise<number> {
+  const found = await api.post<EndpointCheck>(`endpoints/${pathPart(id)}/check`);
+  if (json) io.out(JSON.stringify(found, null, 2));
+  else for (const one of found.findings) printVerdict(io, { subject: `endpoint ${id}`, ...one });
+  return found.ok ? 0 : 1;
 }
 
 async function showFailures(io: Io, api: Api, id: string, now_ms: number): Promise<void> {

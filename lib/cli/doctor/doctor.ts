@@ -1,8 +1,6 @@
 import { VERSION } from "../../core/version.ts";
 import { command } from "../command.ts";
 import { allEndpoints, API_OPTIONS } from "../daemon_api/client.ts";
-import { columnsOf, wrap } from "../table.ts";
-import { type Io, paletteOf, printable } from "../terminal.ts";
 import { checkConfiguration, checkPosture, type Known, readKnown } from "./configuration.ts";
 import { checkDaemon, notStarted } from "./daemon.ts";
 import { checkDaemons } from "./daemons.ts";
@@ -11,7 +9,7 @@ import { checkEndpoints, checkExpiring, checkInForce } from "./endpoints.ts";
 import { checkAddresses, checkDirectory, checkDisk } from "./machine.ts";
 import { checkRefused } from "./refused.ts";
 import { checkBusinesses, checkTraffic } from "./traffic.ts";
-import { good, odd, type Verdict } from "./verdict.ts";
+import { good, odd, printVerdict, type Verdict } from "./verdict.ts";
 
 export const doctor = command({
   name: "doctor",
@@ -32,7 +30,7 @@ with 2 if the configuration has a mistake.`,
     const verdicts: Verdict[] = [];
     const say = (...found: readonly Verdict[]) => {
       verdicts.push(...found);
-      if (!values.json) { for (const one of found) tell(io, one); }
+      if (!values.json) { for (const one of found) printVerdict(io, one); }
     };
     say(...checkConfiguration(known), good("version", `${VERSION}, on Deno ${Deno.version.deno}`));
     say(...checkPosture(known));
@@ -69,16 +67,4 @@ async function checkStore(known: Known, daemon_has_it: boolean) {
   }
   const text = "not looked at: what the configuration says of it has mistakes";
   return { verdicts: [odd("database", text, "correct those first")], is_new: false };
-}
-
-function tell(io: Io, { mark, subject, text, remedy }: Verdict): void {
-  const { green, yellow, red, bold } = paletteOf(io);
-  const paint = { "✓": green, "!": yellow, "✗": red }[mark];
-  const more = remedy === null ? "" : `; ${remedy}`;
-  const head = `${mark} ${printable(subject)}: `;
-  const line = head + printable(text + more);
-  const [first = "", ...others] = wrap(line, columnsOf(io) - 2);
-  const rest = first.startsWith(head) ? first.slice(head.length) : undefined;
-  io.out(rest === undefined ? first : `${paint(mark)} ${bold(printable(subject))}: ${rest}`);
-  for (const other of others) io.out(`  ${other}`);
 }

@@ -96,7 +96,8 @@ function examinerOf(config: Config): (endpoint: EndpointConfig) => Promise<Verdi
     ...(source_address === null ? {} : { source_address }),
   };
   return async ({ id, url, tls }) => {
-    const found = await examineTarget(makeTarget(url, tls), options);
+    const texts = { ...tls, key: tls?.key?.reveal() };
+    const found = await examineTarget(makeTarget(url, texts), options);
     return label(id, judgeExamination(found, Date.now()));
   };
 }

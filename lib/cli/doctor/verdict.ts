@@ -1,4 +1,6 @@
 import type { Finding } from "../../core/examination.ts";
+import { columnsOf, wrap } from "../table.ts";
+import { type Io, paletteOf, printable } from "../terminal.ts";
 
 /** One line of the doctor's, on `subject`. */
 export interface Verdict extends Finding {
@@ -26,6 +28,19 @@ export function badBy(subject: string, message: string, remedy: string): Verdict
   return at < 0
     ? bad(subject, message, remedy)
     : bad(subject, message.slice(0, at), message.slice(at + 2));
+}
+
+/** Prints a verdict with its remedy, on as many lines as it takes. */
+export function printVerdict(io: Io, { mark, subject, text, remedy }: Verdict): void {
+  const { green, yellow, red, bold } = paletteOf(io);
+  const paint = { "✓": green, "!": yellow, "✗": red }[mark];
+  const more = remedy === null ? "" : `; ${remedy}`;
+  const head = `${mark} ${printable(subject)}: `;
+  const line = head + printable(text + more);
+  const [first = "", ...others] = wrap(line, columnsOf(io) - 2);
+  const rest = first.startsWith(head) ? first.slice(head.length) : undefined;
+  io.out(rest === undefined ? first : `${paint(mark)} ${bold(printable(subject))}: ${rest}`);
+  for (const other of others) io.out(`  ${other}`);
 }
 
 /** `1 event`, `2 events`. */
