@@ -2,6 +2,7 @@ import type { IncomingMessage } from "node:http";
 import { Buffer } from "node:buffer";
 import { createHash } from "node:crypto";
 import { type Context, Hono } from "hono";
+import type { Accepted } from "../lib/admin/shown.ts";
 import { cidrContains, parseCidr } from "../lib/core/address.ts";
 import { AppError } from "../lib/core/errors.ts";
 import { IDENTIFIER_RULE, isIdentifier, KEY_PLACE } from "../lib/core/identifier.ts";
@@ -38,7 +39,7 @@ export function ingestRoutes(ctx: RouteContext, limits = ROOM): Hono<Env> {
       const key = header(c, "idempotency-key");
       const keyOf = keys(key, digest);
       const accepted = await ctx.accept(events.map((event) => ({ event, ...keyOf(event) })));
-      const answers = accepted.map(({ id, deliveries, duplicate }) => ({
+      const answers = accepted.map(({ id, deliveries, duplicate }): Accepted => ({
         id,
         deliveries,
         duplicate,

@@ -63,6 +63,34 @@ const PENDING = {
   oldest_overdue_ms: described(maybe(number), "For how long the first of those has been due"),
 };
 
+// --- outside /api ------------------------------------------------------------------------------------
+
+/** The answer to a posted event. */
+export const Accepted = v.object({
+  id: string,
+  deliveries: described(count, "How many endpoints are owed it"),
+  duplicate: described(v.boolean(), "Whether it was stored before: then this is the first answer"),
+});
+export type Accepted = v.InferOutput<typeof Accepted>;
+
+/** The process runs. */
+export const Liveness = v.object({ status: v.literal("ok"), version: string });
+export type Liveness = v.InferOutput<typeof Liveness>;
+
+/** Whether events are accepted and delivered. */
+export const Readiness = v.object({
+  status: v.picklist(["ok", "unavailable"]),
+  checks: described(
+    v.record(v.string(), v.string()),
+    "By part: `ok`, or why it does not work. `disk` of an embedded database only",
+  ),
+});
+export type Readiness = v.InferOutput<typeof Readiness>;
+
+/** Where deliveries come from. */
+export const IpRanges = v.object({ environment: string, ip_ranges: v.array(string) });
+export type IpRanges = v.InferOutput<typeof IpRanges>;
+
 // --- endpoints ---------------------------------------------------------------------------------------
 
 const CERTIFICATE = { subject: string, issuer: string, valid_from: time, valid_to: time };

@@ -26,6 +26,11 @@ const TITLES: Readonly<Record<number, string>> = {
   503: "Service Unavailable",
 };
 
+/** The usual name of a status. */
+export function titleOf(status: number): string {
+  return TITLES[status] ?? "Error";
+}
+
 /** The problem of a status: `code` is stable, `detail` a sentence, `errors` one entry per mistake. */
 export function makeProblem(
   status: number,
@@ -33,7 +38,7 @@ export function makeProblem(
   detail: string,
   errors?: readonly Mistake[],
 ): Problem {
-  const title = TITLES[status] ?? "Error";
+  const title = titleOf(status);
   return {
     status,
     headers: { "content-type": "application/problem+json" },

@@ -64,11 +64,10 @@ export const deliveryOperations = [
     tag,
     portal: true,
     summary: "Sends a delivery again, now",
-    description: "One that ended begins a new round of attempts; one that waits is due at once. " +
-      "Without the event's payload it is refused with the code payload_gone, or erased.",
+    description: "One that ended begins a new round of attempts; one that waits is due at once.",
     status: 200,
     response: shown.Delivery,
-    refuses: ["not_found", "conflict"],
+    refuses: ["not_found", "conflict", "payload_gone", "erased"],
     example: { id: example.DELIVERY_ID, response: example.delivery },
     handle: (ctx, { by, id }) => admin.retryDelivery(ctx, by, id),
   }),

@@ -4,8 +4,11 @@ import { described } from "../../lib/admin/fields.ts";
 import * as inputs from "../../lib/admin/inputs.ts";
 import * as shown from "../../lib/admin/shown.ts";
 import { type ErrorCode, HTTP_STATUS } from "../../lib/core/errors.ts";
+import { MAX_IDENTIFIER } from "../../lib/core/identifier.ts";
+import { titleOf } from "../../lib/core/problem.ts";
 import { VERSION } from "../../lib/core/version.ts";
 import type { AnyOperation } from "./operation.ts";
+import * as open from "./public.ts";
 
 /** JSON of an OpenAPI document or of a JSON Schema. */
 export type Json = { [member: string]: unknown };
@@ -50,6 +53,8 @@ const COMPONENTS = {
   Daemon: shown.Daemon,
   Reloaded: shown.Reloaded,
   AuditEntry: shown.AuditEntry,
+  ...open.POSTED,
+  Accepted: shown.Accepted,
   Problem,
 } as const;
 
@@ -80,12 +85,22 @@ const REFUSALS: Readonly<Record<ErrorCode, string>> = {
   unavailable: "The database cannot be used now; the detail says why",
 };
 
-/** The OpenAPI 3.1 document of these operations, made of the schemas that validate them. */
+/** A bug, which no operation plans. */
+const INTERNAL = "A bug; the daemon's log has the cause";
+
+/**
+ * The OpenAPI 3.1 document of these operations and of those outside `/api`, made of the schemas that
+ * validate them.
+ */
 export function openApiDocument(operations: readonly AnyOperation[]): Json {
   const paths: Record<string, Json> = {};
+  for (const operation of open.PUBLIC_OPERATIONS) {
+    (paths[operation.path] ??= {})[operation.method] = describePublic(operation);
+  }
   for (const operation of operations) {
     (paths[operation.path] ??= {})[operation.method] = describe(operation);
   }
+  const tags = [...open.PUBLIC_OPERATIONS, ...operations].map(({ tag }) => tag);
   return {
     openapi: "3.1.0",
     info: {
@@ -93,18 +108,25 @@ export function openApiDocument(operations: readonly AnyOperation[]): Json {
       version: VERSION,
       summary: "Delivers BookMe's events to endpoints",
       description: "Times are ISO 8601 in UTC, durations are milliseconds in members named …_ms. " +
-        "Lists are newest first. Errors are application/problem+json (RFC 9457).",
+        "Lists are newest first. Errors are application/problem+json (RFC 9457); a request that is not " +
+        "HTTP/1.1, too long or too slow gets a 400, 408 or 431 of that form anywhere.",
       license: { name: "MIT", identifier: "MIT" },
     },
     servers: [{ url: "/" }],
-    tags: [...new Set(operations.map(({ tag }) => tag))].map((name) => ({ name })),
+    tags: [...new Set(tags)].map((name) => ({ name })),
     security: [{ token: [] }],
     paths,
     components: {
       schemas: components(),
-      responses: Object.fromEntries(
-        Object.entries(REFUSALS).map(([code, description]) => [code, refusal(code, description)]),
-      ),
+      responses: {
+        ...Object.fromEntries(
+          Object.entries(REFUSALS).map(([code, reason]) => [
+            code,
+            refusal(HTTP_STATUS[code as ErrorCode], [[code, reason]]),
+          ]),
+        ),
+        internal: refusal(500, [["internal", INTERNAL]]),
+      },
       securitySchemes: {
         token: {
           type: "http",
@@ -112,6 +134,12 @@ export function openApiDocument(operations: readonly AnyOperation[]): Json {
           description:
             "A token of admin.tokens: one with the role viewer may only read. Or the token of a portal " +
             "link: it reaches the operations with `x-portal`, within its business; all else is 404",
+        },
+        signature: {
+          type: "apiKey",
+          in: "header",
+          name: "X-BookMe-Signature",
+          description: "sha256= and the hex HMAC-SHA256 of the exact body under ingest.secret",
         },
       },
     },
@@ -147,12 +175,63 @@ function describe(operation: AnyOperation): Json {
           content: json(schemaOf(variant.response), variant.example),
         },
       }),
-      ...Object.fromEntries(
-        codes.toSorted((a, b) => HTTP_STATUS[a] - HTTP_STATUS[b])
-          .map((code) => [HTTP_STATUS[code], { $ref: `#/components/responses/${code}` }]),
-      ),
+      ...refusals(codes),
     },
   };
+}
+
+function describePublic(operation: open.PublicOperation): Json {
+  const { id, tag, summary, description, security, headers = {}, bodies, answers } = operation;
+  const schema = { type: "string", minLength: 1, maxLength: MAX_IDENTIFIER };
+  const parameters = Object.entries(headers)
+    .map(([name, words]) => ({ name, in: "header", required: false, ...words, schema }));
+  return {
+    operationId: id,
+    tags: [tag],
+    summary,
+    ...(description === undefined ? {} : { description }),
+    security: security.map((scheme) => scheme === null ? {} : { [scheme]: [] }),
+    ...(parameters.length === 0 ? {} : { parameters }),
+    ...(bodies === undefined
+      ? {}
+      : { requestBody: { required: true, content: contentOf(bodies, "input") } }),
+    responses: {
+      ...Object.fromEntries(
+        answers.map((answer) => [
+          answer.status,
+          { description: answer.description, content: contentOf([answer], "output") },
+        ]),
+      ),
+      ...refusals(Object.keys(operation.refuses) as ErrorCode[], operation.refuses),
+    },
+  };
+}
+
+function contentOf(all: readonly open.Content[], mode: "input" | "output"): Json {
+  return Object.fromEntries(all.map(({ type, schema, examples }) => [type, {
+    schema: schemaOf(schema, mode),
+    examples: Object.fromEntries(
+      Object.entries(examples).map(([name, value]) => [name, { value }]),
+    ),
+  }]));
+}
+
+/** The responses by which an operation refuses; `words` replace the usual ones. */
+function refusals(
+  codes: readonly ErrorCode[],
+  words: Readonly<Partial<Record<ErrorCode, string>>> = {},
+): Json {
+  const by_status = Map.groupBy(codes, (code) => HTTP_STATUS[code]);
+  const responses = [...by_status].map(([status, [code = "invalid", ...others]]) => {
+    if (others.length === 0 && words[code] === undefined) return [status, responseOf(code)];
+    const reasons = [code, ...others].map((one) => [one, words[one] ?? REFUSALS[one]] as const);
+    return [status, refusal(status, reasons)];
+  });
+  return { ...Object.fromEntries(responses), 500: responseOf("internal") };
+}
+
+function responseOf(code: ErrorCode | "internal"): Json {
+  return { $ref: `#/components/responses/${code}` };
 }
 
 function json(schema: Json, example: unknown): Json {
@@ -184,15 +263,29 @@ function withDefault(schema: Json): Json {
     : schema;
 }
 
-function refusal(code: string, description: string): Json {
-  const status = HTTP_STATUS[code as ErrorCode];
-  const example = { type: "about:blank", title: "Error", status, code, detail: description };
+/** The response of a status with one of these codes, each with its reason. */
+function refusal(
+  status: number,
+  reasons: readonly (readonly [code: string, reason: string])[],
+): Json {
+  const codes = reasons.map(([code]) => code);
+  const [[code, detail] = ["", ""], ...others] = reasons;
+  const example = { type: "about:blank", title: titleOf(status), status, code, detail };
   return {
-    description,
+    description: others.length === 0
+      ? detail
+      : reasons.map(([code, reason]) => `\`${code}\`: ${reason}`).join(". "),
     ...(status === 429 || status === 503
       ? { headers: { "Retry-After": { schema: { type: "integer" }, description: "Seconds" } } }
       : {}),
-    content: { "application/problem+json": { schema: schemaOf(Problem), example } },
+    content: {
+      "application/problem+json": {
+        schema: {
+          allOf: [schemaOf(Problem), { properties: { code: { enum: codes } }, required: ["code"] }],
+        },
+        example,
+      },
+    },
   };
 }
 
@@ -220,7 +313,8 @@ function inner(schema: v.GenericSchema, mode: "input" | "output", self?: string)
     definitions: Object.fromEntries(
       Object.entries(COMPONENTS).filter(([name]) => name !== self),
     ) as Record<string, v.GenericSchema>,
-    overrideSchema: ({ valibotSchema }) => inputs.WRITTEN_OUT.get(valibotSchema),
+    overrideSchema: ({ valibotSchema }) =>
+      inputs.WRITTEN_OUT.get(valibotSchema) ?? open.WRITTEN_OUT.get(valibotSchema),
     overrideRef: ({ referenceId }) => `#/components/schemas/${referenceId}`,
   };
   const { $schema: _, $defs: __, ...json } = toJsonSchema(schema, config);

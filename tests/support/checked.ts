@@ -16,6 +16,8 @@ export interface CheckedApi {
   call(method: string, path: string, body?: unknown, token?: string): Promise<Answered>;
   /** The same, and demands this status. */
   expect(status: number, method: string, path: string, body?: unknown): Promise<Answered>;
+  /** Sends any request, and checks the answer against the document. */
+  fetch(method: string, path: string, init?: RequestInit): Promise<Answered>;
   /** Ids of the operations that have answered with success. */
   readonly succeeded: ReadonlySet<string>;
 }
@@ -42,9 +44,20 @@ export async function checkedApi(front: Front): Promise<CheckedApi> {
   const api: CheckedApi = {
     document,
     succeeded,
-    async call(method, path, body, token = ADMIN) {
-      const response = await fetch(`${front.url}/api/${path}`, {
-        method,
+    async fetch(method, path, init = {}) {
+      const response = await fetch(front.url + path, { ...init, method });
+      const answered: Answered = {
+        status: response.status,
+        headers: response.headers,
+        body: JSON.parse(await response.text()),
+      };
+      check(document, ajv, method, path, answered);
+      const { operationId } = find(document, method, path)?.operation ?? {};
+      if (response.ok && operationId !== undefined) succeeded.add(operationId);
+      return answered;
+    },
+    call(method, path, body, token = ADMIN) {
+      return api.fetch(method, `/api/${path}`, {
         headers: {
           authorization: `Bearer ${token}`,
           ...(body === undefined ? {} : { "content-type": "application/json" }),
@@ -53,17 +66,6 @@ export async function checkedApi(front: Front): Promise<CheckedApi> {
           body: typeof body === "string" ? body : JSON.stringify(body),
         }),
       });
-      const text = await response.text();
-      const type = response.headers.get("content-type") ?? "";
-      const answered: Answered = {
-        status: response.status,
-        headers: response.headers,
-        body: JSON.parse(text),
-      };
-      check(document, ajv, method, path, answered, type);
-      const { operationId } = find(document, method, path)?.operation ?? {};
-      if (response.ok && operationId !== undefined) succeeded.add(operationId);
-      return answered;
     },
     async expect(status, method, path, body) {
       const answered = await api.call(method, path, body);
@@ -95,7 +97,7 @@ function closed(value: unknown): unknown {
 }
 
 function find(document: Document, method: string, path: string) {
-  const wanted = `/api/${path.split("?")[0]}`;
+  const [wanted = ""] = path.split("?");
   for (const [template, operations] of Object.entries(document.paths)) {
     const pattern = new RegExp(`^${template.replace("{id}", "[^/]+")}$`);
     const operation = operations[method.toLowerCase()];
@@ -110,7 +112,6 @@ function check(
   method: string,
   path: string,
   answered: Answered,
-  type: string,
 ): void {
   const found = find(document, method, path);
   assert.ok(found, `${method} ${path} is not in the document`);
@@ -119,15 +120,14 @@ function check(
   const what = `${operation.operationId}: ${answered.status} ${JSON.stringify(answered.body)}`;
   assert.ok(response, `not documented: ${what}`);
   const reference = (response as { $ref?: string }).$ref;
-  const media = answered.status < 400 ? "application/json" : "application/problem+json";
-  assert.ok(type.startsWith(media), `${type}: ${what}`);
+  const media = answered.headers.get("content-type")?.split(";")[0] ?? "";
   const escape = (part: string) => part.replaceAll("~", "~0").replaceAll("/", "~1");
   const place = reference?.slice(1) ??
     `/paths/${escape(template)}/${method.toLowerCase()}/responses/${answered.status}`;
   const pointer = `document#${place}/content/${escape(media)}/schema`;
   const validate = ajv.getSchema(encodeURI(pointer)) ?? ajv.compile({ $ref: encodeURI(pointer) });
   assert.ok(validate(answered.body), `${ajv.errorsText(validate.errors)}: ${what}`);
-  if (answered.status >= 400) {
+  if (media === "application/problem+json") {
     assert.equal(answered.body.status, answered.status, what);
   }
 }

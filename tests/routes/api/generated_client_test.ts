@@ -58,7 +58,24 @@ const missing = await client.GET("/api/deliveries/{id}", {
 if (missing.data !== undefined) throw new Error("It is there");
 const problem: components["schemas"]["Problem"] = missing.error;
 
+const event: components["schemas"]["ServiceEvent"] = {
+  event: "service.created",
+  timestamp: "2025-10-31T15:30:00Z",
+  data: { service: { id: "svc_1" } },
+};
+const posted = await client.POST("/ingest", { body: [event] });
+if (posted.error !== undefined) throw new Error(posted.error.detail);
+const answers = Array.isArray(posted.data) ? posted.data : [posted.data];
+const ready = await client.GET("/readyz");
+const loop = await client.POST("/ingest", {
+  body: event,
+  headers: { "X-BookMe-Delivery-Id": "dlv_1" },
+});
+
 console.log(JSON.stringify({
+  posted: answers.map(({ deliveries, duplicate }) => ({ deliveries, duplicate })),
+  ready: ready.data?.status,
+  refusal: loop.error?.code,
   secret: secret?.slice(0, 6),
   url: read.data.url,
   outcomes,
@@ -83,6 +100,14 @@ const WRONG: readonly (readonly [mistake: string, line: string])[] = [
     `await client.GET("/api/deliveries", { params: { query: { status: "lost" } } });`,
   ],
   ["a body without url", `await client.POST("/api/endpoints", { body: { events: ["*"] } });`],
+  [
+    "an event without its time",
+    `await client.POST("/ingest", { body: { event: "a.b", data: {} } });`,
+  ],
+  [
+    "a code that no refusal has",
+    `(await client.GET("/api/endpoints/{id}", { params: { path: { id: "x" } } })).error?.code === "gone";`,
+  ],
   ["a member that no answer has", `(await client.GET("/api/deliveries")).data?.deliveries;`],
 ];
 
@@ -150,6 +175,9 @@ Deno.test("a client generated from GET /openapi.json works, and knows what is wr
   assert.ok(ran.success, ran.err);
   const { ids, retried, ...told } = JSON.parse(ran.out);
   assert.deepEqual(told, {
+    posted: [{ deliveries: 0, duplicate: false }],
+    ready: "ok",
+    refusal: "loop",
     secret: "whsec_",
     url: receiver.url,
     outcomes: ["delivered", "http_5xx", "delivered"],

@@ -49,14 +49,22 @@ Deno.test("openApiDocument() has an example for every operation that fits its sc
   let examples = 0;
   const visit = (value: unknown, pointer: string): void => {
     if (typeof value !== "object" || value === null) return;
-    const { schema, example } = value as { schema?: unknown; example?: unknown };
-    if (schema !== undefined && example !== undefined) {
+    const { schema, example, examples: named = {} } = value as {
+      schema?: unknown;
+      example?: unknown;
+      examples?: Readonly<Record<string, { readonly value: unknown }>>;
+    };
+    const all = [
+      ...example === undefined ? [] : [example],
+      ...Object.values(named).map(({ value }) => value),
+    ];
+    for (const one of schema === undefined ? [] : all) {
       examples++;
       const validate = ajv.compile({ $ref: encodeURI(`document#${pointer}/schema`) });
-      assert.ok(validate(example), `${pointer}: ${ajv.errorsText(validate.errors)}`);
+      assert.ok(validate(one), `${pointer}: ${ajv.errorsText(validate.errors)}`);
     }
     for (const [key, inner] of Object.entries(value)) {
-      if (key === "example") continue;
+      if (key === "example" || key === "examples") continue;
       visit(inner, `${pointer}/${key.replaceAll("~", "~0").replaceAll("/", "~1")}`);
     }
   };
