@@ -17,6 +17,7 @@ import { report } from "./fault.ts";
 import { listen } from "./commands/listen.ts";
 import { migrate } from "./commands/migrate.ts";
 import { pause, resume } from "./commands/pause.ts";
+import { portalLink, portalLinks } from "./commands/portal_links.ts";
 import { rekey } from "./commands/rekey.ts";
 import { reload } from "./commands/reload.ts";
 import { replay } from "./commands/replay.ts";
@@ -51,6 +52,8 @@ export const COMMANDS: readonly Command[] = [
   pause,
   resume,
   rotate,
+  portalLink,
+  portalLinks,
   audit,
   daemons,
   send,

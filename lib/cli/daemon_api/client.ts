@@ -5,7 +5,7 @@ import { DELIVERY_REASONS } from "../../core/cancellation.ts";
 import { AppError, type ErrorCode, HTTP_STATUS } from "../../core/errors.ts";
 import { isObject } from "../../core/json.ts";
 import { CONFIG, readSecret, SECRET_VALUE, UsageError, type Values } from "../command.ts";
-import { type Answer, send } from "./request.ts";
+import { type Answer, type Method, send } from "./request.ts";
 import type { Io } from "../terminal.ts";
 
 /** Options of every command that talks to the daemon. */
@@ -63,6 +63,7 @@ export interface Api {
   readonly token_name: string;
   get<T>(path: string, query?: Query): Promise<T>;
   post<T>(path: string, body?: unknown): Promise<T>;
+  delete<T>(path: string): Promise<T>;
   /** Up to `limit` entries of a list from the query's cursor on, from as many pages as that takes. */
   list<Row>(path: string, query: Query, limit: number): Promise<Page<Row>>;
 }
@@ -81,7 +82,7 @@ export async function openApi(io: Io, values: ApiValues): Promise<Api> {
     ? `is the daemon running? Start it with \`bookme-webhooks --config ${values.config}\`, which ` +
       "names this address (server.listen), or name another one with --url"
     : "is the daemon running? Check --url, and that it runs there";
-  const ask = async (method: "GET" | "POST", target: URL, body?: unknown): Promise<unknown> => {
+  const ask = async (method: Method, target: URL, body?: unknown): Promise<unknown> => {
     try {
       const answer = await send(target, {
         method,
@@ -110,6 +111,7 @@ export async function openApi(io: Io, values: ApiValues): Promise<Api> {
     get,
     post: async <T>(path: string, body?: unknown) =>
       await ask("POST", locate(url, path, {}), body) as T,
+    delete: async <T>(path: string) => await ask("DELETE", locate(url, path, {})) as T,
     async list<Row>(path: string, query: Query, limit: number) {
       const data: Row[] = [];
       let cursor = query["cursor"];

@@ -13,9 +13,12 @@ export interface Answer {
   readonly body: string;
 }
 
+/** A method of a request to a daemon. */
+export type Method = "GET" | "POST" | "DELETE";
+
 /** A request to a daemon. */
 export interface RequestOptions {
-  readonly method?: "GET" | "POST";
+  readonly method?: Method;
   readonly headers?: Readonly<Record<string, string>>;
   readonly body?: string;
   /** How long the whole answer may take (default: a minute). */
