@@ -13,6 +13,8 @@ export interface InForce {
    * loopback, else null. Never from a request: its Host header may be anybody's.
    */
   readonly base_url: string | null;
+  /** Hosts by which requests may call this program, as in a URL; null: any. */
+  readonly hosts: ReadonlySet<string> | null;
   readonly event_types: EventTypes;
   readonly tokens: readonly AdminToken[];
   /** One for each secret that BookMe may sign its posts with; empty if posts need no signature. */
@@ -40,6 +42,7 @@ export function makeInForce(
     rules: { ...addressRules(config), own_listener: [...listenersOf(listener), ...others] },
     base_url: config.server.public_url ??
       (isLoopback(listener.address) ? `http://${hostPort(listener.address, listener.port)}` : null),
+    hosts: hostsOf(config, listener.address),
     event_types: makeEventTypes(config.event_types),
     tokens,
     ingest_signers: config.ingest.secrets.map((secret) => makeSigner(secret.reveal())),
@@ -53,6 +56,20 @@ export function makeInForce(
 export function listenersOf({ address, port }: Listener): Listener[] {
   const addresses = isWildcard(address) ? [address, ...ownAddresses()] : [address];
   return addresses.map((address) => ({ address, port }));
+}
+
+/**
+ * A page in somebody's browser can make its own name resolve to an address of this machine (DNS
+ * rebinding). On loopback no other name than this machine's leads here, and `server.public_url` says
+ * which one does from outside.
+ */
+function hostsOf({ server: { listen, public_url } }: Config, address: string): InForce["hosts"] {
+  if (public_url === null && !isLoopback(address)) return null;
+  const addresses = listenersOf({ address, port: 0 }).map((own) => own.address);
+  const local = isLoopback(address) || isWildcard(address) ? ["localhost", "127.0.0.1", "::1"] : [];
+  const hosts = [listen.host, ...addresses, ...local]
+    .map((host) => host.includes(":") ? `[${host}]` : host.toLowerCase());
+  return new Set(public_url === null ? hosts : [...hosts, new URL(public_url).hostname]);
 }
 
 function ownAddresses(): string[] {

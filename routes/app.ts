@@ -6,6 +6,7 @@ import { apiRoutes } from "./api/routes.ts";
 import type { Env, RouteContext } from "./context.ts";
 import { healthRoutes } from "./health.ts";
 import { ingestRoutes } from "./ingest.ts";
+import { requireKnownHost } from "./middleware/host.ts";
 import { noSuchRoute, pathPattern, toProblem } from "./middleware/problem.ts";
 
 /**
@@ -40,6 +41,10 @@ export function makeApp(ctx: RouteContext): Hono<Env> {
     await next();
   });
   app.get("/api/*", async (_c, next) => await within(next(), READ_TIMEOUT_MS));
+  const known_host = requireKnownHost(ctx);
+  for (const path of ["/api/*", "/openapi.json", "/dashboard/*", "/portal/*"]) {
+    app.use(path, known_host);
+  }
   app.route("/ingest", ingestRoutes(ctx));
   app.route("/", apiRoutes(ctx));
   app.route("/", healthRoutes(ctx));

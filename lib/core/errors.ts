@@ -13,6 +13,7 @@ export type ErrorCode =
   | "payload_gone"
   | "erased"
   | "too_large"
+  | "misdirected"
   | "unsupported_media_type"
   | "invalid"
   | "too_many_requests"
@@ -31,6 +32,7 @@ export const HTTP_STATUS: Readonly<Record<ErrorCode, number>> = {
   erased: 409,
   too_large: 413,
   unsupported_media_type: 415,
+  misdirected: 421,
   invalid: 422,
   too_many_requests: 429,
   unavailable: 503,

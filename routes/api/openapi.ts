@@ -62,6 +62,7 @@ const COMPONENTS = {
 const ALWAYS: readonly ErrorCode[] = [
   "unauthorized",
   "forbidden",
+  "misdirected",
   "invalid",
   "too_many_requests",
   "unavailable",
@@ -71,7 +72,7 @@ const WITH_BODY: readonly ErrorCode[] = ["malformed", "too_large", "unsupported_
 const REFUSALS: Readonly<Record<ErrorCode, string>> = {
   malformed: "The body is not JSON",
   unauthorized: "No token, or a wrong one",
-  forbidden: "A token that may only read, or a Host that is not this machine's",
+  forbidden: "A token that may only read",
   loop: "A delivery was posted to `/ingest`",
   not_found: "There is no such thing, or no longer",
   method_not_allowed: "There is something here, by another method; Allow names it",
@@ -80,6 +81,7 @@ const REFUSALS: Readonly<Record<ErrorCode, string>> = {
   erased: "The payload was erased: nothing can be sent",
   too_large: "The body is longer than 1 MiB",
   unsupported_media_type: "The body is not application/json",
+  misdirected: "The Host is not this program's",
   invalid: "The request has mistakes; `errors` names each",
   too_many_requests: "Too many wrong tokens from this address, or a business does too much at once",
   unavailable: "The database cannot be used now; the detail says why",

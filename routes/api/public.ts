@@ -222,6 +222,7 @@ export const PUBLIC_OPERATIONS: readonly PublicOperation[] = [
     refuses: {
       unauthorized: "No token, or a wrong one",
       not_found: "A portal link's token",
+      misdirected: "The Host is not this program's",
       too_many_requests: "Too many wrong tokens from this address",
       unavailable: "The database that knows portal links cannot be used now",
     },

@@ -1,14 +1,13 @@
 import { isDeepStrictEqual } from "node:util";
-import type { Context, MiddlewareHandler } from "hono";
+import type { MiddlewareHandler } from "hono";
 import { createMiddleware } from "hono/factory";
-import { cidrContains } from "../../lib/core/address.ts";
 import type { Asker } from "../../lib/admin/context.ts";
 import { findPortalAsker } from "../../lib/admin/portal_links.ts";
 import { AppError } from "../../lib/core/errors.ts";
 import { isPortalToken } from "../../lib/core/portal.ts";
 import { equalInConstantTime } from "../../lib/core/signature.ts";
 import { makeThrottle } from "../../lib/core/throttle.ts";
-import type { AdminToken, Config } from "../../lib/config/config.ts";
+import type { AdminToken } from "../../lib/config/config.ts";
 import { clientAddress, networkOf } from "./client.ts";
 import type { Env, RouteContext } from "../context.ts";
 import { noSuchRoute } from "./problem.ts";
@@ -104,36 +103,4 @@ function tooMany(wait_s: number): AppError {
 export function findToken(tokens: readonly AdminToken[], sent: string): AdminToken | undefined {
   // Compares every token, so that the time does not reveal which came close.
   return tokens.filter(({ token }) => equalInConstantTime(token.reveal(), sent))[0];
-}
-
-/**
- * While listening on loopback, refuses requests to a name that is not this machine's: a page in the
- * administrator's browser can make its own name resolve to 127.0.0.1 (DNS rebinding). Requests through
- * a trusted proxy carry the proxy's name and pass.
- */
-export function requireOwnHost(ctx: RouteContext): MiddlewareHandler<Env> {
-  return createMiddleware<Env>(async (c, next) => {
-    if (!isOwnHost(c, ctx.in_force().config)) {
-      throw new AppError(
-        "forbidden",
-        "The Host header is not this machine's. The daemon listens on loopback: use http://localhost " +
-          "or http://127.0.0.1, or add your proxy to server.trusted_proxies",
-      );
-    }
-    await next();
-  });
-}
-
-function isOwnHost(c: Context<Env>, { server }: Config): boolean {
-  const { host } = server.listen;
-  if (!isLoopback(host)) return true;
-  const peer = c.env.incoming.socket.remoteAddress ?? "";
-  if (server.trusted_proxies.some((cidr) => cidrContains(cidr, peer))) return true;
-  const name = /^(.*?)(:\d*)?$/.exec(c.req.header("host")?.toLowerCase() ?? "")?.[1] ?? "";
-  return [host.toLowerCase(), `[${host.toLowerCase()}]`, "localhost", "127.0.0.1", "[::1]"]
-    .includes(name);
-}
-
-function isLoopback(host: string): boolean {
-  return host === "localhost" || host === "::1" || /^127\./.test(host);
 }

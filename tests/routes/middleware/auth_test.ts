@@ -65,35 +65,6 @@ onServer("wrong tokens are throttled by address, valid ones never", async (datab
 });
 
 onServer(
-  "a name that is not this machine's is refused on loopback (DNS rebinding)",
-  async (database) => {
-    await using daemon = await startDaemon({ database: database.section });
-    const { port } = new URL(daemon.url);
-    const by = async (host: string, path = "/api/config") =>
-      (await ask(daemon.url + path, { ...bearer(ADMIN), host })).status;
-    for (const host of ["localhost", "127.0.0.1", "[::1]", "LOCALHOST"]) {
-      assert.equal(await by(`${host}:${port}`), 200, host);
-      assert.equal(await by(host), 200, host);
-    }
-    for (
-      const host of [
-        `evil.example:${port}`,
-        "evil.example",
-        "localhost.evil.example",
-        "127.0.0.1.evil.example",
-        "169.254.169.254",
-        "0.0.0.0",
-        "[::]",
-        "localhost.",
-      ]
-    ) {
-      assert.equal(await by(host), 403, host);
-    }
-    assert.equal(await by("evil.example", "/livez"), 200, "what is public anyway");
-  },
-);
-
-onServer(
   "every answer has the headers that keep it harmless, and none for other origins",
   async (database) => {
     await using daemon = await startDaemon({ database: database.section });
@@ -132,6 +103,7 @@ onServer(
     });
     const api = await checkedApi(daemon);
     for (const [path, operations] of Object.entries(api.document.paths)) {
+      if (!path.startsWith("/api/")) continue;
       for (const method of Object.keys(operations)) {
         const target = path.replace("/api/", "").replace("{id}", "crm");
         const body = method === "get" ? undefined : {};
