@@ -84,7 +84,12 @@ export async function createEndpoint(
     after: audited(fields),
   });
   if (row === undefined) {
-    throw new AppError("conflict", `A business may have ${most} endpoints; delete one first`);
+    throw new AppError(
+      "conflict",
+      most === 0
+        ? "Businesses make no endpoints of their own here"
+        : `A business may have ${most} endpoints; delete one first`,
+    );
   }
   await ctx.endpoints_changed();
   return { ...await showOne(ctx, row), secret };

@@ -102,6 +102,11 @@ onServer("every operation that changes something is in the audit log", async (da
   await refused(200, "POST", "reload", { dry_run: true });
   await change("reloadConfig", "reload");
   await refused(200, "POST", "endpoints/crm/check");
+  const link = await change("createPortalLink", "portal-links", { business: "bus_1" });
+  secrets.push(link.body.token);
+  const revoked = await change("revokePortalLink", `portal-links/${link.body.id}`);
+  assert.deepEqual(revoked.entry.before, { business: "bus_1" });
+  await refused(200, "DELETE", `portal-links/${link.body.id}`);
   const retired = await change("deleteEndpoint", `endpoints/${id}`);
   assert.equal((retired.entry.before as { url: unknown }).url, receiver.url);
 
@@ -119,6 +124,13 @@ onServer("every operation that changes something is in the audit log", async (da
       [200, "POST", "endpoints/crm/resume"],
     ] as const
   ) await refused(status, method, path, body);
+
+  // The last one: its end is logged too, whenever that is.
+  const erasure = await change("createErasure", "erasures", { containing: CANARY, dry_run: true });
+  assert.deepEqual([erasure.entry.action, erasure.entry.object], [
+    "erasure.created",
+    erasure.body.id,
+  ]);
 
   const changing = OPERATIONS.filter(({ method, id }) => method !== "get" && !LOOKS.includes(id));
   assert.deepEqual(changing.map((one) => one.id).filter((one) => !walked.has(one)), []);
