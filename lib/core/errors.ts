@@ -95,7 +95,7 @@ export function messageOf(error: unknown): string {
   return String(error);
 }
 
-/** A value as messages show it: quoted and cut to 60 characters; never a `whsec_` secret. */
+/** A value as messages show it: quoted and cut to 60 characters; no `whsec_` secret, no portal token. */
 export function show(value: unknown): string {
   if (typeof value !== "string") {
     return value === null || typeof value !== "object"
@@ -104,7 +104,7 @@ export function show(value: unknown): string {
       ? "a list"
       : "a mapping";
   }
-  if (value.includes("whsec_")) return "a secret";
+  if (/whsec_|portal_[\w-]{43}/.test(value)) return "a secret";
   return JSON.stringify(shorten(value, 60));
 }
 

@@ -79,6 +79,8 @@ onServer("portal.token: nothing that merely resembles a portal token lets anybod
     `GET /api/endpoints?token=${token} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n`,
   ]);
   assert.deepEqual(wrong.statuses, [401]);
+  const { body: named } = await daemon.api(`endpoints/${token}`);
+  assert.match(named.detail, /^There is no endpoint a secret; /, "put in a wrong place");
   assert.ok(!JSON.stringify(daemon.log).includes(random));
 });
 

@@ -3,7 +3,7 @@ import { createHash } from "node:crypto";
 import { OPERATIONS } from "../../../routes/api/routes.ts";
 import { type CheckedApi, checkedApi, ENCRYPTION_KEY } from "../../support/checked.ts";
 import { ADMIN, endpoint, startDaemon, type TestDaemon, VIEWER } from "../../support/daemon.ts";
-import { onServer, type TestDatabase } from "../../support/databases.ts";
+import { onBoth, onServer, type TestDatabase } from "../../support/databases.ts";
 import { portIn, speak } from "../../support/raw.ts";
 
 const URL = "https://example.com/hook";
@@ -257,4 +257,23 @@ onServer("a portal link needs an address, and signed posts in production", async
   assert.equal(unsigned.status, 409);
   assert.match(unsigned.said, /Set ingest\.secret/);
   assert.deepEqual(await made({ server, ingest: { secret: "main" } }, "production"), link);
+});
+
+onBoth("of twenty endpoints posted at once, a business keeps ten", async (database) => {
+  await using daemon = await startDaemon({
+    database: database.section,
+    encryption_key: ENCRYPTION_KEY,
+  });
+  const api = await checkedApi(daemon);
+  const { token } = (await api.expect(201, "POST", "portal-links", { business: "bus_1" })).body;
+  const made = await Promise.all(
+    Array.from(
+      { length: 20 },
+      () => api.call("POST", "endpoints", { url: URL, events: ["*"] }, token),
+    ),
+  );
+  const statuses = made.map(({ status }) => status).toSorted();
+  assert.deepEqual(statuses, [...Array(10).fill(201), ...Array(10).fill(409)]);
+  const { body } = await api.call("GET", "endpoints", undefined, token);
+  assert.equal(body.data.length, 10);
 });
