@@ -35,3 +35,31 @@ Deno.test("makeInForce() blocks the bound address, or all of this machine's for 
   assert.ok(all.some(({ address }) => address === "127.0.0.1"));
   assert.ok(all.some(({ address }) => address === "0.0.0.0"));
 });
+
+Deno.test("makeInForce() knows the address of links, and the hosts of requests", () => {
+  const at = (address: string, public_url: string | null = null) => {
+    const server = { ...config.server, listen: { host: address, port: 8080 }, public_url };
+    const { base_url, hosts } = makeInForce({ ...config, server }, [], { address, port: 8080 });
+    return { base_url, hosts };
+  };
+  const local = ["localhost", "127.0.0.1", "[::1]"];
+  for (
+    const [address, base_url] of [
+      ["127.0.0.1", "http://127.0.0.1:8080"],
+      ["127.0.0.9", "http://127.0.0.9:8080"],
+      ["::1", "http://[::1]:8080"],
+    ] as const
+  ) {
+    const own = at(address);
+    assert.equal(own.base_url, base_url);
+    assert.deepEqual(own.hosts, new Set([address === "::1" ? "[::1]" : address, ...local]));
+  }
+  for (const address of ["10.0.0.5", "0.0.0.0", "::"]) {
+    assert.deepEqual(at(address), { base_url: null, hosts: null }, address);
+  }
+  const named = at("10.0.0.5", "https://hooks.example.com/in");
+  assert.equal(named.base_url, "https://hooks.example.com/in");
+  assert.deepEqual(named.hosts, new Set(["10.0.0.5", "hooks.example.com"]));
+  const wide = at("::", "https://[2001:db8::7]:8443").hosts ?? new Set();
+  for (const host of [...local, "[2001:db8::7]"]) assert.ok(wide.has(host), host);
+});
