@@ -25,6 +25,9 @@ import { until } from "./wait.ts";
 /** A viewer's token with `payloads: false`. */
 export const BLIND = "blind-token-of-the-tests-0123";
 
+/** Where the operator's requests come from, and posts that are refused. */
+const ADDRESS = "10.66.6.6";
+
 /** What all payloads, confirmation numbers and answers have in them. */
 export const PAYLOAD_MARK = "payloadmark";
 
@@ -77,6 +80,7 @@ export async function buildHouse(database: TestDatabase, sql: Sql): Promise<Hous
   const daemon = await startDaemon({
     database: database.section,
     encryption_key: ENCRYPTION_KEY,
+    server: { listen: "127.0.0.1:0", trusted_proxies: ["127.0.0.1/32"] },
     delivery: { retry: ["0s"] },
     admin: {
       tokens: [
@@ -93,7 +97,11 @@ export async function buildHouse(database: TestDatabase, sql: Sql): Promise<Hous
   const ask: Asked = async (method, path, body, token = ADMIN) => {
     const response = await fetch(`${daemon.url}/api/${path}`, {
       method,
-      headers: { authorization: `Bearer ${token}`, "content-type": "application/json" },
+      headers: {
+        authorization: `Bearer ${token}`,
+        "content-type": "application/json",
+        ...(token === ADMIN ? { "x-forwarded-for": ADDRESS } : {}),
+      },
       ...(method === "GET" ? {} : { body: JSON.stringify(body ?? {}) }),
     });
     const answer = await response.json();
@@ -130,7 +138,7 @@ export async function settle(sql: Sql): Promise<void> {
 }
 
 /** An event whose payload has the word in every place that is shown or found. */
-function posted(word: string, nth: number, business?: string) {
+export function posted(word: string, nth: number, business?: string) {
   return booking(`apt_${word}_${nth}`, business, {
     confirmationNumber: `${word}-${PAYLOAD_MARK}-${nth}`,
     customer: { name: `${word} ${PAYLOAD_MARK}` },
@@ -195,6 +203,8 @@ async function operate(daemon: TestDaemon, ask: Asked): Promise<Party> {
     description: "basalt",
   });
   await ask("POST", `endpoints/${made.id}/pause`, {});
+  const refused = await daemon.post(posted("basalt", 9), { "x-forwarded-for": ADDRESS });
+  assert.equal(refused.status, 403);
   const { body: event } = await daemon.post(posted("basalt", 1));
   const { body: shared } = await daemon.post(posted("basalt", 2, "bus_basalt"));
   const delivery = await daemon.deliveryId(event.id, "basalt-all");
@@ -214,7 +224,7 @@ async function operate(daemon: TestDaemon, ask: Asked): Promise<Party> {
     actor: "basalt-ops",
     writer: ADMIN,
     reader: VIEWER,
-    marks: [ADMIN, VIEWER, BLIND, made.secret],
+    marks: [ADMIN, VIEWER, BLIND, made.secret, ADDRESS],
     waiting: delivery,
   };
 }
