@@ -25,20 +25,7 @@ import type * as shown from "./shown.ts";
 type ViewContext = Pick<AdminContext, "now" | "policy" | "endpoint" | "holdup">;
 
 /** Who asks, as far as that decides what is shown of a row that they may see. */
-type Reader = Pick<Asker, "payloads" | "scope">;
-
-/** What a business reads in place of the address that its endpoint's name has within the network. */
-const NOT_PUBLIC = "the address is not allowed: not public";
-
-/** The cause of an attempt's failure. It may quote what the receiver sent. */
-function causeFor(
-  { payloads, scope }: Reader,
-  outcome: AttemptRow["outcome"] | null,
-  cause: string | null,
-): string | null {
-  if (cause === null || !payloads) return null;
-  return outcome === "blocked" && scope !== "everything" ? NOT_PUBLIC : cause;
-}
+type Reader = Pick<Asker, "payloads">;
 
 function iso(at: Date): string;
 function iso(at: Date | null): string | null;
@@ -154,7 +141,8 @@ export function explain(row: DeliveryRow, by: Reader, ctx: ViewContext) {
     next_attempt_at: row.next_attempt_at?.getTime() ?? null,
     last_outcome: row.last_outcome,
     last_status: row.last_status,
-    last_cause: causeFor(by, row.last_outcome, row.last_cause),
+    // It may quote what the receiver sent.
+    last_cause: by.payloads ? row.last_cause : null,
     mentions_signature: by.payloads && row.mentions_signature,
     pause_reason: row.paused ? row.pause_reason ?? "" : null,
     unsendable_reason: known?.unsendable_reason ?? null,
@@ -180,7 +168,7 @@ export function viewAttempt(
     number: row.number,
     outcome: row.outcome,
     status: row.status,
-    cause: causeFor(by, row.outcome, row.cause),
+    cause: by.payloads ? row.cause : null,
     address: row.address,
     started_at: iso(row.started_at),
     ended_at: iso(row.ended_at),

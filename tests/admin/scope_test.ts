@@ -465,28 +465,6 @@ onHouse("a business sees the changes of its own endpoints", async ({ ctx, a, b }
   assert.ok((await list(ops)).length > own.length);
 });
 
-onHouse("a business does not read the addresses of the operator's network", async (house) => {
-  const { ctx, ctx: { db: { admin } }, a, event } = house;
-  const uuid = deliveryUuid(parseEventId(event.a) ?? "", house.no(a));
-  await admin`
-    insert into attempts (delivery_id, number, endpoint_no, endpoint_version, started_at, ended_at,
-      outcome, cause)
-    values (${uuid}::uuid, 1, ${house.no(a)}, 1, now(), now(), 'blocked',
-      '10.3.4.5 is not allowed: a private address')`;
-  await admin`
-    update pending_deliveries set attempts = 1, counted = 1, last_outcome = 'blocked',
-      last_attempt_at = now(), leased_until = null
-    where id = ${uuid}::uuid`;
-  const shown = async (by: Asker) =>
-    JSON.stringify([
-      await deliveries.getDelivery(ctx, by, house.delivery(event.a, a)),
-      await events.getEvent(ctx, by, event.a),
-    ]);
-  assert.match(await shown(ops), /10\.3\.4\.5/);
-  assert.doesNotMatch(await shown(ana), /10\.3\.4\.5/);
-  assert.match(await shown(ana), /blocked \(the address is not allowed: not public\)/);
-});
-
 onHouse("a business reads no operator's name", async (house) => {
   const { ctx, a, event } = house;
   await endpoints.pauseEndpoint(ctx, ops, a, {});
