@@ -81,6 +81,8 @@ create table file_in_force (
 insert into file_in_force (revision) values (1);
 
 create table endpoints (
+  -- In the id of each delivery. Those of a business's endpoints are random, from 2^30 up: in a row with the
+  -- others, they would tell it how many others there are.
   no integer generated always as identity primary key,
   id text not null unique,
   source text not null check (source in ('file', 'api')),

@@ -147,7 +147,9 @@ function verdicts(
         delivery_id: null,
       },
     }));
-  return [...owed, ...others].toSorted((a, b) => a.no - b.no).map(({ verdict }) => verdict);
+  const made = new Map(endpoints.map(({ no }, place) => [no, place]));
+  return [...owed, ...others].toSorted((a, b) => (made.get(a.no) ?? 0) - (made.get(b.no) ?? 0))
+    .map(({ verdict }) => verdict);
 }
 
 /** Retired endpoints add up: of those retired before or made after the event, few explain anything. */

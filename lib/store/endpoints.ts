@@ -318,6 +318,12 @@ export interface Sealed {
   readonly secret_expires_at: number | null;
 }
 
+/** The numbers of a new endpoint, expressions (see the table `endpoints`). */
+const NEXT_NUMBER = "nextval(pg_get_serial_sequence('endpoints', 'no'))";
+const RANDOM_NUMBER = `(select c.no from (
+    select 1073741824 + floor(random() * 1073741824)::int as no from generate_series(1, 9)
+  ) c where not exists (select from endpoints n where n.no = c.no) limit 1)`;
+
 /** Adds an endpoint made through the API. Answers undefined if its owner has `most` in force already. */
 export async function createEndpoint(
   sql: Sql,
@@ -329,8 +335,11 @@ export async function createEndpoint(
   const { owner } = fields;
   const [row] = await sql<StoredEndpoint[]>`
     with changed as (
-      insert into endpoints (id, source, url, events, businesses, owner, settings, sealed)
-      select ${fields.id}, 'api', ${fields.url}, ${arrayOf(sql, fields.events)},
+      insert into endpoints (no, id, source, url, events, businesses, owner, settings, sealed)
+      overriding system value
+      select ${
+    sql.unsafe(owner === null ? NEXT_NUMBER : RANDOM_NUMBER)
+  }, ${fields.id}, 'api', ${fields.url}, ${arrayOf(sql, fields.events)},
         ${arrayOf(sql, fields.businesses)}::text[], ${owner},
         ${JSON.stringify(fields.settings)}::text::jsonb, decode(${hexOf(sealed.bytes)}, 'hex')
       ${owner === null ? sql`` : sql`where may_add_endpoint(${owner}, ${most})`}

@@ -152,6 +152,33 @@ onHouse("a business sees and changes its own endpoints only", async (house) => {
   ]);
 });
 
+onHouse("a delivery's id does not tell a business how many endpoints there are", async (house) => {
+  const { ctx, a, b, all, both, for_a } = house;
+  const RANDOM_FROM = 2 ** 30;
+  assert.ok([all, both, for_a, "file"].every((id) => house.no(id) < 1_000));
+  const numbers = [house.no(a), house.no(b)];
+  for (let made = 0; made < 5; made++) {
+    const { id } = await endpoints.createEndpoint(ctx, ana, { url: URL, events: ["*"] });
+    const [row] = await ctx.db.admin<{ no: number }[]>`select no from endpoints where id = ${id}`;
+    numbers.push(row?.no ?? 0);
+  }
+  assert.ok(numbers.every((no) => no >= RANDOM_FROM), String(numbers));
+  const steps = numbers.slice(1).map((no, at) => no - (numbers[at] ?? 0));
+  assert.ok(steps.some((step) => step < 0) || steps.every((step) => step > 1_000), String(steps));
+  // And yet the last made comes first, over all pages.
+  const seen: string[] = [];
+  let cursor: string | undefined;
+  do {
+    const page = await endpoints.listEndpoints(ctx, ops, { retired: false, limit: 2, cursor });
+    seen.push(...page.data.map(({ id }) => id));
+    cursor = page.next_cursor ?? undefined;
+  } while (cursor !== undefined);
+  assert.deepEqual(seen.slice(5), [for_a, both, all, b, a, "file"]);
+  assert.equal(new Set(seen).size, 11);
+  const { endpoints: verdicts } = await events.getEvent(ctx, ops, house.event.a);
+  assert.deepEqual(verdicts.map(({ endpoint_id }) => endpoint_id), seen.toReversed());
+});
+
 onHouse("a business's endpoints stay its own", async ({ ctx, a }) => {
   for (const businesses of [["bus_b"], ["bus_a", "bus_b"], null]) {
     const input = { url: URL, events: ["*"], businesses };

@@ -45,9 +45,10 @@ export async function listEndpoints(
     where (n.retired_at is not null) = ${retired} ${endpointInScope(sql, scope)}
       ${source === undefined ? sql`` : sql`and n.source = ${source}`}
       ${
-    before === undefined ? sql`` : sql`and n.no < (select no from endpoints where id = ${before})`
+    before === undefined ? sql`` : sql`and (n.created_at, n.no) < (
+        select b.created_at, b.no from endpoints b where b.id = ${before})`
   }
-    order by n.no desc limit ${limit + 1}`;
+    order by n.created_at desc, n.no desc limit ${limit + 1}`;
   return pageOf(rows, limit, (row) => row.id);
 }
 
@@ -62,7 +63,10 @@ export interface EndpointThen extends StoredEndpoint {
   readonly selection_changed_at: Date | null;
 }
 
-/** All endpoints, retired ones included, as they are and as they were when the event was stored. */
+/**
+ * All endpoints, retired ones included, as they are and as they were when the event was stored, in the order
+ * in which they were made.
+ */
 export async function endpointsAtEvent(
   sql: Sql,
   scope: Scope,
@@ -86,5 +90,5 @@ export async function endpointsAtEvent(
       ) v on true
       where e.id = ${event_uuid}::uuid ${eventInScope(sql, scope)} ${endpointInScope(sql, scope)}
     ) n
-    order by no`;
+    order by created_at, no`;
 }
