@@ -496,7 +496,10 @@ create table erasures (
 create index erasures_running on erasures (next_batch_at) where state = 'running';
 
 create table audit (
-  id bigint generated always as identity primary key,
+  -- Microseconds since 1970 and 64 random bits: sorts by time. Counted, it would tell a business how much
+  -- others change.
+  id uuid primary key default (lpad(to_hex((extract(epoch from clock_timestamp()) * 1000000)::bigint), 16, '0')
+    || substr(translate(gen_random_uuid()::text, '-', ''), 17))::uuid,
   at timestamptz not null default now(),
   actor text not null,
   address text,

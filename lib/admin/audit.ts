@@ -1,3 +1,4 @@
+import { auditId, parseAuditId } from "../core/ids.ts";
 import * as read from "../store/reports/audit.ts";
 import type { AdminContext, Asker } from "./context.ts";
 import { type Paged, readCursor, refuseEmpty, viewPage, type Within } from "./lists.ts";
@@ -19,11 +20,10 @@ export async function listAudit(
   { cursor, ...filter }: AuditQuery,
 ): Promise<shown.Page<shown.AuditEntry>> {
   refuseEmpty(filter);
-  const before = readCursor(cursor, parseEntry);
-  return viewPage(await read.listAudit(ctx.db.admin, scope, { ...filter, before }), viewAudit);
-}
-
-/** The number of an audit entry: the text itself, or undefined if it is none. */
-export function parseEntry(text: string): string | undefined {
-  return /^\d{1,18}$/.test(text) ? text : undefined;
+  const before = readCursor(cursor, parseAuditId);
+  return viewPage(
+    await read.listAudit(ctx.db.admin, scope, { ...filter, before }),
+    viewAudit,
+    auditId,
+  );
 }

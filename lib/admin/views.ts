@@ -1,7 +1,15 @@
 import { Buffer } from "node:buffer";
 import { adviseOn } from "../core/advice.ts";
 import { explainDelivery } from "../core/explain.ts";
-import { attemptId, deliveryId, erasureId, eventId, replayId, timeOfUuid } from "../core/ids.ts";
+import {
+  attemptId,
+  auditId,
+  deliveryId,
+  erasureId,
+  eventId,
+  replayId,
+  timeOfUuid,
+} from "../core/ids.ts";
 import { requestLines } from "../core/request_headers.ts";
 import { overlapAt } from "../core/rotation.ts";
 import { REDACTED } from "../core/secret.ts";
@@ -338,5 +346,6 @@ function progressOf({ state, phase, position, first_uuid, last_uuid }: ErasureRo
 
 /** An entry of the audit log as shown. */
 export function viewAudit(row: AuditRow): shown.AuditEntry {
-  return { ...row, at: iso(row.at) };
+  const { uuid, ...entry } = row;
+  return { id: auditId(uuid), ...entry, at: iso(row.at) };
 }

@@ -138,6 +138,17 @@ export function parseErasureId(id: string): string | undefined {
   return digits === undefined ? undefined : uuid(digits + "00000000");
 }
 
+/** `aud_…` of the UUID of an entry of the audit log. */
+export function auditId(uuid: string): string {
+  return "aud_" + encode(uuid, FULL_CHARS);
+}
+
+/** The UUID of an `aud_…`, or undefined for any other text. */
+export function parseAuditId(id: string): string | undefined {
+  const digits = decode(id, "aud_", FULL_CHARS, 32);
+  return digits === undefined ? undefined : uuid(digits);
+}
+
 /** `ep_…` of an endpoint made by the admin API. `random` has 20 bytes, of which 100 bits count. */
 export function endpointId(random: Uint8Array): string {
   return "ep_" + textOf(random.subarray(0, 20));

@@ -7,6 +7,7 @@ export const ENDPOINT_ID = "ep_4k9x2m7q0c5t8w1z3v6b";
 export const EVENT_ID = "evt_06yn3v1m8r5k0000b2c4";
 export const DELIVERY_ID = "dlv_06yn3v1m8r5k0000b2c4000003";
 export const ERASURE_ID = "era_06yn4b7c2d5f0000e1g3";
+export const AUDIT_ID = "aud_0034keav7800171ybw0j6hb7h4";
 export const REPLAY_ID = "rpl_06yn4b7c2d5f0000e1g3";
 export const PORTAL_LINK_ID = "lnk_06yn4c1f8r2d0000h5j7";
 export const PORTAL_TOKEN = "portal_q3nH0vXy7Tz1mB5kLr9WcE2uJd8sAfGp4oYiR6tNeQw";

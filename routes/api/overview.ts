@@ -1,5 +1,5 @@
 import { optional, strictObject } from "valibot";
-import { listAudit, parseEntry } from "../../lib/admin/audit.ts";
+import { listAudit } from "../../lib/admin/audit.ts";
 import { getConfig, reloadConfig } from "../../lib/admin/configuration.ts";
 import { listDaemons } from "../../lib/admin/daemons.ts";
 import * as field from "../../lib/admin/fields.ts";
@@ -7,6 +7,7 @@ import { ReloadInput } from "../../lib/admin/inputs.ts";
 import { CURSOR_RULE } from "../../lib/admin/lists.ts";
 import * as shown from "../../lib/admin/shown.ts";
 import { getStats } from "../../lib/admin/statistics.ts";
+import { parseAuditId } from "../../lib/core/ids.ts";
 import * as example from "./examples.ts";
 import { operation } from "./operation.ts";
 import * as query from "./queries.ts";
@@ -30,7 +31,7 @@ const AuditQuery = strictObject({
   object: optional(field.identifier),
   since: optional(field.moment),
   until: optional(field.moment),
-  cursor: optional(query.parsed(parseEntry, CURSOR_RULE)),
+  cursor: optional(query.parsed(parseAuditId, CURSOR_RULE)),
   limit: query.limit,
 });
 
@@ -181,7 +182,7 @@ export const overviewOperations = [
     example: {
       response: {
         data: [{
-          id: "42",
+          id: example.AUDIT_ID,
           at: "2026-11-24T10:00:00.000Z",
           actor: "ops",
           address: "127.0.0.1",

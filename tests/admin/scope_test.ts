@@ -490,6 +490,11 @@ onHouse("a business sees the changes of its own endpoints", async ({ ctx, a, b }
   assert.deepEqual(await lines(ana, { actor: "operator" }), ["operator null endpoint.resumed"]);
   assert.equal((await list(ana, { actor: "portal:ana" })).length, 2);
   assert.ok((await list(ops)).length > own.length);
+  // Ids sort by time, and count nothing.
+  const ids = own.map(({ id }) => id);
+  assert.ok(ids.every((id) => /^aud_[0-9a-z]{26}$/.test(id)), String(ids));
+  assert.deepEqual(ids.toSorted().toReversed(), ids);
+  assert.equal(new Set(ids.map((id) => id.slice(-10))).size, ids.length);
 });
 
 onHouse("a business reads no operator's name", async (house) => {

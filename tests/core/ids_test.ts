@@ -3,11 +3,13 @@ import { randomInt } from "node:crypto";
 import fc from "fast-check";
 import {
   attemptId,
+  auditId,
   deliveryId,
   deliveryUuid,
   eventId,
   firstUuidAt,
   makeEventIds,
+  parseAuditId,
   parseDeliveryId,
   parseEventId,
   parseEventOf,
@@ -250,4 +252,13 @@ Deno.test("firstUuidAt() bounds the ids of a moment from below", () => {
     assert.ok(now_ms === LAST_MS || id < firstUuidAt(now_ms + 1));
   }));
   assert.equal(firstUuidAt(-5), "00000000-0000-0000-0000-000000000000");
+});
+
+Deno.test("auditId() is read again, and nothing else is", () => {
+  const uuid = "000649b9-5b3a-0000-9c3e-5f0123456789";
+  assert.equal(auditId(uuid), "aud_0034keav7800171ybw0j6hb7h4");
+  assert.equal(parseAuditId("aud_0034KEAV7800171ybw0j6hb7h4"), uuid);
+  for (const text of ["42", "aud_", "dlv_0034keav7800171ybw0j6hb7h4", `${auditId(uuid)}0`]) {
+    assert.equal(parseAuditId(text), undefined, text);
+  }
 });

@@ -70,7 +70,12 @@ const STEPS: Readonly<Record<string, Step>> = {
     queries: ({ endpoint, delivery, replay, actor }) => [
       ...["", "limit=1", "action=endpoint.paused", "action=portal_link.created", WINDOW],
       ...[endpoint, delivery, replay, actor.replace("portal:", "")].map((one) => `object=${one}`),
-      ...[`actor=${actor}`, `actor=${actor}&action=endpoint.paused`, "cursor=1", "cursor=99999"],
+      "cursor=aud_7zzzzzzzzzzzzzzzzzzzzzzzzc",
+      ...[
+        `actor=${actor}`,
+        `actor=${actor}&action=endpoint.paused`,
+        "cursor=aud_00000000000000000000000000",
+      ],
     ],
   },
   followChanges: { queries: ({ endpoint }) => [`endpoint=${endpoint}`] },

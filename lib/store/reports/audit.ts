@@ -4,7 +4,7 @@ import type { Fragment } from "../changes.ts";
 import { actorInScope, endpointInScope } from "../scope.ts";
 import { all, type Page, pageOf, type Paging } from "./page.ts";
 
-/** Narrows a list of changes; its key is an entry's number. */
+/** Narrows a list of changes; its key is an entry's UUID. */
 export interface AuditFilter extends Paging {
   readonly actor?: string | undefined;
   readonly action?: string | undefined;
@@ -16,8 +16,7 @@ export interface AuditFilter extends Paging {
 
 /** An entry of the audit log. */
 export interface AuditRow {
-  /** A bigint, as text. */
-  readonly id: string;
+  readonly uuid: string;
   readonly at: Date;
   readonly actor: string;
   readonly address: string | null;
@@ -54,7 +53,7 @@ export async function listAudit(
   const which = all(sql, [
     ...quick,
     ...slow,
-    ...(floor === undefined ? [] : [sql`a.id >= ${floor}::text::bigint`]),
+    ...(floor === undefined ? [] : [sql`a.id >= ${floor}::uuid`]),
   ]);
   const shown = actorInScope(sql, scope, "a.actor");
   const found = sql`
@@ -62,19 +61,19 @@ export async function listAudit(
       a.action, a.object, a.before, a.after
     from audit a where ${which}`;
   const rows = await sql<AuditRow[]>`
-    select a.* from ${
+    select a.id as uuid, a.at, a.actor, a.address, a.action, a.object, a.before, a.after from ${
     scope === "everything" ? sql`(${found}) a` : sql`endpoints n cross join lateral (
         ${found} and a.object = n.id order by a.id desc limit ${limit + 1}) a
       where true ${endpointInScope(sql, scope)}`
   }
     order by a.id desc limit ${limit + 1}`;
-  return pageOf(rows, limit, (row) => row.id, floor);
+  return pageOf(rows, limit, (row) => row.uuid, floor);
 }
 
 // Ids follow times to within a minute: a statement takes less.
 function bounds(sql: Sql, { since, until, before }: AuditFilter): Fragment[] {
   const conditions = [sql`true`];
-  if (before !== undefined) conditions.push(sql`a.id < ${before}::text::bigint`);
+  if (before !== undefined) conditions.push(sql`a.id < ${before}::uuid`);
   if (since !== undefined) {
     conditions.push(sql`a.at >= ${since}::text::timestamptz and a.id >= (
       select b.id from audit b where b.at >= ${since}::text::timestamptz - interval '1 min'
