@@ -82,7 +82,8 @@ Deno.test("audit lists changes newest first, with who, what, and from what to wh
     made.rows[0]?.join(" ") ?? "",
     /^the configuration file - endpoint.created erp url: "/,
   );
-  const [, cursor = ""] = /There may be more; continue with --cursor (aud_\w+)\n/.exec(made.err) ?? [];
+  const [, cursor = ""] = /There may be more; continue with --cursor (aud_\w+)\n/.exec(made.err) ??
+    [];
   const rest = await rows("--action", "endpoint.created", "--cursor", cursor);
   assert.deepEqual([rest.rows.length, rest.rows[0]?.[3], rest.err], [1, "crm", ""]);
   assert.equal((await rows("--since", "1h")).rows.length, 6);

@@ -15,6 +15,7 @@ import {
   posted,
   settle,
 } from "../support/house.ts";
+import { until } from "../support/wait.ts";
 
 /** How the walk asks an operation that portal tokens reach, about somebody's names. */
 interface Step {
@@ -178,7 +179,15 @@ function refuseMarks(house: House, own: Party | null, request: Request, { text }
 }
 
 const TABLES = ["endpoints", "endpoint_versions", "events", "keys", "subjects", "fleet"].concat(
-  ["pending_deliveries", "ended_deliveries", "attempts", "replays", "audit", "portal_links"],
+  [
+    "pending_deliveries",
+    "ended_deliveries",
+    "attempts",
+    "replays",
+    "audit",
+    "portal_links",
+    "erasures",
+  ],
 );
 
 /** A digest of each table's rows; with `but`, without the rows of that business. */
@@ -328,6 +337,57 @@ async function change(house: House, sql: Sql, own: Party, seen: Seen): Promise<v
     }
     await settle(sql);
   }
+  // All that failed or was cancelled: its own, if it need not name an endpoint.
+  const body = { since: "2026-01-01T00:00:00Z", status: ["failed", "cancelled"] };
+  const answer = await ask(house, { method: "POST", path: "replays", body }, own.writer);
+  assert.ok([201, 422].includes(answer.status), answer.text);
+  await settle(sql);
+}
+
+/** A stream that is being read. */
+interface Followed extends AsyncDisposable {
+  /** Waits until a message has this in it, and returns all that came. */
+  heard(what: string): Promise<string>;
+}
+
+/** Follows what changes with this token. */
+async function follow(house: House, token: string): Promise<Followed> {
+  const leaving = new AbortController();
+  const response = await fetch(`${house.daemon.url}/api/stream`, {
+    headers: { authorization: `Bearer ${token}` },
+    signal: leaving.signal,
+  });
+  assert.equal(response.status, 200);
+  let text = "";
+  const reading = (async () => {
+    const body = response.body?.pipeThrough(new TextDecoderStream()) ?? [];
+    for await (const part of body) text += part;
+  })().catch(() => {}); // when it leaves
+  const heard = (what: string) =>
+    until(`the stream says ${what}`, () => text.includes(what) ? text : undefined);
+  await heard("event: ready");
+  return {
+    heard,
+    async [Symbol.asyncDispose]() {
+      leaving.abort();
+      await reading;
+    },
+  };
+}
+
+/** Two businesses follow what changes while `happens`: neither hears of the other, or of the operator. */
+async function walkStream(house: House, happens: () => Promise<void>): Promise<void> {
+  if (walked.every(({ id }) => id !== "followChanges")) return await happens();
+  const [one, two] = house.businesses;
+  await using heard_one = await follow(house, one.reader);
+  await using heard_two = await follow(house, two.writer);
+  await happens();
+  for (const [own, followed] of [[one, heard_one], [two, heard_two]] as const) {
+    // It comes last: everything before has been told by then.
+    const { body } = await house.daemon.post(posted(own.word, 5, own.business));
+    const answer = { status: 200, text: await followed.heard(body.id) };
+    refuseMarks(house, own, { method: "GET", path: "stream" }, answer);
+  }
 }
 
 const COLUMNS = ["own", "another's", "operator's", "never was", "read-only link"].concat(
@@ -385,11 +445,13 @@ onServer(
 
     const others = await stateOf(sql, one);
     const shown = await walkOwn(house, two, seen);
-    await change(house, sql, one, seen);
-    assert.deepEqual(await stateOf(sql, one), others, "nothing of others was changed");
-    await house.daemon.post([posted("basalt", 3), posted("basalt", 4, "bus_basalt")]);
-    await settle(sql);
-    assert.deepEqual(await walkOwn(house, two, seen), shown, "whatever others do");
+    await walkStream(house, async () => {
+      await change(house, sql, one, seen);
+      assert.deepEqual(await stateOf(sql, one), others, "nothing of others was changed");
+      await house.daemon.post([posted("basalt", 3), posted("basalt", 4, "bus_basalt")]);
+      await settle(sql);
+      assert.deepEqual(await walkOwn(house, two, seen), shown, "whatever others do");
+    });
     await document(tableOf(seen));
   },
 );
