@@ -224,8 +224,11 @@ create table pending_deliveries (
   last_attempt_at timestamptz,
   -- Set when it was cancelled while an attempt was under way; that attempt is its last.
   cancel_reason text,
-  -- When a retry or a replay brought it back, whatever its endpoint selected by then.
-  renewed_at timestamptz
+  -- When a retry or a replay brought it back, whatever its endpoint selected by then, or a replay owed it:
+  -- what is owed late is as old as that, not as its event.
+  renewed_at timestamptz,
+  -- The replay that owes it; null: it is owed since its event was stored.
+  owed_by uuid
 ) with (
   fillfactor = 50,
   autovacuum_vacuum_scale_factor = 0.01,
@@ -269,6 +272,8 @@ create table ended_deliveries (
   response_head text,
   response_body bytea,
   cause text,
+  -- The replay that owed it (see pending_deliveries).
+  owed_by uuid,
   -- One expression each: they are computed for every delivery.
   check (case status
     when 'delivered' then last_outcome = 'delivered' and reason is null
@@ -412,14 +417,22 @@ create table endpoint_runs (
   last_failure_at timestamptz
 ) with (fillfactor = 70);
 
--- A new round of attempts for many deliveries that ended, or the next attempt, now, of many that wait: done
--- in batches by whichever daemon holds the row, so that it goes on where it was after a restart.
+-- A new round of attempts for many deliveries that ended, the next attempt, now, of many that wait, or the
+-- deliveries that an endpoint was never owed: done in batches by whichever daemon holds the row, so that it
+-- goes on where it was after a restart.
 create table replays (
   id uuid primary key,
   created_at timestamptz not null default now(),
   created_by text not null,
+  -- The business in whose scope it was made: it takes that business's endpoints only. Null: everything.
+  owner text,
   endpoint_no integer references endpoints (no),
-  statuses text[] not null check (cardinality(statuses) > 0),
+  -- Owes the endpoint the events that it selects and was never owed.
+  missing boolean not null default false check (not missing or endpoint_no is not null),
+  -- It was made in this transaction: one that looks for what is missing begins when no older one is running,
+  -- which may be storing events for the endpoint as it was.
+  made_in xid8 not null default pg_current_xact_id(),
+  statuses text[] not null check ((cardinality(statuses) = 0) = missing),
   type text,
   -- Why the last attempt failed or the delivery was cancelled, and a status, `401` or `4xx`.
   reason text,
@@ -431,7 +444,7 @@ create table replays (
   -- All of them have ids above first_id and up to last_id.
   first_id uuid not null,
   last_id uuid not null,
-  -- The delivery that was looked at last; first_id at the beginning.
+  -- The delivery that was looked at last, or would be the endpoint's; first_id at the beginning.
   position uuid not null,
   -- How many matched when it was created; a lower bound if not exact.
   matched integer not null,
@@ -674,6 +687,15 @@ create function is_pending(event uuid) returns boolean language plpgsql volatile
 create function pending_count(event uuid) returns bigint language plpgsql volatile as $$
   begin
     return (select count(*) from pending_deliveries p where p.id between event and last_of(event));
+  end $$;
+
+-- Whether the delivery exists. Volatile: it must see what others committed after the calling statement began,
+-- which holds its event for no key update, so that nobody else owes it meanwhile.
+create function is_owed(delivery uuid) returns boolean language plpgsql volatile as $$
+  begin
+    return exists (select from pending_deliveries p where p.id = delivery) or exists (
+      select from ended_deliveries d
+      where d.endpoint_no = endpoint_of(delivery) and d.id = delivery);
   end $$;
 
 -- Takes an attempt out of attempts, to be put into its delivery's row. Volatile: the delivery was locked

@@ -142,6 +142,8 @@ function verdicts(
           created_at: endpoint.created_at.getTime(),
           retired_then_at: endpoint.retired_then_at?.getTime() ?? null,
           selection_changed_at: endpoint.selection_changed_at?.getTime() ?? null,
+          can_be_owed: endpoint.retired_at === null && event.payload !== null &&
+            !event.type.startsWith("webhooks."),
         }),
         advice: null,
         delivery_id: null,

@@ -208,13 +208,21 @@ export const ReplayInput = v.strictObject({
         "for its next attempt gets it now",
     ),
   ),
+  missing: v.optional(
+    described(
+      bool,
+      "Owes the endpoint the events that it selects now and was never owed, test and operational ones " +
+        "excepted. Needs endpoint; stands without status, reason and code",
+    ),
+    false,
+  ),
   type: v.optional(described(identifier, "Only events of this type")),
   reason: v.optional(
     described(oneOf(DELIVERY_REASONS), "Why the last attempt failed, or why it was cancelled"),
   ),
   code: v.optional(described(code, "Status of the last answer: 401, or 4xx")),
-  since: described(moment, "Deliveries created at or after"),
-  until: v.optional(described(moment, "Deliveries created before; left out, before now")),
+  since: described(moment, "Deliveries created, or events received, at or after"),
+  until: v.optional(described(moment, "The same before; left out, before now")),
   rate: v.optional(described(rate, "Deliveries in a time: 50/s. Left out, as fast as can be")),
   dry_run: v.optional(described(bool, "Only count"), false),
 }, must("an object"));

@@ -3,6 +3,8 @@ import { AppError, type Mistake, refuseMistakes } from "../core/errors.ts";
 import { EVENT_NAME } from "../core/event_types.ts";
 import { parseReplayId, replayId } from "../core/ids.ts";
 import { parseRate } from "../core/units.ts";
+import type { StoredEndpoint } from "../store/endpoints.ts";
+import type { ReplayedStatus } from "../store/replay_search.ts";
 import * as store from "../store/replays.ts";
 import { getEndpoint } from "../store/reports/endpoints.ts";
 import * as read from "../store/reports/replays.ts";
@@ -13,14 +15,63 @@ import { findReplay, unknownEndpoint } from "./lookup.ts";
 import type * as shown from "./shown.ts";
 import { viewReplay } from "./views.ts";
 
-/** Counts the deliveries that a replay would send. */
+/** Counts the deliveries that a replay would send, and what it would leave out. */
 export async function countReplay(
   ctx: AdminContext,
   by: Asker,
   input: ReplayInput,
 ): Promise<shown.ReplayCount> {
-  const { matched } = await select(ctx, by, input);
-  return { matched: matched.count, matched_exact: matched.exact };
+  const { selection, endpoint, counted } = await select(ctx, by, input);
+  const sql = ctx.db.admin;
+  return {
+    matched: counted.matched.count,
+    matched_exact: counted.matched.exact,
+    left_out: {
+      delivered: await read.countDeliveredSince(sql, selection),
+      without_payload: counted.without_payload,
+    },
+    notes: endpoint === undefined
+      ? retiredNotes(await read.retiredAmong(sql, selection))
+      : await endpointNotes(ctx, by, endpoint, input, counted.matched),
+  };
+}
+
+/** Endpoints whose deliveries a replay of all endpoints leaves out. */
+function retiredNotes(ids: readonly string[]): string[] {
+  return ids.length === 0 ? [] : [
+    `Deliveries to retired endpoints are left out: ${ids.slice(0, read.MAX_RETIRED).join(", ")}` +
+    (ids.length > read.MAX_RETIRED ? " and others" : ""),
+  ];
+}
+
+/** What a replay to this endpoint does not do. */
+async function endpointNotes(
+  { db: { admin } }: AdminContext,
+  { scope }: Asker,
+  endpoint: StoredEndpoint,
+  input: ReplayInput,
+  matched: store.Matched,
+): Promise<string[]> {
+  const { id, created_at, paused_at } = endpoint;
+  const predecessors = await read.predecessorsOf(admin, scope, endpoint);
+  const notes = predecessors.filter(({ retired_at }) => retired_at.toISOString() > input.since)
+    .map((one) =>
+      `${one.id} had the same URL until it was retired at ${one.retired_at.toISOString()}; ` +
+      `${id} is another endpoint, and deliveries to ${one.id} stay with that`
+    );
+  const made_at = created_at.toISOString();
+  if (
+    made_at > input.since && !input.missing && !statusesOf(input).includes("pending") &&
+    await read.anyReceived(admin, scope, periodOf({ since: input.since, until: made_at }))
+  ) {
+    notes.unshift(
+      `${id} was made at ${made_at}; it was never owed what came before: a replay with missing owes it that`,
+    );
+  }
+  if (paused_at !== null && matched.count > 0) {
+    notes.push(`${id} is paused: what is replayed waits until it is resumed`);
+  }
+  return notes;
 }
 
 /** Starts a replay: any daemon carries it out. */
@@ -29,7 +80,7 @@ export async function createReplay(
   by: Asker,
   input: ReplayInput,
 ): Promise<shown.Replay> {
-  const { selection, matched } = await select(ctx, by, input);
+  const { selection, counted: { matched } } = await select(ctx, by, input);
   const uuid = ctx.newUuid();
   const id = replayId(uuid);
   const { endpoint, type, reason, code, since, until, rate } = input;
@@ -44,7 +95,7 @@ export async function createReplay(
     object: id,
     after: {
       endpoint,
-      status: selection.statuses,
+      ...(input.missing ? { missing: true } : { status: selection.statuses }),
       type,
       reason,
       code,
@@ -96,9 +147,19 @@ export async function cancelReplay(
 export async function replayMistakes(
   ctx: AdminContext,
   { scope }: Asker,
-  { endpoint, status, type, reason, since, until }: Partial<ReplayInput>,
+  { endpoint, status, missing, type, reason, code, since, until }: Partial<ReplayInput>,
 ): Promise<Mistake[]> {
   const mistakes: Mistake[] = [];
+  if (missing) {
+    for (const [name, value] of Object.entries({ status, reason, code })) {
+      if (value === undefined) continue;
+      const message = "Must be left out with missing: what was never owed has none";
+      mistakes.push({ pointer: `/${name}`, message });
+    }
+    if (endpoint === undefined) {
+      mistakes.push({ pointer: "/endpoint", message: "Is missing: missing is for one endpoint" });
+    }
+  }
   if (since !== undefined && since >= endOf(ctx, until)) {
     mistakes.push({ pointer: "/since", message: emptyPeriod(since, endOf(ctx, until)) });
   }
@@ -107,7 +168,8 @@ export async function replayMistakes(
     mistakes.push({ pointer: "/type", message: "Must be the name of one event type" });
   }
   if (
-    reason !== undefined && statusesOf({ status, reason }).some((one) => !goTogether(one, reason))
+    !missing && reason !== undefined &&
+    statusesOf({ status, reason }).some((one) => !goTogether(one, reason))
   ) {
     const message = isCancelReason(reason)
       ? `Only cancelled deliveries have the reason ${reason}`
@@ -122,21 +184,19 @@ export async function replayMistakes(
       ? undefined
       : "The endpoint is retired";
     if (message !== undefined) mistakes.push({ pointer: "/endpoint", message });
-  } else if (scope !== "everything") {
-    // A replay is stored without its scope.
-    mistakes.push({ pointer: "/endpoint", message: "Is missing" });
   }
   return mistakes;
 }
 
 function statusesOf(
-  { status, reason }: Pick<ReplayInput, "status" | "reason">,
-): readonly store.ReplayedStatus[] {
+  { missing, status, reason }: Pick<Partial<ReplayInput>, "missing" | "status" | "reason">,
+): readonly ReplayedStatus[] {
+  if (missing) return [];
   if (status === undefined) return [isCancelReason(reason) ? "cancelled" : "failed"];
   return typeof status === "string" ? [status] : status;
 }
 
-function goTogether(status: store.ReplayedStatus, reason: DeliveryReason): boolean {
+function goTogether(status: ReplayedStatus, reason: DeliveryReason): boolean {
   return isCancelReason(reason) ? status === "cancelled" : status !== "delivered";
 }
 
@@ -155,15 +215,17 @@ async function select(ctx: AdminContext, by: Asker, input: ReplayInput) {
   refuseMistakes(await replayMistakes(ctx, by, input));
   // Its count reads more than any page of a list.
   ctx.pace(by, "change");
-  const { endpoint, type, reason, code, since } = input;
+  const { type, missing, reason, code, since } = input;
   const until = endOf(ctx, input.until);
-  const row = endpoint === undefined
+  const endpoint = input.endpoint === undefined
     ? undefined
-    : await getEndpoint(ctx.db.admin, by.scope, endpoint);
+    : await getEndpoint(ctx.db.admin, by.scope, input.endpoint);
   const { first_uuid = "", last_uuid = "" } = periodOf({ since, until }, SLACK_MS);
   const selection: store.ReplaySelection = {
     statuses: statusesOf(input),
-    endpoint_no: row?.no ?? null,
+    missing,
+    endpoint_no: endpoint?.no ?? null,
+    owner: by.scope === "everything" ? null : by.scope.business,
     type: type ?? null,
     reason: reason ?? null,
     code: code ?? null,
@@ -172,5 +234,6 @@ async function select(ctx: AdminContext, by: Asker, input: ReplayInput) {
     first_uuid,
     last_uuid,
   };
-  return { selection, matched: await read.countReplay(ctx.db.admin, by.scope, selection) };
+  const counted = await read.countReplay(ctx.db.admin, by.scope, selection);
+  return { selection, endpoint, counted };
 }

@@ -238,7 +238,11 @@ export const Delivery = v.object({
   test: v.boolean(),
   sending: v.boolean(),
   attempt_count: count,
-  created_at: time,
+  created_at: described(time, "When its event was received"),
+  owed_by: described(
+    maybe(string),
+    "The replay that owed it later; null: it was owed when its event was stored",
+  ),
   next_attempt_at: maybe(time),
   last_attempt_at: maybe(time),
   last_status: maybe(count),
@@ -414,8 +418,27 @@ export type EventType = v.InferOutput<typeof EventType>;
 const MATCHED = described(count, "How many deliveries there were when it was asked for");
 const MATCHED_EXACT = described(v.boolean(), "False: at least this many");
 
-/** The number of deliveries that a replay would send. */
-export const ReplayCount = v.object({ matched: MATCHED, matched_exact: MATCHED_EXACT });
+const BOUNDED = v.object({
+  value: count,
+  exact: described(v.boolean(), "False: at least this many"),
+});
+
+/** The number of deliveries that a replay would send, and what it would not. */
+export const ReplayCount = v.object({
+  matched: MATCHED,
+  matched_exact: MATCHED_EXACT,
+  left_out: v.object({
+    delivered: described(
+      BOUNDED,
+      "Deliveries of this selection that failed at first and have been delivered since: not among the matched",
+    ),
+    without_payload: described(BOUNDED, "Of the matched, those whose payload is gone"),
+  }),
+  notes: described(
+    v.array(string),
+    "What somebody may expect of this replay and it does not do, in sentences",
+  ),
+});
 export type ReplayCount = v.InferOutput<typeof ReplayCount>;
 
 /** A replay and how far it is. */
@@ -426,8 +449,14 @@ export const Replay = v.object({
   matched_exact: MATCHED_EXACT,
   replayed: described(count, "Deliveries that it made pending again, or due now"),
   without_payload: described(count, "Deliveries left out because their payload is gone"),
+  meanwhile: described(
+    maybe(count),
+    "Deliveries left out because they were delivered, retried or changed otherwise between its creation and " +
+      "their batch; null while it runs, if it was cancelled, or if matched is not exact",
+  ),
   endpoint: maybe(string),
-  status: v.array(v.picklist(STATUSES)),
+  missing: described(v.boolean(), "Whether it owes what was never owed"),
+  status: described(v.array(v.picklist(STATUSES)), "Empty if missing"),
   type: maybe(string),
   reason: maybe(string),
   code: maybe(string),
@@ -478,11 +507,11 @@ const STATS = {
   first_attempts: described(count, "First attempts among these"),
   first_attempts_within_30s: described(
     count,
-    "First attempts that began within 30 s of the event's acceptance",
+    "First attempts that began within 30 s of the event's acceptance, or of the replay that owes it",
   ),
   first_attempt_ms: described(
     PERCENTILES,
-    "From acceptance to the beginning of the first attempt, within 9 %",
+    "From there to the beginning of the first attempt, within 9 %",
   ),
   delivered_within_30s: described(
     count,

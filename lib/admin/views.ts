@@ -123,11 +123,16 @@ export function viewDelivery(row: DeliveryRow, by: Reader, ctx: ViewContext): sh
     sending: row.sending,
     attempt_count: row.attempts,
     created_at: iso(row.created_at),
+    owed_by: owedBy(row),
     next_attempt_at: iso(row.next_attempt_at),
     last_attempt_at: iso(row.last_attempt_at),
     last_status: row.last_status,
     ended_at: iso(row.ended_at),
   };
+}
+
+function owedBy({ owed_by }: DeliveryRow): string | null {
+  return owed_by === null ? null : replayId(owed_by);
 }
 
 function overdueOf({ next_attempt_at }: DeliveryRow, now: number): number | null {
@@ -159,6 +164,7 @@ export function explain(row: DeliveryRow, by: Reader, ctx: ViewContext) {
     concurrency: known?.concurrency ?? null,
     rate_limit: formatRate(known?.rate_limit_per_s ?? null),
     next_send_at: row.next_send_at?.getTime() ?? null,
+    owed_by: owedBy(row),
     holdup: ctx.holdup(row.endpoint_no),
   }, ctx.now());
 }
@@ -292,7 +298,11 @@ export function viewReplay(row: ReplayRow): shown.Replay {
     matched_exact: row.matched_exact,
     replayed: Number(row.replayed),
     without_payload: Number(row.without_payload),
+    meanwhile: row.state === "done" && row.matched_exact
+      ? Math.max(0, row.matched - Number(row.replayed) - Number(row.without_payload))
+      : null,
     endpoint: row.endpoint,
+    missing: row.missing,
     status: [...row.statuses],
     type: row.type,
     reason: row.reason,

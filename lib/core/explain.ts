@@ -31,6 +31,8 @@ export interface DeliveryFacts {
   readonly rate_limit: string | null;
   /** When the rate limit allows the endpoint's next attempt, or null if none has begun yet. */
   readonly next_send_at: number | null;
+  /** The replay that owed it later; null: it was owed when its event was stored. */
+  readonly owed_by: string | null;
   /** Why this daemon begins no attempt to the endpoint now, in words; null if it would. */
   readonly holdup: string | null;
 }
@@ -65,6 +67,15 @@ const OVERDUE_MS = 10_000;
 
 /** The state of a delivery, why, and what follows, at `now` (milliseconds since 1970). */
 export function explainDelivery(facts: DeliveryFacts, now: number): Explanation<DeliveryState> {
+  const { state, explanation } = explainState(facts, now);
+  const { owed_by } = facts;
+  return say(
+    state,
+    owed_by === null ? explanation : `${explanation}; owed by the replay ${owed_by}`,
+  );
+}
+
+function explainState(facts: DeliveryFacts, now: number): Explanation<DeliveryState> {
   const { status, attempts, cancel_reason, retired } = facts;
   const tries = attempts === 1 ? "1 attempt" : `${attempts} attempts`;
   switch (status) {
@@ -244,6 +255,8 @@ export interface EndpointFacts {
   readonly retired_then_at: number | null;
   /** When it first selected something else after that, or null. */
   readonly selection_changed_at: number | null;
+  /** Whether a replay could owe it the event: it is in force, and the payload is there. */
+  readonly can_be_owed: boolean;
 }
 
 /** An event, as far as it explains why an endpoint is not owed it. */
@@ -266,18 +279,24 @@ export type UnowedState =
 /** Explains why an event has no delivery to an endpoint: by what the endpoint was when it was stored. */
 export function explainUnowed(
   event: EventFacts,
-  { then, now, created_at, retired_then_at, selection_changed_at }: EndpointFacts,
+  { then, now, created_at, retired_then_at, selection_changed_at, can_be_owed }: EndpointFacts,
 ): Explanation<UnowedState> {
   if (event.test) return say("test_of_another", "Test event for another endpoint");
+  const selected = (one: Selection) => explainMatch(one, event.type, event.business) === "matched";
+  const remedy = can_be_owed && selected(now)
+    ? "; a replay of what is missing owes it the event"
+    : "";
   if (then === null) {
-    return say("made_later", `The endpoint was made later, at ${iso(created_at)}`);
+    return say("made_later", `The endpoint was made later, at ${iso(created_at)}${remedy}`);
   }
   if (retired_then_at !== null) {
-    return say("retired", `The endpoint was retired before, at ${iso(retired_then_at)}`);
+    return say("retired", `The endpoint was retired before, at ${iso(retired_then_at)}${remedy}`);
   }
-  const selected = (one: Selection) => explainMatch(one, event.type, event.business) === "matched";
   if (selected(then)) {
-    return say("changed_later", "The endpoint was just being changed when the event was stored");
+    return say(
+      "changed_later",
+      `The endpoint was just being changed when the event was stored${remedy}`,
+    );
   }
   if (selection_changed_at === null) return explainMismatch(event, then, "is");
   const before = explainMismatch(event, then, "was");
@@ -285,7 +304,7 @@ export function explainUnowed(
   return say(
     "changed_later",
     `${before.explanation}. It selects it now (changed at ${iso(selection_changed_at)}), but did ` +
-      "not when the event was stored, so it was never owed it",
+      `not when the event was stored, so it was never owed it${remedy}`,
   );
 }
 

@@ -30,9 +30,10 @@ interface Ending {
  */
 export function insertEnded(rows: string, { status, reason = "null", ended_at }: Ending): string {
   return `
-    insert into ended_deliveries (id, endpoint_no, created_at, token, attempts, status, reason, ended_at,
-      ${LAST_ATTEMPT})
-    select id, endpoint_no, created_at, token, attempts, ${status}, ${reason}, ${ended_at}, ${AS_ATTEMPT}
+    insert into ended_deliveries (id, endpoint_no, created_at, token, attempts, owed_by, status, reason,
+      ended_at, ${LAST_ATTEMPT})
+    select id, endpoint_no, created_at, token, attempts, owed_by, ${status}, ${reason}, ${ended_at},
+      ${AS_ATTEMPT}
     from ${rows}`;
 }
 
@@ -88,9 +89,9 @@ export const RENEW_CHOSEN = `
     select id, attempts, endpoint_no, ${LAST_ATTEMPT} from back where attempts > 0
   ), owed as (
     insert into pending_deliveries (id, event_id, endpoint_no, created_at, due_at, token, attempts,
-      last_outcome, last_status, last_attempt_at, renewed_at)
+      last_outcome, last_status, last_attempt_at, renewed_at, owed_by)
     select id, event_of(id), endpoint_no, created_at, now(), token, attempts, last_outcome, last_status,
-      last_attempt_at, now()
+      last_attempt_at, now(), owed_by
     from back
     returning id, endpoint_no
   ), ${noted({ deliveries: "select id from owed" })}`;

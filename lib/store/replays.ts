@@ -1,17 +1,12 @@
 import type { Sql } from "postgres";
 import { texts } from "./arrays.ts";
 import { announceDue, type Change, type Fragment, logged, noted } from "./changes.ts";
-import { type CauseFilter, causeIs, RENEW_CHOSEN } from "./fragments.ts";
+import { RENEW_CHOSEN } from "./fragments.ts";
 import { isOpen } from "./partitions.ts";
-import { all } from "./reports/page.ts";
-
-/** Statuses that a replay selects: ended ones, or `pending` alone. */
-export type ReplayedStatus = "delivered" | "failed" | "cancelled" | "pending";
+import { missingSeen, type Searched, searched, selected } from "./replay_search.ts";
 
 /** Selects the deliveries of a replay. */
-export interface ReplaySelection extends CauseFilter {
-  readonly statuses: readonly ReplayedStatus[];
-  readonly endpoint_no: number | null;
+export interface ReplaySelection extends Searched {
   readonly type: string | null;
   /** Created at or after, and before: ISO 8601. */
   readonly since: string;
@@ -34,94 +29,15 @@ export interface Matched {
   readonly exact: boolean;
 }
 
-/** Expressions: UUIDs above `first` and up to `last`, and the last delivery that a replay has taken. */
-export interface SearchBounds {
-  readonly first: Fragment;
-  readonly last: Fragment;
-  readonly position: Fragment;
-}
-
-/** Where a replay looks: deliveries `d`, a condition on them, and the order in which it takes them. */
-export interface Search {
-  readonly from: Fragment;
-  readonly which: Fragment;
-  readonly order: Fragment;
-}
-
-/**
- * Where a replay of these statuses and this endpoint looks, by index: in the order of ids, but for those
- * of all endpoints that were delivered. For these no index has that order, so it takes them endpoint by
- * endpoint, and reads at most `limit` of each.
- */
-export function searched(
-  sql: Sql,
-  statuses: readonly ReplayedStatus[],
-  endpoint_no: number | null,
-  { first, last, position }: SearchBounds,
-  limit: number,
-): Search {
-  const after = sql`d.id > ${position} and d.id <= ${last}`;
-  const byId = sql`d.id`;
-  // No index has both: in the order of ids, the endpoint is a matter of `selected`.
-  if (statuses.includes("pending")) {
-    return { from: sql`pending_deliveries d`, which: after, order: byId };
-  }
-  const from = sql`ended_deliveries d`;
-  // Written out: the indexes of failed ones are partial.
-  const status = statusIs(sql, statuses);
-  if (endpoint_no !== null) {
-    return {
-      from,
-      which: sql`d.endpoint_no = ${endpoint_no} and ${after} and ${status}`,
-      order: byId,
-    };
-  }
-  if (!statuses.includes("delivered")) {
-    return { from, which: sql`${after} and ${status}`, order: byId };
-  }
-  return {
-    from: sql`endpoints x cross join lateral (
-      select * from ended_deliveries d
-      where d.endpoint_no = x.no and d.id > ${first} and d.id <= ${last} and ${status}
-        and (x.no > endpoint_of(${position}) or d.id > ${position})
-      order by d.id limit ${limit}) d`,
-    which: sql`x.no >= endpoint_of(${position})`,
-    order: sql`x.no, d.id`,
-  };
-}
-
-/** The condition on deliveries `d` among those searched, besides their times and types. */
-export function selected(
-  sql: Sql,
-  { statuses, endpoint_no, ...cause }:
-    & Pick<ReplaySelection, "statuses" | "endpoint_no">
-    & CauseFilter,
-): Fragment {
-  if (!statuses.includes("pending")) {
-    return all(sql, [sql`true`, ...causeIs(sql, cause, "d.reason")]);
-  }
-  return all(sql, [
-    sql`d.leased_until is null and d.cancel_reason is null and d.due_at > now()`,
-    ...(endpoint_no === null ? [] : [sql`d.endpoint_no = ${endpoint_no}`]),
-    ...causeIs(sql, cause, "d.cancel_reason"),
-  ]);
-}
-
-function statusIs(sql: Sql, statuses: readonly ReplayedStatus[]): Fragment {
-  if (statuses.length === 1 && statuses[0] === "failed") return sql`d.status = 'failed'`;
-  const all = sql`d.status = any(string_to_array(${texts(statuses)}, chr(30)))`;
-  return statuses.includes("delivered") ? all : sql`d.status <> 'delivered' and ${all}`;
-}
-
 /** Starts a replay; any daemon carries it out. */
 export async function createReplay(sql: Sql, replay: NewReplay, change: Change): Promise<void> {
   const { matched } = replay;
   await sql`
     with changed as (
-      insert into replays (id, created_by, endpoint_no, statuses, type, reason, code, since, until,
-        rate_per_s, first_id, position, last_id, matched, matched_exact)
-      values (${replay.uuid}::uuid, ${change.actor.name}, ${replay.endpoint_no},
-        string_to_array(${texts(replay.statuses)}, chr(30)), ${replay.type},
+      insert into replays (id, created_by, owner, endpoint_no, missing, statuses, type, reason, code, since,
+        until, rate_per_s, first_id, position, last_id, matched, matched_exact)
+      values (${replay.uuid}::uuid, ${change.actor.name}, ${replay.owner}, ${replay.endpoint_no},
+        ${replay.missing}, string_to_array(${texts(replay.statuses)}, chr(30)), ${replay.type},
         ${replay.reason ?? null}, ${replay.code ?? null},
         ${replay.since}::text::timestamptz, ${replay.until}::text::timestamptz,
         ${replay.rate_per_s}, ${replay.first_uuid}::uuid, ${replay.first_uuid}::uuid,
@@ -145,20 +61,24 @@ export async function cancelReplay(sql: Sql, uuid: string, change: Change): Prom
 }
 
 /** A replay under way. */
-export interface RunningReplay extends CauseFilter {
+export interface RunningReplay extends Searched {
   readonly uuid: string;
-  readonly endpoint_no: number | null;
-  readonly statuses: readonly ReplayedStatus[];
   /** Until its next batch; 0 if that is due. */
   readonly wait_ms: number;
 }
 
-/** The replays under way, in the order in which they are due. */
+/**
+ * The replays under way, in the order in which they are due. One of missing deliveries waits until every
+ * statement that may still store events for the endpoint as it was before has ended, or has timed out.
+ */
 export async function runningReplays(sql: Sql): Promise<RunningReplay[]> {
   return await sql<RunningReplay[]>`
-    select id as uuid, endpoint_no, array_to_json(statuses) as statuses, reason, code,
+    select id as uuid, endpoint_no, missing, owner, array_to_json(statuses) as statuses, reason, code,
       greatest(0, extract(epoch from next_batch_at - now()) * 1000)::float8 as wait_ms
-    from replays where state = 'running' order by next_batch_at limit 100`;
+    from replays
+    where state = 'running' and (not missing or created_at < now() - interval '1 minute'
+      or pg_snapshot_xmin(pg_current_snapshot()) > made_in)
+    order by next_batch_at limit 100`;
 }
 
 /** Result of one batch of a replay. */
@@ -170,9 +90,9 @@ export interface ReplayStep {
 }
 
 /**
- * The CTEs `owed` and `noted`: the ended deliveries in the CTE `sendable` begin a new round. They are locked in the order of
- * ids, so that replays which select the same ones wait for each other instead of deadlocking; what another
- * one has taken meanwhile is left to it.
+ * The CTEs `owed` and `noted`: the ended deliveries in the CTE `sendable` begin a new round. They are locked
+ * in the order of ids, so that replays which select the same ones wait for each other instead of deadlocking;
+ * what another one has taken meanwhile is left to it.
  */
 const RENEW_SENDABLE = `
   chosen as materialized (
@@ -197,6 +117,18 @@ const HASTEN_SENDABLE = `
     returning id, endpoint_no
   ), ${noted({ deliveries: "select id from owed" })}`;
 
+/**
+ * The CTEs `owed` and `noted`: the deliveries in the CTE `sendable` are pending, unless another replay has owed them since
+ * this statement began. They have their event's time, like all others, by which they are listed.
+ */
+const OWE_SENDABLE = `
+  owed as (
+    insert into pending_deliveries (id, event_id, endpoint_no, created_at, due_at, renewed_at, owed_by)
+    select s.id, event_of(s.id), s.endpoint_no, s.created_at, now(), now(), (select id from replay)
+    from sendable s where not is_owed(s.id)
+    returning id, endpoint_no
+  ), ${noted({ deliveries: "select id from owed" })}`;
+
 /** Most deliveries of one batch. */
 const MAX_BATCH = 500;
 /** Deliveries that one batch reads: if few of them match, the batch is small. */
@@ -205,16 +137,14 @@ const DEPTH = 5_000;
 const BATCHES_PER_S = 4;
 
 /**
- * Runs the next batch of a replay, in one statement: its deliveries are pending again, or due now, and
- * its position is after them. Undefined if another daemon is running it, or it is not due or has ended.
+ * Runs the next batch of a replay, in one statement: its deliveries are pending, again or at last, or due
+ * now, and its position is after them. Undefined if another daemon is running it, or it is not due or has ended.
  */
 export async function stepReplay(
   sql: Sql,
   replay: Omit<RunningReplay, "wait_ms">,
 ): Promise<ReplayStep | undefined> {
-  const { uuid, statuses, endpoint_no } = replay;
-  const bounds = { first: sql`r.first_id`, last: sql`r.last_id`, position: sql`r.position` };
-  const { from, which, order } = searched(sql, statuses, endpoint_no, bounds, DEPTH);
+  const { uuid, statuses, missing } = replay;
   const [row] = await sql<ReplayStep[]>`
     with replay as materialized (
       select *, case when rate_per_s is null then ${MAX_BATCH}::int
@@ -222,24 +152,23 @@ export async function stepReplay(
       from replays
       where id = ${uuid}::uuid and state = 'running' and next_batch_at <= now()
       for update skip locked
-    ), seen as materialized (
-      select x.* from replay r cross join lateral (
-        select d.id, d.endpoint_no, d.created_at,
-          ${selected(sql, replay)} as is_selected, row_number() over (order by ${order}) as place
-        from ${from} where ${which} order by ${order} limit ${DEPTH}
-      ) x
-    ), wanted as materialized (
-      select s.id, s.endpoint_no, s.place from seen s, replay r
+    ), ${missing ? sql.unsafe(missingSeen("replay", DEPTH)) : deliveriesSeen(sql, replay)},
+    wanted as materialized (
+      select s.id, s.endpoint_no, s.created_at, s.place from seen s, replay r
       where s.is_selected and s.created_at >= r.since and s.created_at < r.until
         and (r.type is null or (select e.type from events e where e.id = event_of(s.id)) = r.type)
         and s.endpoint_no not in (select no from endpoints where retired_at is not null)
       order by s.place limit (select room from replay)
     ), sendable as materialized (
       -- Locks the events, so that none loses its payload under a delivery that comes back.
-      select w.id, w.endpoint_no from wanted w join events e on e.id = event_of(w.id)
-      where e.payload is not null and ${sql.unsafe(isOpen("e.id"))} order by w.id for key share of e
-    ), ${sql.unsafe(statuses.includes("pending") ? HASTEN_SENDABLE : RENEW_SENDABLE)},
-    progress as materialized (
+      select w.id, w.endpoint_no, w.created_at from wanted w join events e on e.id = event_of(w.id)
+      where e.payload is not null and ${sql.unsafe(isOpen("e.id"))} order by w.id
+      for ${sql.unsafe(missing ? "no key update" : "key share")} of e
+    ), ${
+    sql.unsafe(
+      missing ? OWE_SENDABLE : statuses.includes("pending") ? HASTEN_SENDABLE : RENEW_SENDABLE,
+    )
+  }, progress as materialized (
       select (select count(*) from owed) as done,
         (select count(*) from wanted) as taken,
         (select count(*) from sendable) as sendable,
@@ -254,7 +183,9 @@ export async function stepReplay(
                         when p.is_deep then p.last_seen else r.last_id end,
         state = case when p.is_full or p.is_deep then 'running' else 'done' end,
         ended_at = case when p.is_full or p.is_deep then null else now() end,
-        next_batch_at = now() + coalesce(p.taken / r.rate_per_s, 0) * interval '1 s'
+        -- One that found little takes a quarter of the time: what is being sent goes first.
+        next_batch_at = now() + greatest(coalesce(p.taken / r.rate_per_s, 0) * interval '1 s',
+          case when not p.is_full then 4 * (clock_timestamp() - now()) end)
       from progress p where r.id = (select id from replay)
       returning r.id, r.state
     ), ${sql.unsafe(noted({ replays: "select id from moved" }, "noted_replay"))}, ${
@@ -264,4 +195,18 @@ export async function stepReplay(
       (select coalesce(json_agg(distinct endpoint_no), '[]') from owed) as endpoint_nos
     from moved m cross join progress p left join announced on true`;
   return row;
+}
+
+/** The CTE `seen`: the next deliveries after the position, and whether each is selected. */
+function deliveriesSeen(sql: Sql, replay: Searched): Fragment {
+  const bounds = { first: sql`r.first_id`, last: sql`r.last_id`, position: sql`r.position` };
+  const { from, which, order } = searched(sql, replay, bounds, DEPTH);
+  return sql`
+    seen as materialized (
+      select x.* from replay r cross join lateral (
+        select d.id, d.endpoint_no, d.created_at,
+          ${selected(sql, replay)} as is_selected, row_number() over (order by ${order}) as place
+        from ${from} where ${which} order by ${order} limit ${DEPTH}
+      ) x
+    )`;
 }

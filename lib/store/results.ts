@@ -181,7 +181,8 @@ const STILL_HELD = "p.token = r.token and p.leased_until is not null";
 
 /** Columns that recording needs of a result r and its delivery p. */
 const HELD = `
-  r.*, p.endpoint_no, p.created_at, p.cancel_reason, coalesce(p.renewed_at, p.created_at) as owed_at,
+  r.*, p.endpoint_no, p.created_at, p.cancel_reason, p.owed_by,
+  coalesce(p.renewed_at, p.created_at) as owed_at,
   p.attempts + 1 as attempts, p.counted + r.counts as counted,
   p.interruptions + 1 - r.counts as interruptions,
   now() - r.lag_us * interval '1 us' as ended_at,

@@ -23,12 +23,14 @@ export const replayOperations = [
     path: "/api/replays",
     tag,
     portal: true,
-    summary: "Sends deliveries that ended again, or those that wait now, all that match",
+    summary:
+      "Sends deliveries that ended again, those that wait now, or those never owed, all that match",
     description:
       "Ended ones begin a new round of attempts; with the status `pending`, waiting ones " +
-      "get their next attempt now. " +
+      "get their next attempt now; `missing` owes an endpoint the events that it selects now and was never " +
+      "owed. Leaves out what was delivered meanwhile. " +
       "Durable: it survives restarts, and any daemon carries it out, at most `rate` fast. " +
-      "With `dry_run` it only counts.",
+      "With `dry_run` it only counts, and says what it leaves out.",
     body: inputs.ReplayInput,
     rules: admin.replayMistakes,
     status: 201,
@@ -36,7 +38,15 @@ export const replayOperations = [
     variant: {
       status: 200,
       response: shown.ReplayCount,
-      example: { matched: 1200, matched_exact: true },
+      example: {
+        matched: 1200,
+        matched_exact: true,
+        left_out: {
+          delivered: { value: 340, exact: true },
+          without_payload: { value: 0, exact: true },
+        },
+        notes: [],
+      },
     },
     refuses: ["conflict"],
     example: {

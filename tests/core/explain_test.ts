@@ -36,6 +36,7 @@ const delivery = (change: Partial<DeliveryFacts>): DeliveryFacts => ({
   concurrency: null,
   rate_limit: null,
   next_send_at: null,
+  owed_by: null,
   holdup: null,
   ...change,
 });
@@ -51,6 +52,10 @@ Deno.test("explainDelivery() says how an ended delivery ended", () => {
   assert.equal(
     explain({ status: "delivered", attempts: 1, last_outcome: "delivered", last_status: 204 }),
     "delivered: Delivered after 1 attempt, with status 204",
+  );
+  assert.equal(
+    explain({ status: "delivered", attempts: 1, last_outcome: "delivered", owed_by: "rpl_1" }),
+    "delivered: Delivered after 1 attempt; owed by the replay rpl_1",
   );
   const failed = { status: "failed", attempts: 7, last_outcome: "http_5xx" } as const;
   assert.equal(
@@ -221,6 +226,7 @@ const ANY_DELIVERY: fc.Arbitrary<DeliveryFacts> = fc.record({
   concurrency: fc.constantFrom(null, 1),
   rate_limit: fc.constantFrom(null, "1/h"),
   next_send_at: fc.constantFrom(null, NOW - 1, NOW + HOUR),
+  owed_by: fc.constant(null),
   holdup: fc.constantFrom(
     null,
     "this daemon is stopping; another one, or its next start, sends it",
@@ -291,6 +297,7 @@ const always = (selection: Selection): EndpointFacts => ({
   created_at: NOW - HOUR,
   retired_then_at: null,
   selection_changed_at: null,
+  can_be_owed: false,
 });
 
 Deno.test("explainUnowed() says why an endpoint was not owed an event, as of when it was stored", () => {
@@ -344,4 +351,8 @@ Deno.test("explainUnowed() says why an endpoint was not owed an event, as of whe
     unowed({}, always(ALL)),
     "changed_later: The endpoint was just being changed when the event was stored",
   );
+  const later = { ...always(ALL), then: null, created_at: NOW + 1, can_be_owed: true };
+  const made = "made_later: The endpoint was made later, at 2026-11-24T10:00:00.001Z";
+  assert.equal(unowed({}, later), `${made}; a replay of what is missing owes it the event`);
+  assert.equal(unowed({}, { ...later, now: SERVICES }), made, "it does not select it");
 });

@@ -141,6 +141,7 @@ Deno.test("stores do not import each other", () => {
     "disk",
     "errors",
     "scope",
+    "replay_search",
     "reports/page",
     "reports/search",
   ].map((name) => `lib/store/${name}.ts`);

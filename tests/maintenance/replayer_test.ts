@@ -8,6 +8,15 @@ import { sleep, until } from "../support/wait.ts";
 
 const HOUR_AGO = () => new Date(Date.now() - 3_600_000).toISOString();
 
+/** Of a dry run that leaves nothing out. */
+const NOTHING_ELSE = {
+  left_out: {
+    delivered: { value: 0, exact: true },
+    without_payload: { value: 0, exact: true },
+  },
+  notes: [],
+};
+
 async function isIdle(api: CheckedApi): Promise<boolean> {
   return (await api.expect(200, "GET", "deliveries?status=pending&limit=1")).body.data.length === 0;
 }
@@ -41,7 +50,7 @@ onServer("POST /api/replays resends all failed deliveries and no others", async 
   receiver.answer(statuses(200));
   const selection = { endpoint: "crm", since: HOUR_AGO() };
   const counted = await api.expect(200, "POST", "replays", { ...selection, dry_run: true });
-  assert.deepEqual(counted.body, { matched: 560, matched_exact: true });
+  assert.deepEqual(counted.body, { matched: 560, matched_exact: true, ...NOTHING_ELSE });
   const none = { ...selection, type: "service.created", dry_run: true };
   assert.equal((await api.expect(200, "POST", "replays", none)).body.matched, 0);
   assert.equal(receiver.requests.length, 700, "a dry run does nothing");
@@ -262,10 +271,112 @@ onServer(
     for (const more of [{}, { endpoint: "crm" }]) {
       const input = { status: "pending", since: "1970-01-01T00:00:00Z", dry_run: true, ...more };
       const { body } = await api.expect(200, "POST", "replays", input);
-      assert.deepEqual(body, { matched: 3, matched_exact: true });
+      const notes = "endpoint" in more
+        ? ["crm is paused: what is replayed waits until it is resumed"]
+        : [];
+      assert.deepEqual(body, { matched: 3, matched_exact: true, ...NOTHING_ELSE, notes });
     }
   },
 );
+
+onServer(
+  "a replay says what it leaves out: before, and of what changed meanwhile",
+  async (database) => {
+    await using receiver = await startReceiver(({ body, headers }) => {
+      const attempt = Number(headers["x-bookme-attempt"]);
+      const [, n = ""] = /apt_(\d+)/.exec(body.toString()) ?? [];
+      // 10 to 19 are refused for good, 20 to 24 at first; 25 and 26 at first do not fit.
+      const status = n < "20" ? 500 : attempt > 1 ? 200 : n < "25" ? 500 : 404;
+      return { status };
+    });
+    await using daemon = await startDaemon({
+      database: database.section,
+      delivery: { retry: ["0s", "0s"] },
+      endpoints: [endpoint("crm", receiver.url)],
+    });
+    const api = await checkedApi(daemon);
+    await post(daemon, 17, 10);
+    await until("all have ended", () => isIdle(api));
+    const dry = async (more: Record<string, unknown>) =>
+      (await api.expect(200, "POST", "replays", { since: HOUR_AGO(), dry_run: true, ...more }))
+        .body;
+    const delivered = (value: number) => ({ value, exact: true });
+    for (const endpoint of [undefined, "crm"]) {
+      const { matched, left_out } = await dry({ endpoint });
+      assert.deepEqual([matched, left_out.delivered], [10, delivered(7)]);
+    }
+    assert.deepEqual((await dry({ reason: "http_5xx" })).left_out.delivered, delivered(5));
+    assert.deepEqual((await dry({ code: "404" })).left_out.delivered, delivered(2));
+    assert.deepEqual((await dry({ type: "service.created" })).left_out.delivered, delivered(0));
+    assert.deepEqual((await dry({ status: ["cancelled"] })).left_out.delivered, delivered(0));
+    {
+      await using sql = connectTo("url" in database.section ? database.section.url : "");
+      await sql`update events set payload = null where payload like '%apt_10"%'`;
+    }
+    assert.deepEqual((await dry({})).left_out.without_payload, delivered(1));
+    // One is delivered before the replay gets there, and one has no payload.
+    receiver.answer(statuses(200));
+    const { body: { id } } = await api.expect(201, "POST", "replays", {
+      since: HOUR_AGO(),
+      rate: "1/h",
+    });
+    const { body: { data: [last] } } = await api.expect(200, "GET", "deliveries?status=failed");
+    await api.expect(200, "POST", `deliveries/${last.id}/retry`);
+    await daemon.delivery(last.id);
+    assert.equal((await api.expect(200, "GET", `replays/${id}`)).body.meanwhile, null);
+    await until("its first batch is done", async () => {
+      await using sql = connectTo("url" in database.section ? database.section.url : "");
+      return (await sql`
+      update replays set rate_per_s = null, next_batch_at = now()
+      where position > first_id returning id`).length === 1;
+    });
+    const done = await ended(api, id);
+    assert.deepEqual([done.matched, done.replayed], [10, 8]);
+    assert.deepEqual([done.without_payload, done.meanwhile], [1, 1]);
+  },
+);
+
+onServer("a dry run says what somebody may expect in vain", async (database) => {
+  await using receiver = await startReceiver(statuses(500));
+  await using daemon = await startDaemon({
+    database: database.section,
+    encryption_key: ENCRYPTION_KEY,
+    delivery: { retry: ["0s"] },
+  });
+  const api = await checkedApi(daemon);
+  const input = { url: receiver.url, events: ["*"] };
+  const make = async () => (await api.expect(201, "POST", "endpoints", input)).body;
+  const notes = async (more: Record<string, unknown>) => {
+    const body = { since: HOUR_AGO(), dry_run: true, ...more };
+    return (await api.expect(200, "POST", "replays", body)).body.notes;
+  };
+  const first = await make();
+  assert.deepEqual(await notes({ endpoint: first.id }), [], "nothing came before it");
+  await post(daemon, 3);
+  await until("all have ended", () => isIdle(api));
+  assert.deepEqual(await notes({}), []);
+  await api.expect(200, "DELETE", `endpoints/${first.id}`);
+  const { body: { retired_at } } = await api.expect(200, "GET", `endpoints/${first.id}`);
+  assert.deepEqual(await notes({}), [
+    `Deliveries to retired endpoints are left out: ${first.id}`,
+  ]);
+  assert.deepEqual(await notes({ status: "delivered" }), [], "none of these");
+  const second = await make();
+  const made = `${second.id} was made at ${second.created_at}; it was never owed what came ` +
+    "before: a replay with missing owes it that";
+  const other =
+    `${first.id} had the same URL until it was retired at ${retired_at}; ${second.id} is another ` +
+    `endpoint, and deliveries to ${first.id} stay with that`;
+  assert.deepEqual(await notes({ endpoint: second.id }), [made, other]);
+  assert.deepEqual(await notes({ endpoint: second.id, missing: true }), [other]);
+  assert.deepEqual(await notes({ endpoint: second.id, since: second.created_at }), []);
+  await api.expect(200, "POST", `endpoints/${second.id}/pause`, {});
+  assert.deepEqual(await notes({ endpoint: second.id, status: "pending" }), [other]);
+  assert.deepEqual(await notes({ endpoint: second.id, missing: true }), [
+    other,
+    `${second.id} is paused: what is replayed waits until it is resumed`,
+  ]);
+});
 
 onServer("a replay by reason brings back what was cancelled for it", async (database) => {
   await using receiver = await startReceiver(statuses(500));
@@ -308,7 +419,10 @@ onServer("a replay by reason brings back what was cancelled for it", async (data
 });
 
 onServer("POST /api/replays refuses contradictory filters", async (database) => {
-  await using daemon = await startDaemon({ database: database.section });
+  await using daemon = await startDaemon({
+    database: database.section,
+    endpoints: [endpoint("crm", "http://127.0.0.1:9/")],
+  });
   const api = await checkedApi(daemon);
   const since = HOUR_AGO();
   for (
@@ -329,6 +443,12 @@ onServer("POST /api/replays refuses contradictory filters", async (database) => 
       ["/code", { since, code: "4x" }],
       ["/code", { since, code: 401 }],
       ["/status", { since, status: ["failed", "failed"] }],
+      ["/missing", { since, missing: "yes" }],
+      ["/endpoint", { since, missing: true }],
+      ["/status", { since, missing: true, endpoint: "crm", status: "failed" }],
+      ["/reason", { since, missing: true, endpoint: "crm", reason: "timeout" }],
+      ["/code", { since, missing: true, endpoint: "crm", code: "4xx" }],
+      ["/since", { missing: true, endpoint: "crm" }],
       ["/type", { since, type: "booking.*" }],
       ["/rate", { since, rate: 5 }],
       ["/rate", { since, rate: "0/s" }],

@@ -5,10 +5,11 @@ import { deliveryUuid, firstUuidAt, makeEventIds } from "../../lib/core/ids.ts";
 import type { Database } from "../../lib/store/database.ts";
 import { loadFleet } from "../../lib/store/endpoints.ts";
 import { makePartitions } from "../../lib/store/partitions.ts";
+import type { ReplayedStatus } from "../../lib/store/replay_search.ts";
 import {
   createReplay,
-  type ReplayedStatus,
   type ReplayStep,
+  type RunningReplay,
   stepReplay,
 } from "../../lib/store/replays.ts";
 import { listDeliveries } from "../../lib/store/reports/deliveries.ts";
@@ -136,21 +137,25 @@ onServer("a replay of delivered ones takes each of every endpoint once", async (
   const replay = async (statuses: readonly ReplayedStatus[], endpoint_no: number | null) => {
     const selection = {
       statuses,
+      missing: false,
       endpoint_no,
+      owner: null,
       type: null,
       since: "2020-01-01T00:00:00Z",
       until: "2100-01-01T00:00:00Z",
       first_uuid,
       last_uuid,
     };
-    const matched = await countReplay(db.admin, "everything", selection);
+    const { matched } = await countReplay(db.admin, "everything", selection);
     const uuid = ids.next(FROM);
     await createReplay(db.admin, { ...selection, uuid, rate_per_s: null, matched }, change);
     let steps = 0;
     for (let state = "running"; state === "running"; steps++) {
-      const step = await stepReplay(db.admin, { uuid, statuses, endpoint_no });
+      const step = await stepReplay(db.admin, { uuid, ...selection });
       assert.ok(step !== undefined && steps < 50);
       state = step.state;
+      // It rests between batches.
+      await db.admin`update replays set next_batch_at = now() where id = ${uuid}::uuid`;
     }
     const rows = await db.admin<{ id: string }[]>`
       with gone as (delete from pending_deliveries returning id) select id from gone order by id desc`;
@@ -198,9 +203,15 @@ onServer(
       action: "replay.created",
       object: "one",
     };
-    const replays: { uuid: string; statuses: readonly ReplayedStatus[]; endpoint_no: null }[] = [];
+    const replays: Omit<RunningReplay, "wait_ms">[] = [];
     for (const statuses of [["failed"], ["failed", "delivered"]] as const) {
-      const replay = { uuid: ids.next(FROM), statuses, endpoint_no: null };
+      const replay = {
+        uuid: ids.next(FROM),
+        statuses,
+        missing: false,
+        endpoint_no: null,
+        owner: null,
+      };
       await createReplay(db.admin, {
         ...replay,
         type: null,

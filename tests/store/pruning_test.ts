@@ -201,10 +201,11 @@ async function measure(weeks: number): Promise<Record<string, Cost>> {
   const replay = {
     uuid: newIds().next(Date.now()),
     statuses: ["failed"],
+    missing: false,
     endpoint_no: null,
+    owner: null,
   } as const;
-  await createReplay(db.admin, {
-    ...replay,
+  const selection = {
     type: null,
     since: "2020-01-01Z",
     until: "2100-01-01Z",
@@ -212,8 +213,18 @@ async function measure(weeks: number): Promise<Record<string, Cost>> {
     last_uuid: deliveryUuid(events[PER_WEEK - 1] ?? "", 0x7fffffff),
     rate_per_s: null,
     matched: { count: 1, exact: true },
-  }, change);
+  };
+  await createReplay(db.admin, { ...replay, ...selection }, change);
   costs["a replay's step"] = await admin.cost((sql) => stepReplay(sql, replay));
+  const missing = {
+    uuid: newIds().next(Date.now()),
+    statuses: [],
+    missing: true,
+    endpoint_no: no,
+    owner: null,
+  } as const;
+  await createReplay(db.admin, { ...selection, ...missing }, change);
+  costs["a step of missing ones"] = await admin.cost((sql) => stepReplay(sql, missing));
   await engine.sql.end();
   await admin.sql.end();
   return costs;
@@ -237,6 +248,7 @@ const MOST: Readonly<Record<string, number>> = {
   "an event and its deliveries": 12,
   "a delivery and its attempts": 12,
   "a replay's step": 12,
+  "a step of missing ones": 12,
 };
 
 for (const weeks of [10, 40]) {

@@ -132,7 +132,9 @@ async function* everything(db: Database): AsyncGenerator<string> {
   yield "an endpoint is resumed";
   await end(db, await owe(db, b.no), RETRY);
   const selection = {
+    missing: false,
     endpoint_no: b.no,
+    owner: null,
     type: null,
     since: "2020-01-01T00:00:00Z",
     until: "2100-01-01T00:00:00Z",
@@ -149,6 +151,10 @@ async function* everything(db: Database): AsyncGenerator<string> {
     assert.equal(step?.replayed, 1);
     yield `a replay of ${status} ones takes a step`;
   }
+  const late = { ...selection, uuid: ids.next(Date.now()), statuses: [], missing: true };
+  await createReplay(admin, late, change("replay.created"));
+  assert.ok((await stepReplay(admin, late))?.replayed);
+  yield "a replay owes what is missing";
   const replay = { ...selection, uuid: ids.next(Date.now()), statuses: ["failed"] as const };
   await createReplay(admin, replay, change("replay.created"));
   await cancelReplay(admin, replay.uuid, change("replay.cancelled"));

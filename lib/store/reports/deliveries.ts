@@ -22,7 +22,10 @@ export interface DeliveryRow {
   readonly status: "pending" | "delivered" | "failed" | "cancelled";
   readonly reason: string | null;
   readonly attempts: number;
+  /** When its event was received. */
   readonly created_at: Date;
+  /** The replay that owed it later, or null. */
+  readonly owed_by: string | null;
   readonly ended_at: Date | null;
   /** When the next attempt is due; null for a delivery that ended or is being sent. */
   readonly next_attempt_at: Date | null;
@@ -152,13 +155,13 @@ async function select(
 function either(sql: Sql): Fragment {
   return sql`
     select d.id as uuid, d.endpoint_no, 'pending' as status, d.cancel_reason as reason,
-      d.attempts::int, d.counted::int, d.created_at, null::timestamptz as ended_at, d.leased_until,
+      d.attempts::int, d.counted::int, d.created_at, d.owed_by, null::timestamptz as ended_at, d.leased_until,
       case when d.leased_until is null then d.due_at end as next_attempt_at,
       d.leased_until is not null as sending, d.last_outcome, d.last_status::int, d.last_attempt_at,
       null as cause, null as response_head, null::bytea as response_body
     from pending_deliveries d where d.id = f.id
     union all
-    select d.id, d.endpoint_no, d.status, d.reason, d.attempts, 0, d.created_at, d.ended_at,
+    select d.id, d.endpoint_no, d.status, d.reason, d.attempts, 0, d.created_at, d.owed_by, d.ended_at,
       null, null, false, d.last_outcome, d.last_status, d.last_attempt_at, d.cause,
       d.response_head, d.response_body
     from ended_deliveries d where d.endpoint_no = endpoint_of(f.id) and d.id = f.id`;

@@ -1,15 +1,25 @@
 import type { Sql } from "postgres";
 import type { Scope } from "../../core/scope.ts";
 import type { Fragment } from "../changes.ts";
+import { causeIs } from "../fragments.ts";
 import {
-  type Matched,
+  missingSeen,
   type ReplayedStatus,
-  type ReplaySelection,
   searched,
   selected,
-} from "../replays.ts";
-import { actorInScope, numberInScope } from "../scope.ts";
-import { type Page, pageOf, type Paging } from "./page.ts";
+  statusIs,
+} from "../replay_search.ts";
+import type { Matched, ReplaySelection } from "../replays.ts";
+import { actorInScope, endpointInScope, eventInScope } from "../scope.ts";
+import {
+  all,
+  type Bounded,
+  type Page,
+  pageOf,
+  type Paging,
+  type Period,
+  withinPeriod,
+} from "./page.ts";
 
 /** A replay and how far it is. */
 export interface ReplayRow {
@@ -18,6 +28,7 @@ export interface ReplayRow {
   readonly created_by: string;
   /** Endpoint id, or null for all. */
   readonly endpoint: string | null;
+  readonly missing: boolean;
   readonly statuses: readonly ReplayedStatus[];
   readonly type: string | null;
   readonly reason: string | null;
@@ -39,41 +50,179 @@ export const MAX_COUNTED = 100_000;
 /** Deliveries read for that: it must end within seconds. */
 const MAX_COUNT_DEPTH = 200_000;
 
+/** What a replay would find. */
+export interface Counted {
+  readonly matched: Matched;
+  /** Of these, those whose payload is gone. */
+  readonly without_payload: Bounded;
+}
+
 /** Counts a selection as it is now: exactly up to `MAX_COUNTED`, unless matches are rare. */
 export async function countReplay(
   sql: Sql,
   scope: Scope,
   selection: ReplaySelection,
-): Promise<Matched> {
-  const { statuses, endpoint_no, type, since, until } = selection;
-  const first = sql`${selection.first_uuid}::uuid`;
-  const last = sql`${selection.last_uuid}::uuid`;
-  const { from, which } = statuses.includes("pending")
-    ? { from: waitingOf(sql, endpoint_no), which: sql`d.id > ${first} and d.id <= ${last}` }
-    : searched(sql, statuses, endpoint_no, { first, last, position: first }, MAX_COUNT_DEPTH);
-  const [row] = await sql<{ count: number; seen: number }[]>`
-    with seen as materialized (
-      select d.id, d.created_at, d.endpoint_no, ${selected(sql, selection)} as is_selected
-      from ${from}
-      where ${which} ${numberInScope(sql, scope, "d.endpoint_no")}
-      limit ${MAX_COUNT_DEPTH}
-    )
-    select (select count(*) from seen)::int as seen, (select count(*) from (
-      select from seen s join endpoints n on n.no = s.endpoint_no
+): Promise<Counted> {
+  const { type, since, until } = selection;
+  const [row] = await sql<{ count: number; payloads: number; seen: number }[]>`
+    with ${selection.missing ? missingCounted(sql, selection) : deliveriesCounted(sql, selection)},
+    found as materialized (
+      select s.id from seen s join endpoints n on n.no = s.endpoint_no
       where s.is_selected and s.created_at >= ${since}::text::timestamptz
         and s.created_at < ${until}::text::timestamptz and n.retired_at is null
+        ${endpointInScope(sql, scope)}
         ${
     type === null
       ? sql``
       : sql`and (select e.type from events e where e.id = event_of(s.id)) = ${type}`
   }
       limit ${MAX_COUNTED + 1}
+    )
+    select (select count(*) from seen)::int as seen, count(*)::int as count,
+      (count((select e.id from events e where e.id = event_of(f.id) and e.payload is not null)))::int
+        as payloads
+    from found f`;
+  const { count = 0, payloads = 0, seen = 0 } = row ?? {};
+  const exact = count <= MAX_COUNTED && seen < MAX_COUNT_DEPTH;
+  const matched = Math.min(count, MAX_COUNTED);
+  return {
+    matched: { count: matched, exact },
+    without_payload: { value: Math.min(count - payloads, matched), exact },
+  };
+}
+
+/** The CTE `seen` of the deliveries that a selection is counted among. */
+function deliveriesCounted(sql: Sql, selection: ReplaySelection): Fragment {
+  const first = sql`${selection.first_uuid}::uuid`;
+  const last = sql`${selection.last_uuid}::uuid`;
+  const { from, which } = selection.statuses.includes("pending")
+    ? {
+      from: waitingOf(sql, selection.endpoint_no),
+      which: sql`d.id > ${first} and d.id <= ${last}`,
+    }
+    : searched(sql, selection, { first, last, position: first }, MAX_COUNT_DEPTH);
+  return sql`
+    seen as materialized (
+      select d.id, d.created_at, d.endpoint_no, ${selected(sql, selection)} as is_selected
+      from ${from} where ${which} limit ${MAX_COUNT_DEPTH}
+    )`;
+}
+
+/** The CTE `seen` of the deliveries that an endpoint was never owed. */
+function missingCounted(sql: Sql, selection: ReplaySelection): Fragment {
+  return sql`
+    asked as (
+      select ${selection.endpoint_no}::int as endpoint_no, ${selection.first_uuid}::uuid as position,
+        ${selection.last_uuid}::uuid as last_id
+    ), ${sql.unsafe(missingSeen("asked", MAX_COUNT_DEPTH))}`;
+}
+
+/** Deliveries that were delivered after a failure, counted exactly. */
+const MAX_DELIVERED_COUNTED = 10_000;
+
+/**
+ * Counts the deliveries that a replay of failed ones leaves out because they have been delivered since: those
+ * in which an attempt failed for the reason that is asked for. None for other statuses.
+ */
+export async function countDeliveredSince(sql: Sql, selection: ReplaySelection): Promise<Bounded> {
+  const { statuses, type, since, until } = selection;
+  if (!statuses.includes("failed") || statuses.includes("delivered")) {
+    return { value: 0, exact: true };
+  }
+  const first = sql`${selection.first_uuid}::uuid`;
+  const last = sql`${selection.last_uuid}::uuid`;
+  const { from, which } = searched(
+    sql,
+    { ...selection, statuses: ["delivered"] },
+    { first, last, position: first },
+    MAX_COUNT_DEPTH,
+  );
+  const failed = all(sql, [
+    sql`d.last_outcome <> 'delivered'`,
+    ...causeIs(sql, selection, "d.cancel_reason"),
+  ]);
+  const [row] = await sql<{ count: number; seen: number }[]>`
+    with seen as materialized (
+      select d.id, d.created_at, d.attempts from ${from} where ${which} limit ${MAX_COUNT_DEPTH}
+    )
+    select (select count(*) from seen)::int as seen, (select count(*) from (
+      select from seen s
+      where s.attempts > 1 and s.created_at >= ${since}::text::timestamptz
+        and s.created_at < ${until}::text::timestamptz
+        ${
+    type === null
+      ? sql``
+      : sql`and (select e.type from events e where e.id = event_of(s.id)) = ${type}`
+  }
+        -- Each is a look-up in attempts, whose columns are named as in deliveries here.
+        and (select true from (
+            select a.outcome as last_outcome, a.status as last_status, null::text as cancel_reason
+            from attempts a where a.delivery_id = s.id
+          ) d where ${failed} limit 1)
+      limit ${MAX_DELIVERED_COUNTED + 1}
     ) found)::int as count`;
   const { count = 0, seen = 0 } = row ?? {};
   return {
-    count: Math.min(count, MAX_COUNTED),
-    exact: count <= MAX_COUNTED && seen < MAX_COUNT_DEPTH,
+    value: Math.min(count, MAX_DELIVERED_COUNTED),
+    exact: count <= MAX_DELIVERED_COUNTED && seen < MAX_COUNT_DEPTH,
   };
+}
+
+/** Retired endpoints that are named. */
+export const MAX_RETIRED = 5;
+
+/** Ids of retired endpoints that have ended deliveries of this selection, one more than are named at most. */
+export async function retiredAmong(
+  sql: Sql,
+  { statuses, owner, since, first_uuid, last_uuid }: ReplaySelection,
+): Promise<string[]> {
+  if (statuses.includes("pending")) return [];
+  const rows = await sql<{ id: string }[]>`
+    select n.id from endpoints n cross join lateral (
+      select from ended_deliveries d
+      where d.endpoint_no = n.no and d.id > ${first_uuid}::uuid and d.id <= ${last_uuid}::uuid
+        and ${statusIs(sql, statuses)}
+      limit 1
+    ) d
+    where n.retired_at >= ${since}::text::timestamptz
+      ${owner === null ? sql`` : sql`and n.owner = ${owner}`}
+    order by n.retired_at desc limit ${MAX_RETIRED + 1}`;
+  return rows.map(({ id }) => id);
+}
+
+/** Whether an event within the scope was received in this period: ISO 8601, the end not included. */
+export async function anyReceived(
+  sql: Sql,
+  scope: Scope,
+  period: Period,
+): Promise<boolean> {
+  const [row] = await sql<{ found: boolean }[]>`
+    select exists (
+      select from events e
+      where ${all(sql, withinPeriod(sql, period, "e.id", "e.received_at"))} and not e.test
+        ${eventInScope(sql, scope)}
+    ) as found`;
+  return row?.found ?? false;
+}
+
+/** A retired endpoint with the URL of one in force. */
+export interface Predecessor {
+  readonly id: string;
+  readonly retired_at: Date;
+}
+
+/** The last retired endpoints within the scope that had this one's URL. */
+export async function predecessorsOf(
+  sql: Sql,
+  scope: Scope,
+  { no, url }: { readonly no: number; readonly url: string },
+): Promise<Predecessor[]> {
+  return await sql<Predecessor[]>`
+    select n.id, n.retired_at from endpoints n
+    where n.url = ${url} and n.no <> ${no} and n.retired_at is not null ${
+    endpointInScope(sql, scope)
+  }
+    order by n.retired_at desc limit 3`;
 }
 
 /** Pending deliveries `d` not due yet, by index: any number of due ones may lie between them. */
@@ -88,7 +237,7 @@ function waitingOf(sql: Sql, endpoint_no: number | null): Fragment {
 
 const COLUMNS = `r.id as uuid, r.created_at,
   (select n.id from endpoints n where n.no = r.endpoint_no) as endpoint,
-  array_to_json(r.statuses) as statuses, r.type, r.reason, r.code, r.since, r.until, r.rate_per_s, r.matched,
+  r.missing, array_to_json(r.statuses) as statuses, r.type, r.reason, r.code, r.since, r.until, r.rate_per_s, r.matched,
   r.matched_exact, r.replayed, r.without_payload, r.state, r.ended_at`;
 
 /** One replay, or undefined. */
@@ -100,7 +249,7 @@ export async function getReplay(
   const [row] = await sql<ReplayRow[]>`
     select ${sql.unsafe(COLUMNS)}, ${actorInScope(sql, scope, "r.created_by")} as created_by
     from replays r
-    where r.id = ${uuid}::uuid ${numberInScope(sql, scope, "r.endpoint_no")}`;
+    where r.id = ${uuid}::uuid ${replayInScope(sql, scope)}`;
   return row;
 }
 
@@ -114,7 +263,14 @@ export async function listReplays(
     select ${sql.unsafe(COLUMNS)}, ${actorInScope(sql, scope, "r.created_by")} as created_by
     from replays r
     where true ${before === undefined ? sql`` : sql`and r.id < ${before}::uuid`}
-      ${numberInScope(sql, scope, "r.endpoint_no")}
+      ${replayInScope(sql, scope)}
     order by r.id desc limit ${limit + 1}`;
   return pageOf(rows, limit, (row) => row.uuid);
+}
+
+/** Keeps the replays of the scope's business: those it made, and an operator's to one of its endpoints. */
+function replayInScope(sql: Sql, scope: Scope): Fragment {
+  return scope === "everything" ? sql`` : sql`
+    and (r.owner = ${scope.business} or r.endpoint_no in (
+      select n.no from endpoints n where true ${endpointInScope(sql, scope)}))`;
 }
