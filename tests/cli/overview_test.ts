@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { describeChange } from "../../lib/cli/commands/audit.ts";
+import { checkedApi, ENCRYPTION_KEY } from "../support/checked.ts";
 import { runHere } from "../support/cli.ts";
 import { booking, endpoint } from "../support/daemon.ts";
 import { serverDatabase } from "../support/databases.ts";
@@ -182,6 +183,37 @@ Deno.test("replays lists replays with their progress, shows one and cancels it",
   assert.deepEqual([unknown.code, unknown.err], [1, "There is no such replay\n"]);
 });
 
+Deno.test("replay --missing owes a new endpoint what it missed, and says so", async () => {
+  await using database = await serverDatabase();
+  await using receiver = await startReceiver();
+  const sections = { database: database.section, encryption_key: ENCRYPTION_KEY };
+  await using daemon = await startOperated(sections);
+  await daemon.post(Array.from({ length: 3 }, (_, at) => booking(`apt_${at}`)));
+  const { body: { id } } = await (await checkedApi(daemon)).expect(201, "POST", "endpoints", {
+    url: receiver.url,
+    events: ["*"],
+  });
+  const replay = ["replay", "--endpoint", id, "--since", "1h"];
+  const failed = await daemon.cli([...replay, "--dry-run"]);
+  assert.equal(failed.out, `0 failed deliveries to ${id} would be replayed\n`);
+  assert.match(
+    failed.err,
+    new RegExp(`^Note: ${id} was made at \\S+; it was never owed what came before: .* missing `),
+  );
+  const dry = await daemon.cli([...replay, "--missing", "--dry-run"]);
+  assert.deepEqual([dry.out, dry.err], [`3 missing deliveries to ${id} would be owed\n`, ""]);
+  const done = await daemon.cli([...replay, "--missing"], { isTerminal: true, answer: "y" });
+  assert.match(done.err, /3 missing deliveries to \S+: owe and send them\? \[y\/N\]/);
+  assert.match(done.out, /✓.* 3 of 3 owed\n/);
+  await receiver.received(3);
+  const list = (await daemon.cli(["replays"])).out;
+  assert.match(list, / done +3 of 3 +\S+ +missing /);
+  const json = JSON.parse((await daemon.cli(["replays", "--json"])).out);
+  assert.match((await daemon.cli(["replays", json.data[0].id])).out, /\n +status +missing\n/);
+  const event = await daemon.cli(["event", "apt_1"]);
+  assert.match(event.out, new RegExp(`owed by the replay ${json.data[0].id}`));
+});
+
 Deno.test("stats, audit and replays check their options before the daemon is asked", async () => {
   const table: [string[], RegExp][] = [
     [["stats", "crm"], /^Unexpected argument "crm"/],
@@ -193,6 +225,15 @@ Deno.test("stats, audit and replays check their options before the daemon is ask
     [
       ["audit", "--since", "2h", "--until", "3h"],
       /^--since 2h \(\S+Z\) must lie before --until 3h \(\S+Z\)\n/,
+    ],
+    [["replay", "--missing", "--since", "1h"], /^--missing needs --endpoint/],
+    [
+      ["replay", "--missing", "--since", "1h", "--endpoint", "crm", "--code", "4xx"],
+      /^--missing excludes --code/,
+    ],
+    [
+      ["replay", "--missing", "--since", "1h", "--endpoint", "crm", "--status", "failed"],
+      /^--missing excludes --status/,
     ],
     [["replays", "--cancel"], /^--cancel needs the ID of a replay/],
     [["replays", "a", "b"], /^Unexpected argument "b"/],

@@ -19,13 +19,15 @@ const POLL_MS = 250;
 
 export const replay = command({
   name: "replay",
-  summary: "Resends finished deliveries, or waiting ones now, by time and endpoint",
+  summary: "Resends finished deliveries, sends waiting ones now, or owes what was never owed",
   about:
     `Counts first, and asks before anything is sent. The daemon carries it out in batches, at the
 given --rate, and continues after restarts; this command only watches, and Ctrl-C ends the watching.
 Resending delivered events makes receivers see them twice, so the default is failed only. With
 --status pending, deliveries that wait for their next attempt get it now; other statuses begin a
-new round of attempts. --reason deselected or endpoint_retired selects cancelled ones.`,
+new round of attempts. --reason deselected or endpoint_retired selects cancelled ones. --missing
+owes an endpoint the events that it selects now and was never owed: those from before it was made,
+or before it selected them.`,
   options: {
     endpoint: DELIVERY_FILTERS.endpoint,
     since: {
@@ -41,6 +43,7 @@ new round of attempts. --reason deselected or endpoint_retired selects cancelled
       choices: ["failed", "cancelled", "delivered", "pending"],
       about: "failed (default), cancelled or delivered (repeatable), or pending",
     },
+    missing: { type: "boolean", about: "What --endpoint selects now and was never owed" },
     reason: DELIVERY_FILTERS.reason,
     code: DELIVERY_FILTERS.code,
     type: { type: "string", value: "TYPE", about: "Only events of this type" },
@@ -65,13 +68,18 @@ new round of attempts. --reason deselected or endpoint_retired selects cancelled
       "Send what a narrower selection has cancelled",
     ],
     [
+      "bookme-webhooks replay --endpoint crm --since 7d --missing --rate 50/s",
+      "Send a new endpoint the events of last week",
+    ],
+    [
       "bookme-webhooks replay --since 2026-11-24T10:00:00Z --until 2026-11-24T10:30:00Z \\\n" +
       "    --status delivered --type booking.created --rate 50/s --yes",
       "Resend half an hour of delivered events, slowly",
     ],
   ],
   async run({ io, values }) {
-    const { endpoint, type, reason, code, rate, until } = values;
+    const { endpoint, missing, type, reason, code, rate, until } = values;
+    if (missing) checkMissing(values);
     const pending = values.status.includes("pending");
     if (pending && values.status.some((status) => status !== "pending")) {
       throw new UsageError(
@@ -87,6 +95,7 @@ new round of attempts. --reason deselected or endpoint_retired selects cancelled
       ...(values.status.length === 0 ? {} : { status: [...new Set(values.status)] }),
       ...period({ since, until }, now_ms),
       ...(endpoint === undefined ? {} : { endpoint }),
+      ...(missing ? { missing } : {}),
       ...(type === undefined ? {} : { type }),
       ...(reason === undefined ? {} : { reason }),
       ...(code === undefined ? {} : { code }),
@@ -96,19 +105,23 @@ new round of attempts. --reason deselected or endpoint_retired selects cancelled
     const count = await api.post<ReplayCount>("replays", { ...wanted, dry_run: true });
     if (count.matched === 0) await refuseUnknownType(api, type);
     const words = describe(count, wanted);
-    if (values["dry-run"] || count.matched === 0) {
+    const nothing = count.matched === 0 && count.matched_exact;
+    if (values["dry-run"] || nothing) {
       io.out(
         values.json
           ? JSON.stringify(count, null, 2)
-          : `${words} would be ${pending ? "sent now" : "replayed"}`,
+          : `${words} would be ${missing ? "owed" : pending ? "sent now" : "replayed"}`,
       );
-      if (count.matched === 0 && reason === "endpoint_retired") {
+      if (!values.json) remark(io, count);
+      if (nothing && reason === "endpoint_retired") {
         io.err("Nothing is sent to a retired endpoint; put it back into the file first");
       }
-      if (pending && count.matched === 0) await explainDue(io, api, endpoint);
+      if (pending && nothing) await explainDue(io, api, endpoint);
       return 0;
     }
-    if (!values.yes && !confirm(io, words, pending ? "send now" : "send again")) return 1;
+    if (!values.json) remark(io, count);
+    const what = missing ? "owe and send them" : pending ? "send now" : "send again";
+    if (!values.yes && !confirm(io, words, what)) return 1;
     const made = await api.post<Replay>("replays", wanted);
     if (values.json) {
       io.out(JSON.stringify(made, null, 2));
@@ -117,6 +130,36 @@ new round of attempts. --reason deselected or endpoint_retired selects cancelled
     return await watch(io, api, made);
   },
 });
+
+function checkMissing(
+  values: {
+    readonly endpoint?: string | undefined;
+    readonly status: readonly string[];
+    readonly reason?: string | undefined;
+    readonly code?: string | undefined;
+  },
+): void {
+  if (values.endpoint === undefined) throw new UsageError("--missing needs --endpoint");
+  for (const name of ["status", "reason", "code"] as const) {
+    if (values[name] === undefined || values[name].length === 0) continue;
+    throw new UsageError(`--missing excludes --${name}: what was never owed has none`);
+  }
+}
+
+/** Prints what a replay leaves out, and its notes. */
+function remark(io: Io, { left_out, notes }: ReplayCount): void {
+  const { delivered, without_payload } = left_out;
+  const number = ({ value, exact }: typeof delivered) => `${value}${exact ? "" : "+"}`;
+  if (delivered.value > 0) {
+    io.err(`Left out: ${number(delivered)} that failed at first and have been delivered since`);
+  }
+  if (without_payload.value > 0) {
+    io.err(
+      `Left out of these: ${number(without_payload)} without a payload (retention.payloads)`,
+    );
+  }
+  for (const note of notes) io.err(printable(`Note: ${note}`));
+}
 
 /** Pending deliveries that a replay leaves alone because they are due: says how many, and what holds them up. */
 async function explainDue(io: Io, api: Api, endpoint: string | undefined): Promise<void> {
@@ -149,7 +192,8 @@ function statsNow(api: Api, endpoint: string | null): Promise<Stats> {
 
 function describe(
   { matched, matched_exact }: ReplayCount,
-  { status, reason, code, endpoint }: {
+  { missing, status, reason, code, endpoint }: {
+    readonly missing?: boolean;
     readonly status?: readonly string[];
     readonly reason?: string;
     readonly code?: string;
@@ -157,7 +201,11 @@ function describe(
   },
 ): string {
   const number = matched_exact ? String(matched) : `At least ${matched}`;
-  const of = CANCEL_REASONS.some((one) => one === reason) ? "cancelled" : "failed";
+  const of = missing
+    ? "missing"
+    : CANCEL_REASONS.some((one) => one === reason)
+    ? "cancelled"
+    : "failed";
   return [
     `${number} ${(status ?? [of]).join(" or ")} ${matched === 1 ? "delivery" : "deliveries"}`,
     ...(endpoint === undefined ? [] : [`to ${endpoint}`]),
@@ -176,8 +224,10 @@ function confirm(io: Io, words: string, what: string): boolean {
   return false;
 }
 
-function isPending({ status }: Replay): boolean {
-  return status.includes("pending");
+/** What its deliveries are, and what has been done to them. */
+function wordsOf({ missing, status }: Replay): readonly [string, string] {
+  if (missing) return ["pending", "owed"];
+  return status.includes("pending") ? ["due now", "made due"] : ["pending again", "replayed"];
 }
 
 /** Shows the progress of a replay until it ends. */
@@ -187,9 +237,7 @@ async function watch(io: Io, api: Api, made: Replay): Promise<number> {
   using progress = makeProgress(io);
   let now = made;
   while (now.state === "running" && !stopping.signal.aborted) {
-    progress.show(
-      `${now.replayed} of ${now.matched} are ${isPending(now) ? "due now" : "pending again"}`,
-    );
+    progress.show(`${now.replayed} of ${now.matched} are ${wordsOf(now)[0]}`);
     // An aborted wait just ends: the loop checks the signal.
     await sleep(POLL_MS, undefined, { signal: stopping.signal }).catch(() => {});
     now = await api.get<Replay>(`replays/${pathPart(made.id)}`);
@@ -204,9 +252,9 @@ async function watch(io: Io, api: Api, made: Replay): Promise<number> {
   const { green, red } = paletteOf(io);
   const good = now.state === "done";
   io.out(
-    `${good ? green("✓") : red("✗")} ${now.replayed} of ${now.matched} ${
-      isPending(now) ? "made due" : "replayed"
-    }${good ? "" : ", then it was cancelled"}`,
+    `${good ? green("✓") : red("✗")} ${now.replayed} of ${now.matched} ${wordsOf(now)[1]}${
+      good ? "" : ", then it was cancelled"
+    }`,
   );
   const left_out = leftOut(now);
   if (left_out !== null) io.err(`Left out: ${left_out}`);

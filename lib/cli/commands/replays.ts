@@ -62,7 +62,7 @@ function list(io: Io, replays: readonly Replay[]): string[] {
       stateCell(replay, palette),
       progressOf(replay),
       replay.endpoint ?? "all",
-      [...replay.status, replay.reason, replay.code].filter((one) => one !== null).join(" "),
+      [...statusOf(replay), replay.reason, replay.code].filter((one) => one !== null).join(" "),
       replay.type ?? "all",
       formatRate(replay.rate_per_s) ?? "-",
     ]),
@@ -81,7 +81,7 @@ function describe(io: Io, replay: Replay): string[] {
       ["left out", leftOut(replay)],
       ["time left", timeLeft(replay)],
       ["endpoint", replay.endpoint ?? "all"],
-      ["status", replay.status.join(" ")],
+      ["status", statusOf(replay).join(" ")],
       ["reason", replay.reason],
       ["code", replay.code],
       ["type", replay.type ?? "all"],
@@ -94,6 +94,10 @@ function describe(io: Io, replay: Replay): string[] {
   ];
 }
 
+function statusOf({ missing, status }: Replay): readonly string[] {
+  return missing ? ["missing"] : status;
+}
+
 function progressOf({ replayed, matched, matched_exact, state }: Replay): string {
   const share = matched === 0 || state !== "running"
     ? ""
@@ -101,9 +105,13 @@ function progressOf({ replayed, matched, matched_exact, state }: Replay): string
   return `${replayed} of ${matched}${matched_exact ? "" : "+"}${share}`;
 }
 
-/** Deliveries that cannot be replayed, in words, or null. */
-export function leftOut({ without_payload }: Replay): string | null {
-  return without_payload === 0 ? null : `${without_payload} without a payload (retention.payloads)`;
+/** Deliveries that were not replayed, in words, or null. */
+export function leftOut({ without_payload, meanwhile }: Replay): string | null {
+  const parts = [
+    ...(without_payload === 0 ? [] : [`${without_payload} without a payload (retention.payloads)`]),
+    ...((meanwhile ?? 0) === 0 ? [] : [`${meanwhile} delivered or changed meanwhile`]),
+  ];
+  return parts.length === 0 ? null : parts.join(", ");
 }
 
 /** How long a paced replay takes from here on. */
