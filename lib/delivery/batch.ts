@@ -110,7 +110,8 @@ export function conflictOf(
 ): AppError | undefined {
   for (const [index, { key }] of offers.entries()) {
     const before = key === null ? undefined : known.get(key);
-    if (before !== undefined && before.digest !== digests[index]) {
+    // Once erased, any bytes are a repetition.
+    if (before !== undefined && before.digest !== null && before.digest !== digests[index]) {
       return conflict(before.key, index);
     }
   }

@@ -274,8 +274,6 @@ const SETTLED_AT_ONCE = 500;
  * what another statement holds, or an attempt under way, is left for later.
  */
 export async function settle(sql: Sql, { uuid, turn }: Turn): Promise<void> {
-  const within = (column: string) =>
-    sql`${sql.unsafe(column)} between (select first from bounds) and (select last from bounds)`;
   await sql`
     with erasure as materialized (
       select settling from erasures
@@ -288,47 +286,8 @@ export async function settle(sql: Sql, { uuid, turn }: Turn): Promise<void> {
     ), ${bounds(sql, sql`item`)}, found as materialized (
       select i.*, ${sql.unsafe(IS_BLANK)} as is_blank,
         exists (select from pending_deliveries p where p.id between i.id and last_of(i.id)) as is_pending
-      from item i join events e on e.id = i.id where ${within("e.id")}
-    ), locked as materialized (
-      select e.id, f.subject, f.business from found f join events e on e.id = f.id
-      where not f.is_blank and ${within("e.id")}
-      for update of e skip locked
-    ), unended as materialized (
-      select p.id, l.id as event_id, p.leased_until is not null as leased,
-        p.cancel_reason is null as is_owed
-      from locked l join pending_deliveries p on p.id between l.id and last_of(l.id)
-      for update of p skip locked
-    ), ready as materialized (
-      -- With all of its deliveries locked: some may have come back, or be held by others.
-      select l.* from locked l
-      where pending_count(l.id) = (select count(*) from unended u where u.event_id = l.id)
-    ), chosen as materialized (
-      select id, leased, 'erased' as reason from unended
-      where is_owed and event_id in (select id from ready)
-    ), ${sql.unsafe(CANCEL_CHOSEN)}, blanked as (
-      update events e set payload = null, erased_at = coalesce(e.erased_at, now()), confirmation = null,
-        subject = case when r.subject then null else e.subject end,
-        business = case when r.business then null else e.business end
-      from ready r where e.id = r.id and ${within("e.id")}
-    ), quiet as materialized (
-      select id from found where is_blank and not is_pending
-    ), owed as materialized (
-      select n.no as endpoint_no, delivery_of(q.id, n.no) as id from quiet q cross join endpoints n
-    ), answers as (
-      update ended_deliveries d
-      set response_head = null, response_body = null, response_truncated = false, cause = null
-      from owed o
-      where d.endpoint_no = o.endpoint_no and d.id = o.id and ${within("d.id")}
-        and ${sql.unsafe(TELLS)}
-      returning 1
-    ), earlier as (
-      update attempts a
-      set response_head = null, response_body = null, response_truncated = false, cause = null
-      from quiet q
-      where a.delivery_id between q.id and last_of(q.id) and ${within("a.delivery_id")}
-        and ${sql.unsafe(TELLS)}
-      returning 1
-    )
+      from item i join events e on e.id = i.id where ${sql.unsafe(within("e.id"))}
+    ), ${sql.unsafe(BLANK_EVENTS)}, ${sql.unsafe(CANCEL_CHOSEN)}, ${sql.unsafe(BLANK_ANSWERS)}
     update erasures r set
       settling = coalesce((
         -- An event that is gone has taken its deliveries along.
@@ -339,6 +298,62 @@ export async function settle(sql: Sql, { uuid, turn }: Turn): Promise<void> {
       cancelled = r.cancelled + (select count(*) from chosen)
     where r.id = ${uuid}::uuid and exists (select from erasure)`;
 }
+
+function within(column: string): string {
+  return `${column} between (select first from bounds) and (select last from bounds)`;
+}
+
+/** The CTE `blanked`: the events in `found` lose their payloads; and `chosen`, what is cancelled of them. */
+const BLANK_EVENTS = `
+  locked as materialized (
+    select e.id, f.subject, f.business from found f join events e on e.id = f.id
+    where not f.is_blank and ${within("e.id")}
+    for update of e skip locked
+  ), unended as materialized (
+    select p.id, l.id as event_id, p.leased_until is not null as leased,
+      p.cancel_reason is null as is_owed
+    from locked l join pending_deliveries p on p.id between l.id and last_of(l.id)
+    for update of p skip locked
+  ), ready as materialized (
+    -- With all of its deliveries locked: some may have come back, or be held by others.
+    select l.* from locked l
+    where pending_count(l.id) = (select count(*) from unended u where u.event_id = l.id)
+  ), chosen as materialized (
+    select id, leased, 'erased' as reason from unended
+    where is_owed and event_id in (select id from ready)
+  ), blanked as (
+    update events e set payload = null, erased_at = coalesce(e.erased_at, now()), confirmation = null,
+      subject = case when r.subject then null else e.subject end,
+      business = case when r.business then null else e.business end
+    from ready r where e.id = r.id and ${within("e.id")}
+  ), unnamed as (
+    -- Streams can read it for some minutes more.
+    update changes c set businesses = array(
+      select case when exists (select from ready r where r.id = n.id and r.business) then null
+        else n.business end
+      from unnest(c.events, c.businesses) with ordinality as n (id, business, place) order by n.place)
+    where exists (select from ready r where r.business)
+      and c.events && array(select r.id from ready r where r.business)
+  )`;
+
+const NO_ANSWER =
+  "response_head = null, response_body = null, response_truncated = false, cause = null";
+
+/** The CTEs `answers` and `earlier`: attempts of events in `found` that have ended lose what came back. */
+const BLANK_ANSWERS = `
+  quiet as materialized (
+    select id from found where is_blank and not is_pending
+  ), owed as materialized (
+    select n.no as endpoint_no, delivery_of(q.id, n.no) as id from quiet q cross join endpoints n
+  ), answers as (
+    update ended_deliveries d set ${NO_ANSWER} from owed o
+    where d.endpoint_no = o.endpoint_no and d.id = o.id and ${within("d.id")} and ${TELLS}
+    returning 1
+  ), earlier as (
+    update attempts a set ${NO_ANSWER} from quiet q
+    where a.delivery_id between q.id and last_of(q.id) and ${within("a.delivery_id")} and ${TELLS}
+    returning 1
+  )`;
 
 /** A stored business of an appointment or a service. */
 export interface NamedSubject {

@@ -21,8 +21,8 @@ export interface NewEvent {
 /** Identifies repetitions of an event. */
 export interface StoredKey {
   readonly key: string;
-  /** SHA-256 (hex) of the bytes posted under it. */
-  readonly digest: string;
+  /** SHA-256 (hex) of the bytes posted under it; null once they were erased. */
+  readonly digest: string | null;
   readonly event_uuid: string;
   /** The number of the event's deliveries, which repetitions are answered with. */
   readonly deliveries: number;

@@ -1,10 +1,13 @@
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
 import { makeMention } from "../../lib/core/mention.ts";
+import { parseDeliveryId } from "../../lib/core/ids.ts";
 import type { Database } from "../../lib/store/database.ts";
+import { retryNow } from "../../lib/store/deliveries.ts";
 import { type CheckedApi, checkedApi, ENCRYPTION_KEY } from "../support/checked.ts";
-import { endpoint, type Front, startDaemon } from "../support/daemon.ts";
-import { onBoth, type TestDatabase } from "../support/databases.ts";
+import { endpoint, type Front, spawnDaemon, startDaemon } from "../support/daemon.ts";
+import { onBoth, onServer, type TestDatabase } from "../support/databases.ts";
+import { connectTo } from "../support/postgres.ts";
 import { type Plan, type Receiver, startReceiver } from "../support/receiver.ts";
 import { until } from "../support/wait.ts";
 
@@ -99,6 +102,8 @@ function planted(): string[] {
     booking("apt_twice", '{"name":"nobody"}', `"note":${json(phone)},"note":"other",`),
     booking("apt_id", json({}), `"id":${json(`order-of-${email}`)},`),
     booking(`apt_${name}`, json({})),
+    `{"event":"booking.completed","timestamp":"2025-10-31T15:30:00Z","business":"bus_${email}",` +
+    `"data":{"appointment":{"id":"apt_1"}}}`,
   ];
 }
 
@@ -163,6 +168,10 @@ async function withPeople(
     release(): void;
   }) => Promise<void>,
 ): Promise<void> {
+  {
+    await using db = await database.open();
+    await db.admin`update fleet set streamed_until = now() + interval '1 hour'`;
+  }
   const held = Promise.withResolvers<void>();
   await using good = await startReceiver(echo(200));
   await using bad = await startReceiver(echo(500));
@@ -275,5 +284,252 @@ onBoth(
     });
     await using db = await database.open();
     assertGone("a dump", await dump(db));
+  },
+);
+
+onServer("an erasure outlives a daemon that is killed, and is done by two", async (database) => {
+  await using receiver = await startReceiver(echo(200));
+  const sections = {
+    database: database.section,
+    encryption_key: ENCRYPTION_KEY,
+    endpoints: [endpoint("crm", receiver.url)],
+  };
+  assert.ok("url" in database.section);
+  await using sql = connectTo(database.section.url);
+  await using one = await spawnDaemon(sections);
+  await using other = await spawnDaemon(sections);
+  const api = await checkedApi(other);
+  const person = JSON.stringify(PERSON);
+  const ids: string[] = [];
+  for (let i = 0; i < 6; i++) {
+    const some = Array.from({ length: 500 }, (_, j) => booking(`apt_${i}_${j}`, person));
+    ids.push(...await postAll(other, some));
+  }
+  await until("all are delivered", async () => {
+    const [row] = await sql`select count(*)::int as count from ended_deliveries`;
+    return row?.["count"] === ids.length;
+  });
+  // A transaction that holds one of them keeps the erasure from its end.
+  {
+    // One connection, so that its statements are of one transaction.
+    await using last = connectTo(database.section.url);
+    await last`begin`;
+    await last`select from events where subject = 'apt_5_499' for key share`;
+    const { body: { id } } = await api.expect(201, "POST", "erasures", {
+      containing: PERSON.email,
+    });
+    await until(
+      "the erasure is on its way",
+      async () => (await api.expect(200, "GET", `erasures/${id}`)).body.matched > 0,
+    );
+    one.kill("SIGKILL");
+    await one.status;
+    // If it had the turn, that ends now, and not in half a minute.
+    await sql`update erasures set next_batch_at = now()`;
+    await until("all but the last are erased", async () => {
+      const { body } = await api.expect(200, "GET", `erasures/${id}`);
+      return body.matched === ids.length && body.waiting === 1;
+    });
+    await last`commit`;
+    const done = await ended(api, id);
+    assert.deepEqual(
+      [done.state, done.scanned, done.matched, done.attempts, done.waiting],
+      ["done", ids.length, ids.length, ids.length, 0],
+    );
+  }
+  await using db = await database.open();
+  assertGone("a dump", await dump(db));
+  assertGone("the logs", JSON.stringify([one.log, other.log]));
+});
+
+onServer("a retry that began before the erasure is cancelled by it", async (database) => {
+  await using receiver = await startReceiver(echo(200));
+  await using daemon = await startDaemon({
+    database: database.section,
+    encryption_key: ENCRYPTION_KEY,
+    endpoints: [endpoint("crm", receiver.url)],
+  });
+  assert.ok("url" in database.section);
+  const api = await checkedApi(daemon);
+  const [event = ""] = await postAll(daemon, [booking("apt_1", JSON.stringify(PERSON))]);
+  const { id } = await daemon.delivery(await daemon.deliveryId(event));
+  await api.expect(200, "POST", "endpoints/crm/pause", {});
+  {
+    // One connection, so that its statements are of one transaction.
+    await using session = connectTo(database.section.url);
+    await session`begin`;
+    const change = {
+      actor: { name: "ops", address: null },
+      action: "delivery.retried",
+      object: id,
+    };
+    assert.ok(await retryNow(session, parseDeliveryId(id) ?? "", change) !== undefined);
+    const { body: { id: erasure } } = await api.expect(201, "POST", "erasures", { event });
+    await until(
+      "the erasure waits for it",
+      async () => (await api.expect(200, "GET", `erasures/${erasure}`)).body.waiting === 1,
+    );
+    assert.notEqual((await api.expect(200, "GET", `events/${event}`)).body.payload, null);
+    await session`commit`;
+    const { matched, cancelled, attempts } = await ended(api, erasure);
+    assert.deepEqual([matched, cancelled, attempts], [1, 1, 1]);
+  }
+  const { body: delivery } = await api.expect(200, "GET", `deliveries/${id}`);
+  assert.deepEqual([delivery.status, delivery.attempts.length], ["cancelled", 1]);
+  const listed = await api.expect(200, "GET", "deliveries?reason=erased");
+  assert.deepEqual(listed.body.data.map((one: { id: string }) => one.id), [id]);
+  assert.equal(receiver.requests.length, 1);
+});
+
+onServer("retries and replays under way bring nothing back that is erased", async (database) => {
+  await using receiver = await startReceiver(echo(500));
+  await using daemon = await startDaemon({
+    database: database.section,
+    encryption_key: ENCRYPTION_KEY,
+    delivery: { retry: ["0s", "0s", "0s"] },
+    endpoints: [endpoint("crm", receiver.url), endpoint("erp", receiver.url)],
+  });
+  assert.ok("url" in database.section);
+  await using sql = connectTo(database.section.url);
+  const api = await checkedApi(daemon);
+  const some = (name: string) =>
+    Array.from({ length: 400 }, (_, i) => booking(`apt_${name}${i}`, JSON.stringify({ name })));
+  await postAll(daemon, some("Ana Person").flatMap((one, i) => [one, some("Bob Other")[i] ?? ""]));
+  const replay = async () =>
+    await api.expect(201, "POST", "replays", {
+      status: ["failed", "cancelled", "delivered"],
+      since: "2020-01-01T00:00:00Z",
+    });
+  await replay();
+  const { body: { id } } = await api.expect(201, "POST", "erasures", { containing: "ana person" });
+  await until("the erasure has ended", async () => {
+    await replay();
+    return (await api.expect(200, "GET", `erasures/${id}`)).body.state === "done";
+  });
+  const ofAna = () => receiver.requests.filter(({ body }) => body.includes("Ana Person")).length;
+  const before = ofAna();
+  await replay();
+  await until("nothing is pending", async () =>
+    await countOf(api, "status=pending") === 0 &&
+    (await api.expect(200, "GET", "replays?limit=1")).body.data[0].state === "done");
+  assert.equal(ofAna(), before);
+  const [left] = await sql`
+    select (select count(*) from events where payload is null)::int as erased,
+      (select count(*) from events where payload like '%Ana%')::int as kept,
+      (select count(*) from attempts_all a join events e on e.id = event_of(a.delivery_id)
+        where e.erased_at is not null and num_nonnulls(response_head, response_body, cause) > 0)::int
+        as told`;
+  assert.deepEqual(left, { erased: 400, kept: 0, told: 0 });
+});
+
+onServer(
+  "a repetition of an erased event is still one, whatever its bytes are now",
+  async (database) => {
+    await using receiver = await startReceiver();
+    await using daemon = await startDaemon({
+      database: database.section,
+      encryption_key: ENCRYPTION_KEY,
+      endpoints: [endpoint("crm", receiver.url)],
+    });
+    const api = await checkedApi(daemon);
+    const post = (subject: string, key: string) =>
+      daemon.post(booking(subject, "{}"), { "idempotency-key": key });
+    const { body: first } = await post("apt_1", "one");
+    await post("apt_2", "other");
+    assert.equal((await post("apt_9", "one")).status, 409);
+    const { matched, scanned } = await erased(api, { subject: "appointment:apt_1" });
+    assert.deepEqual([matched, scanned], [1, 1]);
+    for (const subject of ["apt_1", "apt_9"]) {
+      const { status, body } = await post(subject, "one");
+      assert.deepEqual([status, body], [200, { ...first, duplicate: true }]);
+    }
+    assert.equal((await post("apt_9", "other")).status, 409, "others are compared as before");
+    await receiver.received(2);
+    await erased(api, { subject: "apt_2" });
+    assert.equal((await post("apt_9", "other")).status, 200);
+    assert.equal(receiver.requests.length, 2);
+  },
+);
+
+onServer(
+  "POST /api/erasures wants exactly one thing to look for, and says where it errs",
+  async (database) => {
+    await using daemon = await startDaemon({
+      database: database.section,
+      encryption_key: ENCRYPTION_KEY,
+    });
+    const api = await checkedApi(daemon);
+    const pointers = async (body: unknown) =>
+      (await api.expect(422, "POST", "erasures", body)).body.errors
+        .map(({ pointer }: { pointer: string }) => pointer);
+    assert.deepEqual(await pointers({}), [""]);
+    assert.deepEqual(await pointers({ dry_run: true }), [""]);
+    assert.deepEqual(await pointers({ containing: " Zoë " }), ["/containing"]);
+    assert.deepEqual(await pointers({ containing: "Zoë?", subject: "apt_1" }), ["/containing"]);
+    assert.deepEqual(await pointers({ event: "evt_0000000000000000000z" }), ["/event"]);
+    assert.deepEqual(await pointers({ event: "apt_1" }), ["/event"]);
+    const refused = await api.expect(422, "POST", "erasures", {
+      containing: PERSON.name,
+      dry: true,
+    });
+    assertGone("the refusal", JSON.stringify(refused.body));
+    await erased(api, { containing: PERSON.name });
+    const { body } = await api.expect(200, "GET", "audit?limit=2");
+    assert.deepEqual(
+      body.data.map((
+        one: { actor: string; action: string; after: unknown },
+      ) => [one.actor, one.action, one.after]),
+      [
+        ["the eraser", "erasure.done", {
+          kind: "containing",
+          scanned: 0,
+          matched: 0,
+          attempts: 0,
+          cancelled: 0,
+        }],
+        ["ops", "erasure.created", { kind: "containing", dry_run: false }],
+      ],
+    );
+  },
+);
+
+onServer(
+  "an erasure needs a key, and fails once nobody has had it for an hour",
+  async (database) => {
+    assert.ok("url" in database.section);
+    await using sql = connectTo(database.section.url);
+    {
+      await using daemon = await startDaemon({ database: database.section });
+      const api = await checkedApi(daemon);
+      const { body } = await api.expect(409, "POST", "erasures", { containing: PERSON.name });
+      assert.match(body.detail, /encryption_key: env:NAME/);
+    }
+    const id = await (async () => {
+      await using daemon = await startDaemon({
+        database: database.section,
+        encryption_key: ENCRYPTION_KEY,
+      });
+      const api = await checkedApi(daemon);
+      const { body } = await api.expect(201, "POST", "erasures", { containing: PERSON.name });
+      await ended(api, body.id);
+      // As it was before, but sealed under a key that no daemon has.
+      await sql`
+      update erasures set state = 'running', ended_at = null, sealed = decode('01ffffffff', 'hex'),
+        next_batch_at = now() - interval '50 minutes'`;
+      return body.id;
+    })();
+    await using daemon = await startDaemon({
+      database: database.section,
+      encryption_key: ENCRYPTION_KEY,
+    });
+    const api = await checkedApi(daemon);
+    assert.equal((await api.expect(200, "GET", `erasures/${id}`)).body.state, "running");
+    await sql`update erasures set next_batch_at = now() - interval '61 minutes'`;
+    const { state, failure } = await ended(api, id);
+    assert.equal(state, "failed");
+    assert.match(failure, /key/);
+    assert.ok(daemon.log.some(({ message }) => message.startsWith("An erasure failed")));
+    const [row] = await sql`select sealed from erasures`;
+    assert.equal(row?.["sealed"], null);
   },
 );
