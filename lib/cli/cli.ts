@@ -11,6 +11,7 @@ import { delivery } from "./commands/delivery.ts";
 import { demo } from "./demo/demo.ts";
 import { doctor } from "./doctor/doctor.ts";
 import { endpoints } from "./commands/endpoints.ts";
+import { erase } from "./commands/erase.ts";
 import { event } from "./commands/event.ts";
 import { eventTypes } from "./commands/event_types.ts";
 import { report } from "./fault.ts";
@@ -49,6 +50,7 @@ export const COMMANDS: readonly Command[] = [
   cancel,
   replay,
   replays,
+  erase,
   pause,
   resume,
   rotate,
