@@ -23,7 +23,7 @@ import { keyBlocks } from "../store/retention.ts";
 import { type Paced, POLL_MS, startPaced } from "./paced.ts";
 
 /** Events of one batch. */
-const BATCH = 250;
+const BATCH = 500;
 /** Above this number of unfinished events, the search pauses. */
 const MAX_SETTLING = 1_000;
 /** Subjects, and blocks of keys, of one batch. */

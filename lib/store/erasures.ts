@@ -27,8 +27,8 @@ export async function createErasure(sql: Sql, erasure: NewErasure, change: Chang
   await sql`
     with bounds as (
       select coalesce(${event_uuid}::uuid, (
-          -- Below the first event: an id has more bits than its time.
-          select first_id_at(time_of(e.id)) from events e order by e.id limit 1), ${NO_UUID}::uuid) as first,
+          -- Below the first event.
+          select first_id_at(time_of(e.id) - interval '1 ms') from events e order by e.id limit 1), ${NO_UUID}::uuid) as first,
         coalesce(${event_uuid}::uuid, first_id_at(now() + ${sql.unsafe(SLACK)})) as last
     ), changed as (
       insert into erasures (id, created_by, kind, dry_run, sealed, first_id, last_id, position)
@@ -155,7 +155,7 @@ export async function readContents(
     ), ${bounds(sql, sql`looked`)}, sizes as (
       select id, bytes from looked
       union all
-      select event_of(t.id), t.bytes from ${told(sql, sql`${sql.unsafe(SIZE)} as bytes`)} t
+      select event_of(t.id), t.bytes from ${told(sql, sql`${sql.unsafe(SIZE)} as bytes`, limit)} t
     ), running as (
       select id, sum(sum(bytes)) over (order by id) - coalesce(sum(bytes), 0) as before
       from sizes group by id
@@ -178,8 +178,8 @@ export async function readContents(
     union all
     select event_of(t.id), null, null, null, null, t.response_head, t.response_body,
       t.response_truncated, t.cause
-    from ${told(sql, sql`response_head, response_body, response_truncated, cause`)} t
-    where event_of(t.id) in (select id from looked)`;
+    from ${told(sql, sql`response_head, response_body, response_truncated, cause`, limit)} t
+    where ${sql.unsafe(TELLS)} and event_of(t.id) in (select id from looked)`;
   return { ...piece, contents };
 }
 
@@ -196,17 +196,23 @@ function bounds(sql: Sql, rows: Fragment): Fragment {
     )`;
 }
 
-/** A table expression: these columns of all attempts within `bounds` that tell something, and their deliveries. */
-function told(sql: Sql, columns: Fragment): Fragment {
+/**
+ * A table expression: these columns of all attempts within `bounds` that tell something, and their deliveries.
+ * By index, in its order: the planner cannot know how little lies between the bounds. An event has one delivery
+ * for each endpoint, so an endpoint has at most `limit` there.
+ */
+function told(sql: Sql, columns: Fragment, limit: number): Fragment {
   return sql`(
       select x.* from bounds b cross join endpoints n cross join lateral (
         select d.id, ${columns} from ended_deliveries d
-        where d.endpoint_no = n.no and d.id between b.first and b.last and ${sql.unsafe(TELLS)}
+        where d.endpoint_no = n.no and d.id between b.first and b.last
+        order by d.id limit ${limit}
       ) x
       union all
       select x.* from bounds b cross join lateral (
         select a.delivery_id, ${columns} from attempts a
-        where a.delivery_id between b.first and b.last and ${sql.unsafe(TELLS)}
+        where a.delivery_id between b.first and b.last
+        order by a.delivery_id, a.number offset 0
       ) x
     )`;
 }
