@@ -9,7 +9,7 @@ export interface InForce {
   /** Where endpoints may live. */
   readonly rules: AddressRules;
   /**
-   * What links to this program begin with: `server.public_url`, else the listener's address if that is on
+   * The beginning of links to this program: `server.public_url`, else the listener's address if that is on
    * loopback, else null. Never from a request: its Host header may be anybody's.
    */
   readonly base_url: string | null;

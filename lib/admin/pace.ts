@@ -3,8 +3,8 @@ import { makeThrottle } from "../core/throttle.ts";
 import type { Asker } from "./context.ts";
 
 /**
- * What a business may do at once, and the time until it may do it once more. Each daemon counts for itself:
- * the limits are against one business that keeps all others waiting, not a quota.
+ * How often a business may do a thing at once, and the time until it may once more. Each daemon counts for
+ * itself: the limits keep one business from holding up all others, and are no quota.
  */
 const LIMITS = {
   /** Each sends a request and waits for its answer. */
@@ -15,12 +15,12 @@ const LIMITS = {
   change: { burst: 100, refill_ms: 1_000 },
 } as const;
 
-/** A kind of thing that a business does. */
+/** A kind of limited action. */
 export type Paced = keyof typeof LIMITS;
 
 /**
- * Counts what a business does, and throws an `AppError` once it has done too much of it; an operator is not
- * limited. Call it when everything else speaks for doing it.
+ * Counts an action, and throws an `AppError` if the business has done too many; an operator is not limited.
+ * Call it last, so that refused requests do not count.
  */
 export type Pace = (by: Pick<Asker, "scope">, what: Paced) => void;
 

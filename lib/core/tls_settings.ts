@@ -46,12 +46,12 @@ const MIN_RSA_BITS = 2048;
 /** The mistake of TLS settings for a URL without TLS. */
 export const TLS_WITHOUT_HTTPS = "Has no meaning for an http: URL";
 
-/** Only the blocks that count: a file may hold certificate and key, and text around them. */
+/** The PEM blocks alone: a file may have certificate, key and other text in it. */
 export function plainPem(text: string, member: keyof TlsTexts): string {
   return pemBlocks(text, kindOf(member)).join("\n");
 }
 
-/** Mistakes in texts, each by itself. */
+/** Mistakes of each text by itself. */
 export function textMistakes(tls: TlsTexts): TlsMistake[] {
   return (["ca", "cert", "key"] as const).flatMap((member) => {
     const text = tls[member];
@@ -64,7 +64,7 @@ export function textMistakes(tls: TlsTexts): TlsMistake[] {
   });
 }
 
-/** The mistake in how texts without mistakes of their own belong together, if there is one. */
+/** Mistakes of a certificate and key whose texts are sound: one without the other, or another's. */
 export function pairMistakes({ cert, key }: TlsTexts): TlsMistake[] {
   if ((cert === undefined) !== (key === undefined)) {
     return [{ member: null, message: "Must have cert and key together, or neither" }];

@@ -106,7 +106,7 @@ export const PUBLIC_OPERATIONS: readonly PublicOperation[] = [
     method: "post",
     path: "/ingest",
     tag: "Ingest",
-    summary: "Takes events of BookMe: one, or up to 1,000 at once",
+    summary: "Accepts BookMe's events: one, or up to 1,000 at once",
     description:
       "Answers once the events and what they owe are committed: all, or none. Payloads " +
       "are kept and delivered byte for byte. Only addresses of ip_ranges may post.",
