@@ -32,7 +32,7 @@ export async function planReload(
   const present = files.find(({ digest }) => digest === in_force) ?? shared;
   const credentials = changedCredentials(shared, present);
   const of = (what: Synced["what"]) => planned.filter((one) => one.what === what);
-  // Secrets, header values and TLS are not in the database.
+  // Secrets, header values and TLS keys are not in the database.
   const others = [...credentials.keys()].filter((id) => !planned.some((one) => one.id === id));
   return {
     file: { path: read.path, sha256: digestOfFile(read.path) },

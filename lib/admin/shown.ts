@@ -583,7 +583,7 @@ export type Daemon = v.InferOutput<typeof Daemon>;
 /** A changed field of an endpoint. */
 export const FieldChange = v.object({
   field: string,
-  from: described(v.unknown(), "[redacted] for secrets, header values and TLS"),
+  from: described(v.unknown(), "[redacted] for secrets, header values and TLS keys"),
   to: v.unknown(),
 });
 export type FieldChange = v.InferOutput<typeof FieldChange>;

@@ -97,6 +97,14 @@ export function showTls({ ca, cert }: TlsTexts): TlsShown | null {
   return { ca: shown(ca), cert: shown(cert)[0] ?? null };
 }
 
+/** TLS settings on a line of text: `client until 2027-06-01, trusts ca`. */
+export function tlsInWords({ ca, cert }: TlsShown): string {
+  return [
+    ...cert === null ? [] : [`${cert.subject} until ${cert.valid_to.slice(0, 10)}`],
+    ...ca.length === 0 ? [] : [`trusts ${ca.map(({ subject }) => subject).join(" ")}`],
+  ].join(", ");
+}
+
 function showCertificate(certificate: X509Certificate): CertificateShown {
   const { subject, issuer, valid_from, valid_to } = readCertificate(certificate);
   return {

@@ -6,6 +6,7 @@ import { onServer, type TestDatabase } from "../support/databases.ts";
 import { type Operated, startOperated } from "../support/operated.ts";
 import { startReceiver, statuses } from "../support/receiver.ts";
 import { sampleOf } from "../support/samples.ts";
+import { type Leaf, testCertificates } from "../support/tls.ts";
 import { until } from "../support/wait.ts";
 
 // deno-lint-ignore no-explicit-any
@@ -14,6 +15,39 @@ function edit(path: string, change: (file: any) => void, to = path): void {
   change(file);
   Deno.writeTextFileSync(to, stringify(file), { mode: 0o600 });
 }
+
+onServer("check --diff says which certificates change, and shows no key", async (database) => {
+  const { ca, client, soon } = await testCertificates();
+  const directory = await Deno.makeTempDir({ prefix: "bookme-diff-" });
+  const put = (name: string, { cert, key }: Leaf) =>
+    Deno.writeTextFileSync(`${directory}/${name}.pem`, `${cert}\n${key}`);
+  try {
+    put("old", client);
+    put("new", soon);
+    Deno.writeTextFileSync(`${directory}/ca.pem`, ca);
+    const tls = { cert: `file:${directory}/old.pem`, key: `file:${directory}/old.pem` };
+    await using daemon = await startOperated({
+      database: database.section,
+      endpoints: [endpoint("crm", "https://localhost:9/", { tls })],
+    });
+    edit(daemon.path, (file) => {
+      file.endpoints[0].tls = {
+        ca: `file:${directory}/ca.pem`,
+        cert: `file:${directory}/new.pem`,
+        key: `file:${directory}/new.pem`,
+      };
+    });
+    const { out } = await daemon.cli(["check", "--diff", "--url", daemon.url]);
+    assert.match(
+      out,
+      /\n {4}tls: client until 2098-01-01 → soon until \d{4}-\d\d-\d\d, trusts ca\n/,
+    );
+    const json = await daemon.cli(["check", "--diff", "--json", "--url", daemon.url]);
+    for (const text of [out, json.out]) assert.ok(!text.includes("BEGIN"), text);
+  } finally {
+    await Deno.remove(directory, { recursive: true });
+  }
+});
 
 /** A daemon whose endpoints crm and erp are owed a booking and a service each. */
 async function owing(database: TestDatabase, url: string): Promise<Operated> {

@@ -1,4 +1,6 @@
 import { AppError } from "../../core/errors.ts";
+import { isObject } from "../../core/json.ts";
+import { tlsInWords, type TlsShown } from "../../core/tls_settings.ts";
 import { formatDuration } from "../../core/units.ts";
 import type { FieldChange, Reloaded } from "../../admin/shown.ts";
 import { type Api, API_OPTIONS, openApi } from "../daemon_api/client.ts";
@@ -108,7 +110,7 @@ export function changeLines(io: Io, { changed, at_next_start, endpoints }: Reloa
 }
 
 function fromTo({ field, from, to }: FieldChange): string {
-  // Secrets, header values and TLS are not shown: both are the same word.
+  // Secrets, header values and TLS keys are not shown: both are the same word.
   return from === to ? "changed" : `${valueOf(field, from)} → ${valueOf(field, to)}`;
 }
 
@@ -117,6 +119,7 @@ function valueOf(field: string, value: unknown): string {
   if (Array.isArray(value) && value.length > 0) {
     return value.map((one) => valueOf(field, one)).join(" ");
   }
+  if (field === "tls" && isObject(value)) return tlsInWords(value as unknown as TlsShown);
   if (typeof value === "number" && field.endsWith("_ms")) return formatDuration(value);
   return typeof value === "string" ? value : JSON.stringify(value);
 }
