@@ -46,6 +46,9 @@ export type Vetted =
     readonly refused: readonly Refused[];
   };
 
+/** Codes for a name without addresses. */
+const NO_SUCH_NAME = /NOTFOUND|NODATA|NONAME/;
+
 /**
  * A function that looks up a route's addresses and checks each; one that is forbidden blocks all. Calls
  * `asking` if it has to ask for them.
@@ -73,7 +76,10 @@ export function makeVetter(
     try {
       addresses = literal !== undefined ? [literal] : await resolve(host);
     } catch (error) {
-      return fail("dns", `${codeOf(error) || messageOf(error)} ${host}`);
+      const code = codeOf(error);
+      // Else a business could tell names of the operator's network from those that nobody has.
+      if (route.public_only && NO_SUCH_NAME.test(code)) return refuseHost(PUBLIC_ONLY);
+      return fail("dns", `${code || messageOf(error)} ${host}`);
     }
     const present = rules();
     const refused = addresses.flatMap((address) => {
@@ -81,7 +87,9 @@ export function makeVetter(
       return rule === undefined ? [] : [{ address, rule }];
     });
     const [first] = refused;
-    if (first !== undefined && route.public_only) return refuseHost(PUBLIC_ONLY);
+    if (route.public_only && (first !== undefined || addresses.length === 0)) {
+      return refuseHost(PUBLIC_ONLY);
+    }
     if (first !== undefined) {
       const cause = `${first.address} is not allowed: ${first.rule}`;
       return fail("blocked", cause, addresses, refused);
