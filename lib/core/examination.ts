@@ -2,6 +2,7 @@
 
 import { hostPort } from "./address.ts";
 import type { Certificate } from "./certificates.ts";
+import { counted } from "./units.ts";
 
 /** How good a thing is: `!` is worth a look, `✗` keeps something from working. */
 export type Mark = "✓" | "!" | "✗";
@@ -416,8 +417,7 @@ function namesOf({ names, subject }: Certificate): string {
 /** When a certificate expires: `expires in 12 days (2026-12-10)`, or `expired on 2026-11-20`. */
 export function expiryOf(valid_to: number, now_ms: number): string {
   if (valid_to < now_ms) return `expired on ${dateOf(valid_to)}`;
-  const days = daysUntil(valid_to, now_ms);
-  return `expires in ${days} ${days === 1 ? "day" : "days"} (${dateOf(valid_to)})`;
+  return `expires in ${counted(daysUntil(valid_to, now_ms), "day")} (${dateOf(valid_to)})`;
 }
 
 function dateOf(at_ms: number): string {

@@ -80,3 +80,8 @@ function split(value: unknown, pattern: RegExp): readonly [number, string] | und
 function refuse(value: unknown, wanted: string): never {
   throw invalid(`Must be ${wanted}, not ${show(value)}`);
 }
+
+/** `1 event`, `2 events`. */
+export function counted(count: number, noun: string, plural = `${noun}s`): string {
+  return `${count} ${count === 1 ? noun : plural}`;
+}

@@ -1,5 +1,6 @@
 import { loadConfig } from "../../config/load.ts";
 import { parseSealKey } from "../../core/seal.ts";
+import { counted } from "../../core/units.ts";
 import { command, CONFIG } from "../command.ts";
 
 export const rekey = command({
@@ -29,9 +30,7 @@ must not be in use. Running it again does nothing.`,
     try {
       const { resealed, unreadable } = await rekey(db, keys);
       io.out(
-        resealed === 0
-          ? "Nothing to seal"
-          : `Sealed: ${resealed} endpoint${resealed === 1 ? "" : "s"}`,
+        resealed === 0 ? "Nothing to seal" : `Sealed: ${counted(resealed, "endpoint")}`,
       );
       for (const id of unreadable) {
         io.err(`${id} is sealed under an unknown key; add that key to encryption_key`);

@@ -1,7 +1,8 @@
 import type { Config } from "../../config/config.ts";
 import { AppError, messageOf } from "../../core/errors.ts";
+import { counted } from "../../core/units.ts";
 import type { DatabaseHealth } from "../../store/health.ts";
-import { bad, badBy, counted, good, odd, type Verdict } from "./verdict.ts";
+import { bad, badBy, good, odd, type Verdict } from "./verdict.ts";
 
 /** The database as far as it is known. */
 export interface DatabaseCheck {

@@ -1,7 +1,8 @@
 import type { Endpoint, Stats } from "../../admin/shown.ts";
 import { inSeconds } from "../../core/time.ts";
+import { counted } from "../../core/units.ts";
 import type { Api } from "../daemon_api/client.ts";
-import { counted, good, odd, type Verdict } from "./verdict.ts";
+import { good, odd, type Verdict } from "./verdict.ts";
 
 /** Whether the last day's events have a known business, as endpoints with `businesses` need. */
 export async function checkBusinesses(

@@ -42,8 +42,3 @@ export function printVerdict(io: Io, { mark, subject, text, remedy }: Verdict): 
   io.out(rest === undefined ? first : `${paint(mark)} ${bold(printable(subject))}: ${rest}`);
   for (const other of others) io.out(`  ${other}`);
 }
-
-/** `1 event`, `2 events`. */
-export function counted(count: number, noun: string, plural = `${noun}s`): string {
-  return `${count} ${count === 1 ? noun : plural}`;
-}
