@@ -7,6 +7,13 @@ import { NO_PHASES } from "../../lib/core/outcome.ts";
 import { claim, type Claimed } from "../../lib/store/claims.ts";
 import type { Database } from "../../lib/store/database.ts";
 import { cancel, retryNow } from "../../lib/store/deliveries.ts";
+import {
+  advance,
+  createErasure,
+  readContents,
+  settle,
+  takeTurn,
+} from "../../lib/store/erasures.ts";
 import { loadFleet } from "../../lib/store/endpoints.ts";
 import { storeEvents } from "../../lib/store/events.ts";
 import { makePartitions } from "../../lib/store/partitions.ts";
@@ -18,6 +25,7 @@ import { openUrl, serverDatabase } from "../support/databases.ts";
 import { storePlainEndpoints } from "../support/file.ts";
 import { makeRandom } from "../torture/random.ts";
 
+const KEY_ID = "0123abcd";
 const WEEK_MS = 7 * 86_400_000;
 const FROM = Date.parse("2020-03-04T12:00Z");
 const PER_WEEK = 1_000;
@@ -201,11 +209,10 @@ async function measure(weeks: number): Promise<Record<string, Cost>> {
   const replay = {
     uuid: newIds().next(Date.now()),
     statuses: ["failed"],
-    missing: false,
     endpoint_no: null,
-    owner: null,
   } as const;
-  const selection = {
+  await createReplay(db.admin, {
+    ...replay,
     type: null,
     since: "2020-01-01Z",
     until: "2100-01-01Z",
@@ -213,18 +220,29 @@ async function measure(weeks: number): Promise<Record<string, Cost>> {
     last_uuid: deliveryUuid(events[PER_WEEK - 1] ?? "", 0x7fffffff),
     rate_per_s: null,
     matched: { count: 1, exact: true },
-  };
-  await createReplay(db.admin, { ...replay, ...selection }, change);
+  }, change);
   costs["a replay's step"] = await admin.cost((sql) => stepReplay(sql, replay));
-  const missing = {
+  const erasure = {
     uuid: newIds().next(Date.now()),
-    statuses: [],
-    missing: true,
-    endpoint_no: no,
-    owner: null,
+    kind: "containing",
+    dry_run: false,
+    sealed: `01${KEY_ID}`,
+    event_uuid: null,
   } as const;
-  await createReplay(db.admin, { ...selection, ...missing }, change);
-  costs["a step of missing ones"] = await admin.cost((sql) => stepReplay(sql, missing));
+  await createErasure(db.admin, erasure, change);
+  const turn = await takeTurn(db.admin, [KEY_ID]);
+  assert.ok(turn !== undefined);
+  const piece = { ...turn, position: middle };
+  costs["an erasure's piece"] = await admin.cost((sql) => readContents(sql, piece, 100));
+  await advance(db.admin, turn, {
+    phase: "events",
+    erased: events.slice(events.length >> 1, (events.length >> 1) + 100)
+      .map((id) => ({ id, subject: true, business: true })),
+    pause_ms: 0,
+  });
+  costs["an erasure's settling"] = await admin.cost((sql) => settle(sql, turn));
+  await settle(db.admin, turn);
+  costs["an erasure's end of it"] = await admin.cost((sql) => settle(sql, turn));
   await engine.sql.end();
   await admin.sql.end();
   return costs;
@@ -248,7 +266,9 @@ const MOST: Readonly<Record<string, number>> = {
   "an event and its deliveries": 12,
   "a delivery and its attempts": 12,
   "a replay's step": 12,
-  "a step of missing ones": 12,
+  "an erasure's piece": 3,
+  "an erasure's settling": 3,
+  "an erasure's end of it": 3,
 };
 
 for (const weeks of [10, 40]) {
