@@ -1,6 +1,7 @@
 import { getRequestListener } from "@hono/node-server";
 import { makePace } from "./admin/pace.ts";
 import type { Reloaded } from "./admin/shown.ts";
+import { makeStreams } from "./admin/stream.ts";
 import { cidrContains } from "./core/address.ts";
 import { AppError } from "./core/errors.ts";
 import type { Secret } from "./core/secret.ts";
@@ -124,6 +125,10 @@ async function startOn(
   stack.defer(() => disk.stop());
   const engine = await startEngine(ctx, client, keys, reloader.settled);
   stack.defer(() => engine.dispatcher.stop(0));
+  const streams = makeStreams(
+    db,
+    (cause) => log.warn("Streams wait for the database", { cause }),
+  );
   const reload = async (actor: Actor) => {
     const reloaded = await reloader.reload(actor, neighbours, engine.fleet.reload);
     void engine.cancelUnowed();
@@ -136,6 +141,7 @@ async function startOn(
     now: ctx.clock.now,
     seal_keys: keys,
     pace: makePace(() => performance.now()),
+    streams,
     examine: (target) => examineTarget(target, addresses),
     reload,
     plan_reload: reloader.plan,
@@ -158,7 +164,7 @@ async function startOn(
     url: http.url,
     admin_token: tokens.find((token) => token.role === "admin")?.token,
     reload: () => reload({ name: "SIGHUP", address: null }),
-    ...makeStop({ http, client, db, disk, neighbours, log, ...engine }),
+    ...makeStop({ http, client, db, disk, neighbours, streams, log, ...engine }),
   };
 }
 

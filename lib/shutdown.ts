@@ -1,3 +1,4 @@
+import type { Streams } from "./admin/stream.ts";
 import type { Disk } from "./disk.ts";
 import type { Engine } from "./engine.ts";
 import type { HttpClient } from "./http/client.ts";
@@ -14,6 +15,7 @@ interface Parts extends Engine {
   readonly db: Database;
   readonly neighbours: Neighbours;
   readonly disk: Disk;
+  readonly streams: Streams;
   readonly log: Log;
 }
 
@@ -46,17 +48,19 @@ async function stop(parts: Parts): Promise<void> {
   log.info("Stopping", { in_flight: dispatcher.in_flight });
   const grace_ms = dispatcher.fleet.max_timeout_ms + RECORD_GRACE_MS;
   const ends_at = performance.now() + grace_ms;
+  // At once: their readers resume at another daemon.
+  const streamed = parts.streams.stop();
   dispatcher.quiesce();
   // Posts go on being stored, for other daemons or the next start: they are refused only between the end
   // of this process and the start of the next.
   http.retire();
   await atMost(
     grace_ms,
-    Promise.all(
-      [maintenance, replayer, eraser].map((part) => part.stop()).concat(
-        dispatcher.stop(grace_ms),
-      ),
-    ),
+    Promise.all([
+      streamed,
+      ...[maintenance, replayer, eraser].map((part) => part.stop()),
+      dispatcher.stop(grace_ms),
+    ]),
   );
   const left_ms = Math.max(ends_at - performance.now(), CLOSE_GRACE_MS);
   await http.close(atMost(left_ms, intake.settle()));

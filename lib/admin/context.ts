@@ -9,6 +9,7 @@ import type { Database } from "../store/database.ts";
 import type { FilePolicy } from "../store/endpoints.ts";
 import type { Pace } from "./pace.ts";
 import type { Reloaded } from "./shown.ts";
+import type { Streams } from "./stream.ts";
 
 /** Who asks, and whose data they may see and change. */
 export interface Asker {
@@ -51,6 +52,8 @@ export interface AdminContext {
   readonly replays_changed: () => void;
   /** Announces a new erasure. */
   readonly erasures_changed: () => void;
+  /** The streams of what changes. */
+  readonly streams: Streams;
   /** Writes down how this process has answered posts. */
   readonly count_posts: () => Promise<unknown>;
   /** Reads the configuration file again. Throws an `AppError` with its mistakes. */

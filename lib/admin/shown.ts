@@ -655,3 +655,50 @@ export const AuditEntry = v.object({
   after: v.unknown(),
 });
 export type AuditEntry = v.InferOutput<typeof AuditEntry>;
+
+/** What messages of a stream say, by their names: `event`, `delivery`, `endpoint`, `replay`, `many`. */
+export interface StreamEvent {
+  readonly id: string;
+  readonly type: string;
+  readonly business: string | null;
+  readonly test: boolean;
+}
+
+/** A delivery that was made or changed, as it is now. */
+export interface StreamDelivery {
+  readonly id: string;
+  readonly event_id: string;
+  readonly type: string;
+  readonly endpoint_id: string;
+  readonly status: Delivery["status"];
+  /** How many have ended. */
+  readonly attempts: number;
+  readonly last_outcome: string | null;
+  readonly last_status: number | null;
+}
+
+/** An endpoint that was made or changed. */
+export interface StreamEndpoint {
+  readonly id: string;
+  readonly version: number;
+  readonly paused: boolean;
+  readonly retired: boolean;
+}
+
+/** A replay that was made, moved on or ended. */
+export interface StreamReplay {
+  readonly id: string;
+  /** Null for one of all endpoints. */
+  readonly endpoint_id: string | null;
+  readonly state: Replay["state"];
+  readonly matched: number;
+  readonly replayed: number;
+}
+
+/** How many of each changed at once, instead of a message for each. */
+export interface StreamMany {
+  readonly events: number;
+  readonly deliveries: number;
+  readonly endpoints: number;
+  readonly replays: number;
+}

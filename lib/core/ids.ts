@@ -59,6 +59,11 @@ export function deliveryUuid(event: string, endpoint_no: number): string {
   return event.slice(0, 28) + hex(endpoint_no, 8);
 }
 
+/** The internal number of the endpoint that a delivery's UUID ends with. */
+export function endpointNoOf(delivery_uuid: string): number {
+  return Number.parseInt(delivery_uuid.slice(28).replace("-", ""), 16);
+}
+
 /** `evt_…` of an event UUID. */
 export function eventId(uuid: string): string {
   return "evt_" + encode(uuid.slice(0, 28), EVENT_CHARS);

@@ -83,7 +83,8 @@ const REFUSALS: Readonly<Record<ErrorCode, string>> = {
   unsupported_media_type: "The body is not application/json",
   misdirected: "The Host is not this program's",
   invalid: "The request has mistakes; `errors` names each",
-  too_many_requests: "Too many wrong tokens from this address, or a business does too much at once",
+  too_many_requests:
+    "Too many wrong tokens from this address, a business does too much at once, or too many streams",
   unavailable: "The database cannot be used now; the detail says why",
 };
 
@@ -155,7 +156,11 @@ function describe(operation: AnyOperation): Json {
     ...operation.refuses,
     ...(operation.method === "get" ? [] : WITH_BODY),
   ];
-  const parameters = [...pathParameters(operation), ...queryParameters(operation)];
+  const parameters = [
+    ...pathParameters(operation),
+    ...queryParameters(operation),
+    ...headerParameters(operation),
+  ];
   return {
     operationId: id,
     tags: [tag],
@@ -170,7 +175,10 @@ function describe(operation: AnyOperation): Json {
       },
     }),
     responses: {
-      [status]: { description: summary, content: json(schemaOf(response), example.response) },
+      [status]: {
+        description: summary,
+        content: json(schemaOf(response), example.response, operation.content_type),
+      },
       ...(variant === undefined ? {} : {
         [variant.status]: {
           description: "What would be done",
@@ -236,8 +244,8 @@ function responseOf(code: ErrorCode | "internal"): Json {
   return { $ref: `#/components/responses/${code}` };
 }
 
-function json(schema: Json, example: unknown): Json {
-  return { "application/json": { schema, ...(example === undefined ? {} : { example }) } };
+function json(schema: Json, example: unknown, type = "application/json"): Json {
+  return { [type]: { schema, ...(example === undefined ? {} : { example }) } };
 }
 
 function pathParameters({ path, example }: AnyOperation): Json[] {
@@ -254,6 +262,16 @@ function queryParameters({ query }: AnyOperation): Json[] {
     in: "query",
     required: required?.includes(name) === true && !("default" in (schema as Json)),
     schema: withDefault(schema as Json),
+  }));
+}
+
+function headerParameters({ headers = {} }: AnyOperation): Json[] {
+  return Object.entries(headers).map(([name, description]) => ({
+    name,
+    in: "header",
+    required: false,
+    description,
+    schema: { type: "string" },
   }));
 }
 

@@ -1,5 +1,6 @@
-import type { IncomingMessage } from "node:http";
+import type { IncomingMessage, ServerResponse } from "node:http";
 import { Buffer } from "node:buffer";
+import { RESPONSE_ALREADY_SENT } from "@hono/node-server/utils/response";
 import type { Context } from "hono";
 import * as v from "valibot";
 import type { Asker } from "../../lib/admin/context.ts";
@@ -29,7 +30,14 @@ export interface Asked<Query, Body> {
   readonly isGood: () => Promise<boolean>;
   /** Whether the client has hung up. */
   readonly isGone: () => boolean;
+  /** A header of the request. */
+  readonly header: (name: string) => string | undefined;
+  /** For a handler that writes the answer itself. */
+  readonly outgoing: ServerResponse;
 }
+
+/** Returned by a handler that writes the answer itself. */
+export class Written {}
 
 /** A second response of an operation, with another status. */
 export interface Variant<R extends Schema> {
@@ -69,6 +77,10 @@ export interface Operation<Q extends Schema, B extends Schema, R extends Schema>
   ): readonly Mistake[] | Promise<readonly Mistake[]>;
   readonly status: 200 | 201;
   readonly response: R;
+  /** Of a response that the handler writes itself (default: application/json). */
+  readonly content_type?: string;
+  /** Names of request headers that it reads, and what they say. */
+  readonly headers?: Readonly<Record<string, string>>;
   /** A second way to answer, chosen by the handler. */
   readonly variant?: Variant<Schema>;
   /** Codes that it refuses with, besides those of every operation. */
@@ -81,8 +93,10 @@ export interface Operation<Q extends Schema, B extends Schema, R extends Schema>
   handle(
     ctx: RouteContext,
     asked: Asked<v.InferOutput<Q>, v.InferOutput<B>>,
-  ): v.InferOutput<R> | Answered | Promise<v.InferOutput<R> | Answered>;
+  ): Answer<R> | Promise<Answer<R>>;
 }
+
+type Answer<R extends Schema> = v.InferOutput<R> | Answered | Written;
 
 /** An answer by the operation's variant. */
 export class Answered {
@@ -120,6 +134,11 @@ export async function perform(
     operation,
     await readJson(c, operation.body === undefined || operation.body_optional === true),
   );
+  const { content_type } = operation;
+  // Such an answer goes on and on: its head is known without it.
+  if (content_type !== undefined && c.req.method === "HEAD") {
+    return c.body(null, operation.status, { "content-type": content_type });
+  }
   const answer = await operation.handle(ctx, {
     id: c.req.param("id") ?? "",
     query,
@@ -127,7 +146,10 @@ export async function perform(
     by,
     isGood,
     isGone: () => c.env.outgoing.destroyed,
+    header: (name) => c.req.header(name),
+    outgoing: c.env.outgoing as ServerResponse,
   });
+  if (answer instanceof Written) return RESPONSE_ALREADY_SENT;
   return answer instanceof Answered
     ? c.json(answer.value as never, operation.variant?.status ?? 200)
     : c.json(answer as never, operation.status);

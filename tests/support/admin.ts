@@ -2,6 +2,7 @@ import type { AdminContext, Asker } from "../../lib/admin/context.ts";
 import { makePace } from "../../lib/admin/pace.ts";
 import { loadConfig } from "../../lib/config/load.ts";
 import { makeInForce } from "../../lib/in_force.ts";
+import { makeStreams } from "../../lib/admin/stream.ts";
 import { AppError } from "../../lib/core/errors.ts";
 import { deliveryUuid, eventId, makeEventIds } from "../../lib/core/ids.ts";
 import { PORTAL_ACTOR, type Scope } from "../../lib/core/scope.ts";
@@ -86,6 +87,7 @@ export async function administer(db: Database, sections: Sections): Promise<Admi
     },
     replays_changed: () => {},
     erasures_changed: () => {},
+    streams: makeStreams(db, () => {}),
     count_posts: () => Promise.resolve(),
     examine: () => Promise.reject(new Error("No endpoint is examined here")),
     reload: () => Promise.reject(new AppError("unavailable", "No daemon runs")),

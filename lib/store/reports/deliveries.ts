@@ -85,6 +85,18 @@ export async function getDelivery(
   return found.find(isShown);
 }
 
+/** Those of these deliveries that are still there, the newest first. */
+export async function deliveriesById(
+  sql: Sql,
+  scope: Scope,
+  uuids: readonly string[],
+): Promise<DeliveryRow[]> {
+  const ctes = sql`
+    found as (select id from unnest(${literal(uuids)}::uuid[]) as u (id)),
+    floor as (select null::uuid as id)`;
+  return (await select(sql, scope, ctes)).found.filter(isShown);
+}
+
 /** The deliveries of one event. */
 export async function deliveriesOf(
   sql: Sql,

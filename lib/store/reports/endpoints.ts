@@ -1,5 +1,6 @@
 import type { Sql } from "postgres";
 import type { Scope } from "../../core/scope.ts";
+import { texts } from "../arrays.ts";
 import { ENDPOINT_COLUMNS, type StoredEndpoint } from "../endpoints.ts";
 import { endpointInScope, eventInScope } from "../scope.ts";
 import { type Page, pageOf, type Paging } from "./page.ts";
@@ -20,6 +21,27 @@ export async function getEndpoint(
     select ${sql.unsafe(ENDPOINT_COLUMNS)} from endpoints n
     where n.id = ${id} ${endpointInScope(sql, scope)}`;
   return row;
+}
+
+/** Those of these endpoints that are there, retired ones included. */
+export async function endpointsById(
+  sql: Sql,
+  scope: Scope,
+  ids: readonly string[],
+): Promise<StoredEndpoint[]> {
+  return await sql<StoredEndpoint[]>`
+    select ${sql.unsafe(ENDPOINT_COLUMNS)} from endpoints n
+    where n.id = any(string_to_array(${texts(ids)}, chr(30))) ${endpointInScope(sql, scope)}
+    order by n.no desc`;
+}
+
+/** Numbers and ids of all endpoints, retired ones included. */
+export async function endpointNumbers(
+  sql: Sql,
+  scope: Scope,
+): Promise<Pick<StoredEndpoint, "no" | "id">[]> {
+  return await sql<Pick<StoredEndpoint, "no" | "id">[]>`
+    select n.no, n.id from endpoints n where true ${endpointInScope(sql, scope)}`;
 }
 
 /** Most ids that `endpointIds` reads. */

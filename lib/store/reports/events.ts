@@ -1,5 +1,6 @@
 import type { Sql } from "postgres";
 import type { Scope } from "../../core/scope.ts";
+import { literal } from "../arrays.ts";
 import type { Fragment } from "../changes.ts";
 import { eventInScope } from "../scope.ts";
 import {
@@ -63,6 +64,20 @@ export async function listEvents(
     select e.id as uuid, e.type, e.business, e.subject, e.confirmation, e.test, e.received_at
     from events e where ${which} order by e.id desc limit ${limit + 1}`;
   return pageOf(rows, limit, (row) => row.uuid, floor);
+}
+
+/** Those of these events that are still there, the newest first. */
+export async function eventsById(
+  sql: Sql,
+  scope: Scope,
+  uuids: readonly string[],
+): Promise<EventSummary[]> {
+  return await sql<EventSummary[]>`
+    select e.id as uuid, e.type, e.business, e.subject, e.confirmation, e.test, e.received_at
+    from unnest(${literal(uuids)}::uuid[]) as u (id)
+    -- One by one, or every partition is searched.
+    cross join lateral (select * from events e where e.id = u.id limit 1) e
+    where true ${eventInScope(sql, scope)} order by e.id desc`;
 }
 
 /** Counts the events that match, up to `MAX_FOUND`, without regard to pages. */

@@ -1,5 +1,6 @@
 import type { Sql } from "postgres";
 import type { Scope } from "../../core/scope.ts";
+import { literal } from "../arrays.ts";
 import type { Fragment } from "../changes.ts";
 import { causeIs } from "../fragments.ts";
 import {
@@ -251,6 +252,18 @@ export async function getReplay(
     from replays r
     where r.id = ${uuid}::uuid ${replayInScope(sql, scope)}`;
   return row;
+}
+
+/** Those of these replays that are there, the newest first. */
+export async function replaysById(
+  sql: Sql,
+  scope: Scope,
+  uuids: readonly string[],
+): Promise<ReplayRow[]> {
+  return await sql<ReplayRow[]>`
+    select ${sql.unsafe(COLUMNS)} from replays r
+    where r.id = any(${literal(uuids)}::uuid[]) ${numberInScope(sql, scope, "r.endpoint_no")}
+    order by r.id desc`;
 }
 
 /** Replays, newest first. */
