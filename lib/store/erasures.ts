@@ -290,31 +290,36 @@ export async function settle(sql: Sql, { uuid, turn }: Turn): Promise<void> {
     ), item as materialized (
       select * from items order by id limit ${SETTLED_AT_ONCE}
     ), ${bounds(sql, sql`item`)}, found as materialized (
-      select i.*, ${sql.unsafe(IS_BLANK)} as is_blank,
+      -- One by one, as below: any number of other events may lie between them.
+      select i.*, e.is_blank,
         exists (select from pending_deliveries p where p.id between i.id and last_of(i.id)) as is_pending
-      from item i join events e on e.id = i.id where ${sql.unsafe(within("e.id"))}
-    ), ${sql.unsafe(BLANK_EVENTS)}, ${sql.unsafe(CANCEL_CHOSEN)}, ${sql.unsafe(BLANK_ANSWERS)}
+      from item i cross join lateral (
+        select ${sql.unsafe(IS_BLANK)} as is_blank from events e where e.id = i.id limit 1) e
+    ), ${sql.unsafe(BLANK_EVENTS)}, ${sql.unsafe(CANCEL_CHOSEN)}, quiet as materialized (
+      -- Locked, or a purge of the same event takes its rows in another order.
+      select f.id from found f cross join lateral (
+        select from events e where e.id = f.id for update skip locked) e
+      where f.is_blank and not f.is_pending
+    ), answers as materialized (
+      select sum(blank_answers(id)) as count from quiet
+    )
     update erasures r set
       settling = coalesce((
         -- An event that is gone has taken its deliveries along.
         select jsonb_agg(to_jsonb(i)) from items i
         where i.id not in (select id from item)
-          or i.id in (select id from found where not is_blank or is_pending)), '[]'),
-      attempts = r.attempts + (select count(*) from answers) + (select count(*) from earlier),
+          or i.id in (select id from found except select id from quiet)), '[]'),
+      attempts = r.attempts + coalesce((select count from answers), 0),
       cancelled = r.cancelled + (select count(*) from chosen)
     where r.id = ${uuid}::uuid and exists (select from erasure)`;
-}
-
-function within(column: string): string {
-  return `${column} between (select first from bounds) and (select last from bounds)`;
 }
 
 /** The CTE `blanked`: the events in `found` lose their payloads; and `chosen`, what is cancelled of them. */
 const BLANK_EVENTS = `
   locked as materialized (
-    select e.id, f.subject, f.business from found f join events e on e.id = f.id
-    where not f.is_blank and ${within("e.id")}
-    for update of e skip locked
+    select e.id, f.subject, f.business from found f cross join lateral (
+      select e.id from events e where e.id = f.id for update skip locked) e
+    where not f.is_blank
   ), unended as materialized (
     select p.id, l.id as event_id, p.leased_until is not null as leased,
       p.cancel_reason is null as is_owed
@@ -331,7 +336,9 @@ const BLANK_EVENTS = `
     update events e set payload = null, erased_at = coalesce(e.erased_at, now()), confirmation = null,
       subject = case when r.subject then null else e.subject end,
       business = case when r.business then null else e.business end
-    from ready r where e.id = r.id and ${within("e.id")}
+    from ready r where e.id = r.id
+      -- Bounds, or every partition is searched.
+      and e.id between (select first from bounds) and (select last from bounds)
   ), unnamed as (
     -- Streams can read it for some minutes more.
     update changes c set businesses = array(
@@ -340,25 +347,6 @@ const BLANK_EVENTS = `
       from unnest(c.events, c.businesses) with ordinality as n (id, business, place) order by n.place)
     where exists (select from ready r where r.business)
       and c.events && array(select r.id from ready r where r.business)
-  )`;
-
-const NO_ANSWER =
-  "response_head = null, response_body = null, response_truncated = false, cause = null";
-
-/** The CTEs `answers` and `earlier`: attempts of events in `found` that have ended lose what came back. */
-const BLANK_ANSWERS = `
-  quiet as materialized (
-    select id from found where is_blank and not is_pending
-  ), owed as materialized (
-    select n.no as endpoint_no, delivery_of(q.id, n.no) as id from quiet q cross join endpoints n
-  ), answers as (
-    update ended_deliveries d set ${NO_ANSWER} from owed o
-    where d.endpoint_no = o.endpoint_no and d.id = o.id and ${within("d.id")} and ${TELLS}
-    returning 1
-  ), earlier as (
-    update attempts a set ${NO_ANSWER} from quiet q
-    where a.delivery_id between q.id and last_of(q.id) and ${within("a.delivery_id")} and ${TELLS}
-    returning 1
   )`;
 
 /** A stored business of an appointment or a service. */
