@@ -187,7 +187,7 @@ async function withPeople(
     delivery: { retry: ["0s"] },
     endpoints: [
       endpoint("good", good.url),
-      endpoint("failing", bad.url),
+      endpoint("failing", bad.url, { retry: ["0s", "0s"] }),
       endpoint("waiting", bad.url, { retry: ["0s", "1h"] }),
       endpoint("garbage", garbage.url, { retry: ["0s", "1h"] }),
       endpoint("slow", slow.url, { ...one, concurrency: 4 }),
@@ -286,6 +286,34 @@ onBoth(
     assertGone("a dump", await dump(db));
   },
 );
+
+onServer("an answer that mentions the person is enough, even if it was cut", async (database) => {
+  const answers: Record<string, string | Uint8Array> = {
+    apt_json: `{"name":"${WRITINGS[3]?.(PERSON.name)}"}`,
+    apt_latin: Buffer.from(`<p>${PERSON.name}</p>`, "latin1"),
+    // 64 KiB are kept: of the name only its first five letters.
+    apt_cut: "x".repeat(65_536 - 7) + PERSON.name,
+    apt_none: "<p>Zoë M.</p>",
+  };
+  await using receiver = await startReceiver(({ body }) => ({
+    status: 200,
+    body: answers[JSON.parse(body.toString()).data.appointment.id] ?? "",
+  }));
+  await using daemon = await startDaemon({
+    database: database.section,
+    encryption_key: ENCRYPTION_KEY,
+    endpoints: [endpoint("crm", receiver.url)],
+  });
+  const api = await checkedApi(daemon);
+  const ids = await postAll(daemon, Object.keys(answers).map((id) => booking(id, "{}")));
+  for (const id of ids) await daemon.delivery(await daemon.deliveryId(id));
+  const { matched, attempts } = await erased(api, { containing: PERSON.name });
+  assert.deepEqual([matched, attempts], [3, 3]);
+  const kept = await Promise.all(
+    ids.map(async (id) => (await api.expect(200, "GET", `events/${id}`)).body.payload !== null),
+  );
+  assert.deepEqual(kept, [false, false, false, true]);
+});
 
 onServer("an erasure outlives a daemon that is killed, and is done by two", async (database) => {
   await using receiver = await startReceiver(echo(200));
