@@ -15,6 +15,7 @@ import { erase } from "./commands/erase.ts";
 import { event } from "./commands/event.ts";
 import { eventTypes } from "./commands/event_types.ts";
 import { report } from "./fault.ts";
+import { forward } from "./commands/forward.ts";
 import { listen } from "./commands/listen.ts";
 import { migrate } from "./commands/migrate.ts";
 import { pause, resume } from "./commands/pause.ts";
@@ -61,6 +62,7 @@ export const COMMANDS: readonly Command[] = [
   send,
   eventTypes,
   listen,
+  forward,
   verify,
   secret,
   rekey,

@@ -5,7 +5,9 @@ import { DELIVERY_REASONS } from "../../core/cancellation.ts";
 import { AppError, type ErrorCode, HTTP_STATUS } from "../../core/errors.ts";
 import { isObject } from "../../core/json.ts";
 import { CONFIG, readSecret, SECRET_VALUE, UsageError, type Values } from "../command.ts";
+import type { Message } from "../../core/server_sent.ts";
 import { type Answer, type Method, send } from "./request.ts";
+import { streamFrom } from "./stream.ts";
 import type { Io } from "../terminal.ts";
 
 /** Options of every command that talks to the daemon. */
@@ -64,6 +66,11 @@ export interface Api {
   get<T>(path: string, query?: Query): Promise<T>;
   post<T>(path: string, body?: unknown): Promise<T>;
   delete<T>(path: string): Promise<T>;
+  /**
+   * What changes, by the query, from the message with that id on, until the daemon ends it or `signal`
+   * aborts.
+   */
+  follow(query: Query, last_id: string | undefined, signal: AbortSignal): AsyncGenerator<Message>;
   /** Up to `limit` entries of a list from the query's cursor on, from as many pages as that takes. */
   list<Row>(path: string, query: Query, limit: number): Promise<Page<Row>>;
 }
@@ -82,13 +89,13 @@ export async function openApi(io: Io, values: ApiValues): Promise<Api> {
     ? `is the daemon running? Start it with \`bookme-webhooks --config ${values.config}\`, which ` +
       "names this address (server.listen), or name another one with --url"
     : "is the daemon running? Check --url, and that it runs there";
+  const headers = { authorization: `Bearer ${token}`, accept: "application/json" };
   const ask = async (method: Method, target: URL, body?: unknown): Promise<unknown> => {
     try {
       const answer = await send(target, {
         method,
         headers: {
-          authorization: `Bearer ${token}`,
-          accept: "application/json",
+          ...headers,
           ...(body === undefined ? {} : { "content-type": "application/json" }),
         },
         ...(body === undefined ? {} : { body: JSON.stringify(body) }),
@@ -112,6 +119,13 @@ export async function openApi(io: Io, values: ApiValues): Promise<Api> {
     post: async <T>(path: string, body?: unknown) =>
       await ask("POST", locate(url, path, {}), body) as T,
     delete: async <T>(path: string) => await ask("DELETE", locate(url, path, {})) as T,
+    follow(query, last_id, signal) {
+      const target = locate(url, "stream", query);
+      const from = last_id === undefined ? {} : { "last-event-id": last_id };
+      return streamFrom(target, { ...headers, ...from }, signal, (answer) => {
+        return refusalOf(answer, target, token_name);
+      });
+    },
     async list<Row>(path: string, query: Query, limit: number) {
       const data: Row[] = [];
       let cursor = query["cursor"];
@@ -175,16 +189,21 @@ function locate(url: string, path: string, query: Query): URL {
 function readAnswer({ status, body }: Answer, target: URL, token_name: string): unknown {
   const read = parse(body);
   if (status >= 200 && status < 300 && read !== undefined) return read;
+  throw refusalOf({ status, body }, target, token_name);
+}
+
+function refusalOf({ status, body }: Answer, target: URL, token_name: string): AppError {
+  const read = parse(body);
   const problem = isObject(read) ? read : {};
   if (status === 401) {
-    throw new AppError(
+    return new AppError(
       "unauthorized",
       `The daemon at ${target.origin} refuses the token ${token_name}; was it started with another ` +
         "configuration? Name the right one with --config or --token",
     );
   }
   if (typeof problem["detail"] !== "string") {
-    throw new AppError(
+    return new AppError(
       "conflict",
       `${target.origin} answered ${status} without saying why; is it a bookme-webhooks daemon?`,
     );
@@ -195,7 +214,7 @@ function readAnswer({ status, body }: Answer, target: URL, token_name: string): 
   const mistakes = errors.map(({ pointer, message }) =>
     `\n  ${pointer.replace(/^\//, "")}: ${message}`
   );
-  throw new AppError(codeOf(status), problem["detail"] + mistakes.join(""), { errors });
+  return new AppError(codeOf(status), problem["detail"] + mistakes.join(""), { errors });
 }
 
 // Not found, in conflict or invalid is what was asked for; anything else would refuse the next call too.

@@ -1,5 +1,5 @@
 import { Buffer } from "node:buffer";
-import { request as requestPlain } from "node:http";
+import { type ClientRequest, type IncomingMessage, request as requestPlain } from "node:http";
 import { request as requestTls } from "node:https";
 import { isIP } from "node:net";
 import { connect as connectTls, type TLSSocket } from "node:tls";
@@ -23,6 +23,8 @@ export interface RequestOptions {
   readonly body?: string;
   /** How long the whole answer may take (default: a minute). */
   readonly patience_ms?: number;
+  /** Gives up waiting for the answer. */
+  readonly signal?: AbortSignal;
 }
 
 /** Longer than any statement of the daemon's may take. */
@@ -39,8 +41,6 @@ export function send(url: string | URL, options: RequestOptions = {}): Promise<A
   const { method = "GET", headers = {}, body = "", patience_ms = PATIENCE_MS } = options;
   const length = method === "GET" ? {} : { "content-length": String(Buffer.byteLength(body)) };
   const target = new URL(url);
-  const secure = target.protocol === "https:";
-  const request = secure ? requestTls : requestPlain;
   const late = new AbortController();
   const timer = setTimeout(() => late.abort(), patience_ms);
   const answer = new Promise<Answer>((resolve, reject) => {
@@ -48,13 +48,12 @@ export function send(url: string | URL, options: RequestOptions = {}): Promise<A
       const why = late.signal.aborted ? ` within ${inWords(patience_ms)}` : `: ${messageOf(error)}`;
       reject(new AppError("unavailable", `No answer from ${target.origin}${why}`));
     };
-    const outgoing = request(
+    const outgoing = open(
       target,
       {
         method,
-        ...(secure ? { createConnection: () => openTls(target) } : { agent: false }),
-        headers: { ...headers, ...length, connection: "close" },
-        signal: late.signal,
+        headers: { ...headers, ...length },
+        signal: AbortSignal.any([late.signal, ...(options.signal ? [options.signal] : [])]),
       },
       (incoming) => {
         const chunks: Uint8Array[] = [];
@@ -75,6 +74,23 @@ export function send(url: string | URL, options: RequestOptions = {}): Promise<A
     outgoing.end(method === "GET" ? undefined : body);
   });
   return answer.finally(() => clearTimeout(timer));
+}
+
+/** Opens a request on a connection of its own. */
+export function open(
+  target: URL,
+  { method, headers, signal }: {
+    readonly method: "GET" | "POST";
+    readonly headers: Readonly<Record<string, string>>;
+    readonly signal: AbortSignal;
+  },
+  answered: (incoming: IncomingMessage) => void,
+): ClientRequest {
+  const secure = target.protocol === "https:";
+  const request = secure ? requestTls : requestPlain;
+  const connection = secure ? { createConnection: () => openTls(target) } : { agent: false };
+  const options = { method, headers: { ...headers, connection: "close" }, signal };
+  return request(target, { ...options, ...connection }, answered);
 }
 
 // With NODE_EXTRA_CA_CERTS set, the agents of Deno's node:https demand the permission `sys` for `ca`, which
