@@ -118,17 +118,24 @@ export async function readChanges(
 }
 
 /**
- * Forgets changes that are older than ten minutes, at most `limit`. The last row stays: it says that nothing
- * has happened since.
+ * Forgets changes that are older than ten minutes, at most `limit`. The last row stays, without its content:
+ * it says that nothing has happened since.
  */
 export async function purgeChanges(sql: Sql, limit: number): Promise<number> {
   const rows = await sql`
     with first as materialized (
       select no, at from changes order by no limit ${limit}
+    ), old as materialized (
+      select no from first where at < now() - ${KEPT_MS}::int * interval '1 ms'
+    ), last as materialized (
+      select max(no) as no from changes
+    ), blanked as (
+      update changes c
+      set events = '{}', businesses = '{}', deliveries = '{}', endpoints = '{}', replays = '{}'
+      from last where c.no = last.no and c.no in (select no from old)
+        and cardinality(events || deliveries || replays) + cardinality(endpoints) > 0
     )
-    delete from changes c using first f
-    where c.no = f.no and f.at < now() - ${KEPT_MS}::int * interval '1 ms'
-      and c.no < (select max(no) from changes)
+    delete from changes c using old, last where c.no = old.no and c.no < last.no
     returning 1`;
   return rows.length;
 }

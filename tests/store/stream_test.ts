@@ -13,6 +13,8 @@ import { cancelReplay, createReplay, stepReplay } from "../../lib/store/replays.
 import { record } from "../../lib/store/results.ts";
 import * as stream from "../../lib/store/stream.ts";
 import { onBoth, onServer } from "../support/databases.ts";
+import { connectTo } from "../support/postgres.ts";
+import { until } from "../support/wait.ts";
 import { PLAIN_SETTINGS, storeEndpoints } from "../support/file.ts";
 
 const ids = makeEventIds(() => 7);
@@ -274,5 +276,50 @@ onServer(
     await db.admin`update changes set at = now() - interval '1 hour'`;
     assert.equal(await stream.purgeChanges(db.admin, 100), 4);
     assert.equal((await stream.keptChanges(db.admin, 0))?.first, 16);
+    await db.admin`
+    update changes set businesses = '{bus_1}', endpoints = '{a}', events = array[${NO_UUID}::uuid]`;
+    await stream.purgeChanges(db.admin, 100);
+    const { rows: [last] } = await stream.readChanges(db.admin, 15, [], 100);
+    const { no, at_ms: _, ...content } = last ?? { no: 0, at_ms: 0 };
+    const none: string[] = [];
+    const nothing = {
+      events: none,
+      businesses: none,
+      deliveries: none,
+      endpoints: none,
+      replays: none,
+    };
+    assert.deepEqual({ no, ...content }, { no: 16, ...nothing });
+  },
+);
+
+onServer(
+  "runsSince() sees statements under way that began before, and no others",
+  async (database) => {
+    await using db = await database.open();
+    const { url } = database.section as { url: string };
+    await using blocked = connectTo(url);
+    await using holder = connectTo(url);
+    await holder`select pg_advisory_lock(1)`;
+    const before = await stream.timeNow(db.admin);
+    const waiting = blocked`select pg_advisory_lock(1)`.execute();
+    await until(
+      "it is under way",
+      async () =>
+        (await db.admin`select from pg_locks where not granted and locktype = 'advisory'`).length >
+          0,
+    );
+    // The sessions of the program are being warmed up at first.
+    await until(
+      "those from before have ended",
+      async () => !await stream.runsSince(db.admin, before),
+    );
+    const after = await stream.timeNow(db.admin);
+    assert.equal(await stream.runsSince(db.admin, after), true);
+    await holder.unsafe("begin; select pg_advisory_unlock(1)");
+    await waiting;
+    const isQuiet = async () => !await stream.runsSince(db.admin, after);
+    await until("only an idle transaction is left", isQuiet);
+    await holder.unsafe("rollback");
   },
 );
