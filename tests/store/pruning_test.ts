@@ -210,6 +210,8 @@ async function measure(weeks: number): Promise<Record<string, Cost>> {
     uuid: newIds().next(Date.now()),
     statuses: ["failed"],
     endpoint_no: null,
+    owner: null,
+    missing: false,
   } as const;
   await createReplay(db.admin, {
     ...replay,

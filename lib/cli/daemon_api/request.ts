@@ -80,7 +80,7 @@ export function send(url: string | URL, options: RequestOptions = {}): Promise<A
 export function open(
   target: URL,
   { method, headers, signal }: {
-    readonly method: "GET" | "POST";
+    readonly method: Method;
     readonly headers: Readonly<Record<string, string>>;
     readonly signal: AbortSignal;
   },

@@ -262,7 +262,7 @@ export async function replaysById(
 ): Promise<ReplayRow[]> {
   return await sql<ReplayRow[]>`
     select ${sql.unsafe(COLUMNS)} from replays r
-    where r.id = any(${literal(uuids)}::uuid[]) ${numberInScope(sql, scope, "r.endpoint_no")}
+    where r.id = any(${literal(uuids)}::uuid[]) ${replayInScope(sql, scope)}
     order by r.id desc`;
 }
 
