@@ -167,7 +167,7 @@ export function makeStreams(
       const { rows, first, now_ms }: store.ChangesPage = await readPage(db, reading.mark);
       if (first > reading.mark.low) return lose();
       const mark = reading.mark.after(rows, now_ms);
-      await tell([...streams].filter(({ joined }) => joined), rows, mark.low);
+      await tell([...streams].filter(({ joined }) => joined), rows, mark.low, now_ms);
       // Only now: if telling fails, it is repeated, and nobody pings ahead of it.
       reading = { mark, now_ms };
       is_full = rows.length === PAGE;
@@ -192,26 +192,30 @@ export function makeStreams(
     }
     stream.last_id = undefined;
     stream.joined = true;
-    write(stream, idText(low));
+    write(stream, resumeText(stream, low, now_ms));
   }
 
   /** Tells a stream what has changed since `last_id`. False if that is not kept, or too much. */
   async function catchUp(stream: Stream, last_id: string, low: number): Promise<boolean> {
-    let at = await keptPosition(db, last_id);
+    let at = await keptPosition(db, stream.scope, last_id);
     for (let pages = 0; at !== undefined && pages < MAX_PAGES; pages++) {
       const { rows }: store.ChangesPage = await store.readChanges(db.admin, at, [], PAGE);
       at = rows.at(-1)?.no ?? at;
-      await tell([stream], rows, Math.min(at, low));
+      await tell([stream], rows, Math.min(at, low), null);
       if (rows.length < PAGE) return true;
     }
     return false;
   }
 
-  /** Writes messages about changes, with the number below which nothing is missing. */
+  /**
+   * Writes messages about changes, with the number below which nothing is missing, as of `now_ms`; null while
+   * a stream is being brought up.
+   */
   async function tell(
     to: readonly Stream[],
     changes: readonly store.Changes[],
     low: number,
+    now_ms: number | null,
   ): Promise<void> {
     if (changes.length === 0) return;
     // The same for all that see the same.
@@ -221,7 +225,7 @@ export function makeStreams(
       const text = first === undefined ? "" : await messagesOf(db, changes, first);
       if (text === "") continue;
       await Promise.all(group.map(async (stream) => {
-        if (await isAllowed(stream)) write(stream, text + idText(low));
+        if (await isAllowed(stream)) write(stream, text + resumeText(stream, low, now_ms));
       }));
     }
   }
@@ -229,8 +233,9 @@ export function makeStreams(
   async function ping(stream: Stream): Promise<void> {
     // During an outage nobody can tell, and there is nothing to show.
     if (!await isAllowed(stream).catch(() => true)) return;
-    const low = stream.joined ? reading?.mark.low : undefined;
-    write(stream, `: ping\n${low === undefined ? "\n" : idText(low)}`);
+    const read = stream.joined ? reading : undefined;
+    const resume = read === undefined ? "\n" : resumeText(stream, read.mark.low, read.now_ms);
+    write(stream, `: ping\n${resume}`);
   }
 
   return {
@@ -261,11 +266,33 @@ function stopped(): AppError {
   return new AppError("unavailable", "The daemon is stopping", { retry_after_s: 1 });
 }
 
+/** A reading may begin that much before the time that it has. */
+const READING_MS = 2_000;
+
+/**
+ * Where a stream resumes, as of `now_ms`. For a business it is that time, because numbers count everybody's
+ * changes: what its reading may have missed is repeated. None while it is being brought up.
+ */
+function resumeText({ scope }: Stream, low: number, now_ms: number | null): string {
+  if (scope === "everything") return idText(low);
+  return now_ms === null ? "" : idText(`t${Math.floor(now_ms)}`);
+}
+
 /** The number that an id stands for, if all that came after it is kept. */
-async function keptPosition(db: Database, last_id: string): Promise<number | undefined> {
+async function keptPosition(
+  db: Database,
+  scope: Sight["scope"],
+  last_id: string,
+): Promise<number | undefined> {
+  const [, at = "NaN"] = /^t?(\d{1,15})$/.exec(last_id) ?? [];
+  if (last_id.startsWith("t") !== (scope !== "everything")) return undefined;
+  if (scope !== "everything") {
+    return await store.numberAt(db.admin, Number(at), PATIENCE_MS + READING_MS);
+  }
   const kept = await store.keptChanges(db.admin, PATIENCE_MS);
-  const at = /^\d{1,15}$/.test(last_id) ? Number(last_id) : NaN;
-  return kept !== undefined && at >= kept.first && at <= kept.last ? at : undefined;
+  return kept !== undefined && Number(at) >= kept.first && Number(at) <= kept.last
+    ? Number(at)
+    : undefined;
 }
 
 function refuseMore(streams: readonly Stream[], token: string): void {

@@ -19,7 +19,7 @@ export function messageText(event: string, data: unknown): string {
 }
 
 /** An id without a message, as it is sent: where to resume from now on. */
-export function idText(id: number): string {
+export function idText(id: number | string): string {
   return `id: ${id}\n\n`;
 }
 

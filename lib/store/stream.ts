@@ -83,6 +83,24 @@ export async function keptChanges(sql: Sql, patience_ms: number): Promise<Kept |
   return row;
 }
 
+/**
+ * The number to go on from for whoever had read until `at_ms`, milliseconds since 1970: that of the last row
+ * taken `slack_ms` before. Undefined if what came after that time is not kept.
+ */
+export async function numberAt(
+  sql: Sql,
+  at_ms: number,
+  slack_ms: number,
+): Promise<number | undefined> {
+  const [row] = await sql<{ no: number }[]>`
+    select coalesce((
+        select no from changes where at <= to_timestamp(${at_ms - slack_ms}::float8 / 1000)
+        order by no desc limit 1), first.no)::float8 as no
+    from (select no, at from changes order by no limit 1) first
+    where first.at <= to_timestamp(${at_ms}::float8 / 1000)`;
+  return row?.no;
+}
+
 /** A page of changes, in the order of their numbers. */
 export interface ChangesPage {
   readonly rows: readonly Changes[];

@@ -256,6 +256,15 @@ onServer("a business sees and counts its own alone", async (database) => {
     ...posted.slice(0, 150).map(({ id }: { id: string }) => id),
   ];
   assert.ok(!strangers.some((id) => own.text.includes(id)));
+  // A number would count what others do.
+  assert.match(own.last_id ?? "", /^t\d{13}$/);
+  own[Symbol.dispose]();
+  const { body: missed } = await daemon.post(booking("apt_missed", "bus_1"));
+  using resumed = await follow(daemon, { token: one.token, last_id: own.last_id ?? "" });
+  await heard(resumed, "event", ({ id }) => id === missed.id);
+  assert.ok(!resumed.messages.some(({ event }) => event === "reset"));
+  using guessing = await follow(daemon, { token: one.token, last_id: all.last_id ?? "" });
+  await heard(guessing, "reset");
 });
 
 onServer("a stop ends streams at once, while an attempt is under way", async (database) => {
