@@ -14,7 +14,7 @@ create table fleet (
 );
 insert into fleet (revision) values (1);
 
--- What has changed in the last minutes, for GET /api/stream: each statement writes one row, but only until
+-- Changes of the last minutes, for GET /api/stream: each statement writes one row, but only until
 -- fleet.streamed_until, so that changes cost nothing while nobody follows. Ids alone: readers look up the
 -- present state, within their scope. Not unlogged: a position must outlive a crash and a failover.
 create table changes (
@@ -483,7 +483,7 @@ create table erasures (
   kind text not null check (kind in ('event', 'subject', 'containing')),
   -- Only counts what it finds.
   dry_run boolean not null,
-  -- What is looked for, sealed as endpoints.sealed is. Null once it has ended.
+  -- The event, subject or text looked for, sealed as endpoints.sealed is. Null once it has ended.
   sealed bytea check ((sealed is null) = (state <> 'running')),
   -- Its events have ids from first_id to last_id, and were accepted before it.
   first_id uuid not null,

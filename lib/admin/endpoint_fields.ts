@@ -64,7 +64,7 @@ export function patchedEndpoint(
   row: StoredEndpoint,
   patch: EndpointPatch,
 ): Written {
-  // Whoever changes it.
+  // The same rule for whichever actor changes it.
   if (row.owner !== null) refuseMistakes(endpointMistakes(ctx, { business: row.owner }, patch));
   const fields = merge(row, patch);
   if (patch.unsigned === false && row.settings.unsigned) {

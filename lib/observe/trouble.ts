@@ -116,7 +116,7 @@ function fieldsOf({ failures, since_ms, unlogged }: Trouble, tried: Tried): Fiel
     endpoint,
     outcome,
     status,
-    // What it quotes came from the receiver: the log has nothing of it.
+    // Quotes of the receiver stay out of the log.
     cause: outcome === "protocol" ? cause?.replace(/"[^]*"/, '"…"') : cause,
     failures,
     since: new Date(since_ms).toISOString(),
