@@ -54,8 +54,11 @@ Deno.test("only the database's now() schedules", async () => {
   for (const folder of ["../../lib/store", "../../migrations"]) {
     const url = new URL(`${folder}/`, import.meta.url);
     for await (const { name, isFile } of Deno.readDir(url)) {
-      if (!isFile || name === "health.ts") continue; // which holds the clocks against each other
-      const text = await Deno.readTextFile(new URL(name, url));
+      // One holds the clocks against each other; the other, as two tables do, says when something was written.
+      if (!isFile || name === "health.ts" || name === "stream.ts") continue;
+      const sql = await Deno.readTextFile(new URL(name, url));
+      const text = sql.replace(/^create table (changes|audit) \([^;]*;/gm, "")
+        .replaceAll("clock_timestamp() - now()", ""); // how long a statement has taken
       assert.equal(others.exec(text)?.[0], undefined, `${folder}/${name}`);
     }
   }
