@@ -107,7 +107,12 @@ onServer(
       for (const method of Object.keys(operations)) {
         const target = path.replace("/api/", "").replace("{id}", "crm");
         const body = method === "get" ? undefined : {};
-        const { status } = await api.call(method.toUpperCase(), target, body, VIEWER);
+        const { status } = target === "stream"
+          ? await fetch(`${daemon.url}${path}`, { // whose answer does not end
+            method: "HEAD",
+            headers: { authorization: `Bearer ${VIEWER}` },
+          })
+          : await api.call(method.toUpperCase(), target, body, VIEWER);
         assert.ok(method === "get" ? status === 200 || status === 404 : status === 403, path);
       }
     }
