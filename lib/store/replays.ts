@@ -118,8 +118,8 @@ const HASTEN_SENDABLE = `
   ), ${noted({ deliveries: "select id from owed" })}`;
 
 /**
- * The CTEs `owed` and `noted`: the deliveries in the CTE `sendable` are pending, unless another replay has owed them since
- * this statement began. They have their event's time, like all others, by which they are listed.
+ * The CTEs `owed` and `noted`: the deliveries in the CTE `sendable` are pending, unless another replay has owed
+ * them since this statement began. They have their event's time, like all others, by which they are listed.
  */
 const OWE_SENDABLE = `
   owed as (
