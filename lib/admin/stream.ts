@@ -2,6 +2,7 @@ import { AppError, messageOf } from "../core/errors.ts";
 import { idText, messageText } from "../core/server_sent.ts";
 import { makeWatermark, PATIENCE_MS, type Watermark } from "../core/watermark.ts";
 import type { Database } from "../store/database.ts";
+import { pause } from "../store/deadline.ts";
 import * as store from "../store/stream.ts";
 import type { AdminContext, Asker } from "./context.ts";
 import { filterEndpoint } from "./lookup.ts";
@@ -338,11 +339,4 @@ async function settle(db: Database): Promise<void> {
 
 function readPage({ admin }: Database, { high, missing }: Watermark): Promise<store.ChangesPage> {
   return store.readChanges(admin, high, missing, PAGE);
-}
-
-async function pause(woken: Promise<void>, wait_ms: number): Promise<void> {
-  let timer: ReturnType<typeof setTimeout> | undefined;
-  const slept = new Promise<void>((resolve) => timer = setTimeout(resolve, wait_ms));
-  await Promise.race([slept, woken]);
-  clearTimeout(timer);
 }

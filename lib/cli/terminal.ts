@@ -139,6 +139,12 @@ export function onStop(handler: () => void): Disposable {
   return onSignal(["SIGINT", "SIGTERM"], handler);
 }
 
+/** Its signal is aborted by SIGINT and SIGTERM, until it is disposed of. */
+export function stoppable(): Disposable & { readonly signal: AbortSignal } {
+  const stopping = new AbortController();
+  return Object.assign(onStop(() => stopping.abort()), { signal: stopping.signal });
+}
+
 /** Calls `handler` on each of the signals, until it is disposed of. */
 export function onSignal(signals: readonly Deno.Signal[], handler: () => void): Disposable {
   for (const signal of signals) Deno.addSignalListener(signal, handler);

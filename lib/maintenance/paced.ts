@@ -1,4 +1,5 @@
 import { messageOf } from "../core/errors.ts";
+import { pause } from "../store/deadline.ts";
 
 /**
  * Work that an administrator has asked for, done in batches at its own pace. Not a job of the schedule: it is
@@ -13,7 +14,10 @@ export interface Paced {
 /** Interval of looking for work that another daemon was asked for. */
 export const POLL_MS = 1_000;
 
-/** Repeats `round`, which returns the wait before the next in milliseconds; `failed` gets the cause of a failure. */
+/**
+ * Repeats `round`, which returns the wait before the next in milliseconds. `failed` gets the cause of a
+ * failure.
+ */
 export function startPaced(
   round: (isStopping: () => boolean) => Promise<number>,
   failed: (cause: string) => void,
@@ -30,16 +34,9 @@ export function startPaced(
       } catch (error) {
         if (!stopping) failed(messageOf(error));
       }
-      await pause(wait_ms);
+      await pause(woken.promise, wait_ms);
+      woken = Promise.withResolvers();
     }
-  }
-
-  async function pause(wait_ms: number): Promise<void> {
-    let timer: ReturnType<typeof setTimeout> | undefined;
-    const slept = new Promise<void>((resolve) => timer = setTimeout(resolve, wait_ms));
-    await Promise.race([slept, woken.promise]);
-    clearTimeout(timer);
-    woken = Promise.withResolvers();
   }
 
   return {

@@ -70,3 +70,11 @@ function forget(wait: Wait): void {
   clearInterval(looking);
   looking = undefined;
 }
+
+/** Waits until `woken` resolves, at most `wait_ms`. */
+export async function pause(woken: Promise<void>, wait_ms: number): Promise<void> {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const slept = new Promise<void>((resolve) => timer = setTimeout(resolve, wait_ms));
+  await Promise.race([slept, woken]);
+  clearTimeout(timer);
+}

@@ -215,7 +215,7 @@ onHouse("whoever changes a business's endpoint keeps to its rules", async ({ ctx
       await refused("invalid", endpoints.changeEndpoint(ctx, by, a, change), pointer);
     }
   }
-  // What an operator's own may have here.
+  // Allowed for an operator's own endpoint.
   await endpoints.changeEndpoint(ctx, ops, all, { url: "http://127.0.0.1:9/" });
 });
 

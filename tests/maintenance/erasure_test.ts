@@ -73,7 +73,7 @@ async function readEverything(api: CheckedApi): Promise<string> {
   for (const list of ["events", "deliveries"]) {
     for (const { id } of (await get(`${list}?limit=200`)).data) await get(`${list}/${id}`);
   }
-  // What people search for: the answer may suggest what is similar.
+  // Searched for by people: the answer may suggest similar names.
   answers.push(JSON.stringify((await api.call("GET", "events?q=BKZO")).body));
   return answers.join("\n");
 }

@@ -131,7 +131,7 @@ onBoth(
       };
       const note = async (...request: Parameters<typeof ask>) => {
         const { status, text, fields } = await ask(...request);
-        // What was asked is no answer.
+        // An echo of the question is no answer.
         const route = request[1].replace(/portal_.*/, "…");
         heard.push(`${request[0]} ${route} ${status}\n${fields}\n${text}`);
         return { status, text };

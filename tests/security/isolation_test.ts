@@ -166,7 +166,7 @@ function refuseMarks(house: House, own: Party | null, request: Request, { text }
   for (const party of [...house.businesses, house.operator]) {
     if (party === own) continue;
     for (const mark of party.marks) {
-      // What was asked about may come back.
+      // The id asked about may come back.
       if (request.path.includes(mark) || JSON.stringify(request.body ?? {}).includes(mark)) {
         continue;
       }

@@ -1,9 +1,10 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Erasure } from "../../admin/shown.ts";
 import { MIN_SOUGHT } from "../../core/mention.ts";
+import { counted } from "../../core/units.ts";
 import { type Api, API_OPTIONS, openApi, pathPart } from "../daemon_api/client.ts";
 import { command, readSecret, UsageError } from "../command.ts";
-import { type Io, makeProgress, onStop, paletteOf } from "../terminal.ts";
+import { type Io, makeProgress, paletteOf, stoppable } from "../terminal.ts";
 
 const POLL_MS = 250;
 
@@ -52,12 +53,12 @@ docs/erasure.md says what remains: backups, replicas, free space, receivers.`,
     const api = await openApi(io, values);
     using stopping = stoppable();
     if (dry_run || !yes) {
-      const counted = await carryOut(io, api, { ...wanted, dry_run: true }, stopping.signal);
-      if (dry_run || counted.matched === 0 || counted.state !== "done") {
-        if (json) io.out(JSON.stringify(counted, null, 2));
-        return report(io, counted, json);
+      const found = await carryOut(io, api, { ...wanted, dry_run: true }, stopping.signal);
+      if (dry_run || found.matched === 0 || found.state !== "done") {
+        if (json) io.out(JSON.stringify(found, null, 2));
+        return report(io, found, json);
       }
-      if (!confirm(io, counted)) return 1;
+      if (!confirm(io, found)) return 1;
     }
     const erasure = await carryOut(io, api, wanted, stopping.signal);
     if (json) io.out(JSON.stringify(erasure, null, 2));
@@ -77,12 +78,6 @@ async function readSought(io: Io, option: string): Promise<string> {
   throw new UsageError(`--containing: a text needs at least ${MIN_SOUGHT} characters`);
 }
 
-/** Its signal is aborted by SIGINT and SIGTERM, until it is disposed of. */
-function stoppable(): Disposable & { readonly signal: AbortSignal } {
-  const stopping = new AbortController();
-  return Object.assign(onStop(() => stopping.abort()), { signal: stopping.signal });
-}
-
 /** Starts an erasure and shows its progress until it ends, or Ctrl-C. */
 async function carryOut(
   io: Io,
@@ -94,7 +89,9 @@ async function carryOut(
   let now = await api.post<Erasure>("erasures", wanted);
   while (now.state === "running" && !stopping.aborted) {
     progress.show(
-      `${Math.floor(100 * now.progress)} %: ${eventsOf(now.scanned)} read, ${now.matched} found` +
+      `${Math.floor(100 * now.progress)} %: ${
+        counted(now.scanned, "event")
+      } read, ${now.matched} found` +
         (now.waiting > 0 ? `, ${now.waiting} not erased yet` : ""),
     );
     // An aborted wait just ends: the loop checks the signal.
@@ -105,7 +102,7 @@ async function carryOut(
 }
 
 function confirm(io: Io, { matched }: Erasure): boolean {
-  const answer = io.ask(`${eventsOf(matched)}: erase for good? [y/N]`);
+  const answer = io.ask(`${counted(matched, "event")}: erase for good? [y/N]`);
   if (answer === null) {
     throw new UsageError("No terminal to confirm on; pass --yes, or --dry-run to count only");
   }
@@ -125,7 +122,7 @@ function report(io: Io, now: Erasure, json: boolean): number {
     return 1;
   }
   if (json) return 0;
-  const scanned = `of ${eventsOf(now.scanned)} read`;
+  const scanned = `of ${counted(now.scanned, "event")} read`;
   if (now.dry_run) io.out(`${now.matched} ${scanned} would be erased`);
   else {
     io.out(
@@ -134,8 +131,4 @@ function report(io: Io, now: Erasure, json: boolean): number {
     );
   }
   return 0;
-}
-
-function eventsOf(count: number): string {
-  return `${count} ${count === 1 ? "event" : "events"}`;
 }

@@ -12,10 +12,11 @@ import { hostPort, isLoopback, portOf } from "../../core/address.ts";
 import { AppError, messageOf } from "../../core/errors.ts";
 import { inWords } from "../../core/explain.ts";
 import { REDACTED } from "../../core/secret.ts";
+import { counted } from "../../core/units.ts";
 import { command, UsageError } from "../command.ts";
 import { type Api, API_OPTIONS, openApi, pathPart } from "../daemon_api/client.ts";
 import { send } from "../daemon_api/request.ts";
-import { clock, type Io, onStop, paletteOf, printable } from "../terminal.ts";
+import { clock, type Io, paletteOf, printable, stoppable } from "../terminal.ts";
 import { took } from "./delivery.ts";
 
 /** How long the local receiver may take: the default of an endpoint. */
@@ -63,8 +64,7 @@ do.`,
     const api = await openApi(io, values);
     const say = json ? io.err : io.out;
     await look(api, endpoint, say);
-    const stop = new AbortController();
-    using _ = onStop(() => stop.abort());
+    using stop = stoppable();
     const forwarder = makeForwarder(io, api, local, json, stop.signal);
     await followEndpoint(io, api, endpoint, stop.signal, {
       ready: () => say(`Forwarding ${endpoint} to ${local.shown}; Ctrl-C stops it`),
@@ -217,8 +217,10 @@ function makeForwarder(io: Io, api: Api, local: Local, json: boolean, signal: Ab
   return {
     forward,
     summary: () =>
-      `Forwarded ${attempts} ${attempts === 1 ? "attempt" : "attempts"} of ${deliveries} ` +
-      `${deliveries === 1 ? "delivery" : "deliveries"}; ${good} answered 2xx here`,
+      `Forwarded ${counted(attempts, "attempt")} of ${
+        counted(deliveries, "delivery", "deliveries")
+      }; ` +
+      `${good} answered 2xx here`,
   };
 }
 

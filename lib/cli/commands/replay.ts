@@ -13,7 +13,7 @@ import {
 import { refuseUnknownType } from "./event_types.ts";
 import { leftOut } from "./replays.ts";
 import { checkCode, command, period, readOption, UsageError } from "../command.ts";
-import { type Io, makeProgress, onStop, paletteOf, printable } from "../terminal.ts";
+import { type Io, makeProgress, paletteOf, printable, stoppable } from "../terminal.ts";
 
 const POLL_MS = 250;
 
@@ -232,8 +232,7 @@ function wordsOf({ missing, status }: Replay): readonly [string, string] {
 
 /** Shows the progress of a replay until it ends. */
 async function watch(io: Io, api: Api, made: Replay): Promise<number> {
-  const stopping = new AbortController();
-  using _ = onStop(() => stopping.abort());
+  using stopping = stoppable();
   using progress = makeProgress(io);
   let now = made;
   while (now.state === "running" && !stopping.signal.aborted) {

@@ -72,11 +72,7 @@ export async function countReplay(
       where s.is_selected and s.created_at >= ${since}::text::timestamptz
         and s.created_at < ${until}::text::timestamptz and n.retired_at is null
         ${endpointInScope(sql, scope)}
-        ${
-    type === null
-      ? sql``
-      : sql`and (select e.type from events e where e.id = event_of(s.id)) = ${type}`
-  }
+        ${ofType(sql, type)}
       limit ${MAX_COUNTED + 1}
     )
     select (select count(*) from seen)::int as seen, count(*)::int as count,
@@ -90,6 +86,13 @@ export async function countReplay(
     matched: { count: matched, exact },
     without_payload: { value: Math.min(count - payloads, matched), exact },
   };
+}
+
+/** Keeps the deliveries `s` whose events have the type, if one is asked for. */
+function ofType(sql: Sql, type: string | null): Fragment {
+  return type === null
+    ? sql``
+    : sql`and (select e.type from events e where e.id = event_of(s.id)) = ${type}`;
 }
 
 /** The CTE `seen` of the deliveries that a selection is counted among. */
@@ -150,11 +153,7 @@ export async function countDeliveredSince(sql: Sql, selection: ReplaySelection):
       select from seen s
       where s.attempts > 1 and s.created_at >= ${since}::text::timestamptz
         and s.created_at < ${until}::text::timestamptz
-        ${
-    type === null
-      ? sql``
-      : sql`and (select e.type from events e where e.id = event_of(s.id)) = ${type}`
-  }
+        ${ofType(sql, type)}
         -- Each is a look-up in attempts, whose columns are named as in deliveries here.
         and (select true from (
             select a.outcome as last_outcome, a.status as last_status, null::text as cancel_reason
