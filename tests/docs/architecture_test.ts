@@ -51,7 +51,7 @@ function partOf(path: string): string | undefined {
   if (path === "deno.json") return undefined; // the version
   if (path === "main.ts") return "main";
   const [first, second = "", third] = path.split("/");
-  if (first === "routes" && second === "api") return "api";
+  if (first === "routes" && (second === "api" || second === "dashboard")) return second;
   if (first !== "lib") return first;
   // daemon.ts and the files next to it put the parts together; of these, in_force.ts is known to all.
   if (second === "in_force.ts") return "in_force";
@@ -78,8 +78,11 @@ const ARROWS: Readonly<Record<string, Readonly<Record<string, "all" | "types">>>
   },
   // The API reaches the store, the configuration and the engine through lib/admin only.
   api: { routes: "all", admin: "all", core: "all" },
+  // Pages as well, and not through the API either.
+  dashboard: { routes: "all", admin: "all", core: "all" },
   routes: {
     api: "all",
+    dashboard: "all",
     in_force: "types",
     observe: "types",
     admin: "all",

@@ -1,0 +1,36 @@
+import type { Asker } from "../../lib/admin/context.ts";
+
+/** For whom pages speak: operators, or a business in its portal. */
+export type Audience = "operator" | "business";
+
+/** One of the two sets of pages. */
+export interface House {
+  /** The path that all of its pages begin with. */
+  readonly base: "/dashboard" | "/portal";
+  readonly audience: Audience;
+}
+
+/** The dashboard of operators. */
+export const DASHBOARD: House = { base: "/dashboard", audience: "operator" };
+
+/** The portal of a business. */
+export const PORTAL: House = { base: "/portal", audience: "business" };
+
+/** One request of somebody who is signed in, as pages need it. */
+export interface Visit {
+  readonly house: House;
+  readonly by: Asker;
+  /** Name of the admin token, or id of the business. */
+  readonly name: string;
+  readonly may_write: boolean;
+  /** When the portal link ends; null for an operator. */
+  readonly link_ends_at: string | null;
+  /** Goes into a hidden field `csrf` of every form. */
+  readonly csrf: string;
+  /** Path and query of the page, for links that come back to it. */
+  readonly here: string;
+  /** The database's time, in milliseconds since 1970. */
+  readonly now: number;
+  /** `environment` of the configuration. */
+  readonly environment: string;
+}
