@@ -1,21 +1,14 @@
-import type { IncomingMessage, ServerResponse } from "node:http";
-import { Buffer } from "node:buffer";
+import type { ServerResponse } from "node:http";
 import { RESPONSE_ALREADY_SENT } from "@hono/node-server/utils/response";
 import type { Context } from "hono";
 import * as v from "valibot";
 import type { Asker } from "../../lib/admin/context.ts";
-import {
-  AppError,
-  type ErrorCode,
-  invalidAt,
-  jsonPointer,
-  type Mistake,
-  refuseMistakes,
-} from "../../lib/core/errors.ts";
-import { isObject, kindOf } from "../../lib/core/json.ts";
+import { validBody, validQuery } from "../../lib/admin/validate.ts";
+import { AppError, type ErrorCode, type Mistake } from "../../lib/core/errors.ts";
 import { parseJson } from "../../lib/core/json_text.ts";
 import { readUtf8 } from "../../lib/core/utf8.ts";
 import type { Env, RouteContext } from "../context.ts";
+import { readBody } from "../middleware/body.ts";
 
 type Schema = v.GenericSchema;
 
@@ -118,8 +111,6 @@ export function operation<
 /** No parameters, or no body. */
 export const NOTHING = v.strictObject({});
 
-const MAX_BODY_BYTES = 1024 * 1024;
-
 /** Validates a request, has the operation handle it, and answers. */
 export async function perform(
   ctx: RouteContext,
@@ -129,9 +120,8 @@ export async function perform(
   const query = validQuery(operation.query ?? NOTHING, c.req.queries());
   const { by, isGood } = c.get("bearer");
   const body = operation.method === "get" ? {} : await validBody(
-    ctx,
-    by,
-    operation,
+    operation.body ?? NOTHING,
+    (body) => operation.rules?.(ctx, by, body) ?? [],
     await readJson(c, operation.body === undefined || operation.body_optional === true),
   );
   const { content_type } = operation;
@@ -155,77 +145,6 @@ export async function perform(
     : c.json(answer as never, operation.status);
 }
 
-// Each parameter once; unknown ones are refused, because a misspelt filter would show everything.
-function validQuery(schema: Schema, queries: Record<string, string[]>): unknown {
-  const detail = "The query is not valid";
-  refuseMistakes(
-    Object.entries(queries).filter(([, values]) => values.length > 1)
-      .map(([name]) => ({ pointer: jsonPointer([name]), message: "Is given more than once" })),
-    detail,
-  );
-  const flat = Object.entries(queries).map(([name, [value]]) => [name, value]);
-  const { output, mistakes } = validate(schema, Object.fromEntries(flat), "parameter");
-  refuseMistakes(mistakes, detail);
-  return output;
-}
-
-async function validBody(
-  ctx: RouteContext,
-  by: Asker,
-  { body: schema = NOTHING, rules }: AnyOperation,
-  body: unknown,
-): Promise<unknown> {
-  // To valibot an array is an object too.
-  if (!isObject(body)) throw invalidAt("", `Must be an object, not ${kindOf(body)}`);
-  const { output, mistakes } = validate(schema, body, "member");
-  if (mistakes.length > 0) {
-    refuseMistakes([...mistakes, ...await rules?.(ctx, by, output) ?? []]);
-  }
-  return output;
-}
-
-const MAX_MISTAKES = 100;
-
-/** An object, or its sound members, as the schema reads it, and the mistakes in the others. */
-function validate(
-  schema: Schema,
-  input: Readonly<Record<string, unknown>>,
-  what: string,
-): { readonly output: object; readonly mistakes: readonly Mistake[] } {
-  const result = v.safeParse(schema, input);
-  if (result.success) return { output: result.output as object, mistakes: [] };
-  const { entries = {} } = schema as { readonly entries?: Readonly<Record<string, Schema>> };
-  // Of several unknown members, valibot names only the first.
-  const unknown = Object.keys(input).filter((key) => !Object.hasOwn(entries, key))
-    .map((key) => ({ pointer: jsonPointer([key]), message: noSuch(what, key) }));
-  const mistakes = new Map<string, Mistake>();
-  const all = [...result.issues.map((issue) => mistakeOf(issue, what)), ...unknown];
-  for (const mistake of all.slice(0, MAX_MISTAKES)) {
-    // Of several at one place, the first is the plainest.
-    if (!mistakes.has(mistake.pointer)) mistakes.set(mistake.pointer, mistake);
-  }
-  const sound = Object.entries(entries).flatMap(([key, entry]) => {
-    const member = v.safeParse(entry, input[key]);
-    return member.success && member.output !== undefined ? [[key, member.output]] : [];
-  });
-  return { output: Object.fromEntries(sound), mistakes: [...mistakes.values()] };
-}
-
-function noSuch(what: string, key: unknown): string {
-  return `There is no ${what} ${JSON.stringify(key)}`;
-}
-
-function mistakeOf(issue: v.BaseIssue<unknown>, what: string): Mistake {
-  const path = issue.path ?? [];
-  const pointer = jsonPointer(path.map(({ key }) => key));
-  const is_about_member = issue.type === "strict_object" && issue.expected !== "Object";
-  if (!is_about_member || issue.path === undefined) {
-    return { pointer, message: issue.message };
-  }
-  const message = issue.expected === "never" ? noSuch(what, path.at(-1)?.key) : "Is missing";
-  return { pointer, message };
-}
-
 async function readJson(c: Context<Env>, is_optional: boolean): Promise<unknown> {
   const bytes = await readBody(c.env.incoming);
   if (bytes.length === 0 && is_optional) return {};
@@ -239,24 +158,4 @@ async function readJson(c: Context<Env>, is_optional: boolean): Promise<unknown>
     );
   }
   return parseJson(readUtf8(bytes, { drop_bom: true }));
-}
-
-async function readBody(incoming: IncomingMessage): Promise<Uint8Array> {
-  const tooLarge = () =>
-    new AppError("too_large", `The body is longer than ${MAX_BODY_BYTES} bytes; send less`);
-  if (Number(incoming.headers["content-length"] ?? 0) > MAX_BODY_BYTES) throw tooLarge();
-  const chunks: Uint8Array[] = [];
-  let length = 0;
-  try {
-    // Not destroyed on leaving: the connection would stay open, unread, for minutes.
-    for await (const chunk of incoming.iterator({ destroyOnReturn: false })) {
-      length += chunk.length;
-      if (length > MAX_BODY_BYTES) throw tooLarge();
-      chunks.push(chunk);
-    }
-  } catch (error) {
-    if (error instanceof AppError) throw error;
-    throw new AppError("malformed", "The body ended before its end");
-  }
-  return Buffer.concat(chunks);
 }

@@ -5,7 +5,7 @@ import { deliveryId } from "../../../lib/core/ids.ts";
 import { checkedApi, ENCRYPTION_KEY } from "../../support/checked.ts";
 import { ADMIN, booking, endpoint, startDaemon, VIEWER } from "../../support/daemon.ts";
 import { onBoth, onServer } from "../../support/databases.ts";
-import { readerOf } from "../../../routes/api/stream.ts";
+import { readerOf } from "../../../routes/stream_reader.ts";
 import { MAX_UNSENT_BYTES } from "../../../lib/admin/stream.ts";
 import { connectTo } from "../../support/postgres.ts";
 import { startReceiver, statuses } from "../../support/receiver.ts";
