@@ -3,7 +3,7 @@ import { once } from "node:events";
 import { createServer } from "node:https";
 import type { AddressInfo } from "node:net";
 import { promisify } from "node:util";
-import { quote } from "../../lib/cli/commands/curl.ts";
+import { quote } from "../../lib/core/curl.ts";
 import {
   type Ended,
   inTemporary,

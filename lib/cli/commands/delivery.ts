@@ -1,11 +1,11 @@
 import { Buffer } from "node:buffer";
 import type { Attempt, DeliveryDetail } from "../../admin/shown.ts";
 import { mentionsSignature } from "../../core/advice.ts";
+import { curlLines, verifyLines } from "../../core/curl.ts";
 import { parseDeliveryId, parseEventId } from "../../core/ids.ts";
 import { API_OPTIONS, openApi, pathPart } from "../daemon_api/client.ts";
 import { command, integer, UsageError } from "../command.ts";
 import { getEvent, noDelivery, showEvent } from "./event.ts";
-import { curlLines, verifyLines } from "./curl.ts";
 import {
   type Cell,
   columnsOf,
