@@ -474,6 +474,38 @@ create table portal_links (
   revoked_at timestamptz
 );
 
+-- Who is signed in to the pages: an operator by an admin token, or a business by a portal link. Whoever reads
+-- this table can sign in as nobody, because it has no cookie and no token.
+create table sessions (
+  -- SHA-256 of the cookie: 32 random bytes need no slow digest. Each request looks its cookie up by it.
+  digest bytea primary key,
+  -- HMAC of the admin token under the cookie: the session is good while a configured token has it, and the
+  -- proof alone says nothing about the token.
+  token_proof bytea,
+  -- A session does not outlive its link, which is looked at with each request.
+  portal_link text collate "C" references portal_links (id),
+  created_at timestamptz not null default now(),
+  expires_at timestamptz not null,
+  check ((token_proof is null) <> (portal_link is null))
+);
+-- Which sessions are over, for the job that removes them.
+create index sessions_expiry on sessions (expires_at);
+
+-- Forms that were sent, so that a second click does nothing twice: it is led to where the first one went.
+create table session_forms (
+  session bytea not null references sessions (digest) on delete cascade,
+  -- Random, made with the form.
+  once text collate "C" not null,
+  created_at timestamptz not null default now(),
+  -- Where the first one went; null while it is being done.
+  location text,
+  -- Shown once by the page at that location: sealed under the cookie, since it may be a new secret.
+  note bytea,
+  primary key (session, once)
+);
+-- Which forms are so old that nobody sends them again, for the same job.
+create index session_forms_age on session_forms (created_at);
+
 -- The removal of what was posted and what came back: done in batches by whichever daemon has the turn, first
 -- along the events, then along subjects and keys. Nothing in here says whose data it was.
 create table erasures (

@@ -1,9 +1,13 @@
-import { Hono } from "hono";
+import { type Context, Hono } from "hono";
 import { AppError, messageOf } from "../lib/core/errors.ts";
 import { within } from "../lib/store/deadline.ts";
 import { isOfConnection, isOutage } from "../lib/store/errors.ts";
 import { apiRoutes } from "./api/routes.ts";
 import type { Env, RouteContext } from "./context.ts";
+import { errorPage, houseOf } from "./dashboard/errors.tsx";
+import { pageHeaders } from "./dashboard/headers.ts";
+import { dashboardRoutes } from "./dashboard/routes.ts";
+import type { PageEnv } from "./dashboard/visit.ts";
 import { healthRoutes } from "./health.ts";
 import { ingestRoutes } from "./ingest.ts";
 import { requireKnownHost } from "./middleware/host.ts";
@@ -18,12 +22,18 @@ const READ_TIMEOUT_MS = 10_000;
 /** The application: everything that the daemon answers over HTTP. */
 export function makeApp(ctx: RouteContext): Hono<Env> {
   const app = new Hono<Env>();
-  app.onError((error) => {
+  app.onError((error, c) => {
     if (isOutage(error) && !isOfConnection(error)) {
       ctx.signals.statement_failed.emit({ part: "api", cause: messageOf(error) });
     }
-    return toProblem(error, ctx.log);
+    return answer(c, error);
   });
+  const answer = (c: Context<Env>, error: unknown) => {
+    const house = houseOf(c.req.path);
+    return house === undefined
+      ? toProblem(error, ctx.log)
+      : errorPage(c as unknown as Context<PageEnv>, ctx, house, error);
+  };
   app.notFound((c) => {
     const { method, path } = c.req;
     const allow = methodsAt(app, path);
@@ -32,7 +42,7 @@ export function makeApp(ctx: RouteContext): Hono<Env> {
       : new AppError("method_not_allowed", `${path} allows ${allow.join(", ")}, not ${method}`, {
         allow,
       });
-    return toProblem(error, ctx.log);
+    return answer(c, error);
   });
   app.use(async (c, next) => {
     // On node's own response, because hono would have to rebuild its own.
@@ -40,13 +50,15 @@ export function makeApp(ctx: RouteContext): Hono<Env> {
     c.env.outgoing.setHeader("Referrer-Policy", "no-referrer");
     await next();
   });
-  app.get("/api/*", async (_c, next) => await within(next(), READ_TIMEOUT_MS));
+  for (const path of ["/dashboard/*", "/portal/*"]) app.use(path, pageHeaders as never);
   const known_host = requireKnownHost(ctx);
   for (const path of ["/api/*", "/openapi.json", "/dashboard/*", "/portal/*"]) {
+    app.get(path, async (_c, next) => await within(next(), READ_TIMEOUT_MS));
     app.use(path, known_host);
   }
   app.route("/ingest", ingestRoutes(ctx));
   app.route("/", apiRoutes(ctx));
+  app.route("/", dashboardRoutes(ctx));
   app.route("/", healthRoutes(ctx));
   return app;
 }

@@ -76,6 +76,18 @@ export async function findPortalAsker(
   return { by: { actor, scope, payloads: true }, read_only: link.read_only };
 }
 
+/** The link in force with this token, as whoever has it may see it; undefined if there is none. */
+export async function findOpenLink(
+  ctx: AdminContext,
+  token: string,
+): Promise<Pick<shown.PortalLink, "business" | "expires_at"> | undefined> {
+  if (!isPortalToken(token)) return undefined;
+  const link = await store.findActivePortalLink(ctx.db.admin, digestOf(token));
+  return link === undefined
+    ? undefined
+    : { business: link.business, expires_at: link.expires_at.toISOString() };
+}
+
 /** Portal links, the last made first; those that are over too. */
 export async function listPortalLinks(
   ctx: AdminContext,

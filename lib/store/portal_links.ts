@@ -54,9 +54,9 @@ export async function createPortalLink(
 export async function findActivePortalLink(
   sql: Sql,
   digest: string,
-): Promise<Pick<PortalLinkRow, "id" | "business" | "read_only"> | undefined> {
+): Promise<Pick<PortalLinkRow, "id" | "business" | "read_only" | "expires_at"> | undefined> {
   const [row] = await sql<PortalLinkRow[]>`
-    select id, business, read_only from portal_links
+    select id, business, read_only, expires_at from portal_links
     where digest = decode(${digest}, 'hex') and revoked_at is null and expires_at > now()`;
   return row;
 }

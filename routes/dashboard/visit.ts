@@ -1,4 +1,8 @@
+import type { HttpBindings } from "@hono/node-server";
+import type { Hono } from "hono";
 import type { Asker } from "../../lib/admin/context.ts";
+import type { RouteContext } from "../context.ts";
+import type { Form } from "./forms.ts";
 
 /** For whom pages speak: operators, or a business in its portal. */
 export type Audience = "operator" | "business";
@@ -34,3 +38,18 @@ export interface Visit {
   /** `environment` of the configuration. */
   readonly environment: string;
 }
+
+/** hono's environment on pages. */
+export interface PageEnv {
+  Bindings: HttpBindings;
+  Variables: {
+    visit: Visit;
+    /** Value of the session's cookie. */
+    cookie: string;
+    /** Of a post that comes from a form of this session. */
+    form: Form;
+  };
+}
+
+/** The pages of one topic, in either house: paths are below the house's base, `/deliveries/:id`. */
+export type Topic = (ctx: RouteContext, house: House) => Hono<PageEnv>;

@@ -8,6 +8,7 @@ import { isPortalToken } from "../../lib/core/portal.ts";
 import { equalInConstantTime } from "../../lib/core/signature.ts";
 import { makeThrottle } from "../../lib/core/throttle.ts";
 import type { AdminToken } from "../../lib/config/config.ts";
+import type { Log } from "../../lib/observe/log.ts";
 import { clientAddress, networkOf } from "./client.ts";
 import type { Env, RouteContext } from "../context.ts";
 import { noSuchRoute } from "./problem.ts";
@@ -24,17 +25,13 @@ export function requireToken(
   ctx: RouteContext,
   portal_paths: readonly RegExp[],
 ): MiddlewareHandler<Env> {
-  const throttle = makeThrottle(WRONG_BURST, WRONG_REFILL_MS, () => performance.now());
+  const wrong = makeWrongTokens(ctx.log);
   return createMiddleware<Env>(async (c, next) => {
     const sent = /^Bearer +(\S+)$/i.exec(c.req.header("authorization") ?? "")?.[1];
     const address = clientAddress(c, ctx.in_force().config.server.trusted_proxies) ?? null;
     const found = sent === undefined ? undefined : await findRights(ctx, sent, address);
     if (sent === undefined || found === undefined) {
-      if (sent !== undefined) {
-        const wait_s = throttle.take(address === null ? "unknown" : networkOf(address));
-        if (wait_s > 0) throw tooMany(wait_s);
-        ctx.log.warn("Token refused", { address });
-      }
+      if (sent !== undefined) wrong.note(address);
       throw unauthorized(sent);
     }
     const { by, reads_only } = found;
@@ -48,6 +45,24 @@ export function requireToken(
     c.set("bearer", { by, isGood });
     await next();
   });
+}
+
+/** Watches for guesses. */
+export interface WrongTokens {
+  /** Logs a wrong token. Throws an `AppError` if too many came from this address; null if it is unknown. */
+  note(address: string | null): void;
+}
+
+/** Throttles wrong tokens by the address they come from. */
+export function makeWrongTokens(log: Log): WrongTokens {
+  const throttle = makeThrottle(WRONG_BURST, WRONG_REFILL_MS, () => performance.now());
+  return {
+    note(address) {
+      const wait_s = throttle.take(address === null ? "unknown" : networkOf(address));
+      if (wait_s > 0) throw tooMany(wait_s);
+      log.warn("Token refused", { address });
+    },
+  };
 }
 
 /** What a token allows. */

@@ -8,22 +8,28 @@ import type { Env } from "../context.ts";
 
 /** The answer to anything thrown. Bugs are logged and answered without detail, outages with the reason. */
 export function toProblem(error: unknown, log: Log): Response {
-  const { body, ...init } = error instanceof AppError ? problemOf(error) : fault(error, log);
+  const known = explained(error, log);
+  const { body, ...init } = known === null
+    ? makeProblem(500, "internal", INTERNAL_ERROR)
+    : problemOf(known);
   return new Response(body, init);
 }
 
-function fault(error: unknown, log: Log) {
+/** All that is said of a bug. */
+export const INTERNAL_ERROR = "Internal error; see the daemon's log";
+
+/** Anything thrown as what may be said of it; null for a bug. Logs bugs and outages. */
+export function explained(error: unknown, log: Log): AppError | null {
+  if (error instanceof AppError) return error;
   const cause = messageOf(error);
-  if (isOutage(error)) {
-    log.error("A request failed because of the database", { cause });
-    return problemOf(
-      new AppError("unavailable", `The database cannot be used now: ${cause}; try again`, {
-        retry_after_s: 1,
-      }),
-    );
+  if (!isOutage(error)) {
+    log.error("A request failed", { cause });
+    return null;
   }
-  log.error("A request failed", { cause });
-  return makeProblem(500, "internal", "Internal error; see the daemon's log");
+  log.error("A request failed because of the database", { cause });
+  return new AppError("unavailable", `The database cannot be used now: ${cause}; try again`, {
+    retry_after_s: 1,
+  });
 }
 
 /** The refusal of a path that nothing is at, or nothing that the asker may know of. */

@@ -9,7 +9,9 @@ async function by(daemon: TestDaemon, host: string, path = "/api/config", more =
   const { statuses, body } = await speak(portIn(daemon.url), [
     `GET ${path} HTTP/1.1\r\nHost: ${host}\r\nAuthorization: Bearer ${ADMIN}\r\n${more}\r\n`,
   ]);
-  return statuses[0] === 421 ? `421 ${JSON.parse(body).code}` : statuses[0];
+  if (statuses[0] !== 421) return statuses[0];
+  // Pages say it in HTML.
+  return `421 ${body.startsWith("<") ? "misdirected" : JSON.parse(body).code}`;
 }
 
 /** Names that are nobody's here. */

@@ -1,0 +1,65 @@
+import type { Sql } from "postgres";
+
+/** A session in force, as stored. */
+export interface SessionRow {
+  /** HMAC of the admin token, in hexadecimal digits; null for a portal session. */
+  readonly token_proof: string | null;
+  /** The portal link, which is in force too; null for an operator's session. */
+  readonly link: {
+    readonly id: string;
+    readonly business: string;
+    readonly read_only: boolean;
+    /** ISO 8601 */
+    readonly expires_at: string;
+  } | null;
+}
+
+/** Stores an operator's session, for `life_ms`. Digests are SHA-256 in hexadecimal digits. */
+export async function createTokenSession(
+  sql: Sql,
+  { digest, token_proof, life_ms }: {
+    readonly digest: string;
+    readonly token_proof: string;
+    readonly life_ms: number;
+  },
+): Promise<void> {
+  await sql`
+    insert into sessions (digest, token_proof, expires_at)
+    values (decode(${digest}, 'hex'), decode(${token_proof}, 'hex'),
+      now() + ${life_ms}::bigint * interval '1 ms')`;
+}
+
+/** Stores a session of the portal link with this digest, for `life_ms` or until the link ends; false if none is. */
+export async function createLinkSession(
+  sql: Sql,
+  { digest, link_digest, life_ms }: {
+    readonly digest: string;
+    readonly link_digest: string;
+    readonly life_ms: number;
+  },
+): Promise<boolean> {
+  const { count } = await sql`
+    insert into sessions (digest, portal_link, expires_at)
+    select decode(${digest}, 'hex'), id, least(expires_at, now() + ${life_ms}::bigint * interval '1 ms')
+    from portal_links
+    where digest = decode(${link_digest}, 'hex') and revoked_at is null and expires_at > now()`;
+  return count > 0;
+}
+
+/** The session whose cookie has this digest, if it and its link are in force. */
+export async function findSession(sql: Sql, digest: string): Promise<SessionRow | undefined> {
+  const [row] = await sql<SessionRow[]>`
+    select encode(s.token_proof, 'hex') as token_proof,
+      case when l.id is not null then json_build_object('id', l.id, 'business', l.business,
+        'read_only', l.read_only, 'expires_at', l.expires_at) end as link
+    from sessions s
+    left join portal_links l on l.id = s.portal_link and l.revoked_at is null and l.expires_at > now()
+    where s.digest = decode(${digest}, 'hex') and s.expires_at > now()
+      and (s.token_proof is not null or l.id is not null)`;
+  return row;
+}
+
+/** Ends a session, if it has not ended. */
+export async function deleteSession(sql: Sql, digest: string): Promise<void> {
+  await sql`delete from sessions where digest = decode(${digest}, 'hex')`;
+}

@@ -1,0 +1,8 @@
+import { Hono } from "hono";
+import type { RouteContext } from "../context.ts";
+import type { House, PageEnv } from "./visit.ts";
+
+/** None yet. */
+export function deliveryPages(_ctx: RouteContext, _house: House): Hono<PageEnv> {
+  return new Hono<PageEnv>();
+}

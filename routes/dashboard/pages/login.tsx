@@ -1,0 +1,42 @@
+/** Where an operator signs in. */
+export function LoginPage(
+  { environment, next, error }: {
+    readonly environment: string;
+    readonly next: string;
+    readonly error: string | null;
+  },
+) {
+  return (
+    <>
+      <p>
+        <strong>bookme-webhooks</strong> {environment}
+      </p>
+      <h1>Sign in with a token</h1>
+      <form method="post" action="/dashboard/login">
+        <input type="hidden" name="next" value={next} />
+        <label for="token">Admin or viewer token</label>
+        <input
+          id="token"
+          name="token"
+          type="password"
+          autocomplete="current-password"
+          required
+          autofocus
+          aria-describedby={error === null ? "token-note" : "token-error token-note"}
+          aria-invalid={error === null ? undefined : "true"}
+        />
+        {error === null ? null : <p id="token-error">{error}</p>}
+        <p id="token-note">
+          One of <code>admin.tokens</code> in the configuration. It is exchanged for a session and
+          {" "}
+          not kept in the browser.
+        </p>
+        <button type="submit">Sign in</button>
+      </form>
+      <p>
+        Looking for your salon’s webhooks? Open them in BookMe under Settings, Integrations,
+        Webhooks. That link signs you in.
+      </p>
+    </>
+  );
+}

@@ -1,0 +1,51 @@
+import type { JSX } from "hono/jsx/jsx-runtime";
+
+/** Says that only a link leads into the portal. */
+export function NeedsLinkPage(): JSX.Element {
+  return (
+    <>
+      <h1>Open your link</h1>
+      <p>
+        Your session has ended, or you have not opened your link in this browser. Nothing was{" "}
+        changed. Open the link again in BookMe under Settings, Integrations, Webhooks.
+      </p>
+    </>
+  );
+}
+
+/** Says that a link leads nowhere any more, if it ever did. */
+export function LinkEndedPage(): JSX.Element {
+  return (
+    <>
+      <h1>This link has ended</h1>
+      <p>
+        It has expired, was revoked, or was not copied as a whole. Ask for a new one in BookMe under
+        {" "}
+        Settings, Integrations, Webhooks.
+      </p>
+    </>
+  );
+}
+
+/** Whose webhooks a link opens, and its button: opening the page alone does nothing. */
+export function OpenLinkPage(
+  { business, expires_at }: { readonly business: string; readonly expires_at: string },
+): JSX.Element {
+  return (
+    <>
+      <h1>Webhooks of {business}</h1>
+      <p>
+        This link is good until{" "}
+        <time datetime={expires_at}>{inWords(expires_at)}</time>. Whoever has{" "}
+        it can change these webhooks; do not pass it on.
+      </p>
+      <form method="post">
+        <button type="submit">Open</button>
+      </form>
+    </>
+  );
+}
+
+function inWords(at: string): string {
+  return `${at.slice(0, 10)} ${at.slice(11, 16)} UTC`;
+}
