@@ -87,7 +87,7 @@ export function until(at: string, now: number): Words {
     : ["on ", part];
 }
 
-/** What is cancelled because it waits for longer than events are kept. */
+/** Deliveries to be cancelled, because they wait for longer than events are kept. */
 function expiring({ endpoint }: EndpointFacts, { house, now }: Reader): Words[] {
   const { expires } = endpoint;
   if (expires === null) return [];
