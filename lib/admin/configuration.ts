@@ -10,6 +10,22 @@ export function getConfig(ctx: AdminContext, by: Asker): shown.ConfigShown {
   return redactConfig(ctx.in_force().config);
 }
 
+/** A place in the configuration file of this daemon. */
+export interface FilePlace {
+  /** The file's name without its directories. */
+  readonly file: string;
+  /** From 1. */
+  readonly line: number;
+}
+
+/** Where the file has an endpoint; null if it is in another daemon's file only. */
+export function findInFile(ctx: AdminContext, by: Asker, endpoint_id: string): FilePlace | null {
+  requireEverything(by);
+  const { path, endpoint_lines } = ctx.in_force().config;
+  const line = endpoint_lines.get(endpoint_id);
+  return line === undefined ? null : { file: path.split(/[\\/]/).at(-1) ?? path, line };
+}
+
 /**
  * Puts the configuration file as it is now in force, or with `dry_run` only says what that would change.
  * Throws an `AppError` with its mistakes.

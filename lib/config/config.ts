@@ -61,6 +61,8 @@ export interface Config {
     readonly max_endpoints: number;
   };
   readonly endpoints: readonly EndpointConfig[];
+  /** Where they are in the file: lines by id. A moved one counts as unchanged. */
+  readonly endpoint_lines: ReadonlyMap<string, number>;
 }
 
 /** Which set of rules and address ranges is in force. */

@@ -229,6 +229,9 @@ function build(reader: Reader, { path, directory, env }: Source): Config {
     },
     portal,
     endpoints: readEndpoints(reader, context, builtIn, settings),
+    endpoint_lines: new Map(
+      namesAt(reader, ["endpoints"], "id").map(({ name, path }) => [name, reader.lineOf(path)]),
+    ),
   };
 }
 

@@ -3,6 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { ConfigError } from "../../lib/config/error.ts";
 import { loadConfig } from "../../lib/config/load.ts";
+import { diffConfig } from "../../lib/config/snapshot.ts";
 import { describeAddress } from "../../lib/core/database_address.ts";
 import {
   FULL,
@@ -276,4 +277,14 @@ Deno.test("loadConfig() says how to start if there is no file", () => {
       /--config/.test(error.message),
   );
   assert.throws(() => loadConfig(tmpdir(), () => undefined), /is not a regular file/);
+});
+
+Deno.test("loadConfig() knows the line of each endpoint, and a moved one is unchanged", () => {
+  const line = FULL.split("\n").findIndex((one) => /id: crm/.test(one)) + 1;
+  const config = load(FULL, FULL_FILES);
+  assert.ok(line > 0);
+  assert.equal(config.endpoint_lines.get("crm"), line);
+  const moved = load(`# moved\n${FULL}`, FULL_FILES);
+  assert.equal(moved.endpoint_lines.get("crm"), line + 1);
+  assert.deepEqual(diffConfig(config, { ...moved, path: config.path }), []);
 });
