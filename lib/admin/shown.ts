@@ -221,6 +221,11 @@ export const Delivery = v.object({
   id: string,
   event_id: string,
   event_type: string,
+  subject: described(maybe(string), "Id of the event's appointment, business or service"),
+  confirmation_number: described(
+    maybe(string),
+    "The event's; null too if the token hides payloads",
+  ),
   endpoint_id: string,
   status: v.picklist(STATUSES),
   reason: described(maybe(v.picklist(REASONS)), "What the last attempt met, where it failed"),
@@ -238,6 +243,14 @@ export const Delivery = v.object({
   test: v.boolean(),
   sending: v.boolean(),
   attempt_count: count,
+  counted_attempts: described(
+    maybe(count),
+    "Those of the present round that count against max_attempts; null once it has ended",
+  ),
+  max_attempts: described(
+    maybe(count),
+    "Attempts that its endpoint's policy allows now; null if the endpoint is retired",
+  ),
   created_at: described(time, "When its event was received"),
   owed_by: described(
     maybe(string),
@@ -246,6 +259,10 @@ export const Delivery = v.object({
   next_attempt_at: maybe(time),
   last_attempt_at: maybe(time),
   last_status: maybe(count),
+  last_cause: described(
+    maybe(string),
+    "The raw cause of the last attempt's failure, where no status says it all; null if hidden",
+  ),
   ended_at: maybe(time),
 });
 export type Delivery = v.InferOutput<typeof Delivery>;

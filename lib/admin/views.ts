@@ -112,6 +112,8 @@ export function viewDelivery(row: DeliveryRow, by: Reader, ctx: ViewContext): sh
     id: deliveryId(row.uuid),
     event_id: eventId(row.event_uuid),
     event_type: row.type,
+    subject: row.subject,
+    confirmation_number: by.payloads ? row.confirmation : null,
     endpoint_id: row.endpoint,
     status: row.status,
     reason: row.last_outcome === "delivered" ? null : row.last_outcome,
@@ -122,11 +124,15 @@ export function viewDelivery(row: DeliveryRow, by: Reader, ctx: ViewContext): sh
     test: row.test,
     sending: row.sending,
     attempt_count: row.attempts,
+    counted_attempts: row.status === "pending" ? row.counted : null,
+    max_attempts: ctx.endpoint(row.endpoint_no)?.retry_ms.length ?? null,
     created_at: iso(row.created_at),
     owed_by: owedBy(row),
     next_attempt_at: iso(row.next_attempt_at),
     last_attempt_at: iso(row.last_attempt_at),
     last_status: row.last_status,
+    // It may quote what the receiver sent.
+    last_cause: by.payloads ? row.last_cause : null,
     ended_at: iso(row.ended_at),
   };
 }

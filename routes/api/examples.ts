@@ -87,6 +87,8 @@ export const delivery: shown.Delivery = {
   id: DELIVERY_ID,
   event_id: EVENT_ID,
   event_type: "booking.created",
+  subject: "apt_789",
+  confirmation_number: "BK7X9M2P",
   endpoint_id: ENDPOINT_ID,
   status: "pending",
   reason: "tls",
@@ -100,11 +102,14 @@ export const delivery: shown.Delivery = {
   test: false,
   sending: false,
   attempt_count: 2,
+  counted_attempts: 2,
+  max_attempts: 7,
   created_at: "2026-11-24T09:59:00.000Z",
   owed_by: null,
   next_attempt_at: "2026-11-24T10:05:00.000Z",
   last_attempt_at: "2026-11-24T10:00:00.000Z",
   last_status: null,
+  last_cause: "certificate expired 2026-11-23T00:00:00Z",
   ended_at: null,
 };
 

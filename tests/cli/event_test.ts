@@ -135,7 +135,7 @@ onServer(
     assert.deepEqual([attempt.code, attempt.out], [2, ""]);
     const table = await daemon.cli(["deliveries", id]);
     assert.equal(table.out.trimEnd().split("\n").length, 3);
-    assert.match(table.out, /crm/);
+    assert.match(table.out, new RegExp(`booking\\.created +${NUMBER} +crm`));
     const combined = await daemon.cli(["deliveries", id, "--status", "failed"]);
     assert.equal(combined.code, 2);
     assert.match(combined.err, /^An event's id cannot be combined with other filters/);

@@ -78,7 +78,7 @@ Deno.test("an operator finds the failing endpoint, sees why, fixes it, replays, 
   // What exactly?
   const failed = rows(await daemon.cli(["deliveries", "--status", "failed", "--since", "2h"]));
   assert.deepEqual(
-    failed.map(([, , type, at, status, attempts, why]) => [type, at, status, attempts, why]),
+    failed.map(([, , type, , at, status, attempts, why]) => [type, at, status, attempts, why]),
     Array(events).fill(["booking.created", "crm", "failed", "2", "http_5xx 500"]),
   );
   const id = failed[0]?.[0] ?? "";
@@ -137,7 +137,7 @@ Deno.test("an operator finds the failing endpoint, sees why, fixes it, replays, 
   assert.match(done.out, /✓.* 5 of 5 replayed\n/);
   assert.match(done.err, /Draining: 0 to be sent/);
   const after = rows(await daemon.cli(["deliveries", "--endpoint", "crm"]));
-  assert.deepEqual(new Set(after.map(([, , , , status]) => status)), new Set(["delivered"]));
+  assert.deepEqual(new Set(after.map(([, , , , , status]) => status)), new Set(["delivered"]));
 });
 
 Deno.test("deliveries pages, filters and hands on the API's JSON", async () => {

@@ -92,17 +92,18 @@ export function deliveryTable(
   const palette = paletteOf(io);
   return table(
     io,
-    ["ID", "CREATED", "EVENT", "ENDPOINT", "STATUS", "ATTEMPTS", "WHY"],
+    ["ID", "CREATED", "EVENT", "SUBJECT", "ENDPOINT", "STATUS", "ATTEMPTS", "WHY"],
     deliveries.map((delivery) => [
       delivery.id,
       when(io, delivery.created_at, now_ms),
       delivery.event_type + (delivery.test ? " (test)" : ""),
+      printable(delivery.confirmation_number ?? delivery.subject ?? "-"),
       delivery.endpoint_id,
       statusCell(delivery.status, palette),
       String(delivery.attempt_count),
       whyOf(io, delivery, now_ms),
     ]),
-    ["ATTEMPTS", "CREATED"],
+    ["ATTEMPTS", "CREATED", "SUBJECT"],
   );
 }
 

@@ -87,6 +87,7 @@ function showDelivery(io: Io, delivery: DeliveryDetail): void {
   const lines = facts(io, [
     ["status", statusCell(delivery.status, palette)],
     ["event", `${delivery.event_id}  ${delivery.event_type}${delivery.test ? "  (test)" : ""}`],
+    ["subject", delivery.confirmation_number ?? delivery.subject],
     ["endpoint", delivery.endpoint_id],
     ["created", whenExactly(delivery.created_at, now_ms)],
     ["next attempt", whenExactly(delivery.next_attempt_at, now_ms)],

@@ -19,6 +19,8 @@ export interface DeliveryRow {
   readonly owner: string | null;
   readonly type: string;
   readonly test: boolean;
+  readonly subject: string | null;
+  readonly confirmation: string | null;
   readonly status: "pending" | "delivered" | "failed" | "cancelled";
   readonly reason: string | null;
   readonly attempts: number;
@@ -142,14 +144,15 @@ async function select(
           -- Binary to PostgreSQL; this writes ASCII as it is.
           or encode(substring(coalesce(d.response_body, a.response_body) for ${SEARCHED_LENGTH}), 'escape')
             ~* ${SIGNATURE_WORDS}), false) as mentions_signature,
-        n.id as endpoint, n.owner, e.type, e.test, n.paused_at is not null as paused,
+        n.id as endpoint, n.owner, e.type, e.test, e.subject, e.confirmation, n.paused_at is not null as paused,
         n.pause_reason, n.retired_at is not null as retired,
         e.is_gone or not ${sql.unsafe(isOpen("f.id"))} as is_spent,
         nullif(n.next_send_at, '-infinity') as next_send_at
       from (${either(sql)} limit 1) d
       join endpoints n on n.no = d.endpoint_no
       cross join lateral (
-        select e.type, e.test, e.business, e.payload is null as is_gone from events e where e.id = event_of(f.id) limit 1) e
+        select e.type, e.test, e.business, e.subject, e.confirmation, e.payload is null as is_gone
+        from events e where e.id = event_of(f.id) limit 1) e
       left join lateral (
         select a.cause, a.response_head, a.response_body from attempts a
         where d.status = 'pending' and a.delivery_id = f.id and a.number = d.attempts

@@ -233,6 +233,8 @@ onServer("GET /api/deliveries/:id and /api/events/:id show the whole story", asy
     assert.match(shown.received_at, /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/);
     const bad = await daemon.delivery(await daemon.deliveryId(event.id, "bad"));
     assert.equal(bad.event_id, event.id);
+    assert.deepEqual([bad.subject, bad.confirmation_number], ["apt_789", "BK7X9M2P"]);
+    assert.deepEqual([bad.counted_attempts, bad.max_attempts], [null, 1]);
     assert.equal(bad.status, "failed");
     assert.equal(bad.reason, "http_5xx");
     assert.equal(bad.attempts.length, 1);

@@ -58,6 +58,7 @@ onServer("POST /api/deliveries/:id/retry sends a pending one before its time", a
   const { body: event } = await daemon.post(booking("apt_1"));
   const id = await daemon.deliveryId(event.id);
   const waiting = await daemon.delivery(id, (delivery) => delivery.attempt_count === 1);
+  assert.deepEqual([waiting.counted_attempts, waiting.max_attempts], [1, 2]);
   assert.match(
     waiting.explanation,
     /^Attempt 2 follows at \S+Z \(in 1 h( \d min)?\); attempt 1 ended with http_5xx \(status 503\)$/,

@@ -70,6 +70,11 @@ onServer(
       [event.payload_hidden, event.payload, event.confirmation_number, event.subject],
       [true, null, null, "apt_7"],
     );
+    const [delivery] = event.deliveries;
+    assert.deepEqual(
+      [delivery.confirmation_number, delivery.last_cause, delivery.subject],
+      [null, null, "apt_7"],
+    );
     const [attempt] = (await wall(`deliveries/${dlv.moved}`)).attempts;
     const { payload_hidden, status, outcome, cause, response, advice, request } = attempt;
     assert.deepEqual(
