@@ -106,6 +106,18 @@ export function parseEventOf(text: string): string | undefined {
   return uuid.slice(0, 28) + "00000000";
 }
 
+/** The delivery and the number of an `att_…`, or undefined for any other text. */
+export function parseAttemptId(
+  id: string,
+): { readonly delivery_id: string; readonly number: number } | undefined {
+  const [digits, number] = [id.slice(4, 4 + FULL_CHARS), id.slice(4 + FULL_CHARS).toLowerCase()];
+  if (!id.startsWith("att_") || number.length !== ATTEMPT_CHARS) return undefined;
+  const uuid = parseDeliveryId(`dlv_${digits}`);
+  const values = Array.from(number, (char) => ALPHABET.indexOf(char));
+  if (uuid === undefined || values.includes(-1)) return undefined;
+  return { delivery_id: deliveryId(uuid), number: values.reduce((sum, one) => 32 * sum + one, 0) };
+}
+
 /** The time that an event's or a delivery's UUID begins with, in milliseconds since 1970. */
 export function timeOfUuid(uuid: string): number {
   return Number.parseInt(uuid.slice(0, 8) + uuid.slice(9, 13), 16);

@@ -9,6 +9,7 @@ import {
   eventId,
   firstUuidAt,
   makeEventIds,
+  parseAttemptId,
   parseAuditId,
   parseDeliveryId,
   parseEventId,
@@ -260,5 +261,18 @@ Deno.test("auditId() is read again, and nothing else is", () => {
   assert.equal(parseAuditId("aud_0034KEAV7800171ybw0j6hb7h4"), uuid);
   for (const text of ["42", "aud_", "dlv_0034keav7800171ybw0j6hb7h4", `${auditId(uuid)}0`]) {
     assert.equal(parseAuditId(text), undefined, text);
+  }
+});
+
+Deno.test("parseAttemptId() reads what attemptId() makes", () => {
+  const uuid = "01940000-0000-7000-8000-00000000002a";
+  for (const number of [1, 31, 32, 7, 32_767]) {
+    assert.deepEqual(parseAttemptId(attemptId(uuid, number)), {
+      delivery_id: deliveryId(uuid),
+      number,
+    });
+  }
+  for (const id of [deliveryId(uuid), attemptId(uuid, 1).slice(0, -1), `${deliveryId(uuid)}001`]) {
+    assert.equal(parseAttemptId(id), undefined);
   }
 });
