@@ -7,6 +7,8 @@ import { isClosed } from "../store/partitions.ts";
 import * as read from "../store/reports/deliveries.ts";
 import { getEndpoint } from "../store/reports/endpoints.ts";
 import { getEvent } from "../store/reports/events.ts";
+import type { Bounded } from "../store/reports/page.ts";
+import type { DeliveryFilter } from "../store/reports/search.ts";
 import type { AdminContext, Asker } from "./context.ts";
 import {
   type Countable,
@@ -21,9 +23,16 @@ import { filterEndpoint, findDelivery, notFound } from "./lookup.ts";
 import type * as shown from "./shown.ts";
 import { viewAttempt, viewDelivery } from "./views.ts";
 
-/** Narrows a list of deliveries. */
-export interface DeliveryQuery extends Paged, Within, Countable {
-  readonly status?: shown.Delivery["status"] | undefined;
+type Status = shown.Delivery["status"];
+
+/** Selects deliveries. */
+export interface DeliverySelection extends Within {
+  /** Any of these. */
+  readonly status?: Status | readonly Status[] | undefined;
+  /** Only those that are due, are not being sent, and wait for nothing that anybody asked for. */
+  readonly overdue?: boolean | undefined;
+  /** Only those of test events. */
+  readonly test?: boolean | undefined;
   /** Endpoint id. */
   readonly endpoint?: string | undefined;
   readonly type?: string | undefined;
@@ -33,24 +42,63 @@ export interface DeliveryQuery extends Paged, Within, Countable {
   readonly code?: string | undefined;
 }
 
+/** One page of them. */
+export interface DeliveryQuery extends DeliverySelection, Paged, Countable {}
+
 /** Deliveries, newest first. */
 export async function listDeliveries(
   ctx: AdminContext,
   by: Asker,
-  { cursor, since, until, count, ...query }: DeliveryQuery,
+  { count, ...query }: DeliveryQuery,
 ): Promise<shown.CountedPage<shown.Delivery>> {
-  await filterEndpoint(ctx, by, query.endpoint);
-  const filter = {
-    ...query,
-    period: periodOf({ since, until }),
-    before: readCursor(cursor, parseDeliveryId),
-  };
+  const filter = await filterOf(ctx, by, query);
   const page = await read.listDeliveries(ctx.db.admin, by.scope, filter);
   return await counted(
     viewPage(page, (row) => viewDelivery(row, by, ctx), deliveryId),
     count,
     () => read.countDeliveries(ctx.db.admin, by.scope, filter),
   );
+}
+
+/** Counts deliveries that match, at most 1,000, whatever the page. */
+export async function countDeliveries(
+  ctx: AdminContext,
+  by: Asker,
+  query: DeliverySelection,
+): Promise<Bounded> {
+  const filter = await filterOf(ctx, by, { ...query, limit: 1 });
+  return await read.countDeliveries(ctx.db.admin, by.scope, filter);
+}
+
+/** Deliveries that match, counted by what became of them where. */
+export interface Breakdown {
+  readonly groups: readonly read.DeliveryGroup[];
+  /** False: there may be more than these. */
+  readonly exact: boolean;
+}
+
+/** Counts deliveries that match, at most the newest 1,000, by status, endpoint and last outcome. */
+export async function groupDeliveries(
+  ctx: AdminContext,
+  by: Asker,
+  query: DeliverySelection,
+): Promise<Breakdown> {
+  const filter = await filterOf(ctx, by, { ...query, limit: 1 });
+  return await read.groupDeliveries(ctx.db.admin, by.scope, filter);
+}
+
+async function filterOf(
+  ctx: AdminContext,
+  by: Asker,
+  { cursor, since, until, status, ...query }: Omit<DeliveryQuery, "count">,
+): Promise<DeliveryFilter> {
+  await filterEndpoint(ctx, by, query.endpoint);
+  return {
+    ...query,
+    statuses: typeof status === "string" ? [status] : status,
+    period: periodOf({ since, until }),
+    before: readCursor(cursor, parseDeliveryId),
+  };
 }
 
 /** A delivery with its attempts. */

@@ -63,7 +63,7 @@ export interface Explanation<State> {
 }
 
 /** How long a due delivery may wait for a claim before something is wrong, in milliseconds. */
-const OVERDUE_MS = 10_000;
+export const OVERDUE_MS = 10_000;
 
 /** The state of a delivery, why, and what follows, at `now` (milliseconds since 1970). */
 export function explainDelivery(facts: DeliveryFacts, now: number): Explanation<DeliveryState> {

@@ -107,11 +107,11 @@ onServer("listDeliveries() merges endpoints by time, without a gap", async (data
     assert.deepEqual(await pages(db, some, limit), expected(() => true).slice(0, max));
   }
   assert.deepEqual(
-    await pages(db, { status: "delivered" }, 7),
+    await pages(db, { statuses: ["delivered"] }, 7),
     expected(({ status }) => status === "delivered"),
   );
   assert.deepEqual(
-    await pages(db, { status: "failed" }, 7),
+    await pages(db, { statuses: ["failed"] }, 7),
     expected((e) => e.status === "failed"),
   );
   assert.deepEqual(

@@ -191,7 +191,7 @@ async function measure(weeks: number): Promise<Record<string, Cost>> {
     deliveries.listDeliveries(sql, "everything", { ...page, endpoint: "e1" })
   );
   costs["list of the failed"] = await admin.cost((sql) =>
-    deliveries.listDeliveries(sql, "everything", { ...page, status: "failed" })
+    deliveries.listDeliveries(sql, "everything", { ...page, statuses: ["failed"] })
   );
   costs["a later page"] = await admin.cost((sql) =>
     deliveries.listDeliveries(sql, "everything", { ...page, before: of(middle) })

@@ -76,6 +76,45 @@ export async function countDeliveries(
   return boundedOf(row);
 }
 
+/** Deliveries of one status to one endpoint, whose last attempts ended alike. */
+export interface DeliveryGroup {
+  readonly status: DeliveryRow["status"];
+  /** Endpoint id. */
+  readonly endpoint: string;
+  readonly last_outcome: Outcome["outcome"] | null;
+  readonly last_status: number | null;
+  readonly deliveries: number;
+}
+
+/** The newest deliveries that match, at most `MAX_FOUND`, in groups, the largest first. */
+export async function groupDeliveries(
+  sql: Sql,
+  scope: Scope,
+  filter: DeliveryFilter,
+): Promise<{ readonly groups: readonly DeliveryGroup[]; readonly exact: boolean }> {
+  const all = { ...filter, before: undefined };
+  const rows = await sql<
+    ((DeliveryGroup | { readonly status: null }) & { readonly exact: boolean })[]
+  >`
+    with ${searched(sql, scope, all, MAX_FOUND + 1)}
+    select b.exact, g.*
+    from (
+      select (select count(*) from found) <= ${MAX_FOUND} and not exists (select from floor) as exact
+    ) b
+    left join (
+      select s.status, n.id as endpoint, s.last_outcome, s.last_status, count(*)::int as deliveries
+      from (select id from found order by id desc limit ${MAX_FOUND}) f
+      cross join lateral (${either(sql)} limit 1) s
+      join endpoints n on n.no = s.endpoint_no
+      group by 1, 2, 3, 4
+    ) g on true
+    order by g.deliveries desc, g.endpoint, g.status, g.last_outcome, g.last_status`;
+  return {
+    groups: rows.flatMap(({ exact: _, ...row }) => row.status === null ? [] : [row]),
+    exact: rows[0]?.exact ?? true,
+  };
+}
+
 /** One delivery, or undefined. */
 export async function getDelivery(
   sql: Sql,

@@ -1,4 +1,5 @@
 import type { Sql } from "postgres";
+import { OVERDUE_MS } from "../../core/explain.ts";
 import { NO_UUID } from "../../core/ids.ts";
 import type { Scope } from "../../core/scope.ts";
 import type { Fragment } from "../changes.ts";
@@ -19,9 +20,16 @@ import { all, type Paging, type Period, withinIds, withinTimes } from "./page.ts
  */
 const DEPTH = 1_000;
 
+const ENDED = ["delivered", "failed", "cancelled"] as const;
+
 /** Narrows a list of deliveries. */
 export interface DeliveryFilter extends Paging, CauseFilter {
-  readonly status?: "pending" | "delivered" | "failed" | "cancelled" | undefined;
+  /** Any of these; left out, all. */
+  readonly statuses?: readonly ("pending" | typeof ENDED[number])[] | undefined;
+  /** Only those that are due, are not being sent, and wait for nothing that anybody asked for. */
+  readonly overdue?: boolean | undefined;
+  /** Only those of test events. */
+  readonly test?: boolean | undefined;
   /** Endpoint id. */
   readonly endpoint?: string | undefined;
   readonly type?: string | undefined;
@@ -36,6 +44,8 @@ interface Parts {
   /** Bounds on the ids of deliveries `d`, which their events `e` meet too. */
   readonly ids: Fragment;
   readonly event_ids: Fragment;
+  /** Condition on pending deliveries `d` that the index of those due finds; undefined for all. */
+  readonly due: Fragment | undefined;
   /** Conditions judged row by row: on pending deliveries `d`, on ended ones. */
   readonly pending: readonly Fragment[];
   readonly ended: readonly Fragment[];
@@ -56,10 +66,10 @@ export function searched(
   limit: number,
 ): Fragment {
   const parts = partsOf(sql, scope, filter);
-  const { status } = filter;
+  const { statuses, overdue } = filter;
   const halves = [
-    ...(status === undefined || status === "pending" ? [pendingHalf(sql, parts, limit)] : []),
-    ...(status === "pending" ? [] : [endedHalf(sql, parts, limit)]),
+    ...(statuses?.includes("pending") ?? true ? [pendingHalf(sql, parts, limit)] : []),
+    ...(overdue !== true && endedOf(filter).length > 0 ? [endedHalf(sql, parts, limit)] : []),
   ];
   const [first, second] = halves;
   if (first === undefined) throw new Error("Deliveries are pending or ended");
@@ -89,13 +99,14 @@ const AT_FLOOR = `c.id >= coalesce((select id from floor), '${NO_UUID}')`;
 
 /** The pending deliveries: all of some endpoints, if these are few, else the newest that there may be. */
 function pendingHalf(sql: Sql, parts: Parts, limit: number): Half {
-  const { scope, endpoints, ids, pending, events } = parts;
+  const { scope, endpoints, ids, due, pending, events } = parts;
   const is_some = endpoints !== undefined;
   const reach = is_some || pending.length + events.length > 0 ? DEPTH : limit;
   const waiting = is_some
     ? sql`waiting as materialized (
         select w.id from streams s cross join lateral (
-          select d.id from pending_deliveries d where d.endpoint_no = s.no
+          select d.id from pending_deliveries d
+          where d.endpoint_no = s.no ${due === undefined ? sql`` : sql`and ${due}`}
           order by d.due_at limit ${reach + 1}) w
         limit ${reach + 1}
       ), `
@@ -222,12 +233,24 @@ function judged(
     select from ${sql.unsafe(from)} and ${all(sql, conditions)} limit 1) ${sql.unsafe(name)}`;
 }
 
+/** The statuses of ended deliveries that a filter wants. */
+function endedOf({ statuses }: DeliveryFilter): readonly typeof ENDED[number][] {
+  return ENDED.filter((status) => statuses?.includes(status) ?? true);
+}
+
 function partsOf(sql: Sql, scope: Scope, filter: DeliveryFilter): Parts {
-  const { status, endpoint, reason, code, type, period, before } = filter;
-  const of = endpoint === undefined ? [] : [sql`n.id = ${endpoint}`];
-  const endpoints = endpoint === undefined && scope === "everything"
+  const { endpoint, overdue, test, reason, code, type, period, before } = filter;
+  const ended = endedOf(filter);
+  const of = [
+    ...(endpoint === undefined ? [] : [sql`n.id = ${endpoint}`]),
+    ...(overdue === true ? [sql`n.paused_at is null and n.retired_at is null`] : []),
+  ];
+  const endpoints = of.length === 0 && scope === "everything"
     ? undefined
     : sql`${all(sql, [sql`true`, ...of])} ${endpointInScope(sql, scope)}`;
+  const due = overdue === true
+    ? sql`d.leased_until is null and d.due_at <= now() - ${OVERDUE_MS}::int * interval '1 ms'`
+    : undefined;
   const cause = { reason, code };
   const times = withinTimes(sql, period, "d.created_at");
   const bounds = (id: string) =>
@@ -241,17 +264,25 @@ function partsOf(sql: Sql, scope: Scope, filter: DeliveryFilter): Parts {
     endpoints,
     ids: bounds("d.id"),
     event_ids: bounds("e.id"),
-    pending: [...causeIs(sql, cause, "d.cancel_reason"), ...times],
+    due,
+    pending: [
+      ...(due === undefined ? [] : [due]),
+      ...causeIs(sql, cause, "d.cancel_reason"),
+      ...times,
+    ],
     ended: [
-      ...(status === undefined ? [] : [sql`d.status = ${status}`]),
+      ...(ended.length === ENDED.length
+        ? []
+        : [sql`d.status = any(string_to_array(${ended.join(",")}, ','))`]),
       ...causeIs(sql, cause, "d.reason"),
       ...times,
     ],
     events: [
       ...(type === undefined ? [] : [sql`e.type = ${type}`]),
+      ...(test === true ? [sql`e.test`] : []),
       ...(scope === "everything" ? [] : [sql`e.business = ${scope.business}`]),
     ],
-    is_unhappy: reason !== undefined || status === "failed" || status === "cancelled" ||
+    is_unhappy: reason !== undefined || !ended.includes("delivered") ||
       (code != null && !code.startsWith("2")),
   };
 }

@@ -3,7 +3,11 @@ import fc from "fast-check";
 import { statusRange } from "../../../lib/core/outcome.ts";
 import type { Database } from "../../../lib/store/database.ts";
 import { cancel, retryNow } from "../../../lib/store/deliveries.ts";
-import { countDeliveries, listDeliveries } from "../../../lib/store/reports/deliveries.ts";
+import {
+  countDeliveries,
+  groupDeliveries,
+  listDeliveries,
+} from "../../../lib/store/reports/deliveries.ts";
 import type { DeliveryFilter } from "../../../lib/store/reports/search.ts";
 import { onServer } from "../../support/databases.ts";
 import { PLAIN_SETTINGS, storeEndpoints } from "../../support/file.ts";
@@ -18,6 +22,8 @@ interface Stored {
   readonly reason: string | null;
   readonly last_outcome: string | null;
   readonly last_status: number | null;
+  readonly test: boolean;
+  readonly overdue: boolean;
 }
 
 /** Events are owed to the first endpoint, to fewer and fewer of the next; the last one was owed old ones only. */
@@ -39,9 +45,9 @@ async function fill(db: Database): Promise<Stored[]> {
   );
   const sql = db.admin;
   await sql`
-    insert into events (id, type, business, received_at, payload)
+    insert into events (id, type, business, test, received_at, payload)
     select (lpad(to_hex(${Date.now()}::bigint + i), 12, '0') || '70008000000000000000')::uuid,
-      case when i % 1500 = 7 then 'rare' else 'common' end, 'bus_' || i % 3, now(), '{}'
+      case when i % 1500 = 7 then 'rare' else 'common' end, 'bus_' || i % 3, i % 50 = 9, now(), '{}'
     from generate_series(0, ${EVENTS - 1}::int) i`;
   await sql`insert into endpoint_versions (endpoint_no, version, url, headers, events)
     select no, 1, url, '[]', events from endpoints on conflict do nothing`;
@@ -55,7 +61,7 @@ async function fill(db: Database): Promise<Stored[]> {
   await sql.unsafe(`
     insert into pending_deliveries (id, event_id, endpoint_no, created_at, due_at, last_outcome,
       last_status)
-    select id, event_of(id), no, now(), now() + interval '1 h', case when h < 5 then 'http_5xx' end,
+    select id, event_of(id), no, now(), now() + case when h % 5 = 1 then -1 else 1 end * interval '1 h', case when h < 5 then 'http_5xx' end,
       case when h < 5 then 503 end
     from owed where h < 15`);
   await sql.unsafe(`
@@ -68,42 +74,58 @@ async function fill(db: Database): Promise<Stored[]> {
       case when h >= 23 then 'delivered' when h >= 20 then null when i % 700 = 3 then 'http_4xx' else 'timeout' end,
       case when h >= 23 then 200 when h >= 20 then null when i % 700 = 3 then 418 end
     from owed where h >= 15`);
+  await sql`update endpoints set paused_at = now(), pause_reason = 'Test' where id = 'ep_2'`;
   await sql.unsafe("analyze");
   return await sql<Stored[]>`
-    select d.id, n.id as endpoint, e.type, d.status, d.reason, d.last_outcome, d.last_status from (
-      select id, 'pending' as status, cancel_reason as reason, last_outcome, last_status
+    select d.id, n.id as endpoint, e.type, d.status, d.reason, d.last_outcome, d.last_status, e.test,
+      d.due_at <= now() and n.paused_at is null as overdue
+    from (
+      select id, 'pending' as status, cancel_reason as reason, last_outcome, last_status, due_at
       from pending_deliveries
       union all
-      select id, status, reason, last_outcome, last_status from ended_deliveries
+      select id, status, reason, last_outcome, last_status, 'infinity' from ended_deliveries
     ) d join events e on e.id = event_of(d.id) join endpoints n on n.no = endpoint_of(d.id)
     order by d.id desc`;
 }
 
-type Wanted = Pick<DeliveryFilter, "status" | "endpoint" | "type" | "reason" | "code">;
+type Wanted = Pick<
+  DeliveryFilter,
+  "statuses" | "overdue" | "test" | "endpoint" | "type" | "reason" | "code"
+>;
 
 /** Whether a delivery matches, by the rules of the contract. */
-function matches(d: Stored, { status, endpoint, type, reason, code }: Wanted): boolean {
+function matches(d: Stored, wanted: Wanted): boolean {
+  const { statuses, overdue, test, endpoint, type, reason, code } = wanted;
   const [first, last] = code == null ? [0, 999] : statusRange(code);
   const by_reason = reason === "any"
     ? d.last_outcome !== null && d.last_outcome !== "delivered"
     : reason === "cancelled"
     ? d.reason?.startsWith("Cancelled by ") === true
     : reason == null || d.last_outcome === reason;
-  return by_reason && (status === undefined || d.status === status) &&
+  return by_reason && (statuses?.includes(d.status) ?? true) &&
+    (overdue !== true || d.overdue) && (test !== true || d.test) &&
     (endpoint === undefined || d.endpoint === endpoint) &&
     (type === undefined || d.type === type) &&
     (code == null || (d.last_status !== null && d.last_status >= first && d.last_status <= last));
 }
 
 const wanted = fc.record<Wanted>({
-  status: fc.option(fc.constantFrom("pending", "delivered", "failed", "cancelled"), {
-    nil: undefined,
-  }),
+  statuses: fc.option(
+    fc.subarray(["pending", "delivered", "failed", "cancelled"] as const, { minLength: 1 }),
+    { nil: undefined },
+  ),
+  test: fc.option(fc.constant(true), { nil: undefined, freq: 1 }),
   endpoint: fc.option(fc.constantFrom(...ENDPOINTS), { nil: undefined }),
   type: fc.option(fc.constantFrom("common", "rare"), { nil: undefined }),
   reason: fc.option(fc.constantFrom("timeout", "http_4xx", "any", "cancelled"), { nil: undefined }),
   code: fc.option(fc.constantFrom("200", "418", "4xx", "503"), { nil: undefined }),
 });
+
+/** Of pending ones: ended deliveries are not overdue. */
+const filters = fc.oneof(
+  { weight: 4, arbitrary: wanted },
+  wanted.map((filter): Wanted => ({ ...filter, statuses: ["pending"], overdue: true })),
+);
 
 /** Every page of a list, with `between` before each but the first one. */
 async function pages(
@@ -134,7 +156,7 @@ onServer("listDeliveries() finds what matches, whole and once, newest first", as
   await using db = await database.open();
   const stored = await fill(db);
   await fc.assert(
-    fc.asyncProperty(wanted, fc.constantFrom(20, 50, 200), async (filter, limit) => {
+    fc.asyncProperty(filters, fc.constantFrom(20, 50, 200), async (filter, limit) => {
       const expected = stored.filter((delivery) => matches(delivery, filter)).map(({ id }) => id);
       const found = (await pages(db, filter, limit)).flat().map(({ uuid }) => uuid);
       assert.deepEqual(found, expected);
@@ -142,6 +164,22 @@ onServer("listDeliveries() finds what matches, whole and once, newest first", as
       const { length } = expected;
       if (count.exact) assert.equal(count.value, length);
       else assert.ok(count.value <= Math.min(length, 1_000));
+      const { groups, exact } = await groupDeliveries(db.admin, "everything", {
+        ...filter,
+        limit,
+        period: {},
+      });
+      assert.deepEqual(
+        { value: groups.reduce((sum, { deliveries }) => sum + deliveries, 0), exact },
+        count,
+      );
+      for (const { status, endpoint, last_outcome, last_status, deliveries } of groups) {
+        const alike = stored.filter((one) =>
+          matches(one, filter) && one.status === status && one.endpoint === endpoint &&
+          one.last_outcome === last_outcome && one.last_status === last_status
+        );
+        assert.ok(exact ? deliveries === alike.length : deliveries <= alike.length);
+      }
       if (Object.values(filter).every((value) => value === undefined)) {
         assert.deepEqual(count, { value: 1_000, exact: false });
       }
