@@ -55,6 +55,16 @@ export async function endpointIds(sql: Sql, scope: Scope): Promise<string[]> {
   return rows.map(({ id }) => id);
 }
 
+/** Ids and descriptions of all endpoints, retired ones included. */
+export async function endpointNames(
+  sql: Sql,
+  scope: Scope,
+): Promise<{ readonly id: string; readonly description: string | null }[]> {
+  return await sql<{ id: string; description: string | null }[]>`
+    select n.id, n.settings ->> 'description' as description from endpoints n
+    where true ${endpointInScope(sql, scope)} order by n.no desc limit ${MAX_IDS}`;
+}
+
 /** Endpoints, the last made first. */
 export async function listEndpoints(
   sql: Sql,

@@ -1,0 +1,254 @@
+import { firstExhausted, type Health, HEALTHS, judgeHealth } from "../core/health.ts";
+import type { Outcome } from "../core/outcome.ts";
+import { summarise } from "../core/summary.ts";
+import type { StoredEndpoint } from "../store/endpoints.ts";
+import { listEndpoints } from "../store/reports/endpoints.ts";
+import { attemptsByHour, hasEvents, type HourRow, latestOf } from "../store/reports/health.ts";
+import {
+  attemptStats,
+  type EndpointCounted,
+  type EndpointRun,
+  endpointRuns,
+  MAX_PENDING_COUNTED,
+  type Owed,
+  pendingStats,
+} from "../store/reports/stats.ts";
+import { listAudit } from "./audit.ts";
+import type { AdminContext, Asker } from "./context.ts";
+import { barsOf, type HealthBar } from "./health.ts";
+import { findEndpoint } from "./lookup.ts";
+import type * as shown from "./shown.ts";
+import { readActivity } from "./statistics.ts";
+import { viewEndpoint } from "./views.ts";
+
+/** The latest attempt of an endpoint that failed. */
+export interface LastFailure {
+  readonly outcome: shown.Attempt["outcome"];
+  readonly status: number | null;
+  /** Null if it is hidden. */
+  readonly cause: string | null;
+}
+
+/** An endpoint with how it is doing. Times are ISO 8601. */
+export interface EndpointHealth {
+  readonly endpoint: shown.Endpoint;
+  readonly health: Health;
+  readonly last_failure: LastFailure | null;
+  /** The earliest time at which a pending delivery runs out of attempts; null if none waits for one. */
+  readonly first_exhausted_at: string | null;
+  /** End of the receiver's certificate, as a handshake of the latest deliveries showed it. */
+  readonly certificate_ends_at: string | null;
+}
+
+/** Deliveries of the last 24 hours. */
+export interface Promptness {
+  /** Those that arrived within 30 s of their event's acceptance. */
+  readonly within_30s: number;
+  /** Those that were sent at all. */
+  readonly all: number;
+}
+
+/** The same in the overview, with its last 24 hours. */
+export interface OverviewEndpoint extends EndpointHealth {
+  readonly bars: readonly HealthBar[];
+  readonly today: Promptness;
+}
+
+/** What an overview shows of the endpoints within a scope. */
+export interface Overview {
+  /** The worst ones, worst first. */
+  readonly endpoints: readonly OverviewEndpoint[];
+  /** All endpoints in force, by how they are doing. */
+  readonly counts: Readonly<Record<Health, number>>;
+  readonly today: Promptness;
+  /** Attempts of the last hour. */
+  readonly hour: { readonly delivered: number; readonly all: number };
+  /** The last 24 hours, the oldest first. */
+  readonly bars: readonly HealthBar[];
+  readonly waiting: { readonly value: number; readonly exact: boolean };
+  readonly overdue: {
+    readonly value: number;
+    readonly exact: boolean;
+    readonly oldest_ms: number | null;
+  };
+  /** Whether any event has been stored. */
+  readonly posted: boolean;
+  /** The latest changes. */
+  readonly changes: readonly shown.AuditEntry[];
+}
+
+/** Endpoints in force that an overview looks at. */
+const MAX_ENDPOINTS = 10_000;
+/** Those of them that it shows. */
+const MAX_SHOWN = 50;
+const MAX_CHANGES = 5;
+const HOURS = 24;
+const HOUR_MS = 3_600_000;
+
+/** An overview of the endpoints within the asker's scope. */
+export async function getOverview(ctx: AdminContext, by: Asker): Promise<Overview> {
+  const { scope } = by;
+  const sql = ctx.db.admin;
+  const { rows } = await listEndpoints(sql, scope, { retired: false, limit: MAX_ENDPOINTS });
+  const nos = rows.map(({ no }) => no);
+  const [day, hour, hours, owed, runs, posted, changes] = await Promise.all([
+    attemptStats(sql, scope, HOURS * HOUR_MS, undefined),
+    attemptStats(sql, scope, HOUR_MS, undefined),
+    attemptsByHour(sql, scope, HOURS, undefined),
+    pendingStats(sql, scope, undefined),
+    endpointRuns(sql, nos),
+    hasEvents(sql, scope),
+    listAudit(ctx, by, { limit: MAX_CHANGES }),
+  ]);
+  const facts = { hour: hour.counts, owed, runs };
+  const judged = judge(ctx, rows, facts);
+  const sorted = judged.toSorted((a, b) => rank(a) - rank(b) || b.pending - a.pending);
+  const worst = await lookAt(ctx, by, sorted.slice(0, MAX_SHOWN));
+  const dayOf = Map.groupBy(day.counts, ({ endpoint_no }) => endpoint_no);
+  const hoursOf = Map.groupBy(hours, ({ endpoint_no }) => endpoint_no);
+  return {
+    endpoints: worst.map(({ no, ...one }) => ({
+      ...one,
+      bars: bars(ctx, hoursOf.get(no) ?? []),
+      today: promptness(dayOf.get(no) ?? []),
+    })),
+    counts: countHealths(judged),
+    today: promptness(day.counts),
+    hour: attemptsOf(hour.counts),
+    bars: bars(ctx, hours),
+    ...totals(owed),
+    posted,
+    changes: changes.data,
+  };
+}
+
+/** How an endpoint is doing, retired ones included. */
+export async function getEndpointHealth(
+  ctx: AdminContext,
+  by: Asker,
+  id: string,
+): Promise<EndpointHealth & { readonly today: Promptness }> {
+  const row = await findEndpoint(ctx, by, id);
+  const sql = ctx.db.admin;
+  const [day, hour, owed, runs] = await Promise.all([
+    attemptStats(sql, by.scope, HOURS * HOUR_MS, [row.no]),
+    attemptStats(sql, by.scope, HOUR_MS, [row.no]),
+    pendingStats(sql, by.scope, [row.no]),
+    endpointRuns(sql, [row.no]),
+  ]);
+  const [one] = await lookAt(ctx, by, judge(ctx, [row], { hour: hour.counts, owed, runs }));
+  if (one === undefined) throw new Error(`The endpoint ${id} was not looked at`);
+  const { no: _no, ...health } = one;
+  return { ...health, today: promptness(day.counts) };
+}
+
+interface Judged {
+  readonly row: StoredEndpoint;
+  readonly health: Health;
+  readonly pending: number;
+}
+
+function rank({ health }: Judged): number {
+  return HEALTHS.indexOf(health);
+}
+
+function judge(
+  ctx: AdminContext,
+  rows: readonly StoredEndpoint[],
+  { hour, owed, runs }: {
+    readonly hour: readonly EndpointCounted[];
+    readonly owed: readonly Owed[];
+    readonly runs: readonly EndpointRun[];
+  },
+): Judged[] {
+  const hourOf = Map.groupBy(hour, ({ endpoint_no }) => endpoint_no);
+  const owedOf = new Map(owed.map((one) => [one.endpoint_no, one.pending]));
+  const runOf = new Map(runs.map((run) => [run.endpoint_no, run]));
+  const now = ctx.now();
+  return rows.map((row) => {
+    const { delivered, all } = attemptsOf(hourOf.get(row.no) ?? []);
+    const run = runOf.get(row.no);
+    const pending = owedOf.get(row.no) ?? 0;
+    const health = judgeHealth({
+      paused: row.paused_at !== null,
+      sendable: ctx.endpoint(row.no)?.sendable ?? true,
+      last_success_at: run?.last_success_at?.getTime() ?? null,
+      failing_since: run?.failing_since?.getTime() ?? null,
+      delivered,
+      failed: all - delivered,
+      pending,
+    }, now);
+    return { row, health, pending };
+  });
+}
+
+/** Adds what only a look at single deliveries shows. */
+async function lookAt(
+  ctx: AdminContext,
+  by: Asker,
+  judged: readonly Judged[],
+): Promise<(EndpointHealth & { readonly no: number })[]> {
+  const nos = judged.map(({ row }) => row.no);
+  const [activityOf, latest] = await Promise.all([
+    readActivity(ctx, nos),
+    latestOf(ctx.db.admin, nos),
+  ]);
+  const latestByNo = new Map(latest.map((one) => [one.endpoint_no, one]));
+  return judged.map(({ row, health }) => {
+    const endpoint = viewEndpoint(row, activityOf(row.no), ctx);
+    const found = latestByNo.get(row.no);
+    const is_sent = health !== "paused" && health !== "unsendable";
+    const end = is_sent ? firstExhausted(found?.remaining ?? [], endpoint.retry_ms) : null;
+    return {
+      no: row.no,
+      endpoint,
+      health,
+      last_failure: found === undefined || found.outcome === null ? null : {
+        outcome: found.outcome as Outcome["outcome"],
+        status: found.status,
+        cause: by.payloads ? found.cause : null,
+      },
+      first_exhausted_at: end === null ? null : new Date(end).toISOString(),
+      certificate_ends_at: found?.certificate_ends_at?.toISOString() ?? null,
+    };
+  });
+}
+
+function bars(ctx: AdminContext, rows: readonly HourRow[]): HealthBar[] {
+  return barsOf(rows, HOURS, ctx.now());
+}
+
+// Each delivery has one first attempt; a retry by hand may arrive in time once more.
+function promptness(counts: readonly EndpointCounted[]): Promptness {
+  const { first_attempts, delivered_within_30s } = summarise(counts);
+  return { within_30s: Math.min(delivered_within_30s, first_attempts), all: first_attempts };
+}
+
+function attemptsOf(counts: readonly EndpointCounted[]): Overview["hour"] {
+  const sum = (of: readonly EndpointCounted[]) =>
+    of.reduce((total, { attempts }) => total + attempts, 0);
+  return {
+    delivered: sum(counts.filter(({ outcome }) => outcome === "delivered")),
+    all: sum(counts),
+  };
+}
+
+function countHealths(judged: readonly Judged[]): Overview["counts"] {
+  const counts = Object.fromEntries(HEALTHS.map((health) => [health, 0])) as Record<Health, number>;
+  for (const { health } of judged) counts[health]++;
+  return counts;
+}
+
+function totals(owed: readonly Owed[]): Pick<Overview, "waiting" | "overdue"> {
+  const sum = (of: (one: Owed) => number) => owed.reduce((total, one) => total + of(one), 0);
+  const exact = owed.every(({ pending }) => pending < MAX_PENDING_COUNTED);
+  const ages = owed.map((one) => one.oldest_overdue_ms).filter((age) => age !== null);
+  return {
+    waiting: { value: sum((one) => one.pending), exact },
+    overdue: {
+      value: sum((one) => one.overdue),
+      exact,
+      oldest_ms: ages.length === 0 ? null : Math.max(...ages),
+    },
+  };
+}

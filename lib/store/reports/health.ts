@@ -1,0 +1,129 @@
+import type { Sql } from "postgres";
+import type { Scope } from "../../core/scope.ts";
+import { literal } from "../arrays.ts";
+import { eventInScope, numberInScope } from "../scope.ts";
+
+/** Attempts of an endpoint that were recorded within an hour (UTC). */
+export interface HourRow {
+  readonly endpoint_no: number;
+  /** Its beginning, in milliseconds since 1970. */
+  readonly hour: number;
+  readonly delivered: number;
+  readonly failed: number;
+}
+
+/**
+ * Counts the attempts of the last `hours` hours, this one included, by endpoint and hour: of the endpoints in
+ * scope, or of one.
+ */
+export async function attemptsByHour(
+  sql: Sql,
+  scope: Scope,
+  hours: number,
+  endpoint_no: number | undefined,
+): Promise<HourRow[]> {
+  const only = (column: string) =>
+    endpoint_no === undefined
+      ? numberInScope(sql, scope, column)
+      : sql`and ${sql.unsafe(column)} = ${endpoint_no}`;
+  const first = sql`date_trunc('hour', now(), 'UTC') - ${hours - 1} * interval '1 hour'`;
+  const [row] = await sql<{ counts: [number, number, number, number][] }[]>`
+    with counted as (
+      select s.endpoint_no, s.starts_at as hour, s.attempts, s.outcome = 'delivered' as delivered
+      from attempt_stats s
+      where s.span = 'hour' and s.starts_at >= ${first} ${only("s.endpoint_no")}
+      union all
+      select x.endpoint_no, date_trunc('hour', u.recorded_at, 'UTC'), 1, x.outcome = 1
+      from uncounted_attempts u
+      cross join lateral unnest(u.endpoint_nos, u.outcomes) as x (endpoint_no, outcome)
+      where u.recorded_at >= ${first} ${only("x.endpoint_no")}
+    ), hours as (
+      select endpoint_no, hour, coalesce(sum(attempts) filter (where delivered), 0)::float8 as good,
+        coalesce(sum(attempts) filter (where not delivered), 0)::float8 as bad
+      from counted group by endpoint_no, hour
+    )
+    -- One value: a thousand endpoints have 24,000 rows, which cost more to send than to count.
+    select coalesce(json_agg(json_build_array(endpoint_no,
+      (date_part('epoch', hour) * 1000)::float8, good, bad)), '[]') as counts
+    from hours`;
+  return (row?.counts ?? []).map(([endpoint_no, hour, delivered, failed]) => ({
+    endpoint_no,
+    hour,
+    delivered,
+    failed,
+  }));
+}
+
+/** How an endpoint's latest attempts ended. */
+export interface Latest {
+  readonly endpoint_no: number;
+  /** Of the latest attempt that failed; null without one among those looked at. */
+  readonly outcome: string | null;
+  readonly status: number | null;
+  readonly cause: string | null;
+  /** Of the latest handshake that showed a certificate; null without one among those looked at. */
+  readonly certificate_ends_at: Date | null;
+  /** Of the pending deliveries looked at, the first due of each number of attempts that count. */
+  readonly remaining: readonly { readonly counted: number; readonly due_at: number }[];
+}
+
+/** Most deliveries of one endpoint that are looked at in each place. */
+const LOOKED_AT = 200;
+
+/** Looks at the latest deliveries of these endpoints: those that ended, and the first due of those that wait. */
+export async function latestOf(sql: Sql, endpoint_nos: readonly number[]): Promise<Latest[]> {
+  return await sql<Latest[]>`
+    with waits as materialized (
+      select p.* from unnest(${literal(endpoint_nos)}::int[]) as n (no)
+      cross join lateral (
+        select * from pending_deliveries p where p.endpoint_no = n.no
+        order by p.due_at limit ${LOOKED_AT}
+      ) p
+    )
+    select n.no as endpoint_no, f.last_outcome as outcome, f.last_status as status, f.cause,
+      coalesce(
+        (select a.certificate_ends_at from waits w
+          join attempts a on a.delivery_id = w.id and a.number = w.attempts
+          where w.endpoint_no = n.no and a.certificate_ends_at is not null
+          order by a.ended_at desc limit 1),
+        (select e.certificate_ends_at from (
+          select certificate_ends_at, last_attempt_at from ended_deliveries
+          where endpoint_no = n.no order by id desc limit ${LOOKED_AT}
+        ) e where e.certificate_ends_at is not null order by e.last_attempt_at desc limit 1)
+      ) as certificate_ends_at,
+      coalesce((
+        select json_agg(json_build_object('counted', r.counted,
+          'due_at', (date_part('epoch', r.due_at) * 1000)::float8))
+        from (
+          select w.counted, min(w.due_at) as due_at from waits w
+          where w.endpoint_no = n.no group by w.counted
+        ) r
+      ), '[]') as remaining
+    from unnest(${literal(endpoint_nos)}::int[]) as n (no)
+    left join lateral (
+      select * from (
+        (select w.last_outcome, w.last_status, w.last_attempt_at, (
+            select a.cause from attempts a where a.delivery_id = w.id and a.number = w.attempts
+          ) as cause
+          from waits w
+          where w.endpoint_no = n.no and w.last_outcome <> 'interrupted'
+          order by w.last_attempt_at desc nulls last limit 1)
+        union all
+        (select e.last_outcome, e.last_status, e.last_attempt_at, e.cause from (
+          select * from ended_deliveries where endpoint_no = n.no and status <> 'delivered'
+          order by id desc limit ${LOOKED_AT}
+        ) e where e.last_outcome <> 'interrupted' order by e.last_attempt_at desc nulls last limit 1)
+      ) both_places order by last_attempt_at desc nulls last limit 1
+    ) f on true`;
+}
+
+/** Whether an event of the scope has been stored, test events excepted. */
+export async function hasEvents(sql: Sql, scope: Scope): Promise<boolean> {
+  const [row] = await sql<{ found: boolean }[]>`
+    select exists (select from (
+      select e.test from events e where true ${
+    eventInScope(sql, scope)
+  } order by e.id desc limit 1000
+    ) latest where not test) as found`;
+  return row?.found ?? false;
+}
