@@ -496,15 +496,16 @@ create table session_forms (
   session bytea not null references sessions (digest) on delete cascade,
   -- Random, made with the form.
   once text collate "C" not null,
-  created_at timestamptz not null default now(),
-  -- Where the first one went; null while it is being done.
+  -- Null while it is being done.
+  done_at timestamptz,
+  -- Where the first one went; null if it broke off, and nobody knows how much of it was done.
   location text,
   -- Shown once by the page at that location: sealed under the cookie, since it may be a new secret.
   note bytea,
   primary key (session, once)
 );
--- Which forms are so old that nobody sends them again, for the same job.
-create index session_forms_age on session_forms (created_at);
+-- Which notes are over, for the job that forgets them.
+create index session_forms_notes on session_forms (done_at) where note is not null;
 
 -- The removal of what was posted and what came back: done in batches by whichever daemon has the turn, first
 -- along the events, then along subjects and keys. Nothing in here says whose data it was.

@@ -108,7 +108,8 @@ function newCookie(): string {
   return randomBytes(32).toString("base64url");
 }
 
-function digestOf(text: string): string {
+/** SHA-256 in hexadecimal digits, as the database knows cookies and tokens. */
+export function digestOf(text: string): string {
   return createHash("sha256").update(text).digest("hex");
 }
 

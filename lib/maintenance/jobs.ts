@@ -21,6 +21,7 @@ import {
 import { retiredEndpoints } from "./retired.ts";
 import { rollups } from "./rollups.ts";
 import type { Job } from "./schedule.ts";
+import { oldSessions } from "./sessions.ts";
 import { expiredSecrets } from "./sealed_secrets.ts";
 import { deadRows } from "./vacuum.ts";
 
@@ -62,6 +63,7 @@ export function maintenanceJobs(
     oldSubjects(policy),
     oldStatistics,
     oldChanges,
+    oldSessions,
     ...(kind === "embedded" ? [...deadRows, checkpoints] : []),
   ];
 }

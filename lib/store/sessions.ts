@@ -63,3 +63,83 @@ export async function findSession(sql: Sql, digest: string): Promise<SessionRow 
 export async function deleteSession(sql: Sql, digest: string): Promise<void> {
   await sql`delete from sessions where digest = decode(${digest}, 'hex')`;
 }
+
+/** Removes up to `limit` sessions that are over, with their forms. Returns how many. */
+export async function deleteExpiredSessions(sql: Sql, limit: number): Promise<number> {
+  const { count } = await sql`
+    delete from sessions where digest in (
+      select digest from sessions where expires_at <= now() order by expires_at limit ${limit})`;
+  return count;
+}
+
+// --- forms -------------------------------------------------------------------------------------------------
+
+/** How long the note of a form can be read, in milliseconds. */
+export const NOTE_MS = 120_000;
+
+/** A form of a session, that was submitted. */
+export interface FormKey {
+  /** Digest of the session's cookie, in hexadecimal digits. */
+  readonly digest: string;
+  readonly once: string;
+}
+
+/** Takes the submission of a form upon itself; false if another one did, or the session has ended. */
+export async function beginForm(sql: Sql, { digest, once }: FormKey): Promise<boolean> {
+  const { count } = await sql`
+    insert into session_forms (session, once)
+    select digest, ${once} from sessions where digest = decode(${digest}, 'hex') and expires_at > now()
+    on conflict do nothing`;
+  return count > 0;
+}
+
+/** Whether the submission of a form has ended, and where it went: null if it broke off. Undefined for none. */
+export async function findForm(
+  sql: Sql,
+  { digest, once }: FormKey,
+): Promise<{ readonly is_done: boolean; readonly location: string | null } | undefined> {
+  const [row] = await sql<{ is_done: boolean; location: string | null }[]>`
+    select done_at is not null as is_done, location from session_forms
+    where session = decode(${digest}, 'hex') and once = ${once}`;
+  return row;
+}
+
+/** Ends the submission of a form. */
+export async function endForm(
+  sql: Sql,
+  { digest, once }: FormKey,
+  location: string | null,
+  note: Uint8Array | null,
+): Promise<void> {
+  await sql`
+    update session_forms set done_at = now(), location = ${location}, note = ${note}
+    where session = decode(${digest}, 'hex') and once = ${once}`;
+}
+
+/** Lets a form be submitted again: nothing of it was done. */
+export async function freeForm(sql: Sql, { digest, once }: FormKey): Promise<void> {
+  await sql`
+    delete from session_forms where session = decode(${digest}, 'hex') and once = ${once}`;
+}
+
+/** The sealed note of a form; undefined if it has none, or that is over. */
+export async function findNote(
+  sql: Sql,
+  { digest, once }: FormKey,
+): Promise<Uint8Array | undefined> {
+  const [row] = await sql<{ note: Uint8Array }[]>`
+    select note from session_forms
+    where session = decode(${digest}, 'hex') and once = ${once} and note is not null
+      and done_at > now() - ${NOTE_MS}::bigint * interval '1 ms'`;
+  return row?.note;
+}
+
+/** Forgets up to `limit` notes that are over. Returns how many. */
+export async function forgetNotes(sql: Sql, limit: number): Promise<number> {
+  const { count } = await sql`
+    update session_forms set note = null where (session, once) in (
+      select session, once from session_forms
+      where note is not null and done_at <= now() - ${NOTE_MS}::bigint * interval '1 ms'
+      order by done_at limit ${limit})`;
+  return count;
+}

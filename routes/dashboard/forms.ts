@@ -1,7 +1,11 @@
 import type { Context } from "hono";
-import { type AppError, HTTP_STATUS } from "../../lib/core/errors.ts";
+import { actOnce, findNote, type Note, type Outcome } from "../../lib/admin/forms.ts";
+import { AppError, HTTP_STATUS } from "../../lib/core/errors.ts";
 import type { RouteContext } from "../context.ts";
+import type { PageStatus } from "./layout.tsx";
 import type { PageEnv, Visit } from "./visit.ts";
+
+export type { Note };
 
 /** A form as it was posted. Absent fields are as empty ones. */
 export interface Form {
@@ -23,23 +27,12 @@ export interface FormState {
   readonly message: string | null;
 }
 
-/** Shown once, by the page that follows a form. */
-export interface Note {
-  /** The result in a sentence. */
-  readonly text: string;
-  /** Such as a new secret, or the id of a test's delivery. */
-  readonly values?: Readonly<Record<string, string>>;
-}
-
 /** How a form that was submitted is answered. */
 export interface Submission {
   /** Does it. `once` is unique to the form; the page that follows is at `location`. */
-  act(once: string): Promise<{ readonly location: string; readonly note?: Note }>;
+  act(once: string): Promise<Outcome>;
   /** Shows the form again, with this status. */
-  refused(
-    state: FormState,
-    status: 403 | 404 | 409 | 413 | 422 | 429,
-  ): Response | Promise<Response>;
+  refused(state: FormState, status: PageStatus): Response | Promise<Response>;
 }
 
 /** A form without a mistake, with these values. */
@@ -58,46 +51,56 @@ export function formState(form: Form, error: AppError): FormState {
   const fields = new Map<string, string>();
   const rest: string[] = [];
   for (const { pointer, message } of errors) {
-    const [, field] = /^\/([^/]+)/.exec(pointer) ?? [];
-    if (field === undefined || !Object.hasOwn(form.all, field)) {
-      rest.push(field === undefined ? message : `${pointer.slice(1)}: ${message}`);
-    } else if (!fields.has(field)) fields.set(field, message);
+    const keys = pointer.split("/").slice(1);
+    const field = fieldOf(form, keys);
+    const entry = /^\d+$/.test(keys[1] ?? "")
+      ? `Entry ${Number(keys[1]) + 1}: ${message}`
+      : message;
+    if (field === "" || !Object.hasOwn(form.all, field)) {
+      rest.push(field === "" ? message : `${keys.join(" ")}: ${message}`);
+    }
+    if (field !== "" && !fields.has(field)) fields.set(field, entry);
   }
   const message = errors.length === 0 ? error.message : rest.join("; ");
   return { values: form.all, errors: fields, message: message === "" ? null : message };
 }
 
+/** The field that a JSON pointer means: `tls.ca`, `tls_ca` or `tls`; `retry` for `retry_ms`, which is typed. */
+function fieldOf(form: Form, keys: readonly string[]): string {
+  const [first = ""] = keys;
+  const names = [keys.join("."), keys.join("_"), first, first.replace(/_ms$/, "")];
+  return names.find((name) => name !== "" && Object.hasOwn(form.all, name)) ?? first;
+}
+
 /**
  * Does what a form asks for, once: a second submission of the same form is led to where the first one went.
- * Answers 303, or with the form again after an `AppError`.
+ * Answers 303, or with the form again after a refusal of what it asks for.
  */
 export async function submit(
   c: Context<PageEnv>,
-  _ctx: RouteContext,
+  ctx: RouteContext,
   _visit: Visit,
   form: Form,
   { act, refused }: Submission,
 ): Promise<Response> {
+  const once = form.text("once");
   try {
-    const { location } = await act(form.text("once"));
-    return c.redirect(location, 303);
+    return c.redirect(await actOnce(ctx, c.get("cookie"), once, () => act(once)), 303);
   } catch (error) {
-    if (!isShown(error)) throw error;
-    return await refused(formState(form, error), HTTP_STATUS[error.code] as 422);
+    // A form about nothing that exists is not shown again.
+    if (!(error instanceof AppError) || error.code === "not_found") throw error;
+    return await refused(formState(form, error), HTTP_STATUS[error.code] as PageStatus);
   }
 }
 
-function isShown(error: unknown): error is AppError {
-  return error instanceof Error && error.name === "AppError";
-}
-
 /** The note that the form before this page left, for two minutes; null if there is none. */
-export function readNote(
-  _c: Context<PageEnv>,
-  _ctx: RouteContext,
+export async function readNote(
+  c: Context<PageEnv>,
+  ctx: RouteContext,
   _visit: Visit,
 ): Promise<Note | null> {
-  return Promise.resolve(null);
+  const once = c.req.query("note");
+  return once === undefined ? null : await findNote(ctx, c.get("cookie"), once);
 }
 
 /** A form of these fields; none has been checked. */
