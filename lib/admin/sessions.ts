@@ -56,11 +56,51 @@ export async function findSession(
   address: string | null,
 ): Promise<Session | undefined> {
   if (!COOKIE.test(cookie)) return undefined;
-  const row = await store.findSession(ctx.db.admin, digestOf(cookie));
+  const digest = digestOf(cookie);
+  const row = await store.findSession(ctx.db.admin, digest);
+  remember(ctx, digest, row);
+  return row === undefined ? undefined : sessionOf(ctx, audience, cookie, row, address);
+}
+
+/**
+ * The same by what this process remembers, for while the database is away: it lets in to the page that says so
+ * and the last known numbers, not to more. It does not know of sessions and links that another daemon ended.
+ */
+export function recallSession(
+  ctx: AdminContext,
+  audience: "operator" | "business",
+  cookie: string,
+  address: string | null,
+): Session | undefined {
+  const row = remembered.get(ctx.db)?.get(digestOf(cookie));
   if (row === undefined) return undefined;
+  const is_over = (at: string | undefined) => at !== undefined && Date.parse(at) <= ctx.now();
+  if (is_over(row.expires_at) || is_over(row.link?.expires_at)) return undefined;
+  return sessionOf(ctx, audience, cookie, row, address);
+}
+
+/** Most sessions that a process remembers. */
+const MAX_REMEMBERED = 1_000;
+const remembered = new WeakMap<object, Map<string, store.SessionRow>>();
+
+function remember(ctx: AdminContext, digest: string, row: store.SessionRow | undefined): void {
+  const rows = remembered.get(ctx.db) ?? new Map<string, store.SessionRow>();
+  remembered.set(ctx.db, rows);
+  rows.delete(digest);
+  if (row !== undefined) rows.set(digest, row);
+  if (rows.size > MAX_REMEMBERED) rows.delete(rows.keys().next().value ?? "");
+}
+
+function sessionOf(
+  ctx: AdminContext,
+  audience: "operator" | "business",
+  cookie: string,
+  { token_proof, link }: store.SessionRow,
+  address: string | null,
+): Session | undefined {
   return audience === "operator"
-    ? operatorSession(ctx, cookie, row.token_proof, address)
-    : linkSession(row.link, address);
+    ? operatorSession(ctx, cookie, token_proof, address)
+    : linkSession(link, address);
 }
 
 function operatorSession(
@@ -99,7 +139,10 @@ function linkSession(link: store.SessionRow["link"], address: string | null): Se
 
 /** Ends the session of a cookie. */
 export async function endSession(ctx: AdminContext, cookie: string): Promise<void> {
-  if (COOKIE.test(cookie)) await store.deleteSession(ctx.db.admin, digestOf(cookie));
+  if (!COOKIE.test(cookie)) return;
+  const digest = digestOf(cookie);
+  remember(ctx, digest, undefined);
+  await store.deleteSession(ctx.db.admin, digest);
 }
 
 const COOKIE = /^[\w-]{43}$/;

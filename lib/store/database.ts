@@ -42,6 +42,8 @@ export interface Database {
    * with the reason, after `timeout_ms` at the latest.
    */
   check(timeout_ms: number): Promise<void>;
+  /** How long ago the database last answered, in milliseconds, by its pulse. Embedded, 0. */
+  silent_ms(): number;
   /** Cuts all connections, for when they lead nowhere any more; new ones open on demand. */
   reset(): void;
   close(): Promise<void>;
@@ -107,6 +109,7 @@ async function openOnly(embedded: Embedded): Promise<Database> {
       // One process: no other could send anything.
       listen: () => {},
       check: async (timeout_ms) => void await within(sql`select 1`, timeout_ms),
+      silent_ms: () => 0,
       reset: () => {},
       close,
     };
@@ -162,6 +165,7 @@ async function openServer(
       migrated,
       listen,
       check: makeCheck(ping, { ingest, engine, admin }),
+      silent_ms: () => heart?.silent_ms() ?? 0,
       reset: connector.reset,
       close,
     };
@@ -236,14 +240,16 @@ function startHeart(ping: (timeout_ms: number) => Promise<void>, astray: () => v
   let stopped = false;
   let timer: ReturnType<typeof setTimeout> | undefined;
   let beating: Promise<void> | undefined;
+  let answered_at = performance.now();
   const beat = async () => {
-    await ping(SILENCE_MS).catch((error) => {
+    await ping(SILENCE_MS).then(() => answered_at = performance.now(), (error) => {
       if (isAstray(error)) astray();
     });
     if (!stopped) timer = setTimeout(() => beating = beat(), HEARTBEAT_MS);
   };
   beating = beat();
   return {
+    silent_ms: () => performance.now() - answered_at,
     async stop() {
       stopped = true;
       clearTimeout(timer);

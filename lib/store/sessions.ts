@@ -2,6 +2,8 @@ import type { Sql } from "postgres";
 
 /** A session in force, as stored. */
 export interface SessionRow {
+  /** ISO 8601 */
+  readonly expires_at: string;
   /** HMAC of the admin token, in hexadecimal digits; null for a portal session. */
   readonly token_proof: string | null;
   /** The portal link, which is in force too; null for an operator's session. */
@@ -49,7 +51,7 @@ export async function createLinkSession(
 /** The session whose cookie has this digest, if it and its link are in force. */
 export async function findSession(sql: Sql, digest: string): Promise<SessionRow | undefined> {
   const [row] = await sql<SessionRow[]>`
-    select encode(s.token_proof, 'hex') as token_proof,
+    select encode(s.token_proof, 'hex') as token_proof, to_json(s.expires_at) as expires_at,
       case when l.id is not null then json_build_object('id', l.id, 'business', l.business,
         'read_only', l.read_only, 'expires_at', l.expires_at) end as link
     from sessions s

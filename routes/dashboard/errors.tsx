@@ -4,6 +4,8 @@ import { titleOf } from "../../lib/core/problem.ts";
 import type { RouteContext } from "../context.ts";
 import { explained, INTERNAL_ERROR } from "../middleware/problem.ts";
 import { barePage, page, type PageStatus } from "./layout.tsx";
+import { lastKnown } from "./last_known.ts";
+import { AwayPage } from "./pages/away.tsx";
 import { ErrorPage } from "./pages/error.tsx";
 import { DASHBOARD, type House, type PageEnv, PORTAL, type Visit } from "./visit.ts";
 
@@ -25,14 +27,18 @@ export async function errorPage(
   if (allow !== undefined) c.header("Allow", allow.join(", "));
   const status = known === null ? 500 : HTTP_STATUS[known.code] as PageStatus;
   const title = titleOf(status);
-  const body = (
-    <ErrorPage
-      house={house}
-      status={status}
-      detail={known?.message ?? INTERNAL_ERROR}
-    />
-  );
   const visit = c.get("visit") as Visit | undefined;
+  const is_away = known !== null && known !== error;
+  const body = is_away
+    ? (
+      <AwayPage
+        house={house}
+        silent_ms={ctx.db.silent_ms()}
+        now={ctx.now()}
+        known={visit && lastKnown(ctx, visit)}
+      />
+    )
+    : <ErrorPage house={house} status={status} detail={known?.message ?? INTERNAL_ERROR} />;
   return visit === undefined
     ? await barePage(c, { title, status }, body)
     : await page(c, visit, { title, nav: null, status }, body);

@@ -28,9 +28,6 @@ const HEADERS: Readonly<Record<string, string>> = {
 
 const squeeze = promisify(gzip);
 
-/** Below that, compressing saves nothing. */
-const MIN_BYTES = 1_000;
-
 /**
  * Sets the headers of pages, and compresses them. Compression could reveal a secret next to text that somebody
  * else chose (BREACH): tokens of forms are masked differently in each page, and cookies are SameSite=Strict, so that
@@ -44,17 +41,13 @@ export const pageHeaders = createMiddleware<PageEnv>(async (c, next) => {
   if (!(headers.get("content-type") ?? "").startsWith("text/html")) return;
   headers.append("Vary", "Accept-Encoding");
   if (!acceptsGzip(c.req.header("accept-encoding"))) return;
-  const bytes = await c.res.arrayBuffer();
-  const { status } = c.res;
-  const init = { status, headers: new Headers(headers) };
-  c.res = undefined;
-  if (bytes.byteLength < MIN_BYTES) {
-    c.res = new Response(bytes, init);
-    return;
-  }
+  const page = new Uint8Array(await c.res.arrayBuffer());
+  const init = { status: c.res.status, headers: new Headers(headers) };
   init.headers.set("Content-Encoding", "gzip");
   init.headers.delete("Content-Length");
-  c.res = new Response(new Uint8Array(await squeeze(new Uint8Array(bytes))), init);
+  // So that hono does not merge the headers of both.
+  c.res = undefined;
+  c.res = new Response(new Uint8Array(await squeeze(page)), init);
 });
 
 /** Whether a value of Accept-Encoding allows gzip. */

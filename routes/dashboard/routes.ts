@@ -1,6 +1,7 @@
 import { RESPONSE_ALREADY_SENT } from "@hono/node-server/utils/response";
 import { type Context, Hono } from "hono";
 import type { ServerResponse } from "node:http";
+import { arrived } from "./arrival.tsx";
 import { openStream } from "../../lib/admin/stream.ts";
 import { shownPath } from "../../lib/core/portal.ts";
 import { EVENT_STREAM } from "../../lib/core/server_sent.ts";
@@ -57,6 +58,7 @@ export function dashboardRoutes(ctx: RouteContext): Hono<PageEnv> {
   app.route(DASHBOARD.base, loginRoutes(ctx));
   app.route(PORTAL.base, openPages(ctx));
   open(app, ctx, DASHBOARD, {
+    arrived,
     asked: (c) => {
       const { pathname, search } = new URL(c.req.url);
       const next = pathname + search;
@@ -74,7 +76,7 @@ export function dashboardRoutes(ctx: RouteContext): Hono<PageEnv> {
         "Your session has ended. Nothing was done; sign in again",
       ),
   });
-  open(app, ctx, PORTAL, { asked: needsLink, sent: needsLink });
+  open(app, ctx, PORTAL, { arrived, asked: needsLink, sent: needsLink });
   return app;
 }
 

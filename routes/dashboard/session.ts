@@ -4,7 +4,7 @@ import { Buffer } from "node:buffer";
 import type { Context, MiddlewareHandler } from "hono";
 import { createMiddleware } from "hono/factory";
 import { getCookie, setCookie } from "hono/cookie";
-import { findSession, type Session, SESSION_MS } from "../../lib/admin/sessions.ts";
+import { findSession, recallSession, type Session, SESSION_MS } from "../../lib/admin/sessions.ts";
 import { isLoopback } from "../../lib/core/address.ts";
 import { AppError } from "../../lib/core/errors.ts";
 import { equalInConstantTime } from "../../lib/core/signature.ts";
@@ -84,11 +84,15 @@ export async function signedIn(
   ctx: RouteContext,
   house: House,
 ): Promise<SignedIn | undefined> {
-  const door = doorOf(c, ctx, house);
-  const cookie = door === null ? undefined : getCookie(c, door.cookie);
+  const cookie = cookieOf(c, ctx, house);
   if (cookie === undefined) return undefined;
   const session = await findSession(ctx, house.audience, cookie, addressOf(c, ctx));
   return session === undefined ? undefined : { cookie, session };
+}
+
+function cookieOf(c: Context<PageEnv>, ctx: RouteContext, house: House): string | undefined {
+  const door = doorOf(c, ctx, house);
+  return door === null ? undefined : getCookie(c, door.cookie);
 }
 
 /** The visitor's address, or null if it is unknown. */
@@ -177,8 +181,26 @@ function xor(a: Uint8Array, b: Uint8Array): Buffer {
   return Buffer.from(a.map((byte, at) => byte ^ (b[at] ?? 0)));
 }
 
+/** For the page that says that the database is away. */
+function recallVisit(c: Context<PageEnv>, ctx: RouteContext, house: House): void {
+  const cookie = cookieOf(c, ctx, house);
+  const session = cookie && recallSession(ctx, house.audience, cookie, addressOf(c, ctx));
+  if (cookie && session) c.set("visit", visitOf(c, ctx, house, { cookie, session }));
+}
+
+/**
+ * Whether a link on another site led here: browsers then leave out cookies that are SameSite=Strict, so nobody
+ * knows yet who it is.
+ */
+function cameFromElsewhere(c: Context<PageEnv>, ctx: RouteContext, house: House): boolean {
+  return c.req.header("sec-fetch-site") === "cross-site" &&
+    c.req.header("sec-fetch-mode") === "navigate" && cookieOf(c, ctx, house) === undefined;
+}
+
 /** Leads somebody who is not signed in to where that is done. */
 export interface Outside {
+  /** A page was asked for from another site: it is to be asked for again, from here. */
+  arrived(c: Context<PageEnv>): Response | Promise<Response>;
   /** A page was asked for. */
   asked(c: Context<PageEnv>): Response | Promise<Response>;
   /** A form was sent: nothing of it was done. */
@@ -193,10 +215,15 @@ export function requireVisit(
 ): MiddlewareHandler<PageEnv> {
   return createMiddleware<PageEnv>(async (c, next) => {
     const is_read = c.req.method === "GET" || c.req.method === "HEAD";
-    const signed_in = await signedIn(c, ctx, house);
-    if (signed_in === undefined) return is_read ? await outside.asked(c) : await outside.sent(c);
-    const visit = visitOf(c, ctx, house, signed_in);
-    c.set("visit", visit);
+    const signed_in = await signedIn(c, ctx, house).catch((error) => {
+      recallVisit(c, ctx, house);
+      throw error;
+    });
+    if (signed_in === undefined) {
+      if (!is_read) return await outside.sent(c);
+      return cameFromElsewhere(c, ctx, house) ? await outside.arrived(c) : await outside.asked(c);
+    }
+    c.set("visit", visitOf(c, ctx, house, signed_in));
     c.set("cookie", signed_in.cookie);
     if (!is_read) await checkForm(c, ctx, house, signed_in.cookie);
     await next();
