@@ -1,7 +1,9 @@
 import type { Context } from "hono";
 import type { JSX } from "hono/jsx/jsx-runtime";
+import { VERSION } from "../../lib/core/version.ts";
 import { ASSETS } from "./assets.ts";
-import type { PageEnv, Visit } from "./visit.ts";
+import { Moment } from "./components/time.tsx";
+import type { House, PageEnv, Visit } from "./visit.ts";
 
 /** The entry of the sidebar that a page belongs to. */
 export type Nav =
@@ -17,13 +19,26 @@ export type Nav =
   | "help"
   | null;
 
+/** Which messages of the stream concern a page. */
+export interface Live {
+  /** Everything that happens to deliveries and events. */
+  readonly deliveries?: boolean;
+  /** Changes of endpoints. */
+  readonly endpoints?: boolean;
+  readonly replays?: boolean;
+  /** Only what concerns this endpoint. */
+  readonly endpoint?: string;
+  /** Only what names this id: of a delivery, an event or a replay. */
+  readonly id?: string;
+}
+
 /** What a page is called, and what it is about. */
 export interface Head {
   readonly title: string;
   readonly nav: Nav;
   readonly status?: PageStatus;
-  /** Which messages of the stream concern the page; left out, none. */
-  readonly live?: { readonly deliveries?: boolean; readonly endpoint?: string };
+  /** Left out: nothing on it changes by itself. */
+  readonly live?: Live;
 }
 
 /** Statuses that pages answer with. */
@@ -46,24 +61,26 @@ export type PageStatus =
 export async function page(
   c: Context<PageEnv>,
   visit: Visit,
-  { title, status = 200 }: Head,
+  { title, nav, status = 200, live }: Head,
   body: JSX.Element,
 ): Promise<Response> {
   const { house } = visit;
   return await html(
     c,
-    status,
-    title,
+    { title: `${title} · ${brandOf(house)}`, status, base: house.base },
     <>
-      <nav>
-        <a href={house.base}>Overview</a> <a href={`${house.base}/endpoints`}>Endpoints</a>{" "}
-        <a href={`${house.base}/deliveries`}>Deliveries</a> {visit.name}
-        <form method="post" action={`${house.base}/logout`}>
-          <input type="hidden" name="csrf" value={visit.csrf} />
-          <button type="submit">Sign out</button>
-        </form>
-      </nav>
-      <main>{body}</main>
+      <a class="skip" href="#main">Skip to the content</a>
+      <Side visit={visit} nav={nav} />
+      <Top visit={visit} query={nav === "deliveries" ? c.req.query("q") : undefined} />
+      <main
+        id="main"
+        data-live-kinds={live === undefined ? undefined : kindsOf(live)}
+        data-live-endpoint={live?.endpoint}
+        data-live-id={live?.id}
+      >
+        {body}
+      </main>
+      <Keys />
     </>,
   );
 }
@@ -74,27 +91,191 @@ export async function barePage(
   { title, status = 200 }: Pick<Head, "title" | "status">,
   body: JSX.Element,
 ): Promise<Response> {
-  return await html(c, status, title, <main class="bare">{body}</main>);
+  return await html(c, { title, status, bare: true }, <main id="main">{body}</main>);
+}
+
+function kindsOf({ deliveries, endpoints, replays, endpoint, id }: Live): string {
+  const kinds = [
+    ...(deliveries || id !== undefined ? ["delivery", "event"] : []),
+    ...(endpoints || endpoint !== undefined ? ["endpoint"] : []),
+    ...(replays || id !== undefined ? ["replay"] : []),
+  ];
+  return kinds.join(" ");
+}
+
+function brandOf({ audience }: House): string {
+  return audience === "operator" ? "bookme-webhooks" : "BookMe";
+}
+
+type Entry = readonly [nav: NonNullable<Nav>, path: string, label: string];
+
+/** The sidebar in groups. A business has no alerts and no audit of its own. */
+function groupsOf({ audience }: House): readonly (readonly Entry[])[] {
+  const is_operator = audience === "operator";
+  return [
+    [
+      ["overview", "", "Overview"],
+      ["endpoints", "/endpoints", "Endpoints"],
+      ["deliveries", "/deliveries", "Deliveries"],
+    ],
+    [
+      ["test", "/test", "Test"],
+      ["replays", "/replays", "Replays"],
+      ["verify", "/verify", "Signature checker"],
+    ],
+    ...(is_operator
+      ? [[["alerts", "/alerts", "Alerts"], ["audit", "/audit", "Audit"]] as const]
+      : []),
+    [
+      ["event-types", "/event-types", "Event types"],
+      ["help", "/help", is_operator ? "Help for receivers" : "Help"],
+    ],
+  ];
+}
+
+function Side({ visit, nav }: { readonly visit: Visit; readonly nav: Nav }) {
+  const { house, name, environment, may_write, link_ends_at } = visit;
+  const is_operator = house.audience === "operator";
+  return (
+    <div class="side">
+      <p class="brand">
+        <a href={house.base}>
+          <strong>{brandOf(house)}</strong>
+          <span>{is_operator ? environment : name}</span>
+        </a>
+        <button class="button plain menu" type="button" popovertarget="menu">Menu</button>
+      </p>
+      <div class="menu" id="menu" popover="auto">
+        <nav aria-label="Main">
+          {groupsOf(house).map((group) => (
+            <ul>
+              {group.map(([entry, path, label]) => (
+                <li>
+                  <a href={house.base + path} aria-current={entry === nav ? "page" : undefined}>
+                    {label}
+                  </a>
+                </li>
+              ))}
+            </ul>
+          ))}
+        </nav>
+        <div class="foot">
+          {link_ends_at === null ? <p>{`${name}, ${may_write ? "admin" : "viewer"}`}</p> : (
+            <p>
+              Signed in with a link that expires on <Moment at={link_ends_at} />
+            </p>
+          )}
+          <form method="post" action={`${house.base}/logout`}>
+            <input type="hidden" name="csrf" value={visit.csrf} />
+            <button class="linklike" type="submit">Sign out</button>
+            <button class="linklike js" type="button" data-keys>Keys</button>
+          </form>
+          {is_operator ? <p>{VERSION}</p> : null}
+        </div>
+      </div>
+    </div>
+  );
+}
+
+function Top(
+  { visit, query = "" }: { readonly visit: Visit; readonly query?: string | undefined },
+) {
+  const { base, audience } = visit.house;
+  return (
+    <div class="top">
+      <form class="search" role="search" action={`${base}/search`}>
+        <input
+          type="search"
+          name="q"
+          value={query}
+          aria-label="Search"
+          placeholder={audience === "operator"
+            ? "Id, confirmation number, URL or status:failed"
+            : "Confirmation number, like BK7X9M2P"}
+          autocomplete="off"
+          spellcheck={false}
+          maxlength={500}
+        />
+        <kbd class="js" aria-hidden="true">/</kbd>
+      </form>
+      <p class="switches">
+        <span id="live" class="js" role="status"></span>
+        <span id="zone">Times in UTC</span>
+      </p>
+    </div>
+  );
+}
+
+const KEYS: readonly (readonly [string, string])[] = [
+  ["/", "Search"],
+  ["j", "Next row"],
+  ["k", "Previous row"],
+  ["o", "Open the row"],
+  ["r", "Retry the delivery"],
+  ["p", "Pause or resume live updates"],
+  ["?", "This list"],
+];
+
+function Keys() {
+  return (
+    <dialog id="keys" aria-labelledby="keys-title">
+      <h2 id="keys-title">Keys</h2>
+      <dl>
+        {KEYS.map(([key, what]) => (
+          <div>
+            <dt>
+              <kbd>{key}</kbd>
+            </dt>
+            <dd>{what}</dd>
+          </div>
+        ))}
+      </dl>
+      <form method="dialog">
+        <label class="check">
+          <input type="checkbox" id="keys-off" />
+          <span>Turn these keys off in this browser</span>
+        </label>
+        <button class="button plain" type="submit">Close</button>
+      </form>
+    </dialog>
+  );
 }
 
 async function html(
   c: Context<PageEnv>,
-  status: PageStatus,
-  title: string,
+  { title, status, base, bare = false }: {
+    readonly title: string;
+    readonly status: PageStatus;
+    readonly base?: string;
+    readonly bare?: boolean;
+  },
   body: JSX.Element,
 ): Promise<Response> {
   const document = (
-    <html lang="en">
+    <html lang="en" data-base={base}>
       <head>
         <meta charset="utf-8" />
         <meta name="viewport" content="width=device-width, initial-scale=1" />
+        <meta name="color-scheme" content="light dark" />
         <title>{title}</title>
-        {ASSETS.filter(({ type }) => type.startsWith("text/css")).map(({ path }) => (
-          <link rel="stylesheet" href={path} />
-        ))}
+        <link rel="icon" href={ICON} />
+        {ASSETS.map(({ path, type }) =>
+          type.startsWith("text/css")
+            ? <link rel="stylesheet" href={path} />
+            // The page waits for it, so that times are not seen to change.
+            : <script src={path} defer blocking="render"></script>
+        )}
       </head>
-      <body>{body}</body>
+      <body class={bare ? "bare" : undefined}>{body}</body>
     </html>
   );
   return c.html(`<!doctype html>${await document.toString()}`, status);
 }
+
+/** A ring around a disc, as an address: no further request. */
+const ICON = "data:image/svg+xml," +
+  encodeURIComponent(
+    '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16">' +
+      '<circle cx="8" cy="8" r="6.5" fill="none" stroke="#1b50b8" stroke-width="2"/>' +
+      '<circle cx="8" cy="8" r="3" fill="#1b50b8"/></svg>',
+  );
