@@ -1,0 +1,244 @@
+import type { Breakdown } from "../../../lib/admin/deliveries.ts";
+import { metShort } from "./attempts.ts";
+import type { Reader } from "./health.ts";
+import { type Action, link, many, number, together, type Verdict, type Words } from "./verdict.ts";
+
+/** Which deliveries a list shows, by its tab. */
+export const SHOWN = [
+  "attention",
+  "failed",
+  "waiting",
+  "overdue",
+  "delivered",
+  "cancelled",
+  "tests",
+  "all",
+] as const;
+/** One of them. */
+export type Shown = typeof SHOWN[number];
+
+/** What a list of deliveries found. */
+export interface ListFacts {
+  readonly shown: Shown;
+  readonly found: Breakdown;
+  /** The times that the list is narrowed to: `in the last 24 hours`; empty for any. */
+  readonly within: string;
+  /** Whether anything besides tab and times narrows the list. */
+  readonly is_narrowed: boolean;
+  /** How pages call endpoints, by id. */
+  readonly names: ReadonlyMap<string, string>;
+  /** Query of the page for replays that selects what failed here; null without that. */
+  readonly replay: string | null;
+}
+
+type Group = Breakdown["groups"][number];
+
+/** What a list of deliveries says first. */
+export function deliveriesVerdict(facts: ListFacts, reader: Reader): Verdict {
+  const { shown, found } = facts;
+  const failed = among(found, (group) => group.status === "failed");
+  const waiting = among(found, (group) => group.status === "pending");
+  const is_business = reader.house.audience === "business";
+  const says = is_business ? businessHeadline : operatorHeadline;
+  const calm = { kind: "delivered", word: is_business ? "Nothing to do" : "Good" } as const;
+  const is_bad = shown === "attention" || shown === "failed";
+  return {
+    tone: "calm",
+    state: failed.value > 0 && is_bad
+      ? { kind: "failed", word: is_business ? "Did not arrive" : "Failed" }
+      : shown === "overdue" && waiting.value > 0
+      ? { kind: "overdue", word: is_business ? "Late" : "Overdue" }
+      : waiting.value > 0
+      ? { kind: "waiting", word: "Waiting" }
+      : shown === "cancelled"
+      ? { kind: "cancelled", word: "Cancelled" }
+      : calm,
+    headline: [says(facts, failed, waiting)],
+    sentences: [
+      ...where(facts, "pending", is_business),
+      ...where(facts, "failed", is_business),
+    ],
+    actions: replay(facts, failed, reader),
+  };
+}
+
+/** Some of the deliveries. */
+interface Some {
+  readonly value: number;
+  readonly exact: boolean;
+}
+
+function among({ groups, exact }: Breakdown, which: (group: Group) => boolean): Some {
+  return {
+    value: groups.filter(which).reduce((sum, { deliveries }) => sum + deliveries, 0),
+    exact,
+  };
+}
+
+function operatorHeadline(
+  { shown, found, within, is_narrowed }: ListFacts,
+  failed: Some,
+  waiting: Some,
+): string {
+  const all = among(found, () => true);
+  const such = is_narrowed ? "such " : "";
+  const count = (some: Some, one: string, more: string) =>
+    some.value === 0 && some.exact
+      ? `No ${such}delivery ${one}`
+      : `${many(some.value, `${such}delivery ${one}`, `${such}deliveries ${more}`, some.exact)}`;
+  switch (shown) {
+    case "attention": {
+      if (failed.value + waiting.value === 0) return `Nothing needs attention${within}`;
+      const to_retry = count(waiting, "is waiting to retry", "are waiting to retry");
+      if (failed.value === 0) return to_retry;
+      if (waiting.value === 0) return `${count(failed, "failed", "failed")}${within}`;
+      return `${to_retry}, and ${number(failed.value, failed.exact)} failed${within}`;
+    }
+    case "failed":
+      return `${count(failed, "failed", "failed")}${within}`;
+    case "waiting":
+      return count(waiting, "is waiting", "are waiting") + within;
+    case "overdue":
+      return count(waiting, "is overdue", "are overdue") + within;
+    case "delivered":
+      return `${count(all, "arrived", "arrived")}${within}`;
+    case "cancelled":
+      return `${count(all, "was cancelled", "were cancelled")}${within}`;
+    case "tests":
+      return all.value === 0 && all.exact
+        ? `No ${such}test was sent${within}`
+        : `${
+          many(all.value, `${such}test was sent`, `${such}tests were sent`, all.exact)
+        }${within}`;
+    case "all":
+      return all.value === 0 && all.exact
+        ? `No ${such}delivery${within}`
+        : `${many(all.value, `${such}delivery`, `${such}deliveries`, all.exact)}${within}`;
+  }
+}
+
+function businessHeadline(
+  { shown, found, within, is_narrowed }: ListFacts,
+  failed: Some,
+  waiting: Some,
+): string {
+  const all = among(found, () => true);
+  const such = is_narrowed ? "such " : "";
+  const count = (some: Some, one: string, more: string) =>
+    some.value === 0 && some.exact
+      ? `No ${such}update ${one}`
+      : many(some.value, `${such}update ${one}`, `${such}updates ${more}`, some.exact);
+  switch (shown) {
+    case "attention": {
+      if (failed.value + waiting.value === 0) return `Everything arrived${within}`;
+      const to_retry = count(waiting, "has not arrived yet", "have not arrived yet");
+      if (failed.value === 0) return to_retry;
+      if (waiting.value === 0) {
+        return `${count(failed, "did not arrive", "did not arrive")}${within}`;
+      }
+      return `${to_retry}, and ${number(failed.value, failed.exact)} did not arrive${within}`;
+    }
+    case "failed":
+      return `${count(failed, "did not arrive", "did not arrive")}${within}`;
+    case "waiting":
+      return count(waiting, "is on its way", "are on their way") + within;
+    case "overdue":
+      return count(waiting, "is late", "are late") + within;
+    case "delivered":
+      return `${count(all, "arrived", "arrived")}${within}`;
+    case "cancelled":
+      return `${count(all, "was cancelled", "were cancelled")}${within}`;
+    case "tests":
+      return `${
+        many(all.value, `${such}test was sent`, `${such}tests were sent`, all.exact)
+      }${within}`;
+    case "all":
+      return `${
+        many(all.value, `${such}update`, `${such}updates`, all.exact)
+      } about your bookings${within}`;
+  }
+}
+
+const MAX_NAMED = 3;
+
+/** Where the deliveries of a status go, the most first: `214 of the 219 are for crm (401)`. */
+function where(
+  { found, names, shown }: ListFacts,
+  status: Group["status"],
+  is_business: boolean,
+): Words[] {
+  if (shown === "tests" || shown === "all") return [];
+  const groups = mergeAlike(found.groups.filter((group) => group.status === status), names);
+  const total = groups.reduce((sum, { deliveries }) => sum + deliveries, 0);
+  const [first] = groups;
+  if (first === undefined || total < 2) return [];
+  const all = number(total, found.exact);
+  const most = `${number(first.deliveries)} of the ${all} are for ${first.where}`;
+  const are_all = first.deliveries === total && found.exact;
+  const subject = are_all ? `All ${all} are for ${first.where}` : most;
+  if (status === "pending") {
+    return [[
+      { strong: subject },
+      is_business
+        ? " and arrive by themselves once it accepts them."
+        : ` and will arrive on their own once ${
+          names.get(first.endpoint) ?? first.endpoint
+        } accepts them.`,
+    ]];
+  }
+  const named = groups.slice(0, MAX_NAMED).map(({ deliveries, where }) =>
+    `${number(deliveries)} for ${where}`
+  );
+  const rest = groups.slice(MAX_NAMED).reduce((sum, { deliveries }) => sum + deliveries, 0);
+  const list = together([...named, ...(rest > 0 ? [`${number(rest)} for others`] : [])]);
+  const need = is_business ? "are only sent again by hand" : "need a replay";
+  return [[
+    are_all
+      ? `${subject}; they ${need}.`
+      : `The ${all} that ${is_business ? "did not arrive" : "failed"} ${need}: ${list}.`,
+  ]];
+}
+
+interface Place {
+  readonly endpoint: string;
+  /** `crm (401)`. */
+  readonly where: string;
+  readonly deliveries: number;
+}
+
+/** Groups of one endpoint as one, with what most of them met. They come with the largest first. */
+function mergeAlike(groups: readonly Group[], names: ReadonlyMap<string, string>): Place[] {
+  const places = new Map<string, Place>();
+  for (const { endpoint, last_outcome, last_status, deliveries } of groups) {
+    const met = last_outcome === null || last_outcome === "delivered"
+      ? ""
+      : ` (${metShort({ outcome: last_outcome, status: last_status })})`;
+    const before = places.get(endpoint);
+    places.set(endpoint, {
+      endpoint,
+      where: before?.where ?? `${names.get(endpoint) ?? endpoint}${met}`,
+      deliveries: (before?.deliveries ?? 0) + deliveries,
+    });
+  }
+  return [...places.values()].toSorted((a, b) => b.deliveries - a.deliveries);
+}
+
+function replay(
+  { replay, shown }: ListFacts,
+  failed: Some,
+  { house, may_write }: Reader,
+): Action[] {
+  if (replay === null || failed.value === 0 || !may_write || shown === "tests") return [];
+  const which = failed.value === 1 && failed.exact
+    ? house.audience === "business" ? "the one that did not arrive" : "the one that failed"
+    : `the ${number(failed.value, failed.exact)} that ${
+      house.audience === "business" ? "did not arrive" : "failed"
+    }`;
+  const verb = house.audience === "business" ? "Send" : "Replay";
+  return [
+    link(
+      `${verb} ${which}${house.audience === "business" ? " again" : ""}…`,
+      `${house.base}/replays?${replay}`,
+    ),
+  ];
+}
