@@ -28,7 +28,7 @@ export interface HealthFacts {
 
 /** A receiver that restarts fails for a minute or two: only after this long without success it is failing. */
 const PATIENCE_MS = 300_000;
-/** So many failures without any success are no restart. */
+/** Five failures without any success are no restart. */
 const MANY_FAILURES = 5;
 
 /** Judges an endpoint at `now` (milliseconds since 1970). */

@@ -1,8 +1,29 @@
 import { Hono } from "hono";
+import { listEndpoints } from "../../lib/admin/endpoints.ts";
+import { listEventTypes } from "../../lib/admin/event_types.ts";
 import type { RouteContext } from "../context.ts";
+import { page } from "./layout.tsx";
+import { EventTypesPage } from "./pages/event_types.tsx";
 import type { House, PageEnv } from "./visit.ts";
 
-/** None yet. */
-export function eventTypePages(_ctx: RouteContext, _house: House): Hono<PageEnv> {
-  return new Hono<PageEnv>();
+const LIMIT = 200;
+
+/** The catalogue of event types: `/event-types`. */
+export function eventTypePages(ctx: RouteContext, _house: House): Hono<PageEnv> {
+  return new Hono<PageEnv>().get("/event-types", async (c) => {
+    const visit = c.get("visit");
+    const types = listEventTypes(ctx, { limit: LIMIT });
+    const endpoints = await listEndpoints(ctx, visit.by, { retired: false, limit: LIMIT });
+    return await page(
+      c,
+      visit,
+      { title: "Event types", nav: "event-types" },
+      EventTypesPage({
+        visit,
+        types: types.data,
+        endpoints: endpoints.data,
+        more: endpoints.next_cursor !== null,
+      }),
+    );
+  });
 }

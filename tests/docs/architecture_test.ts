@@ -78,8 +78,8 @@ const ARROWS: Readonly<Record<string, Readonly<Record<string, "all" | "types">>>
   },
   // The API reaches the store, the configuration and the engine through lib/admin only.
   api: { routes: "all", admin: "all", core: "all" },
-  // Pages as well, and not through the API either.
-  dashboard: { routes: "all", admin: "all", core: "all" },
+  // Pages as well, and not through the API either. They show parts of the guides.
+  dashboard: { routes: "all", admin: "all", core: "all", docs: "all" },
   routes: {
     api: "all",
     dashboard: "all",
