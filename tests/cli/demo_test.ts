@@ -4,6 +4,7 @@ import { makeDemoEvents } from "../../lib/cli/demo/events.ts";
 import { EVENT_TYPES, makeEventTypes } from "../../lib/core/event_types.ts";
 import { parseIngest } from "../../lib/core/payload.ts";
 import { inTemporary, startCli } from "../support/cli.ts";
+import { openLink, signIn } from "../support/visitor.ts";
 
 const NOW = Date.UTC(2025, 9, 31, 15, 30);
 
@@ -53,6 +54,11 @@ Deno.test("demo --once delivers the eight samples everywhere, on a free port, an
           new RegExp(`✓ flaky .* ${RegExp.escape(name)} .*, in attempt 3`),
         );
       }
+      assert.match(out, /^ {2}Dashboard {2}http:\/\/127\.0\.0\.1:\d+\/dashboard$/m);
+      assert.match(
+        out,
+        /^ {2}Portal {5}http:\/\/127\.0\.0\.1:\d+\/portal\/open\/portal_[\w-]{43} /m,
+      );
       assert.match(out, /crm +4 delivered and verified, 4 attempts\n/);
       assert.match(out, /analytics +8 delivered and verified, 8 attempts\n/);
       assert.match(out, /flaky +8 delivered and verified, 24 attempts\n/);
@@ -85,6 +91,15 @@ Deno.test("demo shows bookings until SIGINT, and can be looked into with the lin
       const token = (await Deno.readTextFile(file)).trim();
       const answer = await fetch(url, { headers: { authorization: `Bearer ${token}` } });
       assert.equal((await answer.json()).data.length, 5);
+      const [, dashboard = "", given = "", portal = ""] = await demo.until(
+        /Dashboard {2}(http\S+)\n {2}Token {6}(\S+)\n {2}Portal {5}(http\S+) {2}of the business bus_123\n/,
+      );
+      assert.equal(given, token);
+      const { origin } = new URL(dashboard);
+      const operator = await signIn(origin, given);
+      assert.equal((await operator.get("/dashboard")).status, 200);
+      const business = await openLink(origin, portal.split("/").at(-1) ?? "");
+      assert.equal((await business.get("/portal")).status, 200);
     } finally {
       demo.kill("SIGINT");
     }

@@ -3,7 +3,7 @@ import { createServer } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import { loadConfig } from "../../config/load.ts";
 import { AppError } from "../../core/errors.ts";
-import { EVENT_TYPES } from "../../core/event_types.ts";
+import { EVENT_TYPES, SAMPLE_BUSINESS } from "../../core/event_types.ts";
 import { isObject } from "../../core/json.ts";
 import { matchesType } from "../../core/matching.ts";
 import { makeSecret } from "../../core/secret.ts";
@@ -43,7 +43,7 @@ export const demo = command({
     `Starts the daemon on an embedded database in a temporary directory, with three endpoints on
 this machine that verify signatures. One of them fails at first, so that you see retries. Posts
 the eight samples of BookMe's documentation, then a booking event about every second, until Ctrl-C.
-Needs no configuration and no network.`,
+Prints how to open the dashboard, and the portal of one business, in a browser. Needs no configuration and no network.`,
   options: {
     port: {
       type: "string",
@@ -71,6 +71,7 @@ Needs no configuration and no network.`,
     show.introduce(stage, wanted);
     const signal = stopping.signal;
     await postSamples(stage, io.isTerminal ? 300 : 0, signal);
+    show.invite(stage, await makePortalLink(stage));
     if (values.once) return await judge(stage, signal);
     show.heading("Bookings, about one every second, until Ctrl-C:");
     await postBookings(stage, signal);
@@ -182,6 +183,21 @@ async function postBookings(stage: Stage, signal: AbortSignal): Promise<void> {
     await pause(PACE_MS * (0.6 + 0.8 * Math.random()), signal);
     if (!signal.aborted) await post(stage, events.next(Date.now()));
   }
+}
+
+/** A link to the portal of the business that the samples are about. */
+async function makePortalLink({ daemon }: Stage): Promise<string> {
+  const answer = await send(`${daemon.url}/api/portal-links`, {
+    method: "POST",
+    headers: {
+      authorization: `Bearer ${daemon.admin_token?.reveal()}`,
+      "content-type": "application/json",
+    },
+    body: JSON.stringify({ business: SAMPLE_BUSINESS }),
+  });
+  const made: unknown = answer.status === 201 ? JSON.parse(answer.body) : null;
+  if (isObject(made) && typeof made["url"] === "string") return made["url"];
+  throw new AppError("conflict", `The portal link was answered ${answer.status}: ${answer.body}`);
 }
 
 async function post({ daemon, sign, tally, show }: Stage, event: DemoEvent): Promise<void> {
@@ -304,6 +320,8 @@ interface View {
   heading(text: string): void;
   fault(text: string): void;
   introduce(stage: Stage, wanted: number): void;
+  /** Says how to look into it in a browser. */
+  invite(stage: Stage, portal_url: string): void;
   posted(event: DemoEvent): void;
   received(endpoint: string, request: Received, arrival: Arrival): void;
   summarise(stage: Stage): void;
@@ -338,6 +356,13 @@ function makeView(io: Io): View {
       line(
         `  curl -s -H "Authorization: Bearer $(cat ${token})" "${daemon.url}/api/deliveries?limit=5"`,
       );
+    },
+    invite({ daemon }, portal_url) {
+      line(`\n${bold("In a browser, until the demo ends:")}\n`);
+      line(`  Dashboard  ${cyan(`${daemon.url}/dashboard`)}`);
+      // Not part of the address: that would stay in the browser's history.
+      line(`  Token      ${daemon.admin_token?.reveal()}`);
+      line(`  Portal     ${cyan(portal_url)}  ${dim(`of the business ${SAMPLE_BUSINESS}`)}`);
     },
     posted({ type, payload }) {
       line(
