@@ -34,6 +34,7 @@ const PAGES = [
   "docs/api.md",
   "docs/architecture.md",
   "docs/comparison.md",
+  "docs/dashboard.md",
   "docs/delivery.md",
   "docs/reliability.md",
   "docs/receivers.md",
