@@ -124,3 +124,37 @@ export async function endpointsAtEvent(
     ) n
     order by created_at, no`;
 }
+
+/** An endpoint that a text was found in. */
+export interface FoundEndpoint {
+  readonly id: string;
+  readonly description: string | null;
+  readonly url: string;
+  readonly retired: boolean;
+}
+
+/** Shorter texts are parts of too much. */
+const MIN_PART = 3;
+
+/**
+ * Endpoints whose id, description or URL is the text or contains it, in any case, or that name it as a business;
+ * those in force first. It reads all endpoints in scope, which are few next to everything else.
+ */
+export async function searchEndpoints(
+  sql: Sql,
+  scope: Scope,
+  text: string,
+  limit: number,
+): Promise<FoundEndpoint[]> {
+  return await sql<FoundEndpoint[]>`
+    select n.id, n.settings ->> 'description' as description, n.url, n.retired_at is not null as retired
+    from endpoints n cross join (select lower(${text}) as text) a
+    cross join lateral (
+      select bool_or(lower(x.name) = a.text) as is_it,
+        bool_or(position(a.text in lower(x.name)) > 0) and length(a.text) >= ${MIN_PART} as has_it
+      from (values (n.id), (n.settings ->> 'description'), (n.url)) as x (name)
+    ) m
+    where (m.is_it or m.has_it or n.owner = ${text} or ${text} = any(n.businesses))
+      ${endpointInScope(sql, scope)}
+    order by n.retired_at is not null, m.is_it desc, n.id limit ${limit}`;
+}

@@ -203,3 +203,39 @@ export async function getEvent(
     from events e where e.id = ${uuid}::uuid ${eventInScope(sql, scope)}`;
   return row;
 }
+
+/** An event's payload, and that with which its booking began. */
+export interface PayloadRow {
+  readonly uuid: string;
+  readonly payload: string | null;
+  /** Null for events of other types. */
+  readonly created: string | null;
+}
+
+/** Longer payloads are not read for a list, in bytes. */
+const MAX_LISTED_PAYLOAD = 65_536;
+
+/** The payloads of these events, as far as they are there and short. */
+export async function payloadsOf(
+  sql: Sql,
+  scope: Scope,
+  uuids: readonly string[],
+): Promise<PayloadRow[]> {
+  const short = (of: string) =>
+    sql.unsafe(
+      `case when octet_length(${of}.payload) <= ${MAX_LISTED_PAYLOAD} then ${of}.payload end`,
+    );
+  return await sql<PayloadRow[]>`
+    select e.id as uuid, ${
+    short("e")
+  } as payload, case when e.type like 'booking.%' and e.type <> 'booking.created' then (
+        -- All of one subject, which are few: ordered with a limit, it might walk all events there are.
+        select (array_agg(${short("b")} order by b.id))[1] from events b
+        where b.subject = e.subject and b.type = 'booking.created'
+          and b.business is not distinct from e.business
+      ) end as created
+    from unnest(${literal(uuids)}::uuid[]) as u (id)
+    -- One by one, or every partition is searched.
+    cross join lateral (select * from events e where e.id = u.id limit 1) e
+    where true ${eventInScope(sql, scope)}`;
+}
