@@ -27,7 +27,6 @@ onServer(
     await daemon.api("endpoints/crm/pause", ADMIN, "POST");
     const { status, text } = await operator.get("/dashboard/audit");
     assert.equal(status, 200);
-    console.error(text.match(/<h1>.*?<.h1>/s)?.[0]);
     assert.match(text, /<h1>ops paused The CRM: “Paused by ops”<\/h1>/);
     assert.match(text, /href="\/dashboard\/endpoints\/crm"/);
     const none = await operator.get("/dashboard/audit?actor=nobody");
