@@ -15,6 +15,7 @@ import {
   posted,
   settle,
 } from "../support/house.ts";
+import { nameless, refuseMarksIn, stateOf, tableText } from "../support/isolation.ts";
 import { until } from "../support/wait.ts";
 
 /** How the walk asks an operation that portal tokens reach, about somebody's names. */
@@ -153,68 +154,14 @@ function withoutMoments({ status, text }: Answer): string {
 
 /** The same without the names that it was asked about. */
 function withoutNames(answer: Answer, names: Names): string {
-  const { endpoint, event, delivery, replay, business, subject, confirmation, actor } = names;
-  const named = [confirmation, delivery, delivery.slice(4), endpoint, event, replay].concat(
-    [actor, actor.replace("portal:", ""), subject, subject.slice(0, -1), business],
-  ).reduce((rest, name) => rest.replaceAll(name, "NAME"), answer.text);
-  return withoutMoments({ ...answer, text: named });
+  return withoutMoments({ ...answer, text: nameless(answer.text, names) });
 }
 
 /** Fails if an answer has anything in it that belongs to another party than `own`. */
 function refuseMarks(house: House, own: Party | null, request: Request, { text }: Answer): void {
   const echoed = text.replaceAll(/No such route: [^"]*/g, "");
-  for (const party of [...house.businesses, house.operator]) {
-    if (party === own) continue;
-    for (const mark of party.marks) {
-      // The id asked about may come back.
-      if (request.path.includes(mark) || JSON.stringify(request.body ?? {}).includes(mark)) {
-        continue;
-      }
-      assert.ok(
-        !echoed.toLowerCase().includes(mark.toLowerCase()),
-        `${request.method} ${request.path} shows ${own?.word ?? "nobody"} ${mark}: ${text}`,
-      );
-    }
-  }
-}
-
-const TABLES = ["endpoints", "endpoint_versions", "events", "keys", "subjects", "fleet"].concat(
-  [
-    "pending_deliveries",
-    "ended_deliveries",
-    "attempts",
-    "replays",
-    "audit",
-    "portal_links",
-    "erasures",
-  ],
-);
-
-/** A digest of each table's rows; with `but`, without the rows of that business. */
-async function stateOf(sql: Sql, but?: Party): Promise<Record<string, string>> {
-  const own = "(select no from endpoints where owner = $1)";
-  const without: Record<string, string> = but === undefined ? {} : {
-    endpoints: "t.owner is distinct from $1",
-    endpoint_versions: `t.endpoint_no not in ${own}`,
-    events: "t.business is distinct from $1",
-    fleet: "false and $1 = ''",
-    pending_deliveries: `t.endpoint_no not in ${own}`,
-    ended_deliveries: `t.endpoint_no not in ${own}`,
-    attempts: `t.endpoint_no not in ${own}`,
-    replays: `t.endpoint_no not in ${own}`,
-    audit: "t.actor not in (select 'portal:' || id from portal_links where business = $1)",
-  };
-  const state: Record<string, string> = {};
-  for (const table of TABLES) {
-    const which = without[table];
-    const [row] = await sql.unsafe<{ digest: string }[]>(
-      `select md5(coalesce(string_agg(t::text, '|' order by t::text), '')) || count(*) as digest
-        from ${table} t where ${which ?? "true"}`,
-      which === undefined || but === undefined ? [] : [but.business],
-    );
-    state[table] = row?.digest ?? "";
-  }
-  return state;
+  const asked = `${request.method} ${request.path} ${JSON.stringify(request.body ?? {})}`;
+  refuseMarksIn(house, own, asked, echoed);
 }
 
 /** The statuses that an operation answered with, by who asked about what. */
@@ -402,12 +349,7 @@ function tableOf(seen: Seen): string {
     );
     return [`\`${operation.method.toUpperCase()} ${operation.path}\``, ...cells];
   });
-  const all = [["route", ...COLUMNS], ...rows];
-  const widths = all[0]?.map((_, at) => Math.max(...all.map((row) => row[at]?.length ?? 0))) ?? [];
-  const line = (row: string[]) =>
-    `| ${row.map((cell, at) => cell.padEnd(widths[at] ?? 0)).join(" | ")} |`;
-  const [head = [], ...body] = all;
-  return [line(head), line(widths.map((width) => "-".repeat(width))), ...body.map(line)].join("\n");
+  return tableText([["route", ...COLUMNS], ...rows]);
 }
 
 const PAGE = new URL("../../docs/isolation.md", import.meta.url);

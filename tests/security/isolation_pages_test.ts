@@ -1,0 +1,259 @@
+import assert from "node:assert/strict";
+import { newOnce } from "../../lib/admin/forms.ts";
+import { dashboardRoutes } from "../../routes/dashboard/routes.ts";
+import { VIEWER } from "../support/daemon.ts";
+import { onServer } from "../support/databases.ts";
+import {
+  BLIND,
+  buildHouse,
+  type House,
+  type Names,
+  neverWas,
+  type Party,
+  PAYLOAD_MARK,
+} from "../support/house.ts";
+import { nameless, refuseMarksIn, stateOf } from "../support/isolation.ts";
+import {
+  hiddenFields,
+  openLink,
+  signIn,
+  type Visited,
+  type Visitor,
+  visitor,
+} from "../support/visitor.ts";
+
+/** A route of both houses: its path is below their base. */
+interface Route {
+  readonly method: "GET" | "POST";
+  readonly path: string;
+}
+
+/** Those that are no pages: they are tested elsewhere. */
+const DOORS = /^\/(?:assets|login|logout|open|stream)\b/;
+
+function routesOf(base: string): Route[] {
+  const found = dashboardRoutes({ log: {} } as never).routes
+    .filter(({ method, path }) =>
+      /^(?:GET|POST)$/.test(method) && `${path}/`.startsWith(`${base}/`)
+    )
+    .map(({ method, path }) => ({
+      method: method as Route["method"],
+      path: path.slice(base.length),
+    }))
+    .filter(({ path }) => !DOORS.test(path));
+  return [...new Map(found.map((route) => [`${route.method} ${route.path}`, route])).values()]
+    .toSorted((a, b) => a.path.localeCompare(b.path) || a.method.localeCompare(b.method));
+}
+
+const ROUTES = routesOf("/portal");
+
+/** What the part of a path after this one names. */
+const NAMED: Readonly<Record<string, (of: Names) => string>> = {
+  endpoints: ({ endpoint }) => endpoint,
+  deliveries: ({ delivery }) => delivery,
+  events: ({ event }) => event,
+  replays: ({ replay }) => replay,
+  "event-types": () => "booking.created",
+};
+
+/** The path of a route about these names; undefined if a part of it is unknown. */
+function pathOf({ path }: Route, of: Names): string | undefined {
+  const parts = path.split("/");
+  const filled = parts.map((part, at) =>
+    part.startsWith(":") ? NAMED[parts[at - 1] ?? ""]?.(of) : part
+  );
+  return filled.includes(undefined) ? undefined : filled.join("/");
+}
+
+/** Queries that name somebody's things, whether a page knows their parameters or not. */
+function queriesOf(
+  { endpoint, event, delivery, replay, business, subject, confirmation, actor }: Names,
+) {
+  return [
+    ...["", `endpoint=${endpoint}`, `cursor=${delivery}`, `cursor=${event}`, `cursor=${replay}`],
+    ...[endpoint, event, delivery, replay, business, subject, confirmation].map((q) => `q=${q}`),
+    ...[
+      `q=endpoint:${endpoint}`,
+      `q=${confirmation.slice(0, -1)}x`,
+      `q=https://${business}.invalid/`,
+    ],
+    ...[
+      `business=${business}`,
+      `object=${endpoint}`,
+      `actor=${actor}`,
+      `sent=${event}`,
+      `sent=${delivery}`,
+    ],
+    ...[
+      `compare=${delivery}`,
+      `event=${event}`,
+      `delivery=${delivery}`,
+      `missing=true&endpoint=${endpoint}`,
+    ],
+  ];
+}
+
+/** Fields that name somebody's things, in a form. */
+function fieldsOf({ endpoint, event, delivery, replay, business }: Names): Record<string, string> {
+  return {
+    ...{ endpoint, event, delivery, replay, business, id: endpoint, confirm: endpoint },
+    ...{ type: "booking.created", since: "2026-01-01T00:00:00Z", url: "not a url" },
+  };
+}
+
+/** An answer without what differs between two moments, and two renderings. */
+function shownBy({ status, location, text }: Visited, names: Names): string {
+  const page = nameless(text, names)
+    .replaceAll(/name="(csrf|once)" value="[^"]*"/g, 'name="$1"')
+    .replaceAll(/\d{4}-\d\d-\d\dT[\d:.]+Z?/g, "TIME")
+    .replaceAll(/\b\d\d:\d\d(?::\d\d)?\b/g, "CLOCK")
+    .replaceAll(/\b\d+ (?:seconds?|minutes?|hours?)\b/g, "AGO");
+  return `${status} ${location === null ? "" : nameless(location, names)} ${page}`;
+}
+
+type Seen = Map<string, Map<string, Set<number>>>;
+
+function note(seen: Seen, { method, path }: Route, column: string, { status }: Visited): void {
+  const name = `${method} ${path}`;
+  const row = seen.get(name) ?? new Map<string, Set<number>>();
+  seen.set(name, row.set(column, (row.get(column) ?? new Set()).add(status)));
+}
+
+async function tokenOf(visiting: Visitor, base: string): Promise<string> {
+  return hiddenFields((await visiting.get(base)).text)["csrf"] ?? "";
+}
+
+/** Somebody who asks, and how they come in. */
+interface Asking {
+  readonly visiting: Visitor;
+  readonly base: "/portal" | "/dashboard";
+  readonly csrf: string;
+}
+
+async function asking(visiting: Visitor, base: Asking["base"]): Promise<Asking> {
+  return { visiting, base, csrf: await tokenOf(visiting, base) };
+}
+
+/** All that a route answers about these names, by what was asked. */
+async function ask({ visiting, base, csrf }: Asking, route: Route, of: Names) {
+  const path = base + (pathOf(route, of) ?? "");
+  const answers: { readonly asked: string; readonly answer: Visited }[] = [];
+  if (route.method === "POST") {
+    const fields = fieldsOf(of);
+    const answer = await visiting.post(path, { ...fields, csrf, once: newOnce() });
+    answers.push({ asked: `POST ${path} ${JSON.stringify(fields)}`, answer });
+  } else {
+    for (const query of queriesOf(of)) {
+      const asked = query === "" ? path : `${path}?${query}`;
+      answers.push({ asked: `GET ${asked}`, answer: await visiting.get(asked) });
+    }
+  }
+  return answers;
+}
+
+/** A business asks about what it does not have: it is as what never was. */
+async function walkOthers(house: House, own: Party, seen: Seen): Promise<void> {
+  const { url } = house.daemon;
+  const writer = await asking(await openLink(url, own.writer), "/portal");
+  const reader = await asking(await openLink(url, own.reader), "/portal");
+  for (const other of [...house.businesses, house.operator].filter((party) => party !== own)) {
+    const never = neverWas(other);
+    for (const route of ROUTES) {
+      const found = await ask(writer, route, other);
+      const missing = await ask(writer, route, never);
+      for (const [index, { asked, answer }] of found.entries()) {
+        const twin = missing[index];
+        assert.ok(twin !== undefined);
+        refuseMarksIn(house, own, asked, answer.text);
+        refuseMarksIn(house, own, twin.asked, twin.answer.text);
+        assert.equal(
+          shownBy(answer, other),
+          shownBy(twin.answer, never),
+          `${asked} as ${twin.asked}`,
+        );
+        if (route.path.includes(":") && !route.path.startsWith("/event-types")) {
+          assert.equal(answer.status, 404, asked);
+        }
+        note(seen, route, other === house.operator ? "operator's" : "another's", answer);
+        note(seen, route, "never was", twin.answer);
+      }
+      for (const { asked, answer } of await ask(reader, route, other)) {
+        refuseMarksIn(house, own, asked, answer.text);
+        if (route.method === "POST") assert.equal(answer.status, 403, asked);
+        note(seen, route, "read-only link", answer);
+      }
+    }
+  }
+}
+
+/** A business looks at what it has. */
+async function walkOwn(house: House, own: Party, seen: Seen): Promise<void> {
+  const writer = await asking(await openLink(house.daemon.url, own.writer), "/portal");
+  for (const route of ROUTES.filter(({ method }) => method === "GET")) {
+    for (const { asked, answer } of await ask(writer, route, own)) {
+      refuseMarksIn(house, own, asked, answer.text);
+      assert.ok(answer.status < 500, `${asked}: ${answer.text}`);
+      if (!asked.includes("?")) {
+        assert.equal(answer.status, 200, `${asked}: ${answer.text}`);
+        // Otherwise the walk would prove nothing.
+        if (route.path.includes(":")) assert.match(answer.text, new RegExp(own.word), asked);
+      }
+      note(seen, route, "own", answer);
+    }
+  }
+}
+
+/** The viewers, and nobody, ask for everything. */
+async function walkViewers(house: House, seen: Seen): Promise<void> {
+  const { url } = house.daemon;
+  const viewer = await asking(await signIn(url, VIEWER), "/dashboard");
+  const blind = await asking(await signIn(url, BLIND), "/dashboard");
+  const nobody = visitor(url);
+  for (const route of ROUTES) {
+    for (const party of [...house.businesses, house.operator]) {
+      for (const [column, one] of [["viewer", viewer], ["payloads: false", blind]] as const) {
+        for (const { asked, answer } of await ask(one, route, party)) {
+          note(seen, route, column, answer);
+          if (route.method === "POST") assert.equal(answer.status, 403, asked);
+          assert.ok(answer.status < 500, `${asked}: ${answer.text}`);
+          if (one !== blind || asked.includes(PAYLOAD_MARK)) continue;
+          assert.ok(!answer.text.includes(PAYLOAD_MARK), `${asked}: ${answer.text}`);
+        }
+      }
+      for (const base of ["/portal", "/dashboard"] as const) {
+        for (
+          const { asked, answer } of await ask({ visiting: nobody, base, csrf: "" }, route, party)
+        ) {
+          assert.ok([303, 403].includes(answer.status), `${asked}: ${answer.status}`);
+          refuseMarksIn(house, null, asked, answer.text);
+          if (base === "/portal") note(seen, route, "not signed in", answer);
+        }
+      }
+    }
+  }
+}
+
+Deno.test("the walk knows how to ask every page, and both houses have the same", () => {
+  const names = { endpoint: "a", event: "b", delivery: "c", replay: "d" } as Names;
+  const unknown = ROUTES.filter((route) => pathOf(route, names) === undefined);
+  assert.deepEqual(unknown, [], "add what their paths name to NAMED");
+  const paths = (base: string) => routesOf(base).map(({ method, path }) => `${method} ${path}`);
+  const missing = paths("/portal").filter((path) => !paths("/dashboard").includes(path));
+  assert.deepEqual(missing, []);
+});
+
+onServer(
+  "isolation.pages: no page shows, or changes, what is another's or the operator's",
+  async (database) => {
+    await using db = await database.open();
+    await using house = await buildHouse(database, db.admin);
+    const seen: Seen = new Map();
+    const before = await stateOf(db.admin);
+    for (const own of house.businesses) {
+      await walkOthers(house, own, seen);
+      await walkOwn(house, own, seen);
+    }
+    await walkViewers(house, seen);
+    assert.deepEqual(await stateOf(db.admin), before, "nothing was changed");
+  },
+);
