@@ -34,15 +34,15 @@ export async function openSession(ctx: AdminContext, { token }: AdminToken): Pro
 export async function openPortalSession(
   ctx: AdminContext,
   token: string,
-): Promise<string | undefined> {
+): Promise<{ readonly cookie: string; readonly link: string } | undefined> {
   if (!isPortalToken(token)) return undefined;
   const cookie = newCookie();
-  const made = await store.createLinkSession(ctx.db.admin, {
+  const link = await store.createLinkSession(ctx.db.admin, {
     digest: digestOf(cookie),
     link_digest: digestOf(token),
     life_ms: SESSION_MS,
   });
-  return made ? cookie : undefined;
+  return link === undefined ? undefined : { cookie, link };
 }
 
 /**

@@ -31,7 +31,10 @@ export async function createTokenSession(
       now() + ${life_ms}::bigint * interval '1 ms')`;
 }
 
-/** Stores a session of the portal link with this digest, for `life_ms` or until the link ends; false if none is. */
+/**
+ * Stores a session of the portal link with this digest, for `life_ms` or until the link ends. Returns the link's
+ * id; undefined if none is in force.
+ */
 export async function createLinkSession(
   sql: Sql,
   { digest, link_digest, life_ms }: {
@@ -39,13 +42,14 @@ export async function createLinkSession(
     readonly link_digest: string;
     readonly life_ms: number;
   },
-): Promise<boolean> {
-  const { count } = await sql`
+): Promise<string | undefined> {
+  const [row] = await sql<{ portal_link: string }[]>`
     insert into sessions (digest, portal_link, expires_at)
     select decode(${digest}, 'hex'), id, least(expires_at, now() + ${life_ms}::bigint * interval '1 ms')
     from portal_links
-    where digest = decode(${link_digest}, 'hex') and revoked_at is null and expires_at > now()`;
-  return count > 0;
+    where digest = decode(${link_digest}, 'hex') and revoked_at is null and expires_at > now()
+    returning portal_link`;
+  return row?.portal_link;
 }
 
 /** The session whose cookie has this digest, if it and its link are in force. */

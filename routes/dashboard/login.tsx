@@ -35,6 +35,9 @@ export async function loginPage(
   );
 }
 
+/** Whoever sends more is not signing in. */
+const MAX_LOGIN_BYTES = 16 * 1024;
+
 /** Signing in as an operator. Wrong tokens are throttled by the address they come from, right ones never. */
 export function loginRoutes(ctx: RouteContext): Hono<PageEnv> {
   const wrong = makeWrongTokens(ctx.log);
@@ -48,7 +51,7 @@ export function loginRoutes(ctx: RouteContext): Hono<PageEnv> {
     .post("/login", async (c) => {
       const door = requireDoor(c, ctx, DASHBOARD);
       requireOrigin(c, door);
-      const fields = await readFields(c);
+      const fields = await readFields(c, MAX_LOGIN_BYTES);
       const next = nextPath(DASHBOARD, fields.get("next") ?? undefined);
       const sent = fields.get("token")?.trim() ?? "";
       const token = findToken(ctx.in_force().tokens, sent);

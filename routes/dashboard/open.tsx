@@ -5,7 +5,7 @@ import { endSession, openPortalSession } from "../../lib/admin/sessions.ts";
 import type { RouteContext } from "../context.ts";
 import { barePage } from "./layout.tsx";
 import { LinkEndedPage, NeedsLinkPage, OpenLinkPage } from "./pages/open.tsx";
-import { giveCookie, requireDoor, requireOrigin } from "./session.ts";
+import { addressOf, giveCookie, requireDoor, requireOrigin } from "./session.ts";
 import { type PageEnv, PORTAL } from "./visit.ts";
 
 /** For a business that is not signed in. */
@@ -34,11 +34,12 @@ export function openPages(ctx: RouteContext): Hono<PageEnv> {
     .post("/open/:token", async (c) => {
       const door = requireDoor(c, ctx, PORTAL);
       requireOrigin(c, door);
-      const cookie = await openPortalSession(ctx, c.req.param("token"));
-      if (cookie === undefined) return await linkEnded(c);
+      const opened = await openPortalSession(ctx, c.req.param("token"));
+      if (opened === undefined) return await linkEnded(c);
       // A session never goes on under another cookie's name.
       await endSession(ctx, getCookie(c, door.cookie) ?? "");
-      giveCookie(c, door, cookie);
+      giveCookie(c, door, opened.cookie);
+      ctx.log.info("Portal opened", { link: opened.link, address: addressOf(c, ctx) });
       return c.redirect(PORTAL.base, 303);
     });
 }

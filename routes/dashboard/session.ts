@@ -33,6 +33,8 @@ export function doorOf(c: Context<PageEnv>, ctx: RouteContext, house: House): Do
   if (base_url?.startsWith("https:")) {
     return { cookie: `__Host-${name}`, is_secure: true, origin: new URL(base_url).origin };
   }
+  // What a proxy passes on comes from elsewhere.
+  if (PROXIED.some((name) => c.req.header(name) !== undefined)) return null;
   const here = URL.parse(`http://${c.req.header("host") ?? ""}`);
   const peer = (c.env.incoming.socket.remoteAddress ?? "").replace(/^::ffff:/, "");
   if (here === null || !isLoopback(peer) || !isLoopback(here.hostname.replace(/^\[|\]$/g, ""))) {
@@ -40,6 +42,8 @@ export function doorOf(c: Context<PageEnv>, ctx: RouteContext, house: House): Do
   }
   return { cookie: `${name}_${here.port || 80}`, is_secure: false, origin: here.origin };
 }
+
+const PROXIED = ["forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto"];
 
 /** The door, or an `AppError` with the remedy. */
 export function requireDoor(c: Context<PageEnv>, ctx: RouteContext, house: House): Door {
@@ -143,13 +147,13 @@ export function requireOrigin(c: Context<PageEnv>, { origin }: Door): void {
       ? "The request does not say that it comes from a page of this program; nothing was done. Open the page " +
         "again and send the form from there"
       : `The form was sent from another address than ${origin}; nothing was done. Open ${origin} and send the ` +
-        "form from there",
+        "form from there, or set server.public_url to the address that the pages have",
   );
 }
 
-/** Reads a post with the fields of a form. Throws an `AppError` for any other. */
-export async function readFields(c: Context<PageEnv>): Promise<URLSearchParams> {
-  const bytes = await readBody(c.env.incoming);
+/** Reads a post with the fields of a form, of at most `max` bytes. Throws an `AppError` for any other. */
+export async function readFields(c: Context<PageEnv>, max?: number): Promise<URLSearchParams> {
+  const bytes = await readBody(c.env.incoming, max);
   const type = c.req.header("content-type")?.split(";")[0]?.trim().toLowerCase();
   if (type !== "application/x-www-form-urlencoded") {
     throw new AppError("unsupported_media_type", "Only forms of these pages are accepted");

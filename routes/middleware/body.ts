@@ -4,18 +4,21 @@ import { AppError } from "../../lib/core/errors.ts";
 
 const MAX_BODY_BYTES = 1024 * 1024;
 
-/** Reads a body of at most 1 MiB. Throws an `AppError` if it is longer, or breaks off. */
-export async function readBody(incoming: IncomingMessage): Promise<Uint8Array> {
+/** Reads a body of at most `max` bytes (default: 1 MiB). Throws an `AppError` if it is longer, or breaks off. */
+export async function readBody(
+  incoming: IncomingMessage,
+  max = MAX_BODY_BYTES,
+): Promise<Uint8Array> {
   const tooLarge = () =>
-    new AppError("too_large", `The body is longer than ${MAX_BODY_BYTES} bytes; send less`);
-  if (Number(incoming.headers["content-length"] ?? 0) > MAX_BODY_BYTES) throw tooLarge();
+    new AppError("too_large", `The body is longer than ${max} bytes; send less`);
+  if (Number(incoming.headers["content-length"] ?? 0) > max) throw tooLarge();
   const chunks: Uint8Array[] = [];
   let length = 0;
   try {
     // Not destroyed on leaving: the connection would stay open, unread, for minutes.
     for await (const chunk of incoming.iterator({ destroyOnReturn: false })) {
       length += chunk.length;
-      if (length > MAX_BODY_BYTES) throw tooLarge();
+      if (length > max) throw tooLarge();
       chunks.push(chunk);
     }
   } catch (error) {

@@ -146,6 +146,8 @@ onServer("dashboard.login: nobody is signed in from elsewhere, or as somebody el
       assert.doesNotMatch(text, /set-cookie/i);
     }
   }
+  const long = `token=${ADMIN}&more=${"x".repeat(16 * 1024)}`;
+  assert.deepEqual((await raw(daemon, nobody, "POST /dashboard/login", {}, long)).statuses, [413]);
   const json = { "Content-Type": "application/json" };
   const { statuses } = await raw(daemon, nobody, "POST /dashboard/login", json, "{}");
   assert.deepEqual(statuses, [415]);
@@ -377,6 +379,21 @@ onServer("dashboard.host: a request by another name gets no page and no cookie",
       assert.doesNotMatch(text, /set-cookie|<form/i);
     }
   }
+  // Nor if the proxy calls the daemon by its own name.
+  for (
+    const name of ["Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto"]
+  ) {
+    const headers = { [name]: "http" };
+    const { statuses } = await raw(
+      daemon,
+      nobody,
+      "POST /dashboard/login",
+      headers,
+      `token=${ADMIN}`,
+    );
+    assert.deepEqual(statuses, [403], name);
+  }
+  await signIn(daemon.url);
 });
 
 onServer("dashboard.quiet: neither searches nor links nor tokens get into the log", async (
@@ -404,5 +421,5 @@ onServer("dashboard.quiet: neither searches nor links nor tokens get into the lo
   for (const secret of ["sought-for", token, ADMIN, operator.cookies(), business.cookies()]) {
     assert.ok(!log.includes(secret), secret);
   }
-  assert.match(log, /Signed in/);
+  assert.match(log, /Signed in.*Portal opened/);
 });
