@@ -38,7 +38,7 @@ export function makeApp(ctx: RouteContext): Hono<Env> {
     const { method, path } = c.req;
     const allow = methodsAt(app, path);
     const error = allow.length === 0
-      ? noSuchRoute(c)
+      ? noSuchRoute(c, houseOf(path) !== undefined)
       : new AppError("method_not_allowed", `${path} allows ${allow.join(", ")}, not ${method}`, {
         allow,
       });

@@ -1,4 +1,5 @@
 import type { Context } from "hono";
+import { pathAndQuery } from "./session.ts";
 import type { PageEnv } from "./visit.ts";
 
 /**
@@ -6,18 +7,18 @@ import type { PageEnv } from "./visit.ts";
  * a chat or a mail, leads to a page.
  */
 export function arrived(c: Context<PageEnv>): Response | Promise<Response> {
-  const { pathname, search } = new URL(c.req.url);
+  const here = pathAndQuery(c);
   return c.html(
     "<!doctype html>" + (
       <html lang="en">
         <head>
           <meta charset="utf-8" />
-          <meta http-equiv="refresh" content={`0; url=${pathname}${search}`} />
+          <meta http-equiv="refresh" content={`0; url=${here}`} />
           <title>Opening</title>
         </head>
         <body>
           <p>
-            <a href={pathname + search}>Open the page</a>
+            <a href={here}>Open the page</a>
           </p>
         </body>
       </html>

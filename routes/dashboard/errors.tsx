@@ -4,6 +4,7 @@ import { titleOf } from "../../lib/core/problem.ts";
 import type { RouteContext } from "../context.ts";
 import { explained, INTERNAL_ERROR } from "../middleware/problem.ts";
 import { barePage, page, type PageStatus } from "./layout.tsx";
+import { pathAndQuery } from "./session.ts";
 import { lastKnown } from "./last_known.ts";
 import { AwayPage } from "./pages/away.tsx";
 import { ErrorPage } from "./pages/error.tsx";
@@ -33,12 +34,20 @@ export async function errorPage(
     ? (
       <AwayPage
         house={house}
+        here={c.req.method === "GET" ? pathAndQuery(c) : house.base}
         silent_ms={ctx.db.silent_ms()}
         now={ctx.now()}
         known={visit && lastKnown(ctx, visit)}
       />
     )
-    : <ErrorPage house={house} status={status} detail={known?.message ?? INTERNAL_ERROR} />;
+    : (
+      <ErrorPage
+        house={house}
+        status={status}
+        detail={known?.message ?? INTERNAL_ERROR}
+        is_inside={visit !== undefined}
+      />
+    );
   return visit === undefined
     ? await barePage(c, { title, status }, body)
     : await page(c, visit, { title, nav: null, status }, body);

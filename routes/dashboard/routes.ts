@@ -21,7 +21,7 @@ import { needsLink, openPages } from "./open.tsx";
 import { overviewPages } from "./overview.ts";
 import { replayPages } from "./replays.ts";
 import { searchPages } from "./search.ts";
-import { isStillGood, type Outside, requireVisit } from "./session.ts";
+import { isStillGood, type Outside, pathAndQuery, requireVisit } from "./session.ts";
 import { testPages } from "./tests.ts";
 import { verifyPages } from "./verify.ts";
 import { DASHBOARD, type House, type PageEnv, PORTAL, type Topic } from "./visit.ts";
@@ -60,8 +60,7 @@ export function dashboardRoutes(ctx: RouteContext): Hono<PageEnv> {
   open(app, ctx, DASHBOARD, {
     arrived,
     asked: (c) => {
-      const { pathname, search } = new URL(c.req.url);
-      const next = pathname + search;
+      const next = pathAndQuery(c);
       // A misplaced token of a portal link is not repeated.
       const is_plain = next === DASHBOARD.base || shownPath(next) !== next;
       const query = is_plain ? "" : `?next=${encodeURIComponent(next)}`;

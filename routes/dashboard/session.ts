@@ -110,6 +110,12 @@ export function isStillGood(c: Context<PageEnv>, ctx: RouteContext, house: House
   return async () => isDeepStrictEqual((await signedIn(c, ctx, house))?.session.by, by);
 }
 
+/** The page that was asked for. */
+export function pathAndQuery(c: Context<PageEnv>): string {
+  const { pathname, search } = new URL(c.req.url);
+  return pathname + search;
+}
+
 /** What pages know of a request by somebody who is signed in. */
 export function visitOf(
   c: Context<PageEnv>,
@@ -117,7 +123,6 @@ export function visitOf(
   house: House,
   { cookie, session }: SignedIn,
 ): Visit {
-  const { pathname, search } = new URL(c.req.url);
   const { by, name, may_write, link_ends_at } = session;
   return {
     house,
@@ -126,7 +131,7 @@ export function visitOf(
     may_write,
     link_ends_at,
     csrf: maskedToken(cookie),
-    here: pathname + search,
+    here: pathAndQuery(c),
     now: ctx.now(),
     environment: ctx.in_force().config.environment,
   };

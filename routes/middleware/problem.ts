@@ -33,8 +33,12 @@ export function explained(error: unknown, log: Log): AppError | null {
 }
 
 /** The refusal of a path that nothing is at, or nothing that the asker may know of. */
-export function noSuchRoute(c: Context<Env>): AppError {
-  return new AppError("not_found", `No such route: ${c.req.method} ${shownPath(c.req.path)}`);
+export function noSuchRoute(c: Context<Env>, is_page = false): AppError {
+  const path = shownPath(c.req.path);
+  return new AppError(
+    "not_found",
+    is_page ? `No page is at ${path}` : `No such route: ${c.req.method} ${path}`,
+  );
 }
 
 /** A pattern such as `/api/endpoints/:id` as a regular expression. */

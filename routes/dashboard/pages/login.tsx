@@ -1,11 +1,15 @@
+import type { JSX } from "hono/jsx/jsx-runtime";
+import { Submit } from "../components/all.ts";
+
 /** Where an operator signs in. */
 export function LoginPage(
   { environment, next, error }: {
     readonly environment: string;
+    /** Path and query of the page that follows. */
     readonly next: string;
     readonly error: string | null;
   },
-) {
+): JSX.Element {
   return (
     <>
       <p>
@@ -19,21 +23,21 @@ export function LoginPage(
           id="token"
           name="token"
           type="password"
-          autocomplete="current-password"
+          autocomplete="off"
           required
           autofocus
           aria-describedby={error === null ? "token-note" : "token-error token-note"}
           aria-invalid={error === null ? undefined : "true"}
         />
-        {error === null ? null : <p id="token-error">{error}</p>}
-        <p id="token-note">
+        {error === null ? null : <p class="error" id="token-error" role="alert">{error}</p>}
+        <p class="note" id="token-note">
           One of <code>admin.tokens</code> in the configuration. It is exchanged for a session and
           {" "}
           not kept in the browser.
         </p>
-        <button type="submit">Sign in</button>
+        <Submit label="Sign in" />
       </form>
-      <p>
+      <p class="note">
         Looking for your salon’s webhooks? Open them in BookMe under Settings, Integrations,
         Webhooks. That link signs you in.
       </p>

@@ -1,4 +1,5 @@
 import type { JSX } from "hono/jsx/jsx-runtime";
+import { Moment, Submit } from "../components/all.ts";
 
 /** Says that only a link leads into the portal. */
 export function NeedsLinkPage(): JSX.Element {
@@ -35,17 +36,12 @@ export function OpenLinkPage(
     <>
       <h1>Webhooks of {business}</h1>
       <p>
-        This link is good until{" "}
-        <time datetime={expires_at}>{inWords(expires_at)}</time>. Whoever has{" "}
+        This link is good until <Moment at={expires_at} />. Whoever has{" "}
         it can change these webhooks; do not pass it on.
       </p>
       <form method="post">
-        <button type="submit">Open</button>
+        <Submit label="Open" />
       </form>
     </>
   );
-}
-
-function inWords(at: string): string {
-  return `${at.slice(0, 10)} ${at.slice(11, 16)} UTC`;
 }

@@ -13,7 +13,7 @@ onServer("errors of pages are pages, with the way on", async (database) => {
   assert.equal(missing.status, 404);
   assert.match(missing.headers.get("content-type") ?? "", /^text\/html/);
   assert.match(missing.text, /Sign out/, "within the layout");
-  assert.match(missing.text, /href="\/dashboard"/);
+  assert.match(missing.text, /No page is at \/dashboard\/never-was/);
   const { csrf = "" } = hiddenFields(missing.text);
   const posted = await operator.post("/dashboard", { csrf });
   assert.equal(posted.status, 405);
