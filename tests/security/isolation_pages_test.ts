@@ -65,32 +65,29 @@ function pathOf({ path }: Route, of: Names): string | undefined {
   return filled.includes(undefined) ? undefined : filled.join("/");
 }
 
-/** Queries that name somebody's things, whether a page knows their parameters or not. */
-function queriesOf(
-  { endpoint, event, delivery, replay, business, subject, confirmation, actor }: Names,
-) {
-  return [
-    ...["", `endpoint=${endpoint}`, `cursor=${delivery}`, `cursor=${event}`, `cursor=${replay}`],
-    ...[endpoint, event, delivery, replay, business, subject, confirmation].map((q) => `q=${q}`),
-    ...[
-      `q=endpoint:${endpoint}`,
-      `q=${confirmation.slice(0, -1)}x`,
-      `q=https://${business}.invalid/`,
+/** Queries that name somebody's things, at this page. */
+function queriesOf(path: string, of: Names): readonly string[] {
+  const { endpoint, event, delivery, replay, business, subject, confirmation, actor } = of;
+  if (path.includes("/:")) return ["", `compare=${delivery}`];
+  const sought = [endpoint, event, delivery, replay, business, subject, confirmation]
+    .concat(`endpoint:${endpoint}`, `${confirmation.slice(0, -1)}x`, `https://${business}.invalid/`)
+    .map((q) => `q=${q}`);
+  const more: Readonly<Record<string, readonly string[]>> = {
+    "/search": sought,
+    "/deliveries": [
+      `cursor=${delivery}`,
+      `status=all&since=all&cursor=${delivery}`,
+      ...sought.slice(-4),
     ],
-    ...[
-      `business=${business}`,
-      `object=${endpoint}`,
-      `actor=${actor}`,
-      `sent=${event}`,
-      `sent=${delivery}`,
-    ],
-    ...[
-      `compare=${delivery}`,
-      `event=${event}`,
-      `delivery=${delivery}`,
+    "/replays": [
+      `cursor=${replay}`,
       `missing=true&endpoint=${endpoint}`,
+      "status=failed&since=all",
     ],
-  ];
+    "/audit": [`object=${endpoint}`, `actor=${actor}`, "cursor=aud_7zzzzzzzzzzzzzzzzzzzzzzzzc"],
+    "/test": [`sent=${event}`, `sent=${delivery}`],
+  };
+  return ["", `endpoint=${endpoint}`, ...more[path] ?? []];
 }
 
 /** Fields that name somebody's things, in a form. */
@@ -104,8 +101,9 @@ function fieldsOf({ endpoint, event, delivery, replay, business }: Names): Recor
 /** An answer without what differs between two moments, and two renderings. */
 function shownBy({ status, location, text }: Visited, names: Names): string {
   const page = nameless(text, names)
+    .replaceAll(names.confirmation.slice(0, -1), "NAME")
     .replaceAll(/name="(csrf|once)" value="[^"]*"/g, 'name="$1"')
-    .replaceAll(/\d{4}-\d\d-\d\dT[\d:.]+Z?/g, "TIME")
+    .replaceAll(/\d{4}-\d\d-\d\dT(?:[\d:.]|%3A)+Z?/g, "TIME")
     .replaceAll(/\b\d\d:\d\d(?::\d\d)?\b/g, "CLOCK")
     .replaceAll(/\b\d+ (?:seconds?|minutes?|hours?)\b/g, "AGO");
   return `${status} ${location === null ? "" : nameless(location, names)} ${page}`;
@@ -134,8 +132,16 @@ async function asking(visiting: Visitor, base: Asking["base"]): Promise<Asking> 
   return { visiting, base, csrf: await tokenOf(visiting, base) };
 }
 
+/** Without a query. */
+const PLAIN = [""];
+
 /** All that a route answers about these names, by what was asked. */
-async function ask({ visiting, base, csrf }: Asking, route: Route, of: Names) {
+async function ask(
+  { visiting, base, csrf }: Asking,
+  route: Route,
+  of: Names,
+  queries = queriesOf(route.path, of),
+) {
   const path = base + (pathOf(route, of) ?? "");
   const answers: { readonly asked: string; readonly answer: Visited }[] = [];
   if (route.method === "POST") {
@@ -143,12 +149,20 @@ async function ask({ visiting, base, csrf }: Asking, route: Route, of: Names) {
     const answer = await visiting.post(path, { ...fields, csrf, once: newOnce() });
     answers.push({ asked: `POST ${path} ${JSON.stringify(fields)}`, answer });
   } else {
-    for (const query of queriesOf(of)) {
+    for (const query of queries) {
       const asked = query === "" ? path : `${path}?${query}`;
       answers.push({ asked: `GET ${asked}`, answer: await visiting.get(asked) });
     }
   }
   return answers;
+}
+
+/** Fails if two pages differ, and shows where. */
+function same(one: string, other: string, what: string): void {
+  if (one === other) return;
+  const at = [...one].findIndex((_, at) => one[at] !== other[at]);
+  const around = (text: string) => text.slice(Math.max(0, at - 120), at + 120);
+  assert.equal(around(one), around(other), what);
 }
 
 /** A business asks about what it does not have: it is as what never was. */
@@ -166,18 +180,14 @@ async function walkOthers(house: House, own: Party, seen: Seen): Promise<void> {
         assert.ok(twin !== undefined);
         refuseMarksIn(house, own, asked, answer.text);
         refuseMarksIn(house, own, twin.asked, twin.answer.text);
-        assert.equal(
-          shownBy(answer, other),
-          shownBy(twin.answer, never),
-          `${asked} as ${twin.asked}`,
-        );
+        same(shownBy(answer, other), shownBy(twin.answer, never), `${asked} as ${twin.asked}`);
         if (route.path.includes(":") && !route.path.startsWith("/event-types")) {
           assert.equal(answer.status, 404, asked);
         }
         note(seen, route, other === house.operator ? "operator's" : "another's", answer);
         note(seen, route, "never was", twin.answer);
       }
-      for (const { asked, answer } of await ask(reader, route, other)) {
+      for (const { asked, answer } of await ask(reader, route, other, PLAIN)) {
         refuseMarksIn(house, own, asked, answer.text);
         if (route.method === "POST") assert.equal(answer.status, 403, asked);
         note(seen, route, "read-only link", answer);
@@ -212,7 +222,8 @@ async function walkViewers(house: House, seen: Seen): Promise<void> {
   for (const route of ROUTES) {
     for (const party of [...house.businesses, house.operator]) {
       for (const [column, one] of [["viewer", viewer], ["payloads: false", blind]] as const) {
-        for (const { asked, answer } of await ask(one, route, party)) {
+        const queries = one === blind ? queriesOf(route.path, party) : PLAIN;
+        for (const { asked, answer } of await ask(one, route, party, queries)) {
           note(seen, route, column, answer);
           if (route.method === "POST") assert.equal(answer.status, 403, asked);
           assert.ok(answer.status < 500, `${asked}: ${answer.text}`);
@@ -222,7 +233,12 @@ async function walkViewers(house: House, seen: Seen): Promise<void> {
       }
       for (const base of ["/portal", "/dashboard"] as const) {
         for (
-          const { asked, answer } of await ask({ visiting: nobody, base, csrf: "" }, route, party)
+          const { asked, answer } of await ask(
+            { visiting: nobody, base, csrf: "" },
+            route,
+            party,
+            PLAIN,
+          )
         ) {
           assert.ok([303, 403].includes(answer.status), `${asked}: ${answer.status}`);
           refuseMarksIn(house, null, asked, answer.text);
