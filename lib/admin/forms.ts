@@ -75,15 +75,22 @@ function brokeOff(): AppError {
   );
 }
 
-/** The note that a form left; null if there is none, or two minutes have passed. */
+/** The note that a form left for the page at `path`; null if there is none, or two minutes have passed. */
 export async function findNote(
   ctx: AdminContext,
   cookie: string,
   once: string,
+  path: string,
 ): Promise<Note | null> {
   if (!ONCE.test(once)) return null;
-  const bytes = await store.findNote(ctx.db.admin, { digest: digestOf(cookie), once });
-  return bytes === undefined ? null : unseal<Note>(bytes, once, [noteKey(cookie)]);
+  const found = await store.findNote(ctx.db.admin, { digest: digestOf(cookie), once });
+  return found === undefined || pathOf(found.location) !== pathOf(path)
+    ? null
+    : unseal<Note>(found.note, once, [noteKey(cookie)]);
+}
+
+function pathOf(location: string): string | undefined {
+  return URL.parse(location, "http://house.invalid")?.pathname;
 }
 
 function sealed(cookie: string, once: string, note: Note | undefined): Uint8Array | null {

@@ -128,16 +128,16 @@ export async function freeForm(sql: Sql, { digest, once }: FormKey): Promise<voi
     delete from session_forms where session = decode(${digest}, 'hex') and once = ${once}`;
 }
 
-/** The sealed note of a form; undefined if it has none, or that is over. */
+/** The sealed note of a form, and where it is shown; undefined if it has none, or that is over. */
 export async function findNote(
   sql: Sql,
   { digest, once }: FormKey,
-): Promise<Uint8Array | undefined> {
-  const [row] = await sql<{ note: Uint8Array }[]>`
-    select note from session_forms
+): Promise<{ readonly note: Uint8Array; readonly location: string } | undefined> {
+  const [row] = await sql<{ note: Uint8Array; location: string }[]>`
+    select note, location from session_forms
     where session = decode(${digest}, 'hex') and once = ${once} and note is not null
       and done_at > now() - ${NOTE_MS}::bigint * interval '1 ms'`;
-  return row?.note;
+  return row;
 }
 
 /** Forgets up to `limit` notes that are over. Returns how many. */

@@ -97,10 +97,10 @@ export async function submit(
 export async function readNote(
   c: Context<PageEnv>,
   ctx: RouteContext,
-  _visit: Visit,
+  { here }: Visit,
 ): Promise<Note | null> {
   const once = c.req.query("note");
-  return once === undefined ? null : await findNote(ctx, c.get("cookie"), once);
+  return once === undefined ? null : await findNote(ctx, c.get("cookie"), once, here);
 }
 
 /** A form of these fields; none has been checked. */

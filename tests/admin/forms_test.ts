@@ -41,7 +41,9 @@ onBoth("a form submitted twenty times at once is done once, and all go the same 
   assert.equal(done, 1);
   assert.deepEqual(new Set(locations), new Set([`/dashboard/replays/1?note=${once}`]));
   assert.equal(await actOnce(ctx, cookie, once, act), `/dashboard/replays/1?note=${once}`);
-  assert.deepEqual(await findNote(ctx, cookie, once), { text: "Started" });
+  assert.deepEqual(await findNote(ctx, cookie, once, "/dashboard/replays/1?a=b"), {
+    text: "Started",
+  });
   // Another form of the same session, and the same one of another session.
   await actOnce(ctx, cookie, newOnce(), act);
   await actOnce(ctx, await openSession(ctx, TOKEN), once, act);
@@ -75,16 +77,21 @@ onBoth("only the cookie opens a note, for two minutes, and no row has it in plai
   const once = newOnce();
   const note = { text: "Rotated", values: { secret: "whsec_quince" } };
   await actOnce(ctx, cookie, once, () => Promise.resolve({ location: "/dashboard", note }));
-  assert.deepEqual(await findNote(ctx, cookie, once), note);
-  assert.deepEqual(await findNote(ctx, cookie, once), note, "a reload shows it again");
-  assert.equal(await findNote(ctx, await openSession(ctx, TOKEN), once), null);
+  assert.deepEqual(await findNote(ctx, cookie, once, "/dashboard"), note);
+  assert.deepEqual(
+    await findNote(ctx, cookie, once, "/dashboard"),
+    note,
+    "a reload shows it again",
+  );
+  assert.equal(await findNote(ctx, cookie, once, "/dashboard/endpoints/crm"), null, "elsewhere");
+  assert.equal(await findNote(ctx, await openSession(ctx, TOKEN), once, "/dashboard"), null);
   const rows = await db.admin`
     select encode(note, 'escape') as note, f::text as whole from session_forms f`;
   assert.doesNotMatch(JSON.stringify(rows), /quince|Rotated/);
   const sessions = await db.admin`select s::text as whole from sessions s`;
   assert.ok(!JSON.stringify([...rows, ...sessions]).includes(cookie));
   await db.admin`update session_forms set done_at = done_at - interval '121 s'`;
-  assert.equal(await findNote(ctx, cookie, once), null);
+  assert.equal(await findNote(ctx, cookie, once, "/dashboard"), null);
 });
 
 onBoth("sessions that are over are removed with their forms, and so are old notes", async (
