@@ -1,6 +1,8 @@
 import { createHash } from "node:crypto";
 import { Buffer } from "node:buffer";
 import { gzipSync } from "node:zlib";
+import morph from "idiomorph/dist/idiomorph.min.js" with { type: "text" };
+import script from "./assets/dashboard.js" with { type: "text" };
 import style from "./assets/style.css" with { type: "text" };
 
 /** A file that pages load. */
@@ -20,7 +22,11 @@ function asset(name: string, type: string, text: string): Asset {
   return { name, path, type, bytes, gzip: new Uint8Array(gzipSync(bytes, { level: 9 })) };
 }
 
-/** Every file that pages load; both houses use the same. */
+const SCRIPT = "text/javascript; charset=utf-8";
+
+/** Every file that pages load, in the order of their use; both houses use the same. */
 export const ASSETS: readonly Asset[] = [
   asset("style.css", "text/css; charset=utf-8", style),
+  asset("idiomorph.js", SCRIPT, morph),
+  asset("dashboard.js", SCRIPT, script),
 ];

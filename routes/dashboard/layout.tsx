@@ -65,6 +65,8 @@ export async function page(
   body: JSX.Element,
 ): Promise<Response> {
   const { house } = visit;
+  // The answer to a post, or to a mistake, is not what its address shows.
+  const seen = c.req.method === "GET" && status === 200 ? live : undefined;
   return await html(
     c,
     { title: `${title} · ${brandOf(house)}`, status, base: house.base },
@@ -74,9 +76,9 @@ export async function page(
       <Top visit={visit} query={nav === "deliveries" ? c.req.query("q") : undefined} />
       <main
         id="main"
-        data-live-kinds={live === undefined ? undefined : kindsOf(live)}
-        data-live-endpoint={live?.endpoint}
-        data-live-id={live?.id}
+        data-live-kinds={seen === undefined ? undefined : kindsOf(seen)}
+        data-live-endpoint={seen?.endpoint}
+        data-live-id={seen?.id}
       >
         {body}
       </main>
@@ -138,39 +140,41 @@ function Side({ visit, nav }: { readonly visit: Visit; readonly nav: Nav }) {
   const is_operator = house.audience === "operator";
   return (
     <div class="side">
-      <p class="brand">
-        <a href={house.base}>
-          <strong>{brandOf(house)}</strong>
-          <span>{is_operator ? environment : name}</span>
-        </a>
-        <button class="button plain menu" type="button" popovertarget="menu">Menu</button>
-      </p>
-      <div class="menu" id="menu" popover="auto">
-        <nav aria-label="Main">
-          {groupsOf(house).map((group) => (
-            <ul>
-              {group.map(([entry, path, label]) => (
-                <li>
-                  <a href={house.base + path} aria-current={entry === nav ? "page" : undefined}>
-                    {label}
-                  </a>
-                </li>
-              ))}
-            </ul>
-          ))}
-        </nav>
-        <div class="foot">
-          {link_ends_at === null ? <p>{`${name}, ${may_write ? "admin" : "viewer"}`}</p> : (
-            <p>
-              Signed in with a link that expires on <Moment at={link_ends_at} />
-            </p>
-          )}
-          <form method="post" action={`${house.base}/logout`}>
-            <input type="hidden" name="csrf" value={visit.csrf} />
-            <button class="linklike" type="submit">Sign out</button>
-            <button class="linklike js" type="button" data-keys>Keys</button>
-          </form>
-          {is_operator ? <p>{VERSION}</p> : null}
+      <div class="inner">
+        <p class="brand">
+          <a href={house.base}>
+            <strong>{brandOf(house)}</strong>
+            <span>{is_operator ? environment : name}</span>
+          </a>
+          <button class="button plain menu" type="button" popovertarget="menu">Menu</button>
+        </p>
+        <div class="menu" id="menu" popover="auto">
+          <nav aria-label="Main">
+            {groupsOf(house).map((group) => (
+              <ul>
+                {group.map(([entry, path, label]) => (
+                  <li>
+                    <a href={house.base + path} aria-current={entry === nav ? "page" : undefined}>
+                      {label}
+                    </a>
+                  </li>
+                ))}
+              </ul>
+            ))}
+          </nav>
+          <div class="foot">
+            {link_ends_at === null ? <p>{`${name}, ${may_write ? "admin" : "viewer"}`}</p> : (
+              <p>
+                Signed in with a link that expires on <Moment at={link_ends_at} />
+              </p>
+            )}
+            <form method="post" action={`${house.base}/logout`}>
+              <input type="hidden" name="csrf" value={visit.csrf} />
+              <button class="linklike" type="submit">Sign out</button>
+              <button class="linklike js" type="button" data-keys>Keys</button>
+            </form>
+            {is_operator ? <p>{VERSION}</p> : null}
+          </div>
         </div>
       </div>
     </div>

@@ -242,7 +242,7 @@ export function FormRow({ label, children }: {
   readonly children: Content;
 }) {
   return (
-    <div class="field bare">
+    <div class="field row">
       <div class="label">{label}</div>
       <div>{children}</div>
     </div>

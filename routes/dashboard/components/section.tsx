@@ -32,7 +32,7 @@ export function Split({ kind, children }: {
   readonly kind: "aside" | "halves" | "thirds";
   readonly children: Content;
 }) {
-  return <div class={`split ${kind}`}>{children}</div>;
+  return <div class={`split ${kind === "aside" ? "rail" : kind}`}>{children}</div>;
 }
 
 /** A row of figures, each with its label and a note. */

@@ -1,5 +1,8 @@
-/** How a time is written: `relative` as an age, `absolute` with its day, `time` or `date` alone. */
-export type MomentStyle = "relative" | "absolute" | "time" | "date";
+/**
+ * How a time is written: `relative` as an age, `absolute` with its day, `time` or `date` alone, `step` to the second and
+ * with its day unless that is today.
+ */
+export type MomentStyle = "relative" | "absolute" | "time" | "date" | "step";
 
 const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
@@ -19,7 +22,8 @@ export function Ago({ at }: { readonly at: string }) {
 
 /** `26 Nov 14:02 UTC`, `14:02 UTC` or `26 Nov 2026`. */
 export function utcWords(at: string, style: MomentStyle): string {
-  const time = `${at.slice(11, style === "absolute" ? 19 : 16)} UTC`;
+  const has_seconds = style === "absolute" || style === "step";
+  const time = `${at.slice(11, has_seconds ? 19 : 16)} UTC`;
   if (style === "time") return time;
   const day = `${Number(at.slice(8, 10))} ${MONTHS[Number(at.slice(5, 7)) - 1]}`;
   return style === "date" ? `${day} ${at.slice(0, 4)}` : `${day} ${time}`;

@@ -29,7 +29,7 @@ export function Timeline({ steps }: { readonly steps: readonly Step[] }) {
         return (
           <>
             <li class={`step${planned ? " planned" : ""}${is_last ? " last" : ""}`}>
-              <span class="at">{at === null ? null : <Moment at={at} style="time" />}</span>
+              <span class="at">{at === null ? null : <Moment at={at} style="step" />}</span>
               <Shape kind={kind} />
               <span class="what">
                 <strong>{title}</strong>

@@ -1,0 +1,48 @@
+import assert from "node:assert/strict";
+import {
+  durationWords,
+  utcWords,
+  waitHeight,
+} from "../../../../routes/dashboard/components/all.ts";
+
+Deno.test("durations are written in at most two units", () => {
+  const cases: [number, string][] = [
+    [0, "0.0 ms"],
+    [0.42, "0.4 ms"],
+    [84.2, "84 ms"],
+    [999.4, "999 ms"],
+    [11_400, "11.4 s"],
+    [30_000, "30 s"],
+    [59_960, "1 min"],
+    [63_000, "1 min 3 s"],
+    [3_599_600, "1 h"],
+    [22_260_000, "6 h 11 min"],
+    [183_600_000, "2 d 3 h"],
+  ];
+  for (const [ms, words] of cases) assert.equal(durationWords(ms), words, String(ms));
+});
+
+Deno.test("without the script times are UTC, and say so", () => {
+  const at = "2026-11-06T14:02:11.318Z";
+  assert.equal(utcWords(at, "time"), "14:02 UTC");
+  assert.equal(utcWords(at, "relative"), "6 Nov 14:02 UTC");
+  assert.equal(utcWords(at, "absolute"), "6 Nov 14:02:11 UTC");
+  assert.equal(utcWords(at, "step"), "6 Nov 14:02:11 UTC");
+  assert.equal(utcWords(at, "date"), "6 Nov 2026");
+});
+
+Deno.test("a longer wait takes more height, in steps that the stylesheet has", async () => {
+  const style = await Deno.readTextFile(
+    new URL("../../../../routes/dashboard/assets/style.css", import.meta.url),
+  );
+  const heights = [0, 60_000, 300_000, 900_000, 3_600_000, 21_600_000, 86_400_000, 1e12]
+    .map(waitHeight);
+  assert.deepEqual(heights, heights.toSorted((a, b) => a - b));
+  assert.equal(heights[0], 24);
+  assert.equal(heights.at(-1), 72);
+  for (const height of heights.slice(1)) {
+    if (height > 24) {
+      assert.ok(style.includes(`.h${height} {\n  height: ${height}px;`), `${height}`);
+    }
+  }
+});
