@@ -4,8 +4,8 @@
  * It runs the executable in an empty directory with an empty home, an empty environment and a package
  * registry that does not answer, so that it must contain everything it needs, its migrations and the
  * embedded PostgreSQL above all. The executable must make a secret, check a configuration, serve it,
- * deliver an event byte for byte and correctly signed, exit with 0 on SIGTERM, and do the same again on
- * the database left behind.
+ * deliver an event byte for byte and correctly signed, show its login page, exit with 0 on SIGTERM, and
+ * do the same again on the database left behind.
  *
  * Machines that cannot download a base runtime test an executable on the base of Deno 2.6, compiled with
  * `--no-check --preload deploy/old_deno.ts`. The preloaded file claims to be a supported Deno and fills in
@@ -55,8 +55,9 @@ async function smoke(): Promise<void> {
     assert.equal(request?.body, PAYLOAD);
     const digest = createHmac("sha256", secret).update(PAYLOAD, "utf8").digest("hex");
     assert.equal(request?.signature, `sha256=${digest}`);
+    assert.ok(await assetsOf(`${daemon.url}/dashboard/login`) >= 3);
     assert.equal(await daemon.end(), 0);
-    say(`On ${round}: posted, delivered, verified, ended with 0`);
+    say(`On ${round}: posted, delivered, verified, shown, ended with 0`);
   }
   for (const name of ["home", "tmp"]) {
     const left = [...Deno.readDirSync(`${work}/${name}`)].map((entry) => entry.name);
@@ -159,6 +160,21 @@ async function startDaemon() {
       return code;
     },
   };
+}
+
+/** How many files a page loads. All of them must be there. */
+async function assetsOf(page: string): Promise<number> {
+  const response = await fetch(page);
+  const html = await response.text();
+  assert.equal(response.status, 200, html);
+  const paths = [...html.matchAll(/ (?:src|href)="([^"]+\.(?:css|js))"/g)]
+    .map(([, path = ""]) => path);
+  for (const path of paths) {
+    const file = await fetch(new URL(path, page));
+    assert.equal(file.status, 200, path);
+    assert.ok((await file.text()).length > 1_000, path);
+  }
+  return paths.length;
 }
 
 async function get(url: string, token: string) {
