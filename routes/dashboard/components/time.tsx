@@ -15,6 +15,13 @@ export function Moment(
   return <time datetime={at} data-style={style}>{utcWords(at, style)}</time>;
 }
 
+/** A sentence in which times are written in ISO 8601: they are shown like all others. */
+export function TimedText({ text }: { readonly text: string }) {
+  const parts = text.split(/\b(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z)/);
+  // Every second part is what the pattern caught.
+  return <>{parts.map((part, index) => index % 2 === 1 ? <Moment at={part} /> : part)}</>;
+}
+
 /** An age, as lists have it: `4 min ago`. */
 export function Ago({ at }: { readonly at: string }) {
   return <Moment at={at} style="relative" />;

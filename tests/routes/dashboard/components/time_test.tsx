@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import {
   durationWords,
+  TimedText,
   utcWords,
   waitHeight,
 } from "../../../../routes/dashboard/components/all.ts";
@@ -45,4 +46,13 @@ Deno.test("a longer wait takes more height, in steps that the stylesheet has", a
       assert.ok(style.includes(`.h${height} {\n  height: ${height}px;`), `${height}`);
     }
   }
+});
+
+Deno.test("times within a sentence are shown like all others", async () => {
+  const text = "Attempt 2 <b> follows at 2026-11-29T00:27:45.665Z (in 1 s)";
+  assert.equal(
+    String(await <TimedText text={text} />),
+    'Attempt 2 &lt;b&gt; follows at <time datetime="2026-11-29T00:27:45.665Z" ' +
+      'data-style="absolute">29 Nov 00:27:45 UTC</time> (in 1 s)',
+  );
 });
