@@ -165,7 +165,7 @@ function Side({ visit, nav }: { readonly visit: Visit; readonly nav: Nav }) {
           <div class="foot">
             {link_ends_at === null ? <p>{`${name}, ${may_write ? "admin" : "viewer"}`}</p> : (
               <p>
-                Signed in with a link that expires on <Moment at={link_ends_at} />
+                Signed in with a link that expires on <Moment at={link_ends_at} style="minute" />
               </p>
             )}
             <form method="post" action={`${house.base}/logout`}>

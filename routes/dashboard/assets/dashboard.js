@@ -90,6 +90,7 @@
     const time = `${p.hour}:${p.minute}`;
     if (style === "time") return time;
     if (style === "date") return `${p.day} ${p.month} ${p.year}`;
+    if (style === "minute") return `${p.weekday} ${day} ${time}`;
     if (style === "absolute") return `${p.weekday} ${day} ${time}:${p.second}`;
     const is_near = Math.abs(now - date) < 6 * DAY;
     if (style === "step") {
@@ -396,7 +397,8 @@
       callbacks: {
         beforeNodeMorphed(node) {
           if (/^(INPUT|TEXTAREA|SELECT)$/.test(node.nodeName)) {
-            return node.type === "hidden" || !isTouched(node);
+            // With another `once`, a second click on a form would act a second time.
+            return node.type === "hidden" ? node.name !== "once" : !isTouched(node);
           }
           const selection = getSelection();
           return !(node.nodeType === Node.TEXT_NODE && !selection.isCollapsed &&

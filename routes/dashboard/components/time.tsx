@@ -1,8 +1,8 @@
 /**
- * How a time is written: `relative` as an age, `absolute` with its day, `time` or `date` alone, `step` to the second and
- * with its day unless that is today.
+ * How a time is written: `relative` as an age, `absolute` with its day, `minute` the same without seconds,
+ * `time` or `date` alone, `step` to the second and with its day unless that is today.
  */
-export type MomentStyle = "relative" | "absolute" | "time" | "date" | "step";
+export type MomentStyle = "relative" | "absolute" | "minute" | "time" | "date" | "step";
 
 const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 

@@ -27,6 +27,7 @@ Deno.test("without the script times are UTC, and say so", () => {
   const at = "2026-11-06T14:02:11.318Z";
   assert.equal(utcWords(at, "time"), "14:02 UTC");
   assert.equal(utcWords(at, "relative"), "6 Nov 14:02 UTC");
+  assert.equal(utcWords(at, "minute"), "6 Nov 14:02 UTC");
   assert.equal(utcWords(at, "absolute"), "6 Nov 14:02:11 UTC");
   assert.equal(utcWords(at, "step"), "6 Nov 14:02:11 UTC");
   assert.equal(utcWords(at, "date"), "6 Nov 2026");
