@@ -5,7 +5,7 @@ import { prettyJson } from "../../../lib/core/pretty_json.ts";
 import type { Visit } from "../visit.ts";
 import { State } from "./state.tsx";
 import { type Content, CopyFrom } from "./text.tsx";
-import { durationWords, Moment } from "./time.tsx";
+import { durationWords, Moment, TimedText } from "./time.tsx";
 
 /** Longer bodies are shown raw only: each further view would send them once more. */
 const MAX_VIEWED = 64 * 1024;
@@ -145,7 +145,7 @@ function ResponsePane({ attempt, visit, help }: {
       {advice === null && cause === null ? null : (
         <p class="note">
           {outcome === "delivered" ? null : <strong>{`${reasonWord(attempt)}: `}</strong>}
-          {advice ?? cause}
+          <TimedText text={advice ?? cause ?? ""} />
         </p>
       )}
       {help === undefined ? <HelpLink attempt={attempt} visit={visit} /> : help}

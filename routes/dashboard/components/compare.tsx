@@ -1,3 +1,4 @@
+import { Fold } from "./section.tsx";
 import type { Content } from "./text.tsx";
 
 /** A difference between two attempts. */
@@ -59,7 +60,7 @@ export function Diff({ changes }: {
     readonly after: string | null;
   }[];
 }) {
-  return (
+  const list = (
     <dl class="diff">
       {changes.map(({ field, before, after }) => (
         <div>
@@ -75,4 +76,7 @@ export function Diff({ changes }: {
       ))}
     </dl>
   );
+  // Where all is new there is little to compare.
+  const is_new = changes.length > 3 && changes.every(({ before }) => before === null);
+  return is_new ? <Fold label={`${changes.length} fields`}>{list}</Fold> : list;
 }

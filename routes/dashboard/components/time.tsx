@@ -15,11 +15,21 @@ export function Moment(
   return <time datetime={at} data-style={style}>{utcWords(at, style)}</time>;
 }
 
-/** A sentence in which times are written in ISO 8601: they are shown like all others. */
+/** A sentence as it goes to a terminal, too: its times (ISO 8601) and its `code` are shown as such. */
 export function TimedText({ text }: { readonly text: string }) {
-  const parts = text.split(/\b(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z)/);
+  const parts = text.split(/(\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z|`[^`]+`)/);
   // Every second part is what the pattern caught.
-  return <>{parts.map((part, index) => index % 2 === 1 ? <Moment at={part} /> : part)}</>;
+  return (
+    <>
+      {parts.map((part, index) =>
+        index % 2 === 0
+          ? part
+          : part.startsWith("`")
+          ? <code>{part.slice(1, -1)}</code>
+          : <Moment at={part} style="minute" />
+      )}
+    </>
+  );
 }
 
 /** An age, as lists have it: `4 min ago`. */

@@ -49,11 +49,11 @@ Deno.test("a longer wait takes more height, in steps that the stylesheet has", a
   }
 });
 
-Deno.test("times within a sentence are shown like all others", async () => {
-  const text = "Attempt 2 <b> follows at 2026-11-29T00:27:45.665Z (in 1 s)";
+Deno.test("times and code within a sentence are shown as such", async () => {
+  const text = "Attempt 2 <b> follows at 2026-11-29T00:27:45.665Z (in 1 s); run `verify`";
   assert.equal(
     String(await <TimedText text={text} />),
     'Attempt 2 &lt;b&gt; follows at <time datetime="2026-11-29T00:27:45.665Z" ' +
-      'data-style="absolute">29 Nov 00:27:45 UTC</time> (in 1 s)',
+      'data-style="minute">29 Nov 00:27 UTC</time> (in 1 s); run <code>verify</code>',
   );
 });
