@@ -10,6 +10,7 @@ import { getEvent } from "../store/reports/events.ts";
 import type { Bounded } from "../store/reports/page.ts";
 import type { DeliveryFilter } from "../store/reports/search.ts";
 import type { AdminContext, Asker } from "./context.ts";
+import { deliveryHints } from "./hints.ts";
 import {
   type Countable,
   counted,
@@ -101,7 +102,7 @@ async function filterOf(
   };
 }
 
-/** A delivery with its attempts. */
+/** A delivery with its attempts, and why they may have failed. */
 export async function getDelivery(
   ctx: AdminContext,
   by: Asker,
@@ -110,9 +111,13 @@ export async function getDelivery(
   const delivery = await findDelivery(ctx, by, id);
   const event = await getEvent(ctx.db.admin, by.scope, delivery.event_uuid);
   if (event === undefined) throw notFound("delivery; it may have been purged");
-  const attempts = await read.attemptsOf(ctx.db.admin, by.scope, delivery.uuid);
+  const [attempts, hints] = await Promise.all([
+    read.attemptsOf(ctx.db.admin, by.scope, delivery.uuid),
+    deliveryHints(ctx, by, [delivery]),
+  ]);
   return {
     ...viewDelivery(delivery, by, ctx),
+    hints: hints.get(delivery.uuid) ?? [],
     attempts: attempts.map((attempt) => viewAttempt(attempt, delivery, event, by, ctx)),
   };
 }

@@ -22,6 +22,7 @@ import type {
   PauseInput,
   RotateInput,
 } from "./inputs.ts";
+import { endpointHints } from "./hints.ts";
 import { CURSOR_RULE, type Paged, viewPage } from "./lists.ts";
 import { findEndpoint, findEndpointInForce } from "./lookup.ts";
 import type * as shown from "./shown.ts";
@@ -55,13 +56,18 @@ async function showOne(ctx: AdminContext, row: store.StoredEndpoint): Promise<sh
   return viewEndpoint(row, activityOf(row.no), ctx);
 }
 
-/** An endpoint, retired ones included. */
+/** An endpoint, retired ones included, and why it may be failing. */
 export async function getEndpoint(
   ctx: AdminContext,
   by: Asker,
   id: string,
-): Promise<shown.Endpoint> {
-  return await showOne(ctx, await findEndpoint(ctx, by, id));
+): Promise<shown.EndpointDetail> {
+  const row = await findEndpoint(ctx, by, id);
+  const [endpoint, hints] = await Promise.all([
+    showOne(ctx, row),
+    endpointHints(ctx, by, [row]),
+  ]);
+  return { ...endpoint, hints: hints.get(row.no) ?? [] };
 }
 
 /** Makes an endpoint. Its secret is shown this once. */

@@ -12,6 +12,7 @@ import {
 import { endpointsAtEvent, type EndpointThen } from "../store/reports/endpoints.ts";
 import * as read from "../store/reports/events.ts";
 import type { AdminContext, Asker } from "./context.ts";
+import { deliveryHints } from "./hints.ts";
 import {
   type Countable,
   counted,
@@ -80,6 +81,9 @@ async function nearNames(
   });
 }
 
+/** Deliveries of an event whose failures are set against what changed. */
+const MAX_EXPLAINED = 5;
+
 /** An event with its payload, its deliveries, and a verdict on each endpoint. */
 export async function getEvent(
   ctx: AdminContext,
@@ -94,12 +98,16 @@ export async function getEvent(
   const deliveries = await deliveriesOf(sql, scope, event.uuid);
   const lasts = await lastAttemptsOf(sql, scope, deliveries.map((delivery) => delivery.uuid));
   const endpoints = await endpointsAtEvent(sql, scope, event.uuid);
+  const unhappy = deliveries.filter(({ last_outcome }) =>
+    last_outcome !== null && last_outcome !== "delivered"
+  );
+  const hints = await deliveryHints(ctx, by, unhappy.slice(0, MAX_EXPLAINED));
   return {
     ...viewEvent(event, by),
     payload: by.payloads ? event.payload : null,
     erased_at: event.erased_at?.toISOString() ?? null,
     deliveries: deliveries.map((delivery) => viewDelivery(delivery, by, ctx)),
-    endpoints: verdicts(ctx, by, event, { deliveries, lasts, endpoints }),
+    endpoints: verdicts(ctx, by, event, { deliveries, lasts, hints, endpoints }),
   };
 }
 
@@ -108,9 +116,10 @@ function verdicts(
   ctx: AdminContext,
   by: Asker,
   event: read.EventRow,
-  { deliveries, lasts, endpoints }: {
+  { deliveries, lasts, hints, endpoints }: {
     readonly deliveries: readonly DeliveryRow[];
     readonly lasts: readonly LastAttemptRow[];
+    readonly hints: ReadonlyMap<string, shown.Hint[]>;
     readonly endpoints: readonly EndpointThen[];
   },
 ): shown.EndpointVerdict[] {
@@ -126,6 +135,7 @@ function verdicts(
       owed: true,
       ...explain(delivery, by, ctx),
       advice: adviceOf(delivery),
+      hints: hints.get(delivery.uuid) ?? [],
       delivery_id: deliveryId(delivery.uuid),
     },
   }));
@@ -146,6 +156,7 @@ function verdicts(
             !event.type.startsWith("webhooks."),
         }),
         advice: null,
+        hints: [],
         delivery_id: null,
       },
     }));

@@ -16,6 +16,7 @@ import {
 import { listAudit } from "./audit.ts";
 import type { AdminContext, Asker } from "./context.ts";
 import { barsOf, type HealthBar } from "./health.ts";
+import { endpointHints } from "./hints.ts";
 import { findEndpoint } from "./lookup.ts";
 import type * as shown from "./shown.ts";
 import { readActivity } from "./statistics.ts";
@@ -34,6 +35,8 @@ export interface EndpointHealth {
   readonly endpoint: shown.Endpoint;
   readonly health: Health;
   readonly last_failure: LastFailure | null;
+  /** Why it may be failing. In an overview, of the worst few only. */
+  readonly hints: readonly shown.Hint[];
   /** The earliest time at which a pending delivery runs out of attempts; null if none waits for one. */
   readonly first_exhausted_at: string | null;
   /** End of the receiver's certificate, as a handshake of the latest deliveries showed it. */
@@ -81,6 +84,8 @@ export interface Overview {
 const MAX_ENDPOINTS = 10_000;
 /** Those of them that it shows. */
 const MAX_SHOWN = 50;
+/** Those of them whose failures are set against what changed. */
+const MAX_EXPLAINED = 5;
 const MAX_CHANGES = 5;
 const HOURS = 24;
 const HOUR_MS = 3_600_000;
@@ -189,9 +194,11 @@ async function lookAt(
   judged: readonly Judged[],
 ): Promise<(EndpointHealth & { readonly no: number })[]> {
   const nos = judged.map(({ row }) => row.no);
-  const [activityOf, latest] = await Promise.all([
+  const failing = judged.filter(({ health }) => health === "failing" || health === "retrying");
+  const [activityOf, latest, hints] = await Promise.all([
     readActivity(ctx, nos),
     latestOf(ctx.db.admin, nos),
+    endpointHints(ctx, by, failing.slice(0, MAX_EXPLAINED).map(({ row }) => row)),
   ]);
   const latestByNo = new Map(latest.map((one) => [one.endpoint_no, one]));
   return judged.map(({ row, health }) => {
@@ -208,6 +215,7 @@ async function lookAt(
         status: found.status,
         cause: by.payloads ? found.cause : null,
       },
+      hints: hints.get(row.no) ?? [],
       first_exhausted_at: end === null ? null : new Date(end).toISOString(),
       certificate_ends_at: found?.certificate_ends_at?.toISOString() ?? null,
     };

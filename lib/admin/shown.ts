@@ -1,5 +1,6 @@
 import * as v from "valibot";
 import { DELIVERY_STATES } from "../core/explain.ts";
+import { HINTS } from "../core/hints.ts";
 import { REASONS } from "../core/outcome.ts";
 import { REFUSALS } from "../core/refusals.ts";
 import { described } from "./fields.ts";
@@ -159,6 +160,25 @@ export const Endpoint = v.object({
   retired_at: maybe(time),
 });
 export type Endpoint = v.InferOutput<typeof Endpoint>;
+
+/** A change that may be why attempts fail. */
+export const Hint = v.object({
+  kind: v.picklist(HINTS),
+  at: described(time, "When it changed, or when an attempt first met the change"),
+  by: described(maybe(string), "Who changed it; null if nobody here did"),
+  text: described(string, "The same in words, without a full stop"),
+});
+export type Hint = v.InferOutput<typeof Hint>;
+
+const hints = described(
+  v.array(Hint),
+  "What changed between the last attempt that was accepted and the first that failed, and may be why; the " +
+    "likeliest first, at most three. Empty if nothing fails",
+);
+
+/** An endpoint, and why it may be failing. */
+export const EndpointDetail = v.object({ ...Endpoint.entries, hints });
+export type EndpointDetail = v.InferOutput<typeof EndpointDetail>;
 
 /** An endpoint with its new secret. */
 export const EndpointMade = v.object({
@@ -338,6 +358,7 @@ export type Attempt = v.InferOutput<typeof Attempt>;
 /** A delivery with its attempts. */
 export const DeliveryDetail = v.object({
   ...Delivery.entries,
+  hints,
   attempts: v.array(Attempt),
 });
 export type DeliveryDetail = v.InferOutput<typeof DeliveryDetail>;
@@ -399,6 +420,10 @@ export const EndpointVerdict = v.object({
   advice: described(
     maybe(string),
     "The likely cause of the last attempt's outcome, and the remedy, in words",
+  ),
+  hints: described(
+    hints,
+    "The same as in a delivery; for at most five that failed or will be retried",
   ),
   delivery_id: maybe(string),
 });

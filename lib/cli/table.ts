@@ -1,7 +1,7 @@
 import { stripVTControlCharacters } from "node:util";
 import { eastAsianWidth } from "get-east-asian-width";
 import { inWords } from "../core/explain.ts";
-import type { Delivery, Page } from "../admin/shown.ts";
+import type { Delivery, Hint, Page } from "../admin/shown.ts";
 import { type Io, type Palette, paletteOf, printable } from "./terminal.ts";
 
 /** A cell: a text from anywhere, and how it is painted. */
@@ -191,4 +191,12 @@ export function statusCell(status: Delivery["status"], palette: Palette): Cell {
     cancelled: palette.dim,
   }[status];
   return { text: status, paint };
+}
+
+/** What may be why attempts fail, for `facts`. */
+export function hintFacts(hints: readonly Hint[], now_ms: number): [name: string, text: string][] {
+  return hints.map(({ text, at, by }, nth) => {
+    const who = by === null ? "" : `, by ${by}`;
+    return [nth === 0 ? "likely cause" : "or", `${text}: ${whenExactly(at, now_ms)}${who}`];
+  });
 }

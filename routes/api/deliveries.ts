@@ -53,7 +53,7 @@ export const deliveryOperations = [
     refuses: ["not_found"],
     example: {
       id: example.DELIVERY_ID,
-      response: { ...example.delivery, attempts: [example.attempt] },
+      response: { ...example.delivery, hints: [example.hint], attempts: [example.attempt] },
     },
     handle: (ctx, { by, id }) => admin.getDelivery(ctx, by, id),
   }),

@@ -66,6 +66,7 @@ export const eventOperations = [
             state: "waiting",
             explanation: example.delivery.explanation,
             advice: "The receiver's certificate has expired; renew it there",
+            hints: [example.hint],
             delivery_id: example.DELIVERY_ID,
           },
           {
@@ -75,6 +76,7 @@ export const eventOperations = [
             explanation:
               "The endpoint does not select booking.created; it selects booking.completed",
             advice: null,
+            hints: [],
             delivery_id: null,
           },
         ],

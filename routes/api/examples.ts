@@ -57,6 +57,13 @@ export const endpoint: shown.Endpoint = {
   retired_at: null,
 };
 
+export const hint: shown.Hint = {
+  kind: "certificate_expired",
+  at: "2026-11-23T00:00:00.000Z",
+  by: null,
+  text: "The receiver's certificate expired 33 hours before the first TLS failure",
+};
+
 export const check: shown.EndpointCheck = {
   endpoint_id: ENDPOINT_ID,
   ok: false,

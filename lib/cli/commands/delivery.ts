@@ -10,6 +10,7 @@ import {
   type Cell,
   columnsOf,
   facts,
+  hintFacts,
   statusCell,
   table,
   when,
@@ -86,6 +87,7 @@ function showDelivery(io: Io, delivery: DeliveryDetail): void {
   io.out("");
   const lines = facts(io, [
     ["status", statusCell(delivery.status, palette)],
+    ...hintFacts(delivery.hints, now_ms),
     ["event", `${delivery.event_id}  ${delivery.event_type}${delivery.test ? "  (test)" : ""}`],
     ["subject", delivery.confirmation_number ?? delivery.subject],
     ["endpoint", delivery.endpoint_id],

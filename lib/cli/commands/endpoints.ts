@@ -6,6 +6,7 @@ import type {
   Delivery,
   Endpoint,
   EndpointCheck,
+  EndpointDetail,
   EndpointStats,
   Page,
   Stats,
@@ -17,6 +18,7 @@ import {
   type Cell,
   columnsOf,
   facts,
+  hintFacts,
   millisecondsOf,
   table,
   when,
@@ -194,7 +196,7 @@ function expiryOf({ expires }: Endpoint, now_ms: number): string | null {
 }
 
 async function showOne(io: Io, api: Api, id: string, json: boolean): Promise<number> {
-  const endpoint = await api.get<Endpoint>(`endpoints/${pathPart(id)}`);
+  const endpoint = await api.get<EndpointDetail>(`endpoints/${pathPart(id)}`);
   if (json) {
     io.out(JSON.stringify(endpoint, null, 2));
     return 0;
@@ -212,6 +214,7 @@ async function showOne(io: Io, api: Api, id: string, json: boolean): Promise<num
       "failing since",
       failingCell(endpoint, whenExactly(endpoint.failing_since, now_ms) ?? "", palette),
     ],
+    ...hintFacts(endpoint.hints, now_ms),
     ["last success", whenExactly(endpoint.last_success_at, now_ms) ?? "-"],
     ["latency", p50 === null ? "-" : `p50 ${millisecondsOf(p50)}, p95 ${millisecondsOf(p95)}`],
     ["pending", pendingOf(endpoint)],

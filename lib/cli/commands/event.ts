@@ -141,19 +141,21 @@ function missingPayload(
 
 function owedRow(
   io: Io,
-  { endpoint_id, explanation, advice, delivery_id }: EndpointVerdict,
+  { endpoint_id, explanation, advice, hints, delivery_id }: EndpointVerdict,
   deliveries: ReadonlyMap<string, Delivery>,
   now_ms: number,
 ): Cell[] {
   const delivery = deliveries.get(delivery_id ?? "");
   if (delivery === undefined) return [endpoint_id, "owed", explanation];
   const ended = delivery.ended_at === null ? "" : `, ${when(io, delivery.ended_at, now_ms)}`;
+  const [cause] = hints;
+  const why = cause === undefined ? "" : `${cause.text}. `;
   // An explanation that points to `verify` says it all.
   const more = advice === null || /`verify`/.test(explanation) ? "" : `${advice}. `;
   return [
     endpoint_id,
     statusCell(delivery.status, paletteOf(io)),
-    `${explanation}${ended}. ${more}${delivery.id}`,
+    `${explanation}${ended}. ${why}${more}${delivery.id}`,
   ];
 }
 

@@ -13,6 +13,7 @@ function row(endpoint_id: string, state: Row["state"], more: Partial<Row> = {}):
     state,
     explanation: "Explained",
     advice: null,
+    hints: [],
     delivery_id: owed ? `dlv_${endpoint_id}` : null,
     ...more,
   };
