@@ -363,6 +363,37 @@ export const DeliveryDetail = v.object({
 });
 export type DeliveryDetail = v.InferOutput<typeof DeliveryDetail>;
 
+/** One side of a comparison. */
+const ComparedAttempt = v.object({
+  delivery_id: string,
+  attempt: described(count, "Its number"),
+  started_at: time,
+  outcome: v.picklist(OUTCOMES),
+  status: maybe(count),
+  test: v.boolean(),
+});
+
+/** Two attempts to an endpoint, compared. */
+export const Comparison = v.object({
+  before: described(
+    maybe(ComparedAttempt),
+    "The attempt compared with; null if none was accepted before, as far as is looked",
+  ),
+  after: ComparedAttempt,
+  rows: described(
+    v.array(v.object({
+      label: string,
+      before: string,
+      after: string,
+      note: described(maybe(string), "Who changed it and when"),
+      raw: described(v.boolean(), "Whether these are texts as they were sent"),
+    })),
+    "What differs; without payloads and answers if the token hides payloads",
+  ),
+  same: described(string, "The rest, which is the same, in words"),
+});
+export type Comparison = v.InferOutput<typeof Comparison>;
+
 /** The outcome of a test event. */
 export const TestResult = v.object({
   event_id: string,

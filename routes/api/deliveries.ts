@@ -1,4 +1,5 @@
 import { optional, strictObject } from "valibot";
+import { compareAttempts } from "../../lib/admin/comparison.ts";
 import * as admin from "../../lib/admin/deliveries.ts";
 import * as field from "../../lib/admin/fields.ts";
 import { code } from "../../lib/admin/inputs.ts";
@@ -24,6 +25,11 @@ const ListQuery = strictObject({
   cursor: optional(query.parsed(parseDeliveryId, CURSOR_RULE)),
   limit: query.limit,
   count: optional(query.flag),
+});
+
+const ComparisonQuery = strictObject({
+  attempt: optional(query.attempt),
+  with: optional(query.attempt),
 });
 
 export const deliveryOperations = [
@@ -56,6 +62,23 @@ export const deliveryOperations = [
       response: { ...example.delivery, hints: [example.hint], attempts: [example.attempt] },
     },
     handle: (ctx, { by, id }) => admin.getDelivery(ctx, by, id),
+  }),
+  operation({
+    id: "compareAttempts",
+    method: "get",
+    path: `${path}/comparison`,
+    tag,
+    portal: true,
+    summary: "Compares two attempts, and names only what differs",
+    description:
+      "The attempt (default: the last one) against another of the delivery, or else against the last " +
+      "attempt that its endpoint accepted before.",
+    query: ComparisonQuery,
+    status: 200,
+    response: shown.Comparison,
+    refuses: ["not_found"],
+    example: { id: example.DELIVERY_ID, response: example.comparison },
+    handle: (ctx, { by, id, query }) => compareAttempts(ctx, by, id, query),
   }),
   operation({
     id: "retryDelivery",

@@ -150,6 +150,37 @@ export const attempt: shown.Attempt = {
     "The receiver, or a proxy in front of it, is not available; attempts go on by the schedule",
 };
 
+export const comparison: shown.Comparison = {
+  before: {
+    delivery_id: "dlv_06yn3v1m8r5k0000a1b3000003",
+    attempt: 1,
+    started_at: "2026-11-24T09:58:41.010Z",
+    outcome: "delivered",
+    status: 200,
+    test: false,
+  },
+  after: {
+    delivery_id: DELIVERY_ID,
+    attempt: 1,
+    started_at: attempt.started_at,
+    outcome: "http_4xx",
+    status: 401,
+    test: false,
+  },
+  rows: [
+    { label: "Status", before: "200", after: "401", note: null, raw: false },
+    {
+      label: "Signed with",
+      before: "secret of version 11",
+      after: "secret of version 12",
+      note: "rotated by anna, 2026-11-24T09:58:50.000Z",
+      raw: false,
+    },
+  ],
+  same: "The same in both: URL, 3 request headers, event type, address, certificate, connection. " +
+    "Times differ by less than 25 ms.",
+};
+
 export const event: shown.EventSummary = {
   id: EVENT_ID,
   type: "booking.created",

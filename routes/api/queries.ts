@@ -29,6 +29,16 @@ export const limit = v.optional(
   "50",
 );
 
+const ATTEMPT_RULE = "Must be the number of an attempt";
+
+/** Number of an attempt. */
+export const attempt = v.pipe(
+  v.string(),
+  v.regex(/^[1-9]\d{0,4}$/, ATTEMPT_RULE),
+  v.transform(Number),
+  v.number(),
+);
+
 /** `true` or `false` of a query. */
 export const flag = v.pipe(
   v.picklist(["true", "false"], "Must be true or false"),

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { type AuditQuery, listAudit } from "../../lib/admin/audit.ts";
+import { compareAttempts } from "../../lib/admin/comparison.ts";
 import { getConfig, reloadConfig } from "../../lib/admin/configuration.ts";
 import type { AdminContext, Asker } from "../../lib/admin/context.ts";
 import * as deliveries from "../../lib/admin/deliveries.ts";
@@ -306,6 +307,7 @@ onHouse("a business sees and changes its own deliveries only", async (house) => 
     const id = house.delivery(event, endpoint);
     assert.equal((await deliveries.getDelivery(ctx, ops, id)).status, "pending");
     await refused("not_found", deliveries.getDelivery(ctx, ana, id));
+    await refused("not_found", compareAttempts(ctx, ana, id, {}));
     await refused("not_found", deliveries.retryDelivery(ctx, ana, id));
     await refused("not_found", deliveries.cancelDelivery(ctx, ana, id));
     assert.equal((await deliveries.getDelivery(ctx, ops, id)).status, "pending");

@@ -63,6 +63,7 @@ const STEPS: Readonly<Record<string, Step>> = {
     ],
   },
   getDelivery: { id: "delivery" },
+  compareAttempts: { id: "delivery", queries: () => ["", "attempt=1", "attempt=1&with=1"] },
   listReplays: { queries: ({ replay }) => ["", "limit=1", `cursor=${replay}`] },
   getReplay: { id: "replay" },
   getStats: {

@@ -1,5 +1,5 @@
 import { Buffer } from "node:buffer";
-import type { Attempt, DeliveryDetail } from "../../admin/shown.ts";
+import type { Attempt, Comparison, DeliveryDetail } from "../../admin/shown.ts";
 import { mentionsSignature } from "../../core/advice.ts";
 import { curlLines, verifyLines } from "../../core/curl.ts";
 import { parseDeliveryId, parseEventId } from "../../core/ids.ts";
@@ -36,30 +36,45 @@ deliveries, as \`event\` does.`,
       value: "N",
       about: "Attempt to show (default: the last)",
     },
+    compare: {
+      type: "boolean",
+      about: "Compare it with the last attempt that the endpoint accepted before it",
+    },
+    with: { type: "string", value: "N", about: "Compare it with this attempt instead" },
     json: { type: "boolean", about: "Print the API's answer as JSON" },
     ...API_OPTIONS,
   },
   examples: [
     ["bookme-webhooks delivery dlv_01kw3…", "Why did it fail?"],
     ["bookme-webhooks delivery dlv_01kw3… --attempt 1", "Its first attempt"],
+    ["bookme-webhooks delivery dlv_01kw3… --compare", "What is different from when it worked?"],
     [
       "bookme-webhooks delivery dlv_01kw3… --json | jq -r '.attempts[-1].request.body'",
       "The payload as sent",
     ],
   ],
   async run({ io, values, positionals: [id = ""] }) {
-    const wanted = values.attempt === undefined
-      ? undefined
-      : integer("--attempt", values.attempt, 1, 32_767);
+    const wanted = attemptOf("--attempt", values.attempt);
+    const other = attemptOf("--with", values.with);
     const api = await openApi(io, values);
     if (parseEventId(id) !== undefined) {
       if (wanted !== undefined) throw new UsageError("--attempt needs the id of a delivery");
+      if (values.compare || other !== undefined) {
+        throw new UsageError("--compare and --with need the id of a delivery");
+      }
       const one = await getEvent(api, id);
       if (values.json) io.out(JSON.stringify(one, null, 2));
       else showEvent(io, one);
       return 0;
     }
     if (parseDeliveryId(id) === undefined) throw noDelivery(id);
+    if (values.compare || other !== undefined) {
+      const query = { attempt: wanted?.toString(), with: other?.toString() };
+      const found = await api.get<Comparison>(`deliveries/${pathPart(id)}/comparison`, query);
+      if (values.json) io.out(JSON.stringify(found, null, 2));
+      else showComparison(io, found);
+      return 0;
+    }
     const found = await api.get<DeliveryDetail>(`deliveries/${pathPart(id)}`);
     if (values.json) {
       io.out(JSON.stringify(found, null, 2));
@@ -78,6 +93,32 @@ deliveries, as \`event\` does.`,
     return 0;
   },
 });
+
+function attemptOf(name: string, value: string | undefined): number | undefined {
+  return value === undefined ? undefined : integer(name, value, 1, 32_767);
+}
+
+function showComparison(io: Io, { before, after, rows, same }: Comparison): void {
+  if (before === null) {
+    return io.out(
+      `Nothing is known that the endpoint accepted before attempt ${after.attempt}; ` +
+        "--with N compares it with another attempt",
+    );
+  }
+  const now_ms = Date.now();
+  const head = ({ delivery_id, attempt, started_at }: Comparison["after"]) =>
+    `${when(io, started_at, now_ms)}, ${
+      delivery_id === after.delivery_id ? `attempt ${attempt}` : delivery_id
+    }`;
+  const lines = rows.map(({ label, before, after, note }) => [
+    label,
+    before,
+    note === null ? after : `${after} (${note})`,
+  ]);
+  for (const line of table(io, ["", head(before), head(after)], lines)) io.out(line);
+  if (rows.length > 0 && same !== "") io.out("");
+  for (const line of wrap(printable(same), columnsOf(io))) io.out(line);
+}
 
 function showDelivery(io: Io, delivery: DeliveryDetail): void {
   const palette = paletteOf(io);

@@ -152,6 +152,8 @@ export interface EndpointChange {
   readonly at: Date;
   readonly actor: string;
   readonly action: string;
+  /** The version of the endpoint that it made; null if it made none. */
+  readonly version: number | null;
   readonly before: unknown;
   readonly after: unknown;
 }
@@ -168,7 +170,10 @@ export async function changesOf(
   return await sql<EndpointChange[]>`
     select n.id as object, a.at, ${
     actorInScope(sql, scope, "a.actor")
-  } as actor, a.action, a.before, a.after
+  } as actor, a.action, a.before, a.after, (
+        -- Made by the same statement.
+        select v.version from endpoint_versions v where v.endpoint_no = n.no and v.created_at = a.at
+      ) as version
     from endpoints n
     cross join lateral (
       select a.* from audit a

@@ -238,6 +238,8 @@ export interface AttemptRow {
   readonly cause: string | null;
   readonly address: string | null;
   readonly url: string;
+  /** The version of the endpoint that it was sent under. */
+  readonly endpoint_version: number;
   /** Names of the endpoint's own request headers. */
   readonly header_names: readonly string[];
   readonly request_timestamp: string | null;
@@ -255,7 +257,8 @@ const ATTEMPT_COLUMNS = `a.number, a.started_at, a.ended_at,
   a.dns_us / 1000::float8 as dns_ms, a.connect_us / 1000::float8 as connect_ms,
   a.tls_us / 1000::float8 as tls_ms, a.waiting_us / 1000::float8 as waiting_ms,
   a.connection_reused, a.certificate_ends_at,
-  a.outcome, a.status, a.cause, a.address, v.url, v.headers as header_names,
+  a.outcome, a.status, a.cause, a.address, v.url, v.version as endpoint_version,
+  v.headers as header_names,
   a.request_timestamp, a.request_signature, a.request_webhook_signature, a.response_head`;
 
 /** The attempts of a delivery, first to last. */

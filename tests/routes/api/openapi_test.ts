@@ -103,6 +103,7 @@ onServer("every operation answers as the document says", async (database) => {
   await api.expect(200, "GET", `events/${event.id}`);
   await api.expect(200, "GET", "deliveries?status=failed");
   await api.expect(200, "GET", `deliveries/${failed.id}`);
+  await api.expect(200, "GET", `deliveries/${failed.id}/comparison?attempt=1`);
   await api.expect(200, "POST", `endpoints/file/pause`, { reason: "Mended at noon" });
   await api.expect(200, "POST", `deliveries/${failed.id}/retry`);
   await api.expect(200, "POST", `deliveries/${failed.id}/cancel`);
