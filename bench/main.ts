@@ -15,6 +15,7 @@ import { growth } from "./scenarios/growth.ts";
 import { idle } from "./scenarios/idle.ts";
 import { ingest } from "./scenarios/ingest.ts";
 import { memory } from "./scenarios/memory.ts";
+import { pages } from "./scenarios/pages.ts";
 import { retention } from "./scenarios/retention.ts";
 import { start } from "./scenarios/start.ts";
 import { sustained } from "./scenarios/sustained.ts";
@@ -34,6 +35,8 @@ const SCENARIOS: Readonly<Record<string, { run: Scenario; embedded: boolean; tim
   memory: { run: memory, embedded: true, times: 1 },
   // Stores ten million attempts.
   api: { run: api, embedded: false, times: 1 },
+  // Stores ten million deliveries.
+  pages: { run: pages, embedded: false, times: 1 },
 };
 
 function readArgs() {

@@ -32,6 +32,7 @@ export interface Extra {
   /** Of each endpoint. */
   readonly endpoint?: Readonly<Record<string, unknown>>;
   readonly admin?: Readonly<Record<string, unknown>>;
+  readonly encryption_key?: string;
 }
 
 export type DatabaseOption = { readonly url: string } | { readonly directory: string };
@@ -50,6 +51,7 @@ export function writeConfig(
     secrets: { bench: SECRET },
     ...(extra.delivery === undefined ? {} : { delivery: extra.delivery }),
     ...(extra.admin === undefined ? {} : { admin: extra.admin }),
+    ...(extra.encryption_key === undefined ? {} : { encryption_key: extra.encryption_key }),
     endpoints: setup.urls.map((url, i) => ({
       id: `e${i}`,
       url,
