@@ -1,0 +1,80 @@
+import {
+  ActionButton,
+  type Content,
+  LinkButton,
+  Moment,
+  Verdict as VerdictBox,
+} from "../components/all.ts";
+import type { Action, Part, Verdict, Words } from "../verdicts/verdict.ts";
+import type { Visit } from "../visit.ts";
+
+/** A sentence in pieces, with times in the reader's zone. */
+export function Sentence({ words }: { readonly words: Words }) {
+  return <>{words.map(pieceOf)}</>;
+}
+
+function pieceOf(part: Part) {
+  if (typeof part === "string") return <>{part}</>;
+  if ("strong" in part) return <strong>{part.strong}</strong>;
+  if ("code" in part) return <code>{part.code}</code>;
+  if ("text" in part) return <a href={part.href}>{part.text}</a>;
+  return <Moment at={part.at} style={part.style} />;
+}
+
+/** A step that may help; the first one of a verdict is the primary one. */
+export function ActionStep(
+  { visit, action, primary = false }: {
+    readonly visit: Visit;
+    readonly action: Action;
+    readonly primary?: boolean;
+  },
+) {
+  const kind = action.danger ? "danger" : primary ? "primary" : "plain";
+  const { label, href } = action;
+  return action.method === "get"
+    ? <LinkButton href={href} label={label} kind={kind} />
+    : (
+      <ActionButton
+        visit={visit}
+        action={href}
+        label={label}
+        kind={kind}
+        fields={action.fields ?? {}}
+      />
+    );
+}
+
+/** What a page says first. */
+export function VerdictHead(
+  { visit, verdict, crumbs, aside }: {
+    readonly visit: Visit;
+    readonly verdict: Verdict;
+    readonly crumbs?: Content;
+    readonly aside?: Content;
+  },
+) {
+  const { tone, state, headline, sentences, actions } = verdict;
+  return (
+    <VerdictBox
+      tone={tone}
+      state={state}
+      crumbs={crumbs}
+      aside={aside}
+      headline={<Sentence words={headline} />}
+      actions={actions.map((action, index) => (
+        <ActionStep visit={visit} action={action} primary={index === 0} />
+      ))}
+    >
+      {sentences.length === 0 ? null : (
+        <p>
+          {sentences.map((words, index) => (
+            <>
+              {index === 0 ? "" : " "}
+              <Sentence words={words} />
+            </>
+          ))}
+        </p>
+      )}
+    </VerdictBox>
+  );
+}
