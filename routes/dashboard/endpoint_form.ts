@@ -10,7 +10,7 @@ import type { Form, FormState } from "./forms.ts";
 /** Values of the fields, by their names. */
 export type Values = FormState["values"];
 
-/** What is known of an endpoint when its settings are edited; null for a new one. */
+/** The endpoint whose settings are edited; null for a new one. */
 type Before = shown.Endpoint | null;
 
 /** The members of the API's body that fields write, besides `version`. */
@@ -240,7 +240,7 @@ export function fieldError(
   });
 }
 
-/** What was typed, without credentials: values of headers, the key of a certificate, a secret. */
+/** Typed values without credentials: values of headers, the key of a certificate, a secret. */
 export function withoutSecrets(values: Values): Values {
   const { tls_key: _key, secret: _secret, ...rest } = values;
   const headers = (values.headers ?? []).map((text) =>

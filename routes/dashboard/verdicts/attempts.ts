@@ -1,7 +1,7 @@
 import type * as shown from "../../../lib/admin/shown.ts";
 import { cancelWords } from "../../../lib/core/cancellation.ts";
 import type { Audience } from "../visit.ts";
-import type { LastFailure } from "./health.ts";
+import type { LastFailure } from "../../../lib/admin/overview.ts";
 import { moment, type StateKind, type StateWords, type Words } from "./verdict.ts";
 
 /** Words for attempts and for what became of deliveries, which several pages use. */

@@ -1,26 +1,8 @@
+import type { LastFailure } from "../../../lib/admin/overview.ts";
 import type * as shown from "../../../lib/admin/shown.ts";
+import type { Health } from "../../../lib/core/health.ts";
 import type { Audience, Visit } from "../visit.ts";
 import { moment, type StateKind, type StateWords, type Words } from "./verdict.ts";
-
-/** How an endpoint is doing, the worst first. */
-export const HEALTHS = [
-  "failing",
-  "unsendable",
-  "retrying",
-  "paused",
-  "delivering",
-  "unused",
-] as const;
-/** One of them. */
-export type Health = typeof HEALTHS[number];
-
-/** The last attempt that failed after the last success. */
-export interface LastFailure {
-  readonly outcome: shown.Attempt["outcome"];
-  readonly status: number | null;
-  /** Null if it is hidden. */
-  readonly cause: string | null;
-}
 
 /** An endpoint, as far as verdicts judge it. Times are ISO 8601. */
 export interface EndpointFacts {

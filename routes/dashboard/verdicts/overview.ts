@@ -1,9 +1,9 @@
+import type { Health } from "../../../lib/core/health.ts";
 import { age, consequence, testAction, until, waiting } from "./endpoint.ts";
 import {
   daysAgo,
   type EndpointFacts,
   fewDaysLeft,
-  type Health,
   inDays,
   insteadOf,
   isExpired,

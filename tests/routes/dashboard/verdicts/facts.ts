@@ -1,6 +1,7 @@
 import type * as shown from "../../../../lib/admin/shown.ts";
 import type { EndpointPageFacts } from "../../../../routes/dashboard/verdicts/endpoint.ts";
-import type { Health, Reader } from "../../../../routes/dashboard/verdicts/health.ts";
+import type { Health } from "../../../../lib/core/health.ts";
+import type { Reader } from "../../../../routes/dashboard/verdicts/health.ts";
 import { plain, type Verdict } from "../../../../routes/dashboard/verdicts/verdict.ts";
 import { DASHBOARD, PORTAL } from "../../../../routes/dashboard/visit.ts";
 

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import type { EndpointPageFacts } from "../../../../routes/dashboard/verdicts/endpoint.ts";
-import { type Health, HEALTHS, percent } from "../../../../routes/dashboard/verdicts/health.ts";
+import { type Health, HEALTHS } from "../../../../lib/core/health.ts";
+import { percent } from "../../../../routes/dashboard/verdicts/health.ts";
 import {
   type OverviewFacts,
   overviewVerdict,

@@ -1,0 +1,456 @@
+import type { HealthBar } from "../../../lib/admin/health.ts";
+import type * as shown from "../../../lib/admin/shown.ts";
+import {
+  Actions,
+  Bars,
+  Chart,
+  Danger,
+  Figures,
+  Form,
+  FormMessage,
+  FormRow,
+  Legend,
+  LinkButton,
+  Moment,
+  Notice,
+  Once,
+  Pins,
+  Section,
+  State,
+  Submit,
+  TextField,
+} from "../components/all.ts";
+import type { FormState, Note } from "../forms.ts";
+import type { Visit } from "../visit.ts";
+import { type EndpointPageFacts, endpointVerdict, milliseconds } from "../verdicts/endpoint.ts";
+import { nameOf } from "../verdicts/health.ts";
+import { link, many, number, type Verdict } from "../verdicts/verdict.ts";
+import { chartBars } from "./endpoints.tsx";
+import { SettingsFacts, SettingsForm, type SettingsProps } from "./endpoint_settings.tsx";
+import { VerdictHead } from "./verdict.tsx";
+
+/** A change of the endpoint on the axis of its health. */
+export interface Pin {
+  readonly at: string;
+  readonly who: string;
+  readonly text: string;
+  /** The first failure of the present run, if it followed this change. */
+  readonly failed_at: string | null;
+}
+
+/** What the page of an endpoint shows. */
+export interface EndpointPageProps {
+  readonly visit: Visit;
+  readonly facts: EndpointPageFacts;
+  /** Of the last 72 hours. */
+  readonly bars: readonly HealthBar[];
+  /** Oldest first. */
+  readonly pins: readonly Pin[];
+  readonly note: Note | null;
+  /** Whether the note says why a button was refused. */
+  readonly is_refused: boolean;
+  readonly check: shown.EndpointCheck | null;
+  readonly settings: FormState;
+  readonly removal: FormState;
+  readonly types: SettingsProps["types"];
+  readonly defaults: SettingsProps["defaults"];
+  /** Where the configuration file has it; null if it is not in this daemon's. */
+  readonly place: { readonly file: string; readonly line: number } | null;
+  /** How long what was sent is kept. */
+  readonly kept_days: number;
+}
+
+/** One endpoint: how it does, what was changed, and its settings. */
+export function EndpointPage(props: EndpointPageProps) {
+  const { visit, facts, note, check } = props;
+  const { endpoint } = facts;
+  const base = `${visit.house.base}/endpoints`;
+  const may_edit = visit.may_write && endpoint.source === "api" && endpoint.state !== "retired";
+  return (
+    <>
+      <VerdictHead
+        visit={visit}
+        verdict={note?.values?.secret === undefined
+          ? endpointVerdict(facts, visit)
+          : withTestFirst(endpointVerdict(facts, visit), endpoint, visit)}
+        crumbs={
+          <>
+            <a href={base}>Endpoints</a> › {nameOf(endpoint)}
+          </>
+        }
+        aside={<code>{endpoint.url}</code>}
+      />
+      {note === null ? null : (
+        <NoteShown
+          note={note}
+          endpoint={endpoint}
+          tone={props.is_refused ? "failing" : "calm"}
+        />
+      )}
+      {check === null ? null : <Findings check={check} />}
+      <Health {...props} />
+      <Numbers {...props} />
+      <SecretSection visit={visit} endpoint={endpoint} />
+      <Settings {...props} may_edit={may_edit} />
+      {may_edit ? <Removal {...props} /> : null}
+    </>
+  );
+}
+
+/** After a new secret, the step most likely to help is a test with it. */
+function withTestFirst(verdict: Verdict, { id }: shown.Endpoint, visit: Visit): Verdict {
+  const href = `${visit.house.base}/test?endpoint=${encodeURIComponent(id)}`;
+  const rest = verdict.actions.filter((action) => action.href !== href);
+  return { ...verdict, actions: [link("Send a test", href), ...rest].slice(0, 3) };
+}
+
+function NoteShown({ note, endpoint, tone }: {
+  readonly note: Note;
+  readonly endpoint: shown.Endpoint;
+  readonly tone: "calm" | "failing";
+}) {
+  const secret = note.values?.secret;
+  return (
+    <Notice tone={tone}>
+      <p>{note.text}</p>
+      {secret === undefined ? null : (
+        <Once
+          label="New secret"
+          value={secret}
+          note={`Shown this once. Store it at ${
+            nameOf(endpoint)
+          } now, which checks signatures with it.`}
+        />
+      )}
+    </Notice>
+  );
+}
+
+const MARKS = {
+  "✓": { kind: "delivered", word: "Good" },
+  "!": { kind: "waiting", word: "Worth a look" },
+  "✗": { kind: "failed", word: "Fault" },
+} as const;
+
+/** What an examination found, with remedies. */
+function Findings({ check }: { readonly check: shown.EndpointCheck }) {
+  const { findings, certificate } = check;
+  return (
+    <Section title={check.ok ? "The connection is good" : "The connection has a fault"} id="check">
+      <ul class="findings">
+        {findings.map(({ mark, text, remedy }) => (
+          <li>
+            <State {...MARKS[mark]} />
+            <div>
+              {capital(text)}.
+              {remedy === null ? null : <p class="note">{capital(remedy)}.</p>}
+            </div>
+          </li>
+        ))}
+      </ul>
+      {certificate === null ? null : (
+        <p class="note">
+          Its certificate is for {certificate.names.slice(0, 5).join(", ")}, from{" "}
+          {certificate.issuer}
+          , good until <Moment at={certificate.valid_to} style="date" />.
+        </p>
+      )}
+    </Section>
+  );
+}
+
+function capital(text: string): string {
+  return text.charAt(0).toUpperCase() + text.slice(1);
+}
+
+function Health({ bars, pins, facts }: EndpointPageProps) {
+  return (
+    <Section
+      title="Health and changes, last 72 hours"
+      id="health"
+      live="swap"
+      aside={
+        <Legend
+          items={[
+            { kind: "delivered", word: "Delivered" },
+            { kind: "failed", word: "Attempt failed" },
+          ]}
+        />
+      }
+    >
+      <Chart
+        bars={chartBars(bars)}
+        pins={pins.map(({ at }) => ({ at }))}
+        top_label="in an hour"
+        unit="attempts"
+        label="Attempts of the last 72 hours by outcome, with changes of the endpoint"
+      />
+      {pins.length === 0 ? <p class="note">No changes in this time.</p> : (
+        <Pins
+          items={pins.map(({ at, who, text, failed_at }) => ({
+            text: (
+              <>
+                <strong>{who}</strong> {text}
+              </>
+            ),
+            note: (
+              <>
+                <Moment at={at} />
+                {failed_at === null ? null : (
+                  <>
+                    . {firstFailure(facts)} <Moment at={failed_at} />.
+                  </>
+                )}
+              </>
+            ),
+          }))}
+        />
+      )}
+    </Section>
+  );
+}
+
+/** `First 401 at`. */
+function firstFailure({ last_failure }: EndpointPageFacts): string {
+  const what = last_failure === null ? null : last_failure.status ?? last_failure.outcome;
+  return what === null ? "First failure at" : `First ${what} at`;
+}
+
+function Numbers({ visit, facts }: EndpointPageProps) {
+  const { endpoint, certificate_ends_at } = facts;
+  const { last_success_at, duration_ms: { p50, p95 } } = endpoint;
+  const days = certificate_ends_at === null
+    ? null
+    : Math.floor((Date.parse(certificate_ends_at) - visit.now) / 86_400_000);
+  const is_plain = endpoint.url.startsWith("http:");
+  return (
+    <Figures
+      id="figures"
+      live="swap"
+      items={[
+        {
+          label: "Last delivered",
+          value: last_success_at === null
+            ? "Never"
+            : <Moment at={last_success_at} style="relative" />,
+          ...(last_success_at === null
+            ? {}
+            : { note: <Moment at={last_success_at} style="absolute" /> }),
+        },
+        {
+          label: "Response time, last hour",
+          value: p50 === null ? "–" : milliseconds(p50),
+          note: p95 === null ? "nothing sent" : `median; p95 ${milliseconds(p95)}`,
+        },
+        {
+          label: "Waiting",
+          value: number(endpoint.pending, endpoint.pending_exact),
+          note: endpoint.overdue === 0
+            ? "none overdue"
+            : `${number(endpoint.overdue, endpoint.pending_exact)} overdue`,
+        },
+        {
+          label: "Certificate",
+          value: is_plain
+            ? "No TLS"
+            : days === null
+            ? "–"
+            : days < 0
+            ? "Expired"
+            : many(days, "day", "days"),
+          note: certificate_ends_at === null ? (is_plain ? "plain http" : "not seen yet") : (
+            <>
+              until <Moment at={certificate_ends_at} style="date" />
+            </>
+          ),
+        },
+      ]}
+    />
+  );
+}
+
+// --- secret ------------------------------------------------------------------------------------------------
+
+function SecretSection(
+  { visit, endpoint }: { readonly visit: Visit; readonly endpoint: shown.Endpoint },
+) {
+  if (endpoint.state === "retired") return null;
+  const { rotation, source, unsigned } = endpoint;
+  const at = `${visit.house.base}/endpoints/${encodeURIComponent(endpoint.id)}`;
+  const may = visit.may_write && source === "api";
+  return (
+    <Section title="Secret" id="secret" aside={`Version ${endpoint.version}`}>
+      {unsigned
+        ? <p>Deliveries are not signed: the receiver cannot check where they come from.</p>
+        : rotation === null
+        ? <p>One secret signs every delivery. It is never shown again.</p>
+        : <Overlap endpoint={endpoint} now={visit.now} />}
+      {source === "file" && visit.house.audience === "operator"
+        ? (
+          <p class="note">
+            The secret belongs to the configuration file; for a rotation, write{" "}
+            <code>secret: [new, old]</code> there and reload.
+          </p>
+        )
+        : null}
+      {may
+        ? (
+          <Actions>
+            <LinkButton
+              href={`${at}/rotate`}
+              label={unsigned ? "Make a secret…" : rotation === null ? "Rotate…" : "Rotate again…"}
+            />
+            {rotation?.overlap_ends_at == null ? null : (
+              <>
+                <LinkButton href={`${at}/overlap`} label="Extend the overlap…" />
+                <LinkButton
+                  href={`${at}/overlap?end=now`}
+                  label="End the overlap now…"
+                  kind="danger"
+                />
+              </>
+            )}
+          </Actions>
+        )
+        : null}
+    </Section>
+  );
+}
+
+/** How much of an overlap is over, as a bar, and both of its ends. */
+function Overlap({ endpoint, now }: { readonly endpoint: shown.Endpoint; readonly now: number }) {
+  const { activates_at, overlap_ends_at } = endpoint.rotation ?? {};
+  if (activates_at == null || overlap_ends_at == null) {
+    return <p>The new secret signs, and the old one as well until the file drops it.</p>;
+  }
+  const [from, to] = [Date.parse(activates_at), Date.parse(overlap_ends_at)];
+  const is_ahead = from > now;
+  return (
+    <>
+      <p>
+        {is_ahead
+          ? (
+            <>
+              <strong>The new secret signs from</strong>{" "}
+              <Moment at={activates_at} style="absolute" /> on. Until then{" "}
+              <code>X-BookMe-Signature</code> is made with the old one;{" "}
+              <code>webhook-signature</code> has both.
+            </>
+          )
+          : (
+            <>
+              <strong>The old secret works for another {lengthOf(to - now)}</strong>, until{" "}
+              <Moment at={overlap_ends_at} style="absolute" />, and only in{" "}
+              <code>webhook-signature</code>. <code>X-BookMe-Signature</code>{" "}
+              carries one signature and has used the new secret since{" "}
+              <Moment at={activates_at} style="absolute" />.
+            </>
+          )}
+      </p>
+      <Bars
+        parts={[{ kind: "accent", value: Math.min(Math.max(0, now - from), to - from) }]}
+        total={to - from}
+        label="How much of the overlap is over"
+      />
+      <p class="ends note">
+        <span>
+          <Moment at={activates_at} style="absolute" />, {is_ahead ? "new secret signs" : "rotated"}
+        </span>{" "}
+        <span>
+          <Moment at={overlap_ends_at} style="absolute" />, old secret ends
+        </span>
+      </p>
+    </>
+  );
+}
+
+/** `22 h 28 min`. */
+function lengthOf(ms: number): string {
+  const minutes = Math.max(1, Math.floor(ms / 60_000));
+  const [days, hours] = [Math.floor(minutes / 1_440), Math.floor(minutes / 60) % 24];
+  if (days > 0) return `${days} d ${hours} h`;
+  return hours > 0 ? `${hours} h ${minutes % 60} min` : `${minutes} min`;
+}
+
+// --- settings ----------------------------------------------------------------------------------------------
+
+function Settings(props: EndpointPageProps & { readonly may_edit: boolean }) {
+  const { visit, facts: { endpoint }, may_edit, place, settings, types, defaults } = props;
+  return (
+    <Section
+      title="Settings"
+      id="settings"
+      aside={
+        <>
+          Made <Moment at={endpoint.created_at} style="date" />
+        </>
+      }
+    >
+      {may_edit
+        ? (
+          <SettingsForm
+            visit={visit}
+            state={settings}
+            endpoint={endpoint}
+            types={types}
+            defaults={defaults}
+          />
+        )
+        : (
+          <>
+            {endpoint.source === "file" && endpoint.state !== "retired"
+              ? (
+                <p>
+                  Set in {place === null
+                    ? "the configuration file of another daemon"
+                    : `${place.file}, line ${place.line}`}. Change it there and reload.
+                </p>
+              )
+              : null}
+            <SettingsFacts visit={visit} endpoint={endpoint} />
+          </>
+        )}
+    </Section>
+  );
+}
+
+function Removal({ visit, facts: { endpoint }, removal, kept_days }: EndpointPageProps) {
+  const name = nameOf(endpoint);
+  const id = encodeURIComponent(endpoint.id);
+  const error = removal.errors.get("name");
+  const { pending, pending_exact } = endpoint;
+  const noun = visit.house.audience === "operator"
+    ? many(pending, "waiting delivery", "waiting deliveries", pending_exact)
+    : many(pending, "waiting update", "waiting updates", pending_exact);
+  const [those, past] = visit.house.audience === "operator"
+    ? ["deliveries", "Past deliveries stay visible"]
+    : ["updates", "What was sent stays visible"];
+  return (
+    <Danger title={`Delete ${name}`}>
+      <p>
+        {pending === 0
+          ? `Nothing is waiting for ${name}; nothing new is sent to it.`
+          : `Cancels ${name}’s ${noun} and creates no new ones.`} {past} for{" "}
+        {many(kept_days, "day", "days")}. To keep {those} waiting instead, pause it.
+      </p>
+      <Form visit={visit} action={`${visit.house.base}/endpoints/${id}/delete`}>
+        <FormMessage state={removal} />
+        <TextField
+          name="name"
+          label={`Type ${name} to confirm`}
+          value={removal.values.name?.join("") ?? ""}
+          {...(error === undefined ? {} : { error })}
+          narrow
+        />
+        <FormRow>
+          <Submit
+            kind="danger"
+            label={pending === 0
+              ? `Delete ${name}`
+              : `Delete ${name} and cancel ${number(pending, pending_exact)}`}
+          />
+        </FormRow>
+      </Form>
+    </Danger>
+  );
+}
