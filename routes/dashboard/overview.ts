@@ -1,14 +1,110 @@
 import { Hono } from "hono";
+import { listDeliveries } from "../../lib/admin/deliveries.ts";
+import { listEndpoints } from "../../lib/admin/endpoints.ts";
+import { endpointNames } from "../../lib/admin/names.ts";
+import { getOverview } from "../../lib/admin/overview.ts";
+import type * as shown from "../../lib/admin/shown.ts";
+import { inSeconds } from "../../lib/core/time.ts";
 import type { RouteContext } from "../context.ts";
 import { page } from "./layout.tsx";
-import { OverviewPage } from "./pages/overview.tsx";
-import type { House, PageEnv } from "./visit.ts";
+import { OverviewPage, PortalOverviewPage, type Sent } from "./pages/overview.tsx";
+import type { StateWords } from "./verdicts/verdict.ts";
+import type { House, PageEnv, Visit } from "./visit.ts";
 
 /** The first page of a house. */
-export function overviewPages(_ctx: RouteContext, _house: House): Hono<PageEnv> {
+export function overviewPages(ctx: RouteContext, { audience }: House): Hono<PageEnv> {
+  const show = audience === "operator" ? operatorPage : businessPage;
+  const head = {
+    title: "Overview",
+    nav: "overview",
+    live: { deliveries: true, endpoints: true },
+  } as const;
   return new Hono<PageEnv>()
-    .get(
-      "/",
-      (c) => page(c, c.get("visit"), { title: "Overview", nav: "overview" }, OverviewPage()),
-    );
+    .get("/", async (c) => page(c, c.get("visit"), head, await show(ctx, c.get("visit"))));
+}
+
+async function operatorPage(ctx: RouteContext, visit: Visit) {
+  const [overview, names] = await Promise.all([
+    getOverview(ctx, visit.by),
+    endpointNames(ctx, visit.by),
+  ]);
+  return OverviewPage({ visit, overview, names, first_post: firstPost(ctx, visit.now) });
+}
+
+/** A command that posts an event, as this daemon's configuration demands it. */
+function firstPost(ctx: RouteContext, now: number) {
+  const { base_url, config, ingest_signers } = ctx.in_force();
+  const { listen } = config.server;
+  const url = `${base_url ?? `http://${listen.host}:${listen.port}`}/ingest`;
+  const body = JSON.stringify({
+    event: "booking.confirmed",
+    timestamp: inSeconds(new Date(now).toISOString()),
+    data: { appointment: { id: "apt_789", status: "confirmed" } },
+  });
+  const lines = ingest_signers.length === 0
+    ? [`curl ${url}`, `-H "Content-Type: application/json"`, `-d '${body}'`]
+    : [
+      `curl ${url}`,
+      `-H "Content-Type: application/json"`,
+      `-H "X-BookMe-Signature: sha256=$(printf %s "$BODY" | openssl dgst -sha256 -hmac "$BOOKME_SECRET" -r | cut -d' ' -f1)"`,
+      `-d "$BODY"`,
+    ];
+  const command = lines.join(" \\\n  ");
+  return {
+    command: ingest_signers.length === 0 ? command : `BODY='${body}'\n${command}`,
+    ranges: config.ip_ranges[config.environment].map(({ text }) => text),
+  };
+}
+
+/** Deliveries that the first page of the portal looks at, and events that it shows of them. */
+const LOOKED_AT = 60;
+const MAX_SENT = 6;
+
+async function businessPage(ctx: RouteContext, visit: Visit) {
+  const { by } = visit;
+  const most = ctx.in_force().config.portal.max_endpoints;
+  const [overview, names, { data: endpoints }, { data: deliveries }] = await Promise.all([
+    getOverview(ctx, by),
+    endpointNames(ctx, by),
+    listEndpoints(ctx, by, { retired: false, limit: most + 1 }),
+    listDeliveries(ctx, by, { limit: LOOKED_AT }),
+  ]);
+  const { retry_ms, retention } = ctx.policy();
+  return PortalOverviewPage({
+    visit,
+    overview,
+    room: { has: endpoints.length, most },
+    sent: sentOf(deliveries, names),
+    retry_ms,
+    kept_days: Math.floor(retention.events_ms / 86_400_000),
+  });
+}
+
+/** The latest events of these deliveries, each with where it went and what became of it. */
+function sentOf(
+  deliveries: readonly shown.Delivery[],
+  names: ReadonlyMap<string, string>,
+): Sent[] {
+  const byEvent = Map.groupBy(deliveries, ({ event_id }) => event_id);
+  return [...byEvent.values()].slice(0, MAX_SENT).flatMap((all) => {
+    const [first] = all;
+    if (first === undefined) return [];
+    const { event_id: id, event_type: type, subject, confirmation_number, test, created_at } =
+      first;
+    return [{
+      event: { id, type, subject, confirmation_number, test, received_at: created_at },
+      state: arrived(all),
+      to: [...new Set(all.map(({ endpoint_id }) => names.get(endpoint_id) ?? endpoint_id))],
+    }];
+  });
+}
+
+/** What became of an event at all of its systems. */
+function arrived(deliveries: readonly shown.Delivery[]): StateWords {
+  const has = (status: shown.Delivery["status"]) => deliveries.some((one) => one.status === status);
+  if (has("failed")) return { kind: "failed", word: "Did not arrive" };
+  if (has("pending")) return { kind: "waiting", word: "On its way" };
+  return has("delivered")
+    ? { kind: "delivered", word: "Arrived" }
+    : { kind: "cancelled", word: "Cancelled" };
 }

@@ -1,4 +1,387 @@
-/** The faults of now, since when, and whom they affect. */
-export function OverviewPage() {
-  return <h1>Overview</h1>;
+import type { Overview } from "../../../lib/admin/overview.ts";
+import type * as shown from "../../../lib/admin/shown.ts";
+import { inSeconds } from "../../../lib/core/time.ts";
+import {
+  Ago,
+  Chart,
+  Code,
+  type Column,
+  CopyFrom,
+  Count,
+  Empty,
+  Figures,
+  Legend,
+  Moment,
+  Name,
+  Notes,
+  Rows,
+  Section,
+  Split,
+  State,
+} from "../components/all.ts";
+import type { Visit } from "../visit.ts";
+import { changeWords } from "../verdicts/changes.ts";
+import { nameOf, percent } from "../verdicts/health.ts";
+import { age } from "../verdicts/endpoint.ts";
+import { many, number, type StateWords } from "../verdicts/verdict.ts";
+import { typeWords } from "../words.ts";
+import {
+  chartBars,
+  endpointPath,
+  EndpointRows,
+  NewLink,
+  type Room,
+  verdictOf,
+} from "./endpoints.tsx";
+import { policyWords } from "./endpoint_settings.tsx";
+import { VerdictHead } from "./verdict.tsx";
+
+/** What the first page of the dashboard shows. */
+export interface OverviewProps {
+  readonly visit: Visit;
+  readonly overview: Overview;
+  /** Names of endpoints, by their ids. */
+  readonly names: ReadonlyMap<string, string>;
+  /** How the first event is posted, and from which addresses. */
+  readonly first_post: { readonly command: string; readonly ranges: readonly string[] };
+}
+
+/** The first page of the dashboard. */
+export function OverviewPage(props: OverviewProps) {
+  const { visit, overview, first_post } = props;
+  const is_empty = !overview.posted;
+  const has_endpoints = overview.endpoints.length > 0;
+  return (
+    <>
+      <VerdictHead
+        visit={visit}
+        verdict={verdictOf(visit, overview)}
+        aside={<Moment at={inSeconds(new Date(visit.now).toISOString())} />}
+      />
+      {is_empty && has_endpoints ? <FirstPost {...first_post} visit={visit} /> : null}
+      {is_empty ? null : <Numbers {...props} />}
+      {is_empty ? null : <Day {...props} />}
+      <Section
+        title="Endpoints, worst first"
+        id="endpoints"
+        live="swap"
+        aside={
+          <>
+            <a href={`${visit.house.base}/endpoints`}>All endpoints</a>{" "}
+            <NewLink visit={visit} room={null} />
+          </>
+        }
+      >
+        <EndpointRows visit={visit} endpoints={overview.endpoints.slice(0, MAX_ROWS)} />
+      </Section>
+      <Split kind="halves">
+        <Section
+          title="Open alerts"
+          id="alerts"
+          aside={<a href={`${visit.house.base}/alerts`}>All alerts</a>}
+        >
+          <Empty cause="No alert is open" />
+        </Section>
+        <Section
+          title="Latest changes"
+          id="changes"
+          live="swap"
+          aside={<a href={`${visit.house.base}/audit`}>Audit</a>}
+        >
+          <Changes {...props} />
+        </Section>
+      </Split>
+    </>
+  );
+}
+
+/** Rows of the overview; the page of endpoints has more. */
+const MAX_ROWS = 20;
+
+function FirstPost(
+  { visit, command, ranges }: {
+    readonly visit: Visit;
+    readonly command: string;
+    readonly ranges: readonly string[];
+  },
+) {
+  return (
+    <Section title="Post the first event" aside={<CopyFrom id="first-post" what="the command" />}>
+      <Code text={command} id="first-post" />
+      <p class="note">
+        From an address in {ranges.join(", ")}
+        {visit.environment === "development" ? " or on this machine" : ""}, the range in force for
+        {" "}
+        {visit.environment}. The answer is 202 with the event’s id; this page then shows it.
+      </p>
+    </Section>
+  );
+}
+
+function Numbers({ visit, overview }: OverviewProps) {
+  const { today, hour, waiting, overdue, endpoints } = overview;
+  const paused = endpoints.filter(({ health }) => health === "paused")
+    .toSorted((a, b) => b.endpoint.pending - a.endpoint.pending)[0];
+  const worst = endpoints.find(({ health, today }) => health === "failing" && today.all > 0);
+  const rest = worst === undefined
+    ? null
+    : percent(today.within_30s - worst.today.within_30s, today.all - worst.today.all);
+  return (
+    <Figures
+      id="figures"
+      live="swap"
+      items={[
+        {
+          label: "Delivered within 30 s, today",
+          value: percent(today.within_30s, today.all) ?? "–",
+          note: worst !== undefined && rest !== null
+            ? `${rest} without ${nameOf(worst.endpoint)}`
+            : today.all === 0
+            ? "nothing sent"
+            : `${number(today.within_30s)} of ${number(today.all)}`,
+        },
+        {
+          label: "Attempts that delivered, last hour",
+          value: percent(hour.delivered, hour.all) ?? "–",
+          note: hour.all === 0
+            ? "nothing sent"
+            : `${number(hour.delivered)} of ${number(hour.all)}`,
+        },
+        {
+          label: "Waiting",
+          value: waiting.value === 0
+            ? "None"
+            : (
+              <a href={`${visit.house.base}/deliveries?status=pending`}>
+                <Count {...waiting} />
+              </a>
+            ),
+          note: paused !== undefined && paused.endpoint.pending > 0
+            ? `${number(paused.endpoint.pending, paused.endpoint.pending_exact)} of them for ${
+              nameOf(paused.endpoint)
+            }, paused`
+            : waiting.value === 0
+            ? "everything was sent"
+            : "for their next attempt",
+        },
+        {
+          label: "Overdue",
+          value: overdue.value === 0 ? "None" : <Count {...overdue} />,
+          note: overdue.value === 0
+            ? "everything due was sent on time"
+            : `the oldest for ${age(overdue.oldest_ms ?? 0)}`,
+        },
+      ]}
+    />
+  );
+}
+
+function Day({ visit, overview, names }: OverviewProps) {
+  const since = Date.parse(overview.bars[0]?.from ?? "");
+  const marks = overview.changes
+    .filter(({ at, action }) => Date.parse(at) >= since && MARKED.includes(action))
+    .slice(0, 1)
+    .map((entry) => ({ at: entry.at, label: markWords(entry, visit, names) }));
+  return (
+    <Section
+      title="Attempts, last 24 hours"
+      id="day"
+      live="swap"
+      aside={
+        <Legend
+          items={[
+            { kind: "delivered", word: "Delivered" },
+            { kind: "failed", word: "Failed" },
+          ]}
+        />
+      }
+    >
+      <Chart
+        bars={chartBars(overview.bars)}
+        marks={marks}
+        top_label="in an hour"
+        unit="attempts"
+        label="Attempts of the last 24 hours by outcome"
+      />
+    </Section>
+  );
+}
+
+/** Changes that often explain what follows them. */
+const MARKED = [
+  "endpoint.rotated",
+  "endpoint.updated",
+  "endpoint.paused",
+  "endpoint.resumed",
+  "config.reloaded",
+];
+
+function nameIn(
+  names: ReadonlyMap<string, string>,
+  { action, object }: shown.AuditEntry,
+): string | null {
+  return action.startsWith("endpoint.") ? names.get(object) ?? object : null;
+}
+
+function markWords(
+  entry: shown.AuditEntry,
+  visit: Visit,
+  names: ReadonlyMap<string, string>,
+): string {
+  const { text } = changeWords(entry, visit.house.audience, nameIn(names, entry));
+  const short = text.split(": ")[0] ?? text;
+  return short.length > 44 ? `${short.slice(0, 43)}…` : short;
+}
+
+function Changes({ visit, overview, names }: OverviewProps) {
+  if (overview.changes.length === 0) return <Empty cause="Nothing was changed yet" />;
+  return (
+    <Notes
+      items={overview.changes.map((entry) => {
+        const { who, text } = changeWords(entry, visit.house.audience, nameIn(names, entry));
+        const has_page = entry.action.startsWith("endpoint.");
+        return {
+          text: (
+            <>
+              <strong>{who}</strong>{" "}
+              {has_page ? <a href={endpointPath(visit, entry.object)}>{text}</a> : text}
+            </>
+          ),
+          note: (
+            <>
+              <Ago at={entry.at} />
+              {entry.address === null ? null : `, from ${entry.address}`}
+            </>
+          ),
+        };
+      })}
+    />
+  );
+}
+
+// --- the portal --------------------------------------------------------------------------------------------
+
+/** An update about a booking, with the systems that it was sent to. */
+export interface Sent {
+  readonly event: Pick<
+    shown.EventSummary,
+    "id" | "type" | "subject" | "confirmation_number" | "test" | "received_at"
+  >;
+  readonly state: StateWords;
+  readonly to: readonly string[];
+}
+
+/** What the first page of the portal shows. */
+export interface PortalProps {
+  readonly visit: Visit;
+  readonly overview: Overview;
+  readonly room: Room;
+  readonly sent: readonly Sent[];
+  /** What the configuration says for endpoints that say nothing. */
+  readonly retry_ms: readonly number[];
+  readonly kept_days: number;
+}
+
+/** The first page of the portal. */
+export function PortalOverviewPage(
+  { visit, overview, room, sent, retry_ms, kept_days }: PortalProps,
+) {
+  const { base } = visit.house;
+  return (
+    <>
+      <VerdictHead
+        visit={visit}
+        verdict={verdictOf(visit, overview)}
+        crumbs="Settings › Integrations › Webhooks"
+      />
+      <Section
+        title="Your endpoints"
+        id="endpoints"
+        live="swap"
+        aside={<NewLink visit={visit} room={room} />}
+      >
+        <EndpointRows visit={visit} endpoints={overview.endpoints} />
+      </Section>
+      <Section
+        title="Latest updates sent"
+        id="sent"
+        live="list"
+        aside={<a href={`${base}/deliveries`}>See all</a>}
+      >
+        <Rows
+          label="Latest updates sent"
+          rows={sent}
+          href={({ event }) => `${base}/events/${encodeURIComponent(event.id)}`}
+          id={({ event }) => event.id}
+          columns={sentColumns()}
+          empty={
+            <Empty cause="Nothing was sent yet">
+              Whatever is new about your bookings is listed here.
+            </Empty>
+          }
+        />
+      </Section>
+      <Section title="If a system is down">
+        <Split kind="thirds">
+          <div>
+            <strong>We keep trying</strong>
+            <p>
+              BookMe makes{" "}
+              {policyWords(retry_ms)}. If your website is down for a while, the bookings arrive once
+              it is back.
+            </p>
+          </div>
+          <div>
+            <strong>You can send again</strong>
+            <p>
+              Anything that did not arrive stays here for{" "}
+              {many(kept_days, "day", "days")}, with a button to send it again.
+            </p>
+          </div>
+          <div>
+            <strong>Your technician can see why</strong>
+            <p>
+              Every booking has a page with the exact request and answer. Copy the link and send it
+              to whoever looks after your website. <a href={`${base}/help`}>Help for technicians</a>
+            </p>
+          </div>
+        </Split>
+      </Section>
+    </>
+  );
+}
+
+function sentColumns(): Column<Sent>[] {
+  return [
+    {
+      name: "state",
+      label: "State",
+      phone: "state",
+      cell: ({ state }) => <State {...state} />,
+    },
+    {
+      name: "booking",
+      label: "Booking",
+      phone: "subject",
+      cell: ({ event }) => (
+        <Name
+          name={typeWords(event.type, "business") + (event.test ? " (test)" : "")}
+          under={event.confirmation_number ?? event.subject ?? undefined}
+        />
+      ),
+    },
+    {
+      name: "to",
+      label: "Sent to",
+      phone: "reason",
+      cell: ({ to }) => to.length === 0 ? "Nowhere" : to.join(", "),
+    },
+    {
+      name: "when",
+      label: "When",
+      align: "right",
+      phone: "time",
+      cell: ({ event }) => <Ago at={event.received_at} />,
+    },
+  ];
 }
