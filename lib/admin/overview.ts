@@ -121,7 +121,7 @@ export async function getOverview(ctx: AdminContext, by: Asker): Promise<Overvie
     today: promptness(day.counts),
     hour: attemptsOf(hour.counts),
     bars: bars(ctx, hours),
-    ...totals(owed),
+    ...totals(owed, judged),
     posted,
     changes: changes.data,
   };
@@ -247,15 +247,26 @@ function countHealths(judged: readonly Judged[]): Overview["counts"] {
   return counts;
 }
 
-function totals(owed: readonly Owed[]): Pick<Overview, "waiting" | "overdue"> {
-  const sum = (of: (one: Owed) => number) => owed.reduce((total, one) => total + of(one), 0);
-  const exact = owed.every(({ pending }) => pending < MAX_PENDING_COUNTED);
-  const ages = owed.map((one) => one.oldest_overdue_ms).filter((age) => age !== null);
+function totals(
+  owed: readonly Owed[],
+  judged: readonly Judged[],
+): Pick<Overview, "waiting" | "overdue"> {
+  const sum = (those: readonly Owed[], of: (one: Owed) => number) =>
+    those.reduce((total, one) => total + of(one), 0);
+  const isExact = (those: readonly Owed[]) =>
+    those.every(({ pending }) => pending < MAX_PENDING_COUNTED);
+  // At a paused endpoint, and at one that nothing can be sent to, deliveries wait: they are not late.
+  const held = new Set(
+    judged.filter(({ health }) => health === "paused" || health === "unsendable")
+      .map(({ row }) => row.no),
+  );
+  const late = owed.filter(({ endpoint_no }) => !held.has(endpoint_no));
+  const ages = late.map((one) => one.oldest_overdue_ms).filter((age) => age !== null);
   return {
-    waiting: { value: sum((one) => one.pending), exact },
+    waiting: { value: sum(owed, (one) => one.pending), exact: isExact(owed) },
     overdue: {
-      value: sum((one) => one.overdue),
-      exact,
+      value: sum(late, (one) => one.overdue),
+      exact: isExact(late),
       oldest_ms: ages.length === 0 ? null : Math.max(...ages),
     },
   };

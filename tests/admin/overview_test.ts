@@ -46,6 +46,9 @@ onServer(
     assert.deepEqual(overview.today, { within_30s: 6, all: 12 });
     assert.deepEqual(overview.hour, { delivered: 6, all: 12 });
     assert.deepEqual(overview.waiting, { value: 12, exact: true });
+    // Due, but its endpoint is paused.
+    assert.ok((overview.endpoints[1]?.endpoint.overdue ?? 0) > 0);
+    assert.deepEqual(overview.overdue, { value: 0, exact: true, oldest_ms: null });
     assert.equal(overview.posted, true);
     assert.deepEqual(overview.changes.length, 5);
     assert.equal(overview.changes[0]?.action, "endpoint.paused");
