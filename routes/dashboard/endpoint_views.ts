@@ -117,7 +117,7 @@ export async function showEndpoint(
   const types = selectable(ctx);
   const body = EndpointPage({
     visit,
-    facts: { ...facts, hints: hintsOf(endpoint) },
+    facts: Object.assign({ hints: [] }, facts),
     bars,
     pins,
     note: noteOf(note, refused),
@@ -143,12 +143,6 @@ const HOURS = 72;
 const HOUR_MS = 3_600_000;
 /** Changes that the axis has room for. */
 const MAX_PINS = 8;
-
-/** What may have to do with failures, if the endpoint is shown with it. */
-function hintsOf(endpoint: shown.Endpoint): readonly { kind: string; text: string }[] {
-  const { hints } = endpoint as { hints?: readonly { kind: string; text: string }[] };
-  return hints ?? [];
-}
 
 /** Changes of the last hours on the axis, the oldest first; tests and the like are not changes. */
 async function pinsOf(

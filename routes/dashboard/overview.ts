@@ -6,8 +6,15 @@ import { getOverview } from "../../lib/admin/overview.ts";
 import type * as shown from "../../lib/admin/shown.ts";
 import { inSeconds } from "../../lib/core/time.ts";
 import type { RouteContext } from "../context.ts";
+import { rememberFigures } from "./last_known.ts";
 import { page } from "./layout.tsx";
-import { OverviewPage, PortalOverviewPage, type Sent } from "./pages/overview.tsx";
+import {
+  figuresOf,
+  OverviewPage,
+  portalFigures,
+  PortalOverviewPage,
+  type Sent,
+} from "./pages/overview.tsx";
 import type { StateWords } from "./verdicts/verdict.ts";
 import type { House, PageEnv, Visit } from "./visit.ts";
 
@@ -28,6 +35,7 @@ async function operatorPage(ctx: RouteContext, visit: Visit) {
     getOverview(ctx, visit.by),
     endpointNames(ctx, visit.by),
   ]);
+  rememberFigures(ctx, visit, figuresOf(overview));
   return OverviewPage({ visit, overview, names, first_post: firstPost(ctx, visit.now) });
 }
 
@@ -69,6 +77,7 @@ async function businessPage(ctx: RouteContext, visit: Visit) {
     listEndpoints(ctx, by, { retired: false, limit: most + 1 }),
     listDeliveries(ctx, by, { limit: LOOKED_AT }),
   ]);
+  rememberFigures(ctx, visit, portalFigures(overview));
   const { retry_ms, retention } = ctx.policy();
   return PortalOverviewPage({
     visit,

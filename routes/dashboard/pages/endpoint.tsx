@@ -279,11 +279,19 @@ function SecretSection(
   const at = `${visit.house.base}/endpoints/${encodeURIComponent(endpoint.id)}`;
   const may = visit.may_write && source === "api";
   return (
-    <Section title="Secret" id="secret" aside={`Version ${endpoint.version}`}>
+    <Section
+      title="Secret"
+      id="secret"
+      aside={
+        <>
+          Version {endpoint.version}, since <Moment at={endpoint.updated_at} />
+        </>
+      }
+    >
       {unsigned
-        ? <p>Deliveries are not signed: the receiver cannot check where they come from.</p>
+        ? <p>Nothing is signed: the receiver cannot check where it comes from.</p>
         : rotation === null
-        ? <p>One secret signs every delivery. It is never shown again.</p>
+        ? <p>One secret signs everything that is sent there. It is never shown again.</p>
         : <Overlap endpoint={endpoint} now={visit.now} />}
       {source === "file" && visit.house.audience === "operator"
         ? (

@@ -127,7 +127,7 @@ export function RotatePage(props: Props) {
       words={
         <>
           {endpoint.unsigned
-            ? `Deliveries to ${name} are signed from then on. The secret is shown once, on the next page.`
+            ? `Everything sent to ${name} is signed from then on. The secret is shown once, on the next page.`
             : `A new secret is made and shown once, on the next page. It signs X-BookMe-Signature from the moment you ` +
               "choose; the old one stays in webhook-signature until the overlap ends."}
         </>

@@ -1,4 +1,5 @@
 import type * as shown from "../../../lib/admin/shown.ts";
+import { matchesType } from "../../../lib/core/matching.ts";
 import { formatDuration } from "../../../lib/core/units.ts";
 import {
   AreaField,
@@ -15,7 +16,8 @@ import {
   Verdict,
 } from "../components/all.ts";
 import type { FormState } from "../forms.ts";
-import type { Visit } from "../visit.ts";
+import { entries } from "../endpoint_form.ts";
+import type { Audience, Visit } from "../visit.ts";
 import { age } from "../verdicts/endpoint.ts";
 import { many, number } from "../verdicts/verdict.ts";
 import { typeWords } from "../words.ts";
@@ -58,8 +60,8 @@ export function SettingsForm(props: SettingsProps) {
         {...field(state, "url")}
         label="URL"
         note={endpoint === null
-          ? "Where deliveries are posted to, beginning with https://"
-          : "Waiting deliveries go to the new URL as soon as you save."}
+          ? `Where ${nounOf(visit.house.audience)} are posted to, beginning with https://`
+          : `Waiting ${nounOf(visit.house.audience)} go to the new URL as soon as you save.`}
         mono
       />
       <TextField
@@ -114,6 +116,7 @@ function Confirmation({ state }: { readonly state: FormState }) {
 function EventFields({ visit, state, endpoint, types }: SettingsProps) {
   const { audience } = visit.house;
   const error = state.errors.get("events");
+  const patterns = entries(textOf(state, "patterns"));
   const waits = endpoint === null || endpoint.pending === 0
     ? ""
     : ` ${many(endpoint.pending, "is", "are", endpoint.pending_exact)} waiting now.`;
@@ -125,29 +128,39 @@ function EventFields({ visit, state, endpoint, types }: SettingsProps) {
         label="Events"
         options={types.map((type) => ({
           value: type,
-          label: audience === "operator" ? type : (
-            <>
-              {typeWords(type, audience)} <span class="note">{type}</span>
-            </>
-          ),
+          label: typeLabel(type, audience, patterns.find((one) => matchesType([one], type))),
         }))}
         values={state.values.events ?? []}
         note={endpoint === null
-          ? "The events that are sent there."
-          : `Deselecting a type cancels its waiting deliveries.${waits}`}
+          ? null
+          : `Deselecting a type cancels its waiting ${nounOf(audience)}.${waits}`}
         {...(error === undefined ? {} : { error })}
       />
       <TextField
         {...field(state, "patterns")}
         label="Patterns"
-        note={audience === "operator"
-          ? "Besides the above: booking.* for all that begin like that, also those to come; * for everything. " +
-            "webhooks.* are this program’s own events."
-          : "Besides the above: booking.* for all that begin like that, also those to come; * for everything."}
+        note={"Besides the above: booking.* for all that begin like that, also those to come; * for everything." +
+          (audience === "operator" ? " webhooks.* are this program’s own events." : "")}
         mono
       />
     </>
   );
+}
+
+/** An event type, with its meaning for a business, and the pattern that selects it already. */
+function typeLabel(type: string, audience: Audience, pattern: string | undefined) {
+  return (
+    <>
+      {typeWords(type, audience)}
+      {audience === "business" ? <span class="note">{` ${type}`}</span> : null}
+      {pattern === undefined ? null : <span class="note">{`, selected by ${pattern}`}</span>}
+    </>
+  );
+}
+
+/** The plural of the things that are sent: a business reads of updates. */
+function nounOf(audience: Audience): string {
+  return audience === "operator" ? "deliveries" : "updates";
 }
 
 /** `seven attempts over 31 h 21 min`, in digits. */
@@ -277,8 +290,10 @@ function SecretFields({ visit, state, endpoint }: SettingsProps) {
         note={endpoint?.unsigned
           ? "For a signature again, rotate the secret above."
           : endpoint === null
-          ? "Nobody could check where deliveries come from."
-          : "Forgets the secret; nobody can check any more where deliveries come from."}
+          ? `Nobody could check where ${nounOf(visit.house.audience)} come from.`
+          : `Forgets the secret; nobody can check any more where ${
+            nounOf(visit.house.audience)
+          } come from.`}
         {...(error === undefined ? {} : { error })}
       />
     </>

@@ -40,7 +40,7 @@ export function endpointPath({ house }: Pick<Visit, "house">, id: string): strin
 
 /** The verdict of an overview, from what was read for it. */
 export function verdictOf(visit: Visit, overview: Overview) {
-  const endpoints = overview.endpoints.map((one) => ({ ...one, hints: [] }));
+  const endpoints = overview.endpoints.map((one) => Object.assign({ hints: [] }, one));
   return overviewVerdict({ ...overview, endpoints }, visit);
 }
 
@@ -212,15 +212,12 @@ function operatorColumns({ now }: Visit): Column<OverviewEndpoint>[] {
 
 /** `31 today, all arrived`. */
 function todayWords({ endpoint, today, health }: OverviewEndpoint): string {
-  if (today.all === 0) return endpoint.pending === 0 ? "Nothing today" : `${waits(endpoint)}`;
+  const on_way = `${number(endpoint.pending, endpoint.pending_exact)} on the way`;
+  if (today.all === 0) return endpoint.pending === 0 ? "Nothing today" : on_way;
   const sent = `${number(today.all)} today`;
-  if (endpoint.pending > 0) return `${sent}, ${waits(endpoint)}`;
+  if (endpoint.pending > 0) return `${sent}, ${on_way}`;
   if (health === "delivering" && today.within_30s >= today.all) return `${sent}, all arrived`;
   return sent;
-}
-
-function waits({ pending, pending_exact }: shown.Endpoint): string {
-  return many(pending, "waits", "wait", pending_exact);
 }
 
 function businessColumns(): Column<OverviewEndpoint>[] {

@@ -7,7 +7,6 @@ import {
   Code,
   type Column,
   CopyFrom,
-  Count,
   Empty,
   Figures,
   Legend,
@@ -19,9 +18,10 @@ import {
   Split,
   State,
 } from "../components/all.ts";
+import type { Figure } from "../last_known.ts";
 import type { Visit } from "../visit.ts";
 import { changeWords } from "../verdicts/changes.ts";
-import { nameOf, percent } from "../verdicts/health.ts";
+import { isLate, nameOf, percent } from "../verdicts/health.ts";
 import { age } from "../verdicts/endpoint.ts";
 import { many, number, type StateWords } from "../verdicts/verdict.ts";
 import { typeWords } from "../words.ts";
@@ -118,62 +118,65 @@ function FirstPost(
   );
 }
 
-function Numbers({ visit, overview }: OverviewProps) {
-  const { today, hour, waiting, overdue, endpoints } = overview;
+/** The overview's numbers in words. */
+export function figuresOf({ today, hour, waiting, overdue, endpoints }: Overview): Figure[] {
   const paused = endpoints.filter(({ health }) => health === "paused")
     .toSorted((a, b) => b.endpoint.pending - a.endpoint.pending)[0];
   const worst = endpoints.find(({ health, today }) => health === "failing" && today.all > 0);
   const rest = worst === undefined
     ? null
     : percent(today.within_30s - worst.today.within_30s, today.all - worst.today.all);
-  return (
-    <Figures
-      id="figures"
-      live="swap"
-      items={[
-        {
-          label: "Delivered within 30 s, today",
-          value: percent(today.within_30s, today.all) ?? "–",
-          note: worst !== undefined && rest !== null
-            ? `${rest} without ${nameOf(worst.endpoint)}`
-            : today.all === 0
-            ? "nothing sent"
-            : `${number(today.within_30s)} of ${number(today.all)}`,
-        },
-        {
-          label: "Attempts that delivered, last hour",
-          value: percent(hour.delivered, hour.all) ?? "–",
-          note: hour.all === 0
-            ? "nothing sent"
-            : `${number(hour.delivered)} of ${number(hour.all)}`,
-        },
-        {
-          label: "Waiting",
-          value: waiting.value === 0
-            ? "None"
-            : (
-              <a href={`${visit.house.base}/deliveries?status=pending`}>
-                <Count {...waiting} />
-              </a>
-            ),
-          note: paused !== undefined && paused.endpoint.pending > 0
-            ? `${number(paused.endpoint.pending, paused.endpoint.pending_exact)} of them for ${
-              nameOf(paused.endpoint)
-            }, paused`
-            : waiting.value === 0
-            ? "everything was sent"
-            : "for their next attempt",
-        },
-        {
-          label: "Overdue",
-          value: overdue.value === 0 ? "None" : <Count {...overdue} />,
-          note: overdue.value === 0
-            ? "everything due was sent on time"
-            : `the oldest for ${age(overdue.oldest_ms ?? 0)}`,
-        },
-      ]}
-    />
-  );
+  return [
+    {
+      label: "Delivered within 30 s, today",
+      value: percent(today.within_30s, today.all) ?? "–",
+      note: worst !== undefined && rest !== null
+        ? `${rest} without ${nameOf(worst.endpoint)}`
+        : today.all === 0
+        ? "nothing sent"
+        : `${number(today.within_30s)} of ${number(today.all)}`,
+    },
+    {
+      label: "Delivered in the last hour",
+      value: percent(hour.delivered, hour.all) ?? "–",
+      note: hour.all === 0
+        ? "nothing sent"
+        : `${number(hour.delivered)} of ${many(hour.all, "attempt", "attempts")}`,
+    },
+    {
+      label: "Waiting",
+      value: waiting.value === 0 ? "None" : number(waiting.value, waiting.exact),
+      note: paused !== undefined && paused.endpoint.pending > 0
+        ? `${number(paused.endpoint.pending, paused.endpoint.pending_exact)} of them for ${
+          nameOf(paused.endpoint)
+        }, paused`
+        : waiting.value === 0
+        ? "everything was sent"
+        : "for their next attempt",
+    },
+    {
+      label: "Overdue",
+      value: isLate(overdue.oldest_ms) ? number(overdue.value, overdue.exact) : "None",
+      note: isLate(overdue.oldest_ms)
+        ? `the oldest for ${age(overdue.oldest_ms ?? 0)}`
+        : "everything due was sent on time",
+    },
+  ];
+}
+
+function Numbers({ visit, overview }: OverviewProps) {
+  const href = `${visit.house.base}/deliveries?status=waiting&since=all`;
+  const items = figuresOf(overview).map(({ value, ...figure }) => ({
+    ...figure,
+    value: figure.label === "Waiting" && overview.waiting.value > 0
+      ? (
+        <a href={href}>
+          {value}
+        </a>
+      )
+      : value,
+  }));
+  return <Figures id="figures" live="swap" items={items} />;
 }
 
 function Day({ visit, overview, names }: OverviewProps) {
@@ -280,6 +283,14 @@ export interface PortalProps {
   /** What the configuration says for endpoints that say nothing. */
   readonly retry_ms: readonly number[];
   readonly kept_days: number;
+}
+
+/** The portal's numbers in words, which it shows only while the database is away. */
+export function portalFigures({ today, waiting }: Overview): Figure[] {
+  return [
+    { label: "Updates sent today", value: number(today.all) },
+    { label: "On the way", value: number(waiting.value, waiting.exact) },
+  ];
 }
 
 /** The first page of the portal. */

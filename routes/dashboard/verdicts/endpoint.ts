@@ -3,10 +3,12 @@ import {
   type EndpointFacts,
   fewDaysLeft,
   healthState,
+  helpPart,
   inDays,
   insteadOf,
   isExpired,
   isGone,
+  isLate,
   nameOf,
   percent,
   type Reader,
@@ -41,7 +43,7 @@ export function endpointVerdict(facts: EndpointPageFacts, reader: Reader): Verdi
   if (endpoint.state === "unsendable") return { ...unsendable(facts, reader), state };
   if (isExpired(facts, reader.now)) return { ...expired(facts, reader), state };
   if (health === "failing") return { ...failing(facts, reader), state };
-  if (endpoint.overdue > 0) {
+  if (isLate(endpoint.oldest_overdue_ms)) {
     return { ...overdue(facts, reader), state: { kind: "overdue", word: "Overdue" } };
   }
   if (health === "retrying") return { ...retrying(facts, reader), state };
@@ -127,7 +129,7 @@ function seeWaiting({ endpoint }: EndpointFacts, { house }: Reader): Action[] {
       endpoint.pending === 1 && endpoint.pending_exact
         ? "See the one waiting"
         : `See the ${number(endpoint.pending, endpoint.pending_exact)} waiting`,
-      `${house.base}/deliveries?status=pending&endpoint=${id}`,
+      `${house.base}/deliveries?status=waiting&since=all&endpoint=${id}`,
     ),
   ];
 }
@@ -277,7 +279,7 @@ function failing(facts: EndpointPageFacts, reader: Reader): Stateless {
       ...(hint === undefined ? [] : [[`${hint.text}.`]]),
       nextStep(facts, reader),
       ...consequence(facts, reader, is_dns),
-    ],
+    ].filter((words) => words.length > 0),
     actions: [
       ...(isUnreachable(facts) ? check(facts, reader) : []),
       ...test(facts, reader),
@@ -298,15 +300,11 @@ function nextStep(facts: EndpointPageFacts, { house }: Reader): Words {
   if (hints[0]?.kind === "secret_rotated") {
     return [`Give ${name} the new secret, then send it a test.`];
   }
-  const reason = last_failure?.outcome ?? "interrupted";
-  const help = `${house.base}/help#${reason}`;
-  const code = last_failure?.status == null ? "" : ` (${last_failure.status})`;
+  if (last_failure === null) return [];
+  const help = helpPart(last_failure, { house });
   return house.audience === "business"
-    ? ["Show this page to whoever looks after that system, or read ", {
-      href: help,
-      text: "what it means",
-    }, "."]
-    : ["Read ", { href: help, text: `what ${reason}${code} means and how to fix it` }, "."];
+    ? ["Show this page to whoever looks after that system, or read ", help, "."]
+    : ["Read ", help, "."];
 }
 
 function overdue(facts: EndpointFacts, reader: Reader): Stateless {
@@ -346,24 +344,24 @@ function overdue(facts: EndpointFacts, reader: Reader): Stateless {
 function retrying(facts: EndpointPageFacts, reader: Reader): Stateless {
   const { endpoint, last_failure } = facts;
   const name = nameOf(endpoint);
-  const text = waiting(facts, reader);
   const clause = last_failure === null
     ? "some attempts fail"
     : insteadOf(last_failure).replace(/^it /, "it sometimes ");
+  const headline: Words = endpoint.failing_since !== null
+    ? sinceThen(facts, reader)
+    : reader.house.audience === "business"
+    ? [`${name} does not take every update at the first try`]
+    : [`${name} takes some deliveries and fails others: ${clause}`];
+  const [hint] = facts.hints;
   return {
     tone: "waiting",
-    headline: reader.house.audience === "business"
-      ? [`${name} does not take every update at the first try` + (text === null ? "" : `; ${text}`)]
-      : [`${name} takes some deliveries and fails others: ${clause}`],
+    headline,
     sentences: [
-      ...(facts.hints[0] === undefined ? [] : [[`${facts.hints[0].text}.`]]),
-      ...(last_failure === null ? [] : [nextStep(facts, reader)]),
+      ...(hint === undefined ? [] : [[`${hint.text}.`]]),
+      nextStep(facts, reader),
       ...consequence(facts, reader),
-    ],
-    actions: [...seeWaiting(facts, reader), ...test(facts, reader), ...pause(facts, reader)].slice(
-      0,
-      3,
-    ),
+    ].filter((words) => words.length > 0),
+    actions: [...test(facts, reader), ...seeWaiting(facts, reader), ...pause(facts, reader)],
   };
 }
 

@@ -2,7 +2,7 @@ import type { LastFailure } from "../../../lib/admin/overview.ts";
 import type * as shown from "../../../lib/admin/shown.ts";
 import type { Health } from "../../../lib/core/health.ts";
 import type { Audience, Visit } from "../visit.ts";
-import { moment, type StateKind, type StateWords, type Words } from "./verdict.ts";
+import { moment, type Part, type StateKind, type StateWords, type Words } from "./verdict.ts";
 
 /** An endpoint, as far as verdicts judge it. Times are ISO 8601. */
 export interface EndpointFacts {
@@ -62,6 +62,27 @@ export function isExpired(
 ): boolean {
   return certificate_ends_at !== null && Date.parse(certificate_ends_at) <= now &&
     health === "failing" && last_failure?.outcome === "tls";
+}
+
+/** From here on a due delivery that is not being sent is late: claims take moments. */
+const OVERDUE_MS = 10_000;
+
+/** Whether something is overdue by more than moments. */
+export function isLate(oldest_ms: number | null): boolean {
+  return oldest_ms !== null && oldest_ms >= OVERDUE_MS;
+}
+
+/** The page that says how to fix a reason: `how to fix a 401`. */
+export function helpPart(
+  { outcome, status }: LastFailure,
+  { house }: Pick<Reader, "house">,
+): Part {
+  const text = house.audience === "business"
+    ? "what it means"
+    : status === null
+    ? `how to fix ${outcome}`
+    : `how to fix a ${status}`;
+  return { href: `${house.base}/help#${outcome}`, text };
 }
 
 const DAY_MS = 86_400_000;

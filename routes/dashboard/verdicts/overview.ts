@@ -1,13 +1,16 @@
+import type { LastFailure } from "../../../lib/admin/overview.ts";
 import type { Health } from "../../../lib/core/health.ts";
 import { age, consequence, testAction, until, waiting } from "./endpoint.ts";
 import {
   daysAgo,
   type EndpointFacts,
   fewDaysLeft,
+  helpPart,
   inDays,
   insteadOf,
   isExpired,
   isGone,
+  isLate,
   nameOf,
   percent,
   type Reader,
@@ -60,7 +63,7 @@ export function overviewVerdict(facts: OverviewFacts, reader: Reader): Verdict {
   if (first !== undefined && second !== undefined) return manyFailing(broken, facts, reader);
   const gone = endpoints.find(({ endpoint }) => isGone(endpoint));
   if (gone !== undefined) return goneOne(gone, facts, reader);
-  if (overdue.value > 0) return overdueOnes(facts, reader);
+  if (isLate(overdue.oldest_ms)) return overdueOnes(facts, reader);
   if (counts.retrying > 0) return retrying(facts, reader);
   if (counts.paused > 0) return pausedOnes(facts, reader);
   return deliver(facts, reader);
@@ -197,20 +200,17 @@ function oneFailing(one: OverviewEndpoint, facts: OverviewFacts, reader: Reader)
         ? [[`Give ${name} the new secret, then send it a test.`]]
         : last_failure === null || health === "unsendable"
         ? []
-        : [helpFor(last_failure.outcome, reader)]),
+        : [helpFor(last_failure, reader)]),
     ],
     actions: [open(one, reader), ...test(one, reader), ...pause(one, reader)],
   };
 }
 
-function helpFor(reason: string, { house }: Reader): Words {
-  const href = `${house.base}/help#${reason}`;
-  return house.audience === "business"
-    ? ["Show its page to whoever looks after that system, or read ", {
-      href,
-      text: "what it means",
-    }, "."]
-    : ["Read ", { href, text: `what ${reason} means and how to fix it` }, "."];
+function helpFor(failure: LastFailure, reader: Reader): Words {
+  const help = helpPart(failure, reader);
+  return isBusiness(reader)
+    ? ["Show its page to whoever looks after that system, or read ", help, "."]
+    : ["Read ", help, "."];
 }
 
 /** Whether the headline has the number of those waiting. */
@@ -335,27 +335,45 @@ function retrying(facts: OverviewFacts, reader: Reader): Verdict {
   const those = facts.endpoints.filter(({ health }) => health === "retrying");
   const count = facts.counts.retrying;
   const [first] = those;
-  const is_business = isBusiness(reader);
-  const who = count <= MAX_NAMES && those.length === count
-    ? together(those.map(({ endpoint }) => nameOf(endpoint)))
-    : endpointsWords(count, reader);
-  const what = is_business
-    ? `${count === 1 ? "does" : "do"} not take every update at the first try`
-    : `${count === 1 ? "fails" : "fail"} some deliveries, which are tried again`;
   return {
     tone: "waiting",
     state: { kind: "waiting", word: shareWords(count, facts, reader, "retrying") },
-    headline: [`${who} ${what}`],
+    headline: retryingHeadline(those, count, reader),
     sentences: [
-      ...(first?.last_failure == null || count > 1 ? [] : [[
-        `${nameOf(first.endpoint)} still delivers, but sometimes ${
-          insteadOf(first.last_failure).replace(/^it /, "")
-        }.`,
-      ]]),
+      ...(first?.last_failure == null || count > 1
+        ? []
+        : first.endpoint.failing_since !== null
+        ? [helpFor(first.last_failure, reader)]
+        : isBusiness(reader)
+        ? []
+        : [[
+          `It still delivers, but sometimes ${insteadOf(first.last_failure).replace(/^it /, "")}.`,
+        ]]),
       ...total(facts, reader),
     ],
     actions: those.slice(0, 2).map((one) => open(one, reader)),
   };
+}
+
+function retryingHeadline(
+  those: readonly OverviewEndpoint[],
+  count: number,
+  reader: Reader,
+): Words {
+  const [first] = those;
+  // It began to fail moments ago: whether that lasts will show.
+  if (first !== undefined && count === 1 && first.endpoint.failing_since !== null) {
+    return failingHeadline(first, reader);
+  }
+  const who = count <= MAX_NAMES && those.length === count
+    ? together(those.map(({ endpoint }) => nameOf(endpoint)))
+    : endpointsWords(count, reader);
+  if (those.length === count && those.every(({ endpoint }) => endpoint.failing_since !== null)) {
+    return [`${who} ${isBusiness(reader) ? "are not receiving" : "are failing"} at the moment`];
+  }
+  return isBusiness(reader)
+    ? [`${who} ${count === 1 ? "does" : "do"} not take every update at the first try`]
+    : [`${who} ${count === 1 ? "fails" : "fail"} some deliveries, which are tried again`];
 }
 
 function pausedOnes(facts: OverviewFacts, reader: Reader): Verdict {

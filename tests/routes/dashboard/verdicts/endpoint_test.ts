@@ -243,6 +243,11 @@ Deno.test("retrying, delivering, not used yet, retired", () => {
     headline(endpointVerdict(retrying, OPERATOR)),
     "crm takes some deliveries and fails others: it sometimes answers 503",
   );
+  const begun = facts("retrying", { failing_since: SINCE }, { last_failure: UNAUTHORIZED });
+  assert.equal(
+    headline(endpointVerdict(begun, OPERATOR)),
+    "crm has answered 401 to every request since 14:02",
+  );
   const delivering = facts("delivering", {}, { today: { within_30s: 9_998, all: 10_000 } });
   const verdict = endpointVerdict(delivering, OPERATOR);
   assert.equal(headline(verdict), "crm delivers; 99.98 % within 30 s today");

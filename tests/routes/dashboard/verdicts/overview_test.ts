@@ -169,7 +169,7 @@ Deno.test("retrying, paused, and a certificate that ends soon", () => {
   });
   const retrying = overviewVerdict(overview([loyalty], 8), OPERATOR);
   assert.equal(headline(retrying), "loyalty fails some deliveries, which are tried again");
-  assert.match(sentences(retrying), /loyalty still delivers, but sometimes answers 503\./);
+  assert.match(sentences(retrying), /It still delivers, but sometimes answers 503\./);
   const waitlist = facts("paused", {
     id: "waitlist",
     paused: true,
@@ -189,6 +189,26 @@ Deno.test("retrying, paused, and a certificate that ends soon", () => {
     headline(overviewVerdict(overview([soon], 8), OPERATOR)),
     "All 9 endpoints deliver, but the certificate of loyalty expires in 9 days",
   );
+});
+
+Deno.test("what has just begun to fail says so, and is not failing yet", () => {
+  const crm = facts("retrying", { failing_since: SINCE, pending: 5 }, FAILED);
+  const one = overviewVerdict(overview([crm], 2), OPERATOR);
+  assert.equal(headline(one), "crm has been failing since 14:02: it answers 401");
+  assert.equal(one.tone, "waiting");
+  assert.match(sentences(one), /^Read how to fix a 401\./);
+  const till = facts("retrying", { id: "till", failing_since: SINCE }, FAILED);
+  const both = overview([crm, till]);
+  assert.equal(headline(overviewVerdict(both, OPERATOR)), "crm and till are failing at the moment");
+  assert.equal(
+    headline(overviewVerdict(both, BUSINESS)),
+    "crm and till are not receiving at the moment",
+  );
+});
+
+Deno.test("a few seconds are not late", () => {
+  const moments = overview([], 3, { overdue: { value: 63, exact: true, oldest_ms: 5_000 } });
+  assert.equal(headline(overviewVerdict(moments, OPERATOR)), "All 3 endpoints deliver");
 });
 
 Deno.test("empty by cause: no endpoint yet, nothing posted yet", () => {
