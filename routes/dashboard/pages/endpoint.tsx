@@ -245,7 +245,9 @@ function Numbers({ visit, facts }: EndpointPageProps) {
         {
           label: "Waiting",
           value: number(endpoint.pending, endpoint.pending_exact),
-          note: endpoint.overdue === 0
+          note: endpoint.paused
+            ? "until it is resumed"
+            : endpoint.overdue === 0
             ? "none overdue"
             : `${number(endpoint.overdue, endpoint.pending_exact)} overdue`,
         },

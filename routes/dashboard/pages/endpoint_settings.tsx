@@ -70,6 +70,34 @@ export function SettingsForm(props: SettingsProps) {
         note="What the endpoint is called on these pages. Empty: its id."
       />
       <EventFields {...props} />
+      {visit.house.audience === "operator" ? <MoreFields {...props} /> : (
+        <Fold
+          label="More settings, for whoever looks after the system"
+          open={[...state.errors.keys()].some((name) => !SHOWN_TO_ALL.includes(name))}
+        >
+          <MoreFields {...props} />
+        </Fold>
+      )}
+      <FormRow>
+        <Submit label={endpoint === null ? "Make the endpoint" : "Save settings"} />{" "}
+        <span class="note">
+          {endpoint === null
+            ? "Its secret is shown once, on the next page."
+            : "Takes effect with the next attempt."}
+        </span>
+      </FormRow>
+    </Form>
+  );
+}
+
+/** Fields that a business sees at once. */
+const SHOWN_TO_ALL = ["url", "description", "events", "confirm"];
+
+function MoreFields(props: SettingsProps) {
+  const { visit, state } = props;
+  return (
+    <>
+      <PatternField {...props} />
       {visit.house.audience === "operator"
         ? (
           <TextField
@@ -82,15 +110,7 @@ export function SettingsForm(props: SettingsProps) {
       <PolicyFields {...props} />
       <ConnectionFields {...props} />
       <SecretFields {...props} />
-      <FormRow>
-        <Submit label={endpoint === null ? "Make the endpoint" : "Save settings"} />{" "}
-        <span class="note">
-          {endpoint === null
-            ? "Its secret is shown once, on the next page."
-            : "Takes effect with the next attempt."}
-        </span>
-      </FormRow>
-    </Form>
+    </>
   );
 }
 
@@ -136,14 +156,22 @@ function EventFields({ visit, state, endpoint, types }: SettingsProps) {
           : `Deselecting a type cancels its waiting ${nounOf(audience)}.${waits}`}
         {...(error === undefined ? {} : { error })}
       />
-      <TextField
-        {...field(state, "patterns")}
-        label="Patterns"
-        note={"Besides the above: booking.* for all that begin like that, also those to come; * for everything." +
-          (audience === "operator" ? " webhooks.* are this program’s own events." : "")}
-        mono
-      />
     </>
+  );
+}
+
+function PatternField({ visit, state }: SettingsProps) {
+  const own = visit.house.audience === "operator"
+    ? " webhooks.* are this program’s own events."
+    : "";
+  return (
+    <TextField
+      {...field(state, "patterns")}
+      label="Patterns"
+      note={"Besides the types above: booking.* for all that begin like that, also those to come; * for " +
+        `everything.${own}`}
+      mono
+    />
   );
 }
 
@@ -170,28 +198,36 @@ export function policyWords(retry_ms: readonly number[]): string {
   return total === 0 ? attempts : `${attempts} over ${age(total)}`;
 }
 
+/** What a field says that follows the configuration while it is empty. */
+function inheritance(
+  endpoint: shown.Endpoint | null,
+  member: "timeout_ms" | "retry_ms",
+  standard: string,
+): string {
+  return endpoint?.inherited.includes(member)
+    ? "Inherited; edit to override."
+    : `Empty: ${standard}, inherited.`;
+}
+
 function PolicyFields({ state, endpoint, defaults }: SettingsProps) {
-  const inherits = (member: "timeout_ms" | "retry_ms") =>
-    endpoint === null
-      ? "Empty: as configured for all."
-      : endpoint.inherited.includes(member)
-      ? "Inherited; edit to override."
-      : "Empty: inherited again.";
+  const timeout = formatDuration(defaults.timeout_ms);
   const retry = endpoint?.retry_ms ?? defaults.retry_ms;
   return (
     <>
       <TextField
         {...field(state, "timeout")}
         label="Timeout"
-        note={`Over DNS, connect, TLS and the answer’s headers; ${
-          formatDuration(defaults.timeout_ms)
-        } by default. ${inherits("timeout_ms")}`}
+        note={`Over DNS, connect, TLS and the answer’s headers. ${
+          inheritance(endpoint, "timeout_ms", timeout)
+        }`}
         narrow
       />
       <TextField
         {...field(state, "retry")}
         label="Retry policy"
-        note={`The wait before each attempt: ${policyWords(retry)}. ${inherits("retry_ms")}`}
+        note={`The wait before each attempt: ${policyWords(retry)}. ${
+          inheritance(endpoint, "retry_ms", defaults.retry_ms.map(formatDuration).join(", "))
+        }`}
       />
       <TextField
         {...field(state, "rate_limit")}
@@ -225,8 +261,8 @@ function ConnectionFields({ state, endpoint }: SettingsProps) {
         {...field(state, "headers")}
         label="Headers"
         rows={3}
-        note={"Sent along, one “Name: value” on each line. Values are kept sealed and never shown again; " +
-          "[redacted] keeps a value."}
+        note={"Sent along, one “Name: value” on each line. Values are kept sealed and never shown again" +
+          (endpoint === null ? "." : "; [redacted] keeps a value.")}
       />
       <Fold
         label={tls === null ? "Certificates: none of its own" : "Certificates of its own"}

@@ -87,7 +87,7 @@ export function NewLink({ visit, room }: { readonly visit: Visit; readonly room:
   }
   return (
     <>
-      {room === null ? null : `${room.has} of ${many(room.most, "endpoint", "endpoints")}. `}
+      {room === null ? null : `${room.has} of ${many(room.most, "endpoint", "endpoints")} · `}
       <a href={`${visit.house.base}/endpoints/new`}>New endpoint</a>
     </>
   );

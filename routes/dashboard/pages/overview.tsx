@@ -67,7 +67,8 @@ export function OverviewPage(props: OverviewProps) {
         live="swap"
         aside={
           <>
-            <a href={`${visit.house.base}/endpoints`}>All endpoints</a>{" "}
+            <a href={`${visit.house.base}/endpoints`}>All endpoints</a>
+            {visit.may_write ? " · " : null}
             <NewLink visit={visit} room={null} />
           </>
         }

@@ -340,6 +340,8 @@ function retrying(facts: OverviewFacts, reader: Reader): Verdict {
     state: { kind: "waiting", word: shareWords(count, facts, reader, "retrying") },
     headline: retryingHeadline(those, count, reader),
     sentences: [
+      ...(count === 1 ? [] : those.filter(({ endpoint }) => endpoint.failing_since !== null)
+        .slice(0, 2).map((one): Words => [...failingHeadline(one, reader), "."])),
       ...(first?.last_failure == null || count > 1
         ? []
         : first.endpoint.failing_since !== null

@@ -10,6 +10,7 @@ import {
 import { ENCRYPTION_KEY } from "../../support/checked.ts";
 import { onServer, type TestDatabase } from "../../support/databases.ts";
 import { startReceiver } from "../../support/receiver.ts";
+import { testCertificates } from "../../support/tls.ts";
 import { openLink, signIn, type Visitor, visitor } from "../../support/visitor.ts";
 
 /** A daemon on which endpoints can be made. */
@@ -430,4 +431,47 @@ onServer("nobody who is not signed in sees or changes an endpoint", async (datab
     403,
   );
   assert.equal((await api(daemon, "endpoints")).data.length, 0);
+});
+
+onServer("certificates are typed as PEM texts, and boxes remove them", async (database) => {
+  const { ca, client } = await testCertificates();
+  await using daemon = await start(database);
+  const operator = await signIn(daemon.url);
+  const url = "https://crm.example.com/in";
+  const { id } = await make(operator, url, { tls_ca: ca.replaceAll("\n", "\r\n") });
+  const path = `/dashboard/endpoints/${id}`;
+  assert.match((await operator.get(path)).text, /Set: [^<]*Empty keeps them/);
+  const fields = { url, events: ["booking.created", "booking.cancelled"] };
+  const wrong = await operator.submit(path, { ...fields, tls_cert: client.cert, tls_key: "typed" });
+  assert.equal(wrong.status, 422);
+  assert.ok(errorOf(wrong.text, "tls_key") !== undefined);
+  assert.equal(valueOf(wrong.text, "tls_key"), "");
+  const both = { tls_cert: client.cert, tls_key: client.key };
+  const saved = await operator.submit(path, { ...fields, ...both });
+  assert.equal(saved.status, 303, saved.text);
+  const { text } = await operator.get(path);
+  assert.ok(!text.includes("PRIVATE KEY"));
+  assert.match(text, /Remove the client certificate and its key/);
+  const removed = await operator.submit(path, { ...fields, tls_remove: ["client", "ca"] });
+  assert.equal(removed.status, 303, removed.text);
+  assert.equal((await api(daemon, `endpoints/${id}`)).tls, null);
+});
+
+onServer("an endpoint can give up its secret, and get one again", async (database) => {
+  await using receiver = await startReceiver(() => ({ status: 200 }));
+  await using daemon = await start(database);
+  const operator = await signIn(daemon.url);
+  const { id } = await make(operator, receiver.url);
+  const path = `/dashboard/endpoints/${id}`;
+  const fields = { url: receiver.url, events: ["booking.created", "booking.cancelled"] };
+  const unsigned = await operator.submit(path, { ...fields, unsigned: "on" });
+  assert.equal(unsigned.status, 303, unsigned.text);
+  const { text } = await operator.get(path);
+  assert.match(text, /Nothing is signed/);
+  assert.match(text, /Make a secret…/);
+  const refused = await operator.submit(path, fields);
+  assert.equal(refused.status, 422);
+  assert.match(errorOf(refused.text, "unsigned") ?? "", /rotate makes one/);
+  const made = await operator.submit(`${path}/rotate`);
+  assert.match((await operator.get(made.location ?? "")).text, SECRET);
 });

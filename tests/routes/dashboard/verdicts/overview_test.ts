@@ -200,6 +200,10 @@ Deno.test("what has just begun to fail says so, and is not failing yet", () => {
   const till = facts("retrying", { id: "till", failing_since: SINCE }, FAILED);
   const both = overview([crm, till]);
   assert.equal(headline(overviewVerdict(both, OPERATOR)), "crm and till are failing at the moment");
+  assert.match(
+    sentences(overviewVerdict(both, OPERATOR)),
+    /^crm has been failing since 14:02: it answers 401\. till has been failing since 14:02/,
+  );
   assert.equal(
     headline(overviewVerdict(both, BUSINESS)),
     "crm and till are not receiving at the moment",
