@@ -35,8 +35,10 @@ async function operatorPage(ctx: RouteContext, visit: Visit) {
     getOverview(ctx, visit.by),
     endpointNames(ctx, visit.by),
   ]);
+  // Later on, what is delivered shows it.
+  const checks = overview.posted ? {} : (await ctx.readiness()).checks;
   rememberFigures(ctx, visit, figuresOf(overview));
-  return OverviewPage({ visit, overview, names, first_post: firstPost(ctx, visit.now) });
+  return OverviewPage({ visit, overview, names, first_post: firstPost(ctx, visit.now), checks });
 }
 
 /** A command that posts an event, as this daemon's configuration demands it. */

@@ -44,6 +44,8 @@ export interface OverviewProps {
   readonly names: ReadonlyMap<string, string>;
   /** How the first event is posted, and from which addresses. */
   readonly first_post: { readonly command: string; readonly ranges: readonly string[] };
+  /** Parts of the daemon, each `ok` or with what is wrong. */
+  readonly checks: Readonly<Record<string, string>>;
 }
 
 /** The first page of the dashboard. */
@@ -75,6 +77,7 @@ export function OverviewPage(props: OverviewProps) {
       >
         <EndpointRows visit={visit} endpoints={overview.endpoints.slice(0, MAX_ROWS)} />
       </Section>
+      {is_empty ? <Checks checks={props.checks} /> : null}
       <Split kind="halves">
         <Section
           title="Open alerts"
@@ -115,6 +118,48 @@ function FirstPost(
         {" "}
         {visit.environment}. The answer is 202 with the event’s id; this page then shows it.
       </p>
+    </Section>
+  );
+}
+
+const PARTS: Readonly<Record<string, string>> = {
+  database: "Database",
+  dispatcher: "Dispatcher",
+  disk: "Disk",
+};
+
+/** Whether the daemon is ready, while nothing that it did shows it. */
+function Checks({ checks }: Pick<OverviewProps, "checks">) {
+  return (
+    <Section title="Checks" id="checks" live="swap" aside="The same as GET /readyz">
+      <Rows
+        label="Checks"
+        rows={Object.entries(checks)}
+        columns={[
+          {
+            name: "state",
+            label: "State",
+            phone: "state",
+            cell: ([, found]) =>
+              found === "ok"
+                ? <State kind="delivered" word="Good" />
+                : <State kind="failed" word="Fault" />,
+          },
+          {
+            name: "part",
+            label: "Checked",
+            phone: "subject",
+            cell: ([part]) => <Name name={PARTS[part] ?? part} />,
+          },
+          {
+            name: "found",
+            label: "Found",
+            phone: "reason",
+            wrap: true,
+            cell: ([, found]) => found === "ok" ? "It works" : found,
+          },
+        ]}
+      />
     </Section>
   );
 }
