@@ -181,7 +181,7 @@ function typeLabel(type: string, audience: Audience, pattern: string | undefined
     <>
       {typeWords(type, audience)}
       {audience === "business" ? <span class="note">{` ${type}`}</span> : null}
-      {pattern === undefined ? null : <span class="note">{`, selected by ${pattern}`}</span>}
+      {pattern === undefined ? null : <span class="note">{` in ${pattern}`}</span>}
     </>
   );
 }

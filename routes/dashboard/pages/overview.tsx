@@ -69,8 +69,7 @@ export function OverviewPage(props: OverviewProps) {
         live="swap"
         aside={
           <>
-            <a href={`${visit.house.base}/endpoints`}>All endpoints</a>
-            {visit.may_write ? " · " : null}
+            <a href={`${visit.house.base}/endpoints`}>All endpoints</a>{" "}
             <NewLink visit={visit} room={null} />
           </>
         }
