@@ -2,10 +2,12 @@ import { type Context, Hono } from "hono";
 import { aboutEvents } from "../../lib/admin/about.ts";
 import {
   type Breakdown,
+  cancelDelivery,
   countDeliveries,
   type DeliverySelection,
   groupDeliveries,
   listDeliveries,
+  retryDelivery,
 } from "../../lib/admin/deliveries.ts";
 import { listEvents } from "../../lib/admin/events.ts";
 import { endpointNames } from "../../lib/admin/names.ts";
@@ -23,6 +25,7 @@ import {
   withinWords,
   without,
 } from "./delivery_filters.ts";
+import { act, deliveryPage } from "./delivery.tsx";
 import { page } from "./layout.tsx";
 import {
   type Bounded,
@@ -36,9 +39,17 @@ import type { House, PageEnv, Visit } from "./visit.ts";
 const PER_PAGE = 50;
 const DAY_MS = 86_400_000;
 
-/** Lists of deliveries. */
+/** Lists of deliveries, and each of them. */
 export function deliveryPages(ctx: RouteContext, house: House): Hono<PageEnv> {
-  return new Hono<PageEnv>().get("/deliveries", (c) => listPage(c, ctx, house));
+  return new Hono<PageEnv>()
+    .get("/deliveries", (c) => listPage(c, ctx, house))
+    .get("/deliveries/:id", (c) => deliveryPage(c, ctx))
+    .post(
+      "/deliveries/:id/retry",
+      (c) =>
+        act(c, ctx, retryDelivery, "It is due now: the next attempt begins within a second or so"),
+    )
+    .post("/deliveries/:id/cancel", (c) => act(c, ctx, cancelDelivery, "Cancelled"));
 }
 
 async function listPage(c: Context<PageEnv>, ctx: RouteContext, house: House): Promise<Response> {

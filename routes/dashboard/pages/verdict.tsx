@@ -46,11 +46,13 @@ export function ActionStep(
 
 /** What a page says first. */
 export function VerdictHead(
-  { visit, verdict, crumbs, aside }: {
+  { visit, verdict, crumbs, aside, bar = false }: {
     readonly visit: Visit;
     readonly verdict: Verdict;
     readonly crumbs?: Content;
     readonly aside?: Content;
+    /** Whether the first two actions stay at the bottom of a phone's screen. */
+    readonly bar?: boolean;
   },
 ) {
   const { tone, state, headline, sentences, actions } = verdict;
@@ -60,6 +62,7 @@ export function VerdictHead(
       state={state}
       crumbs={crumbs}
       aside={aside}
+      bar={bar}
       headline={<Sentence words={headline} />}
       actions={actions.map((action, index) => (
         <ActionStep visit={visit} action={action} primary={index === 0} />

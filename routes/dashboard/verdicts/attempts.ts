@@ -1,5 +1,6 @@
 import type * as shown from "../../../lib/admin/shown.ts";
-import { cancelWords } from "../../../lib/core/cancellation.ts";
+import { CANCELLED_BY, cancelWords } from "../../../lib/core/cancellation.ts";
+import { PORTAL_ACTOR } from "../../../lib/core/scope.ts";
 import type { Audience } from "../visit.ts";
 import type { LastFailure } from "../../../lib/admin/overview.ts";
 import { moment, type StateKind, type StateWords, type Words } from "./verdict.ts";
@@ -178,6 +179,13 @@ export function deliveryState(
   return { kind, word: audience === "operator" ? operator : business };
 }
 
+/** Why a delivery was cancelled; somebody in the portal is no name that anybody knows. */
+export function cancelledWords(reason: string | null, audience: Audience): string {
+  if (reason === null || reason === "") return "no reason was given";
+  if (!reason.startsWith(CANCELLED_BY + PORTAL_ACTOR)) return cancelWords(reason);
+  return audience === "business" ? "Cancelled here" : "Cancelled by the business";
+}
+
 /** Why a delivery is where it is, in one line of a list. */
 export function whyWords(
   delivery: shown.Delivery,
@@ -192,7 +200,7 @@ export function whyWords(
     case "failed":
       return [met === "" ? "Attempts used up" : met];
     case "cancelled":
-      return [capitalised(cancelWords(delivery.cancel_reason ?? "no reason was given"))];
+      return [capitalised(cancelledWords(delivery.cancel_reason, audience))];
     case "sending":
       return after([`${nthAttempt(attempt_count + 1)} under way`]);
     case "cancelling":

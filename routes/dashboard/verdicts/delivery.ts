@@ -1,7 +1,7 @@
 import type * as shown from "../../../lib/admin/shown.ts";
-import { cancelWords } from "../../../lib/core/cancellation.ts";
 import { inWords } from "../../../lib/core/explain.ts";
 import {
+  cancelledWords,
   capitalised,
   deliveryState,
   didWith,
@@ -216,7 +216,7 @@ function cancelled(story: Story): Stateless {
   return {
     tone: "calm",
     headline: why === undefined
-      ? [reason === "" ? "Cancelled" : cancelWords(reason), ...at]
+      ? [reason === "" ? "Cancelled" : cancelledWords(reason, reader.house.audience), ...at]
       : ["Cancelled", ...at, `: ${why}`],
     sentences: [
       [
@@ -308,7 +308,7 @@ function untilWhen({ delivery, endpoint, reader, named, is_business }: Story): W
 }
 
 function underWay(story: Story): Stateless {
-  const { delivery, named, thing, is_business } = story;
+  const { delivery, named, thing, is_business, reader } = story;
   const { state, attempt_count, counted_attempts, max_attempts } = delivery;
   const nth = attempt_count + 1;
   const of = max_attempts === null || (counted_attempts ?? 0) !== attempt_count
@@ -332,7 +332,7 @@ function underWay(story: Story): Stateless {
       headline: [`${of} is under way and is the last one`],
       sentences: [[
         `Unless it arrives, ${is_business ? thing : "this delivery"} is cancelled: ${
-          whyCancelled(story) ?? cancelWords(delivery.cancel_reason ?? "")
+          whyCancelled(story) ?? cancelledWords(delivery.cancel_reason, reader.house.audience)
         }.`,
       ]],
       actions: [],
@@ -364,11 +364,11 @@ function fate({ number, outcome, status, duration_ms }: shown.Attempt): string {
 }
 
 function ending(story: Story): Stateless {
-  const { delivery, named, endpoint, is_business, thing } = story;
+  const { delivery, named, endpoint, is_business, thing, reader } = story;
   const why = endpoint.state === "retired"
     ? `${named.name} is deleted`
     : delivery.cancel_reason !== null
-    ? whyCancelled(story) ?? cancelWords(delivery.cancel_reason)
+    ? whyCancelled(story) ?? cancelledWords(delivery.cancel_reason, reader.house.audience)
     : "its attempts are used up";
   return {
     tone: "waiting",

@@ -1,7 +1,7 @@
 import type * as shown from "../../../lib/admin/shown.ts";
-import { cancelWords } from "../../../lib/core/cancellation.ts";
 import { durationWords } from "../components/time.tsx";
-import { metShort, plannedAttempts } from "./attempts.ts";
+import { cancelledWords, metShort, plannedAttempts } from "./attempts.ts";
+import type { Audience } from "../visit.ts";
 import type { StateKind } from "./verdict.ts";
 
 /** One point of a delivery's way; its times are ISO 8601. */
@@ -28,7 +28,7 @@ export function wayOf(
   delivery: shown.DeliveryDetail,
   { retry_ms, state }: Pick<shown.Endpoint, "retry_ms" | "state">,
   owed_to: number | null,
-  now: number,
+  { audience, now }: { readonly audience: Audience; readonly now: number },
 ): Point[] {
   const points: Point[] = [...beginning(delivery, owed_to), ...delivery.attempts.map(attempted)];
   if (delivery.sending) {
@@ -42,7 +42,7 @@ export function wayOf(
   if (delivery.status === "pending") {
     points.push(...plannedPoints(delivery, retry_ms, now));
   } else {
-    points.push(...ending(delivery, state !== "retired"));
+    points.push(...ending(delivery, state !== "retired", audience));
   }
   return withWaits(points, delivery);
 }
@@ -123,6 +123,7 @@ function plannedPoints(
 function ending(
   { status, ended_at, attempt_count, cancel_reason, reason }: shown.DeliveryDetail,
   can_return: boolean,
+  audience: Audience,
 ): Point[] {
   if (status === "delivered") return [];
   const end: Point = {
@@ -131,7 +132,7 @@ function ending(
     title: status === "failed" ? "Failed" : "Cancelled",
     note: status === "failed"
       ? reason === "gone" ? "410 ends a delivery" : "attempts used up"
-      : cancelWords(cancel_reason ?? "no reason was given"),
+      : cancelledWords(cancel_reason, audience),
   };
   if (!can_return || cancel_reason === "erased") return [end];
   return [

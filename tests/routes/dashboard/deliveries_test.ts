@@ -5,18 +5,7 @@ import { buildHouse, neverWas } from "../../support/house.ts";
 import { connectTo } from "../../support/postgres.ts";
 import { type Receiver, startReceiver, statuses } from "../../support/receiver.ts";
 import { openLink, signIn } from "../../support/visitor.ts";
-
-/** The text that a page shows, without its markup. */
-export function textOf(html: string): string {
-  return html.replace(/<(script|style)[^]*?<\/\1>/g, "").replace(/<[^>]+>/g, " ")
-    .replaceAll("&quot;", '"').replaceAll("&lt;", "<").replaceAll("&gt;", ">")
-    .replaceAll("&#39;", "'").replaceAll("&amp;", "&").replace(/\s+/g, " ");
-}
-
-/** The first line of a page. */
-export function headline(html: string): string {
-  return textOf(/<h1>([^]*?)<\/h1>/.exec(html)?.[1] ?? "").trim();
-}
+import { headline, textOf } from "./page_text.ts";
 
 interface Two {
   readonly daemon: TestDaemon;

@@ -202,6 +202,7 @@ Deno.test("cancelled: by whom or what, when, and whether it can still be sent", 
     said("expired")[0],
     "Cancelled at 11:20: it waited for longer than retention.events",
   );
+  assert.equal(said("Cancelled by portal:lnk_1")[0], "Cancelled by the business at 11:20");
   assert.equal(said("Cancelled by ops")[0], "Cancelled by ops at 11:20");
 });
 

@@ -6,7 +6,7 @@ import { NOW } from "./facts.ts";
 
 function way(delivery: Partial<shown.DeliveryDetail>, endpoint: Partial<shown.Endpoint> = {}) {
   const facts = deliveryFacts(delivery, endpoint);
-  return wayOf(facts.delivery, facts.endpoint, 5, Date.parse(NOW));
+  return wayOf(facts.delivery, facts.endpoint, 5, { audience: "operator", now: Date.parse(NOW) });
 }
 
 /** Points as lines: time, title, note, wait; planned ones in brackets. */

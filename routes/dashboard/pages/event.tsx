@@ -1,0 +1,240 @@
+import type { About } from "../../../lib/admin/about.ts";
+import type * as shown from "../../../lib/admin/shown.ts";
+import { prettyJson } from "../../../lib/core/pretty_json.ts";
+import {
+  Code,
+  CopyFrom,
+  Facts,
+  Fold,
+  Id,
+  LinkButton,
+  Moment,
+  Name,
+  Rows,
+  Section,
+  State,
+} from "../components/all.ts";
+import { deliveryState } from "../verdicts/attempts.ts";
+import type { DeliveryPageFacts } from "../verdicts/delivery.ts";
+import { canBeOwed, replayMissing } from "../verdicts/event.ts";
+import type { StateWords, Verdict } from "../verdicts/verdict.ts";
+import type { Visit } from "../visit.ts";
+import { typeWords } from "../words.ts";
+import { aboutWords } from "./deliveries.tsx";
+import { PayloadGone } from "./delivery.tsx";
+import { VerdictHead } from "./verdict.tsx";
+
+/** Everything that the page shows. */
+export interface EventProps {
+  readonly visit: Visit;
+  readonly event: shown.EventDetail;
+  readonly verdict: Verdict;
+  readonly payload: DeliveryPageFacts["payload"];
+  readonly about: About | undefined;
+  readonly names: ReadonlyMap<string, string>;
+}
+
+/** One event: where it went and where not, and why. */
+export function EventPage(props: EventProps) {
+  const { visit, event, verdict } = props;
+  const { house } = visit;
+  const name = event.confirmation_number ?? event.subject ?? event.id;
+  return (
+    <>
+      <VerdictHead
+        visit={visit}
+        verdict={verdict}
+        crumbs={
+          <>
+            <a href={`${house.base}/deliveries?status=all`}>Deliveries</a>
+            {` › ${typeWords(event.type, house.audience)}, ${name}`}
+          </>
+        }
+        aside={
+          <>
+            {"posted "}
+            <Moment at={event.received_at} style="relative" />
+          </>
+        }
+      />
+      <Section
+        id="endpoints"
+        title={house.audience === "operator" ? "Where it went, and where not" : "Your systems"}
+        live="swap"
+      >
+        <EndpointRows {...props} />
+      </Section>
+      <Section title={house.audience === "operator" ? "Event" : "Booking"}>
+        <EventFacts {...props} />
+      </Section>
+      <Payload {...props} />
+      <PayloadGone visit={visit} event={event} payload={props.payload} />
+    </>
+  );
+}
+
+/** The state of an event at an endpoint: that of its delivery, or that it is not owed. */
+function stateOf({ owed, state }: shown.EndpointVerdict, { house }: Visit): StateWords {
+  if (!owed) {
+    return { kind: "cancelled", word: house.audience === "operator" ? "Not owed" : "Not sent" };
+  }
+  return deliveryState({ state: state as shown.Delivery["state"] }, house.audience);
+}
+
+function EndpointRows({ visit, event, names }: EventProps) {
+  const { base, audience } = visit.house;
+  const deliveries = new Map(event.deliveries.map((delivery) => [delivery.id, delivery]));
+  const last = ({ delivery_id }: shown.EndpointVerdict) =>
+    delivery_id === null ? undefined : deliveries.get(delivery_id)?.last_attempt_at ?? undefined;
+  return (
+    <Rows
+      label="Endpoints"
+      columns={[
+        {
+          name: "state",
+          label: "State",
+          phone: "state",
+          cell: (row) => <State {...stateOf(row, visit)} />,
+        },
+        {
+          name: "endpoint",
+          label: audience === "operator" ? "Endpoint" : "System",
+          phone: "subject",
+          cell: (row) => <Name name={names.get(row.endpoint_id) ?? row.endpoint_id} />,
+        },
+        {
+          name: "why",
+          label: "Why",
+          phone: "reason",
+          wrap: true,
+          cell: (row) => <Why visit={visit} row={row} event={event} />,
+        },
+        {
+          name: "last",
+          label: "Last attempt",
+          align: "right",
+          phone: "time",
+          cell: (row) => {
+            const at = last(row);
+            return at === undefined ? "" : <Moment at={at} style="relative" />;
+          },
+        },
+      ]}
+      rows={event.endpoints}
+      href={(row) =>
+        row.delivery_id === null
+          ? canBeOwed(row) ? null : `${base}/endpoints/${encodeURIComponent(row.endpoint_id)}`
+          : `${base}/deliveries/${row.delivery_id}`}
+      id={(row) => row.endpoint_id}
+      empty={<p class="note">No endpoint existed when it was stored.</p>}
+    />
+  );
+}
+
+function Why({ visit, row, event }: {
+  readonly visit: Visit;
+  readonly row: shown.EndpointVerdict;
+  readonly event: shown.EventDetail;
+}) {
+  const { house, may_write } = visit;
+  return (
+    <>
+      {`${row.explanation}.`}
+      {row.advice === null ? null : <span class="second">{`${row.advice}.`}</span>}
+      {canBeOwed(row) && may_write
+        ? (
+          <>
+            {" "}
+            <a href={replayMissing(house.base, row, event)}>Send it what it is missing…</a>
+          </>
+        )
+        : null}
+    </>
+  );
+}
+
+function EventFacts({ visit, event, about }: EventProps) {
+  const is_business = visit.house.audience === "business";
+  const words = aboutWords(about);
+  const { base } = visit.house;
+  return (
+    <Facts
+      items={[
+        [
+          is_business ? "What" : "Type",
+          <>
+            {typeWords(event.type, visit.house.audience)}
+            {event.test ? " (test)" : ""}
+            {words === "" ? "" : `: ${words}`}
+          </>,
+        ],
+        ["Received", <Moment at={event.received_at} />],
+        ...(event.confirmation_number === null ? [] : [
+          [
+            "Confirmation number",
+            <a href={`${base}/search?${new URLSearchParams({ q: event.confirmation_number })}`}>
+              {event.confirmation_number}
+            </a>,
+          ] as const,
+        ]),
+        ...(event.subject === null ? [] : [
+          [
+            "Subject",
+            <a href={`${base}/search?${new URLSearchParams({ q: event.subject })}`}>
+              {event.subject}
+            </a>,
+          ] as const,
+        ]),
+        ...(is_business ? [] : [
+          [
+            "Business",
+            event.business === null ? "none known" : (
+              <>
+                <a href={`${base}/search?${new URLSearchParams({ q: event.business })}`}>
+                  {event.business}
+                </a>
+                {about?.business == null ? "" : `, ${about.business}`}
+              </>
+            ),
+          ] as const,
+        ]),
+        ["Event id", <Id text={event.id} what="the event’s id" />],
+      ]}
+    />
+  );
+}
+
+function Payload({ visit, event }: EventProps) {
+  const { payload } = event;
+  if (payload === null) return null;
+  const pretty = prettyJson(payload);
+  const bytes = new TextEncoder().encode(payload).length.toLocaleString("en-GB");
+  return (
+    <Section
+      title="Payload"
+      aside={
+        <>
+          {`${bytes} bytes, as posted `}
+          <CopyFrom id="payload" what="the payload" />
+        </>
+      }
+    >
+      <Code text={payload} id="payload" />
+      {pretty === null || pretty === payload ? null : (
+        <Fold label="Pretty">
+          <Code text={pretty} id="payload-pretty" />
+        </Fold>
+      )}
+      {visit.may_write && visit.house.audience === "operator" && !event.test
+        ? (
+          <p>
+            <LinkButton
+              href={`${visit.house.base}/test?event=${encodeURIComponent(event.type)}`}
+              label="Send a test of this type"
+            />
+          </p>
+        )
+        : null}
+    </Section>
+  );
+}

@@ -1,0 +1,183 @@
+import type { SearchFound } from "../../../lib/admin/search.ts";
+import type * as shown from "../../../lib/admin/shown.ts";
+import {
+  Ago,
+  Filter,
+  FormRow,
+  Name,
+  Rows,
+  Section,
+  Submit,
+  TextField,
+  TypeName,
+} from "../components/all.ts";
+import { many, type Verdict } from "../verdicts/verdict.ts";
+import type { Visit } from "../visit.ts";
+import { typeWords } from "../words.ts";
+import { VerdictHead } from "./verdict.tsx";
+
+/** Everything that the page shows. */
+export interface SearchProps {
+  readonly visit: Visit;
+  /** As typed. */
+  readonly query: string;
+  /** Null if it was not searched. */
+  readonly found: SearchFound | null;
+  /** Why it was not searched; null if it was, or nothing was typed. */
+  readonly mistake: string | null;
+  /** A query that may be meant. */
+  readonly meant: string | null;
+}
+
+/** What a search found, if that is not exactly one thing. */
+export function SearchPage(props: SearchProps) {
+  const { visit, query, found } = props;
+  return (
+    <>
+      <VerdictHead visit={visit} verdict={verdictOf(props)} crumbs="Search" />
+      {found === null ? null : <Found {...props} found={found} />}
+      <Section title="Search again">
+        <Filter action={`${visit.house.base}/search`} wide>
+          <TextField
+            name="q"
+            label="For"
+            value={query}
+            note={visit.house.audience === "operator"
+              ? "An id, a confirmation number, an appointment, a business, an endpoint or its URL; or status:failed endpoint:crm type:booking.created reason:timeout code:401 since:2h until:1h."
+              : "A confirmation number, like BK7X9M2P, or one of your systems."}
+          />
+          <FormRow>
+            <Submit label="Search" kind="plain" />
+          </FormRow>
+        </Filter>
+      </Section>
+    </>
+  );
+}
+
+function verdictOf({ visit, query, found, mistake, meant }: SearchProps): Verdict {
+  const base = { tone: "calm", actions: [] } as const;
+  const at = (text: string) => `${visit.house.base}/search?${new URLSearchParams({ q: text })}`;
+  const instead = meant === null ? [] : [["Did you mean ", { href: at(meant), text: meant }, "?"]];
+  if (mistake !== null) {
+    return {
+      ...base,
+      state: { kind: "unused", word: "Not searched" },
+      headline: [mistake],
+      sentences: instead,
+    };
+  }
+  if (found === null) {
+    return {
+      ...base,
+      state: { kind: "unused", word: "Nothing typed" },
+      headline: ["What are you looking for?"],
+      sentences: [],
+    };
+  }
+  const count = found.events.length + found.endpoints.length;
+  if (count > 0) {
+    return {
+      ...base,
+      state: { kind: "owed", word: "Found" },
+      headline: [
+        `${many(count, "thing is", "things are", !found.has_more_events)} named ${query}`,
+      ],
+      sentences: [],
+    };
+  }
+  const near = found.near.map(({ name }) => [{ href: at(name), text: name }, " "]).flat();
+  return {
+    ...base,
+    state: { kind: "unused", word: "Not found" },
+    headline: [`Nothing is named ${query}`],
+    sentences: near.length === 0
+      ? [["It may be mistyped, or older than what is kept."]]
+      : [["Did you mean ", ...near.slice(0, -1), "?"]],
+  };
+}
+
+function Found({ visit, found }: SearchProps & { readonly found: SearchFound }) {
+  const { base } = visit.house;
+  return (
+    <>
+      {found.endpoints.length === 0
+        ? null
+        : (
+          <Section title={visit.house.audience === "operator" ? "Endpoints" : "Your systems"}>
+            <Rows
+              label="Endpoints"
+              columns={[
+                {
+                  name: "endpoint",
+                  label: "Endpoint",
+                  cell: (row) => (
+                    <Name
+                      name={row.description ?? row.id}
+                      rest={row.retired ? "deleted" : undefined}
+                    />
+                  ),
+                },
+                { name: "url", label: "URL", phone: "reason", wrap: true, cell: ({ url }) => url },
+              ]}
+              rows={found.endpoints}
+              href={({ id }) => `${base}/endpoints/${encodeURIComponent(id)}`}
+            />
+          </Section>
+        )}
+      {found.events.length === 0 ? null : (
+        <Section
+          title={visit.house.audience === "operator" ? "Events" : "Bookings"}
+          aside={found.has_more_events ? `The newest ${found.events.length}` : undefined}
+        >
+          <EventRows visit={visit} events={found.events} />
+        </Section>
+      )}
+    </>
+  );
+}
+
+/** Events, newest first. */
+export function EventRows({ visit, events }: {
+  readonly visit: Visit;
+  readonly events: readonly shown.EventSummary[];
+}) {
+  const { base, audience } = visit.house;
+  return (
+    <Rows
+      label="Events"
+      columns={[
+        {
+          name: "event",
+          label: audience === "operator" ? "Event" : "Booking",
+          phone: "subject",
+          cell: (row) => (
+            <Name
+              name={row.confirmation_number ?? row.subject ?? row.id}
+              rest={audience === "operator"
+                ? <TypeName type={row.type} />
+                : typeWords(row.type, audience)}
+            />
+          ),
+        },
+        ...(audience === "operator"
+          ? [{
+            name: "business",
+            label: "Business",
+            phone: "under" as const,
+            cell: (row: shown.EventSummary) => row.business ?? "",
+          }]
+          : []),
+        {
+          name: "at",
+          label: "Posted",
+          align: "right",
+          phone: "time",
+          cell: (row) => <Ago at={row.received_at} />,
+        },
+      ]}
+      rows={events}
+      href={(row) => `${base}/events/${row.id}`}
+    />
+  );
+}
