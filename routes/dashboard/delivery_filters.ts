@@ -110,7 +110,7 @@ function readShown(
   is_narrowed: boolean,
   errors: Map<string, string>,
 ): Shown {
-  // Whoever comes for one endpoint wants to see all of it, and a business what has arrived.
+  // A filter asks for all that it finds, and a business looks for what has arrived.
   if (typed === "") return audience === "operator" && !is_narrowed ? "attention" : "all";
   const shown = SHOWN.find((one) => one === typed) ?? SYNONYMS[typed];
   if (shown !== undefined) return shown;

@@ -71,7 +71,7 @@ function verdictOf({ visit, query, found, mistake, meant }: SearchProps): Verdic
     return {
       ...base,
       state: { kind: "unused", word: "Nothing typed" },
-      headline: ["What are you looking for?"],
+      headline: ["Type an id, a name or a filter"],
       sentences: [],
     };
   }
