@@ -5,7 +5,6 @@ import {
   Ago,
   Chips,
   type Column,
-  type Content,
   Count,
   Empty,
   Filter,
@@ -89,22 +88,19 @@ export function DeliveriesPage(props: DeliveriesProps) {
           crumbs={visit.house.audience === "operator" ? "Deliveries" : "Sent to your systems"}
         />
       )}
-      <Section>
-        <ListTabs {...props} />
-        <Chips
-          items={inForce(filters).map(([name, value]) => ({
-            name,
-            value: name === "endpoint" ? props.names.get(value) ?? value : value,
-            remove_href: listPath(base, without(filters, name)),
-          }))}
-        >
-          <a href="#add-filter">Add a filter</a>
-          {inForce(filters).some(([name]) => name !== "since")
-            ? <a href={listPath(base, cleared(filters))}>Clear all</a>
-            : null}
-        </Chips>
+      <ListTabs {...props} />
+      <Chips
+        items={inForce(filters).map(([name, value]) => ({
+          name,
+          value: name === "endpoint" ? props.names.get(value) ?? value : value,
+          remove_href: listPath(base, without(filters, name)),
+        }))}
+      >
+        {inForce(filters).some(([name]) => name !== "since")
+          ? <a href={listPath(base, cleared(filters))}>Clear all</a>
+          : null}
         <AddFilter {...props} />
-      </Section>
+      </Chips>
       {verdict === null ? null : (
         <Section id="deliveries" live="list">
           <Rows
@@ -123,10 +119,10 @@ export function DeliveriesPage(props: DeliveriesProps) {
               newest_href={is_first ? null : listPath(base, filters)}
               note={
                 <>
-                  {is_first ? "The newest " : ""}
-                  <Count value={rows.length} exact />
-                  {shownOf(props)}. {visit.house.audience === "operator" ? "Deliveries" : "They"}
-                  {` are kept for ${kept_days === 1 ? "1 day" : `${kept_days} days`}.`}
+                  <ShownOf {...props} />
+                  {`. ${visit.house.audience === "operator" ? "Deliveries" : "They"} are kept for ${
+                    kept_days === 1 ? "1 day" : `${kept_days} days`
+                  }.`}
                 </>
               }
             />
@@ -144,14 +140,16 @@ function cleared({ shown }: Filters): Filters {
   );
 }
 
-/** ` of 250`, unless all are on the page. */
-function shownOf({ counts, filters, rows, older, is_first }: DeliveriesProps): Content {
+/** `Newest 50 of 250`, `All 29`, `50 of 250`. */
+function ShownOf({ counts, filters, rows, older, is_first }: DeliveriesProps) {
+  if (is_first && older === null) return <>{`All ${rows.length}`}</>;
   const all = counts.get(filters.shown);
-  if (all === undefined || (is_first && older === null && all.value === rows.length)) return "";
   return (
     <>
-      {" of "}
-      <Count {...all} />
+      {is_first ? "Newest " : ""}
+      {rows.length}
+      {all === undefined ? "" : " of "}
+      {all === undefined ? "" : <Count {...all} />}
     </>
   );
 }
@@ -205,80 +203,78 @@ function AddFilter({ visit, filters, errors, names, types }: DeliveriesProps) {
   const error = (name: FilterName) => errors.get(name);
   const any = { value: "", label: "Any" };
   return (
-    <div id="add-filter">
-      <Fold label="Filters" open={errors.size > 0}>
-        <Filter action={`${visit.house.base}/deliveries`} wide>
-          <input type="hidden" name="status" value={filters.shown} />
-          <SelectField
-            name="endpoint"
-            label="Endpoint"
-            value={filters.endpoint}
-            error={error("endpoint")}
-            options={[
-              any,
-              ...among(filters.endpoint, [...names.keys()]).map((id) => ({
-                value: id,
-                label: names.get(id) ?? id,
-              })),
-            ]}
-          />
-          <SelectField
-            name="type"
-            label="Event type"
-            value={filters.type}
-            error={error("type")}
-            options={[
-              any,
-              ...among(filters.type, types).map((type) => ({
-                value: type,
-                label: typeWords(type, visit.house.audience),
-              })),
-            ]}
-          />
-          <SelectField
-            name="reason"
-            label="Reason"
-            value={filters.reason}
-            error={error("reason")}
-            note="What the last attempt met; any: all of these. Or why it was cancelled."
-            options={[
-              any,
-              ...among(filters.reason, DELIVERY_REASONS).map((value) => ({
-                value,
-                label: value === "any" ? "any failure" : value,
-              })),
-            ]}
-          />
-          <TextField
-            name="code"
-            label="Status code"
-            value={filters.code}
-            error={error("code")}
-            note="Of the last answer: 401, or 4xx."
-            narrow
-          />
-          <TextField
-            name="since"
-            label="Posted since"
-            value={filters.since}
-            error={error("since")}
-            note="24h or 3d ago, 2026-11-26 14:00 (UTC), or all."
-            narrow
-          />
-          <TextField
-            name="until"
-            label="Posted before"
-            value={filters.until}
-            error={error("until")}
-            note="The same; empty for now."
-            narrow
-          />
-          <FormRow>
-            <Submit label="Show" kind="plain" />
-          </FormRow>
-        </Filter>
-      </Fold>
-    </div>
+    <Fold label="Add a filter" open={errors.size > 0}>
+      <Filter action={`${visit.house.base}/deliveries`} wide>
+        <input type="hidden" name="status" value={filters.shown} />
+        <SelectField
+          name="endpoint"
+          label="Endpoint"
+          value={filters.endpoint}
+          error={error("endpoint")}
+          options={[
+            any,
+            ...among(filters.endpoint, [...names.keys()]).map((id) => ({
+              value: id,
+              label: names.get(id) ?? id,
+            })),
+          ]}
+        />
+        <SelectField
+          name="type"
+          label="Event type"
+          value={filters.type}
+          error={error("type")}
+          options={[
+            any,
+            ...among(filters.type, types).map((type) => ({
+              value: type,
+              label: typeWords(type, visit.house.audience),
+            })),
+          ]}
+        />
+        <SelectField
+          name="reason"
+          label="Reason"
+          value={filters.reason}
+          error={error("reason")}
+          note="What the last attempt met; any: all of these. Or why it was cancelled."
+          options={[
+            any,
+            ...among(filters.reason, DELIVERY_REASONS).map((value) => ({
+              value,
+              label: value === "any" ? "any failure" : value,
+            })),
+          ]}
+        />
+        <TextField
+          name="code"
+          label="Status code"
+          value={filters.code}
+          error={error("code")}
+          note="Of the last answer: 401, or 4xx."
+          narrow
+        />
+        <TextField
+          name="since"
+          label="Posted since"
+          value={filters.since}
+          error={error("since")}
+          note="24h or 3d ago, 2026-11-26 14:00 (UTC), or all."
+          narrow
+        />
+        <TextField
+          name="until"
+          label="Posted before"
+          value={filters.until}
+          error={error("until")}
+          note="The same; empty for now."
+          narrow
+        />
+        <FormRow>
+          <Submit label="Show" kind="plain" />
+        </FormRow>
+      </Filter>
+    </Fold>
   );
 }
 

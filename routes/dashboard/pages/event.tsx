@@ -14,15 +14,15 @@ import {
   Section,
   State,
 } from "../components/all.ts";
-import { deliveryState } from "../verdicts/attempts.ts";
+import { deliveryState, whyWords } from "../verdicts/attempts.ts";
 import type { DeliveryPageFacts } from "../verdicts/delivery.ts";
 import { canBeOwed, replayMissing } from "../verdicts/event.ts";
-import type { StateWords, Verdict } from "../verdicts/verdict.ts";
+import { type StateWords, told, type Verdict } from "../verdicts/verdict.ts";
 import type { Visit } from "../visit.ts";
 import { typeWords } from "../words.ts";
 import { aboutWords } from "./deliveries.tsx";
 import { PayloadGone } from "./delivery.tsx";
-import { VerdictHead } from "./verdict.tsx";
+import { Sentence, VerdictHead } from "./verdict.tsx";
 
 /** Everything that the page shows. */
 export interface EventProps {
@@ -131,16 +131,35 @@ function EndpointRows({ visit, event, names }: EventProps) {
   );
 }
 
+const NOT_OWED: Readonly<Record<string, string>> = {
+  type_not_selected: "Not set to receive updates of this kind",
+  made_later: "Made later",
+  retired: "Deleted before",
+  changed_later: "Set to receive it later only",
+  test_of_another: "The test was for another system",
+};
+
 function Why({ visit, row, event }: {
   readonly visit: Visit;
   readonly row: shown.EndpointVerdict;
   readonly event: shown.EventDetail;
 }) {
-  const { house, may_write } = visit;
+  const { house, may_write, now } = visit;
+  const { audience } = house;
+  const delivery = event.deliveries.find(({ id }) => id === row.delivery_id);
+  const words = delivery !== undefined
+    ? whyWords(delivery, { audience, now })
+    : audience === "business"
+    ? [NOT_OWED[row.state] ?? "Not sent to it"]
+    : told(row.explanation);
   return (
     <>
-      {`${row.explanation}.`}
-      {row.advice === null ? null : <span class="second">{`${row.advice}.`}</span>}
+      <Sentence words={words} />
+      {row.advice === null || audience === "business" ? null : (
+        <span class="second">
+          <Sentence words={told(row.advice)} />
+        </span>
+      )}
       {canBeOwed(row) && may_write
         ? (
           <>

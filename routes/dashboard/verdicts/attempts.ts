@@ -196,7 +196,10 @@ export function whyWords(
   const after = (words: Words): Words => met === "" ? capital(words) : [`${met}; `, ...words];
   switch (state) {
     case "delivered":
-      return [attempt_count === 1 ? "First attempt" : capitalised(nthAttempt(attempt_count))];
+      if (audience === "business") {
+        return attempt_count === 1 ? [] : [`On ${nthAttempt(attempt_count)}`];
+      }
+      return [attempt_count === 1 ? "First attempt" : `On ${nthAttempt(attempt_count)}`];
     case "failed":
       return [met === "" ? "Attempts used up" : met];
     case "cancelled":
@@ -228,16 +231,26 @@ export function whyWords(
   }
 }
 
-/** What the last attempt met: `401`, `dns: ENOTFOUND crm.example.com`. */
+/** What the last attempt met: `401`, `crm.example.com did not resolve`. */
 function metWords({ reason, last_status, last_cause }: shown.Delivery, audience: Audience): string {
   if (reason === null) return "";
   if (audience === "business") return BUSINESS_MET[reason](last_status);
   if (reason === "interrupted") return "Cut off";
-  if (reason === "timeout") return last_cause === null ? "Timed out" : `Timed out: ${last_cause}`;
   if (last_status !== null) {
-    return reason === "redirect" ? `${last_status}, not followed` : `${last_status}`;
+    return reason === "redirect" ? `${last_status}, not followed` : String(last_status);
   }
-  return last_cause === null ? reason : `${reason}: ${last_cause}`;
+  return last_cause === null ? reason : causeWords(reason, last_cause);
+}
+
+/** The raw cause of a failure without a status, as people say it. */
+function causeWords(reason: string, cause: string): string {
+  const [, limit] = /^no response from .* within (\d+) ms$/.exec(cause) ?? [];
+  if (limit !== undefined) return `Timed out after ${Number(limit) / 1_000} s`;
+  const [, host] = /^ENOTFOUND (\S+)$/.exec(cause) ?? [];
+  if (host !== undefined) return `${host} does not resolve`;
+  const [, address] = /^ECONNREFUSED (\S+)$/.exec(cause) ?? [];
+  if (address !== undefined) return `${address} refused the connection`;
+  return `${reason}: ${cause}`;
 }
 
 const coded = (text: string) => (status: number | null) =>

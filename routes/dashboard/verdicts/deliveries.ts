@@ -110,10 +110,16 @@ function operatorHeadline(
         : `${
           many(all.value, `${such}test was sent`, `${such}tests were sent`, all.exact)
         }${within}`;
-    case "all":
-      return all.value === 0 && all.exact
-        ? `No ${such}delivery${within}`
-        : `${many(all.value, `${such}delivery`, `${such}deliveries`, all.exact)}${within}`;
+    case "all": {
+      if (all.value === 0 && all.exact) return `No ${such}delivery${within}`;
+      const told = [
+        ...(failed.value > 0 ? [`${number(failed.value)} failed`] : []),
+        ...(waiting.value > 0 ? [`${number(waiting.value)} waiting`] : []),
+      ];
+      const some = many(all.value, `${such}delivery`, `${such}deliveries`, all.exact) + within;
+      const newest = all.exact ? "" : " of the newest";
+      return told.length === 0 ? some : `${some}; ${told.join(" and ")}${newest}`;
+    }
   }
 }
 
@@ -152,10 +158,14 @@ function businessHeadline(
       return `${
         many(all.value, `${such}test was sent`, `${such}tests were sent`, all.exact)
       }${within}`;
-    case "all":
-      return `${
-        many(all.value, `${such}update`, `${such}updates`, all.exact)
-      } about your bookings${within}`;
+    case "all": {
+      const some = many(all.value, `${such}update`, `${such}updates`, all.exact);
+      if (failed.value > 0) return `${number(failed.value)} of ${some} did not arrive${within}`;
+      if (waiting.value > 0) return `${number(waiting.value)} of ${some} on the way${within}`;
+      return all.value === 0
+        ? `No ${such}update${within}`
+        : `${some} about your bookings${within}, all of them sent`;
+    }
   }
 }
 

@@ -22,6 +22,7 @@ import {
   moment,
   number,
   type Part,
+  told,
   type Verdict,
   type Words,
 } from "./verdict.ts";
@@ -110,7 +111,7 @@ function delivered(story: Story): Stateless {
     tone: "calm",
     headline,
     sentences: [
-      ...(last?.advice == null ? [] : [[`${last.advice}.`]]),
+      ...(last?.advice == null ? [] : [[...told(last.advice), "."]]),
       ...(is_business && failures > 0
         ? [[`It took ${inWord(delivery.attempt_count)} attempts. You don’t need to do anything.`]]
         : []),
@@ -375,7 +376,7 @@ function ending(story: Story): Stateless {
     headline: is_business
       ? [`BookMe is about to stop sending ${thing}: ${why}`]
       : [`This delivery is about to end: ${why}`],
-    sentences: [...cause(story), ...(is_business ? [] : [[`${delivery.explanation}.`]])],
+    sentences: [...cause(story), ...(is_business ? [] : [[...told(delivery.explanation), "."]])],
     actions: [seeEvent(story)],
   };
 }
@@ -461,7 +462,7 @@ function due(story: Story): Stateless {
       ...(delivery.attempts.length === 0 ? [] : cause(story)),
       ...(is_business
         ? [[{ strong: "Nothing is lost" }, "; it goes out by itself."]]
-        : [[`${delivery.explanation}.`]]),
+        : [[...told(delivery.explanation), "."]]),
     ],
     actions: [
       ...(state === "due" ? [] : [seeEndpoint(story)]),
@@ -472,6 +473,9 @@ function due(story: Story): Stateless {
 
 // --- pieces ------------------------------------------------------------------------------------------
 
+/** How the advice on an answer begins that mentions one. */
+const SIGNATURE = "The answer mentions a signature";
+
 /** The likely cause, and the next step. */
 function cause({ hints, delivery, named, is_business, reader }: Story): Words[] {
   const [hint] = hints;
@@ -481,20 +485,29 @@ function cause({ hints, delivery, named, is_business, reader }: Story): Words[] 
     href: `${reader.house.base}/help#${last.outcome}`,
     text: `what ${metShort(last)} means`,
   };
-  const told: Words[] = hint === undefined ? [] : [[`${hint.text}.`]];
+  const hinted: Words[] = hint === undefined ? [] : [[`${hint.text}.`]];
+  if (!is_business && hint === undefined && last.advice?.startsWith(SIGNATURE) === true) {
+    return [
+      [`${SIGNATURE}: ${named.name} has another secret, or checks a body that it has parsed and written again.`],
+      ["The ", {
+        href: `${reader.house.base}/verify?delivery=${delivery.id}`,
+        text: "signature checker",
+      }, " tells which."],
+    ];
+  }
   if (hint?.kind === "secret_rotated") {
-    return [...told, [`Give ${named.name} the new secret, and test it.`]];
+    return [...hinted, [`Give ${named.name} the new secret, and test it.`]];
   }
   if (is_business) {
     const answered = last.status === null ? "" : `It answered ${last.status}. `;
     return [
-      ...told,
+      ...hinted,
       [`${answered}Send this page to whoever looks after that system, or read `, help, "."],
     ];
   }
-  return told.length > 0 || last.advice === null
-    ? [...told, ["Read ", help, "."]]
-    : [[`${last.advice}.`]];
+  return hinted.length > 0 || last.advice === null
+    ? [...hinted, ["Read ", help, "."]]
+    : [[...told(last.advice), "."]];
 }
 
 /** That nothing can be sent any more, and why. */

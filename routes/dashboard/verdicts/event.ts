@@ -1,7 +1,7 @@
 import type * as shown from "../../../lib/admin/shown.ts";
 import { capitalised, thisThing } from "./attempts.ts";
 import type { Reader } from "./health.ts";
-import { type Action, button, link, together, type Verdict, type Words } from "./verdict.ts";
+import { type Action, button, link, together, told, type Verdict, type Words } from "./verdict.ts";
 
 /** An event with what its page knows besides. */
 export interface EventPageFacts {
@@ -36,7 +36,14 @@ export function eventVerdict({ event, names }: EventPageFacts, reader: Reader): 
           ? `${capitalised(thing)} did not arrive at ${name(failed)}`
           : `${name(failed)} did not accept ${thing}`) + others,
       ],
-      sentences: explained(failed, nameOf, is_business, reader),
+      sentences: [
+        ...explained(failed, nameOf, is_business, reader),
+        ...(pending.length === 0 ? [] : [[
+          is_business
+            ? `It is on its way to ${name(pending)}.`
+            : `It still waits for ${name(pending)}.`,
+        ]]),
+      ],
       actions: look(failed, nameOf, reader),
     };
   }
@@ -186,7 +193,7 @@ function explained(
     ];
     if (is_business) return [`${nameOf(verdict)} has not received it.`, ...see];
     const text = verdict.advice ?? verdict.explanation;
-    return [{ strong: nameOf(verdict) }, `: ${text}.`, ...see];
+    return [{ strong: nameOf(verdict) }, ": ", ...told(text), ".", ...see];
   });
 }
 

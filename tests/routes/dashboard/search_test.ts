@@ -72,7 +72,10 @@ onServer(
       headline(unknown.text),
       /^There is no qualifier colour:; there is status:, endpoint:/,
     );
-    assert.equal(headline((await ops.get("/dashboard/search")).text), "Type an id, a name or a filter");
+    assert.equal(
+      headline((await ops.get("/dashboard/search")).text),
+      "Type an id, a name or a filter",
+    );
     const XSS = `"><script>alert("findme")</script>`;
     const inert = await ops.get(q(XSS));
     assert.equal(inert.status, 200);

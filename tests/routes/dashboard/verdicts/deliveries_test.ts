@@ -84,6 +84,12 @@ Deno.test("one, none, and more than are counted", () => {
     said([], { shown: "all", is_narrowed: true }),
     "No such delivery in the last 3 days",
   );
+  assert.equal(
+    said([group(40, { status: "delivered" }), group(2), group(3, { status: "failed" })], {
+      shown: "all",
+    }),
+    "45 deliveries in the last 3 days; 3 failed and 2 waiting",
+  );
   assert.equal(said([group(2)], { shown: "overdue", within: "" }), "2 deliveries are overdue");
   assert.equal(
     said([group(3, { status: "delivered", last_outcome: "delivered" })], { shown: "tests" }),

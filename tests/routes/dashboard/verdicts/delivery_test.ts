@@ -338,12 +338,18 @@ Deno.test("whyWords() says in a line what the last attempt met and what follows"
   assert.equal(why({ state: "failed", attempts: seven }), "401");
   assert.equal(
     why({ state: "failed", attempts: [attempt(1, "dns", null, { cause: "ENOTFOUND a.example" })] }),
-    "dns: ENOTFOUND a.example",
+    "a.example does not resolve",
   );
   assert.equal(
     why({ state: "delivered", attempts: [attempt(1, "delivered", 200)] }),
     "First attempt",
   );
+  const timeout = attempt(1, "timeout", null, {
+    cause: "no response from 10.0.0.1:443 within 30000 ms",
+  });
+  assert.equal(why({ state: "failed", attempts: [timeout] }), "Timed out after 30 s");
+  const odd = attempt(1, "connection", null, { cause: "ECONNRESET" });
+  assert.equal(why({ state: "failed", attempts: [odd] }), "connection: ECONNRESET");
   assert.equal(why({ state: "paused" }), "The endpoint is paused");
   assert.equal(
     why({ state: "cancelled", cancel_reason: "deselected" }),

@@ -66,6 +66,11 @@ Deno.test("what failed or waits comes first, with the way to its cause", () => {
   assert.equal(headline(verdict), "crm did not accept this booking; 4 of 5 endpoints have it");
   assert.equal(sentences(verdict), "crm: Renew it. See why.");
   assert.deepEqual(actions(verdict), ["See why at crm", "Retry now"]);
+  const both = eventVerdict(
+    { event: event([...failed, row("erp", "due")]), names: new Map() },
+    OPERATOR,
+  );
+  assert.match(sentences(both), /It still waits for erp\.$/);
   assert.equal(
     said([row("crm", "waiting"), row("erp", "paused")]),
     "This booking waits for crm and erp; nobody has it yet",

@@ -5,6 +5,7 @@ import {
   number,
   plain,
   together,
+  told,
 } from "../../../../routes/dashboard/verdicts/verdict.ts";
 
 const NOW = Date.parse("2026-11-26T15:31:00Z");
@@ -40,4 +41,17 @@ Deno.test("together() lists names as a sentence does", () => {
   assert.equal(together(["crm"]), "crm");
   assert.equal(together(["crm", "ledger"]), "crm and ledger");
   assert.equal(together(["crm", "ledger", "till"]), "crm, ledger and till");
+});
+
+Deno.test("told() finds code and times in a text", () => {
+  assert.deepEqual(told("plain"), ["plain"]);
+  assert.deepEqual(told("`doctor` looks at 2026-11-26T14:02:11.000Z, then `a b`."), [
+    { code: "doctor" },
+    " looks at ",
+    { at: "2026-11-26T14:02:11.000Z", style: "absolute" },
+    ", then ",
+    { code: "a b" },
+    ".",
+  ]);
+  assert.equal(plain(told("at 2026-11-26T14:02:11Z")), "at 2026-11-26 14:02");
 });
