@@ -69,7 +69,11 @@ export function searched(
   const { statuses, overdue } = filter;
   const halves = [
     ...(statuses?.includes("pending") ?? true ? [pendingHalf(sql, parts, limit)] : []),
-    ...(overdue !== true && endedOf(filter).length > 0 ? [endedHalf(sql, parts, limit)] : []),
+    ...(overdue === true || endedOf(filter).length === 0
+      ? []
+      : parts.is_unhappy && parts.endpoints === undefined
+      ? [unhappyHalf(sql, parts, limit)]
+      : [endedHalf(sql, parts, limit)]),
   ];
   const [first, second] = halves;
   if (first === undefined) throw new Error("Deliveries are pending or ended");
@@ -94,6 +98,7 @@ interface Half {
   readonly matches: Fragment;
 }
 
+const OF_ENDED = "ended_deliveries d where d.endpoint_no = c.no and d.id = c.id";
 const OF_EVENT = "events e where e.id = event_of(c.id)";
 const AT_FLOOR = `c.id >= coalesce((select id from floor), '${NO_UUID}')`;
 
@@ -165,6 +170,27 @@ function newestOf(
     )`;
 }
 
+/**
+ * The ended deliveries of all endpoints that did not deliver: these have an index in the order of their ids. Read
+ * endpoint by endpoint, PostgreSQL would go through it once for each.
+ */
+function unhappyHalf(sql: Sql, { ids, ended, events }: Parts, limit: number): Half {
+  const need = ended.length + events.length > 0 ? Math.max(DEPTH, limit) : limit;
+  return {
+    // Written out, not as a parameter: the index is partial.
+    ctes: sql`unhappy as materialized (
+      select d.id from ended_deliveries d where ${ids} and d.status <> 'delivered'
+      order by d.id desc limit ${need + 1}
+    )`,
+    floor: sql`(select id from unhappy order by id desc offset ${need} limit 1)`,
+    matches: sql`(
+      select c.id from (
+        select d.id, endpoint_of(d.id) as no from unhappy d order by d.id desc
+      ) c ${judged(sql, "event", OF_EVENT, events)} ${judged(sql, "delivery", OF_ENDED, ended)}
+      where ${sql.unsafe(AT_FLOOR)} order by c.id desc limit ${limit})`,
+  };
+}
+
 /** Rows read beyond the first round, by all endpoints together. */
 const MORE = 500;
 
@@ -209,14 +235,7 @@ function endedHalf(sql: Sql, { ids, ended, events, is_unhappy }: Parts, limit: n
         select r.no, i.id from (select no, ids from heads union all select no, ids from tails) r,
           unnest(r.ids) as i (id)
         order by i.id desc
-      ) c ${judged(sql, "event", OF_EVENT, events)} ${
-      judged(
-        sql,
-        "delivery",
-        "ended_deliveries d where d.endpoint_no = c.no and d.id = c.id",
-        ended,
-      )
-    }
+      ) c ${judged(sql, "event", OF_EVENT, events)} ${judged(sql, "delivery", OF_ENDED, ended)}
       where ${sql.unsafe(AT_FLOOR)} order by c.id desc limit ${limit})`,
   };
 }
