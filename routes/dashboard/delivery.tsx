@@ -1,5 +1,6 @@
 import type { Context } from "hono";
 import { aboutEvents } from "../../lib/admin/about.ts";
+import { compareAttempts, type ComparisonQuery } from "../../lib/admin/comparison.ts";
 import { countDeliveries, getDelivery } from "../../lib/admin/deliveries.ts";
 import { getEndpoint } from "../../lib/admin/endpoints.ts";
 import { getEvent } from "../../lib/admin/events.ts";
@@ -8,6 +9,7 @@ import type * as shown from "../../lib/admin/shown.ts";
 import type { RouteContext } from "../context.ts";
 import { type FormState, readForm, readNote, submit } from "./forms.ts";
 import { page, type PageStatus } from "./layout.tsx";
+import { ACCEPTED, ComparisonSection } from "./pages/comparison.tsx";
 import { DeliveryPage } from "./pages/delivery.tsx";
 import { type DeliveryPageFacts, deliveryVerdict } from "./verdicts/delivery.ts";
 import { nameOf } from "./verdicts/health.ts";
@@ -31,19 +33,21 @@ export async function deliveryPage(
   const visit = c.get("visit");
   const { by, house } = visit;
   const delivery = await getDelivery(ctx, by, c.req.param("id") ?? "");
-  const [endpoint, event, names, about, note] = await Promise.all([
+  const chosen = chosenComparison(c, delivery);
+  const [endpoint, event, names, about, note, failures, comparison] = await Promise.all([
     getEndpoint(ctx, by, delivery.endpoint_id),
     getEvent(ctx, by, delivery.event_id),
     endpointNames(ctx, by),
     aboutEvents(ctx, by, [delivery.event_id]),
     readNote(c, ctx, visit),
+    failuresOf(ctx, visit, delivery),
+    chosen === null ? null : compareAttempts(ctx, by, delivery.id, chosen),
   ]);
   const facts: DeliveryPageFacts = {
     delivery,
     endpoint,
-    hints: [],
     payload: payloadOf(event),
-    ...await failuresOf(ctx, visit, delivery),
+    ...failures,
   };
   const what = delivery.confirmation_number ?? delivery.subject ?? delivery.event_type;
   return await page(
@@ -65,9 +69,36 @@ export async function deliveryPage(
       shows_all={c.req.query("all") !== undefined}
       note={note?.text ?? null}
       refused={refusal?.state ?? null}
-      comparison={null}
+      comparison={comparison === null ? null : (
+        <ComparisonSection
+          house={house}
+          delivery={delivery}
+          name={nameOf(endpoint)}
+          comparison={comparison}
+          chosen={chosen?.with === undefined ? ACCEPTED : String(chosen.with)}
+        />
+      )}
     />,
   );
+}
+
+/** Which attempts the page compares; null for none. `?compare=1-7`, or as its form says. */
+function chosenComparison(
+  c: Context<PageEnv>,
+  { attempts }: shown.DeliveryDetail,
+): ComparisonQuery | null {
+  const last = attempts.at(-1);
+  if (last === undefined) return null;
+  const [, first, second] = /^(\d+)-(\d+)$/.exec(c.req.query("compare") ?? "") ?? [];
+  const number = (text: string | undefined) =>
+    attempts.find((attempt) => String(attempt.number) === text)?.number;
+  const attempt = number(second ?? c.req.query("attempt"));
+  const typed = first ?? c.req.query("with");
+  if (attempt !== undefined || typed !== undefined) return { attempt, with: number(typed) };
+  if (last.outcome !== "delivered") return {};
+  // What made the difference in the end.
+  const before = attempts.at(-2)?.number;
+  return before === undefined ? null : { with: before };
 }
 
 /** What became of an event's payload. */

@@ -155,11 +155,14 @@ function Why({ visit, row, event }: {
   return (
     <>
       <Sentence words={words} />
-      {row.advice === null || audience === "business" ? null : (
-        <span class="second">
-          <Sentence words={told(row.advice)} />
-        </span>
-      )}
+      {row.hints.map(({ text }) => <span class="second">{`${text}.`}</span>)}
+      {row.advice === null || row.hints.length > 0 || audience === "business"
+        ? null
+        : (
+          <span class="second">
+            <Sentence words={told(row.advice)} />
+          </span>
+        )}
       {canBeOwed(row) && may_write
         ? (
           <>

@@ -31,8 +31,6 @@ import {
 export interface DeliveryPageFacts {
   readonly delivery: shown.DeliveryDetail;
   readonly endpoint: shown.Endpoint;
-  /** What changed since the last success, the likeliest cause first: sentences without a full stop. */
-  readonly hints: readonly { readonly kind: string; readonly text: string }[];
   /** What became of the payload: purged is older than retention.payloads. */
   readonly payload: "kept" | "hidden" | "erased" | "purged";
   /** Recent deliveries to the endpoint that failed; null if they were not counted. */
@@ -477,8 +475,8 @@ function due(story: Story): Stateless {
 const SIGNATURE = "The answer mentions a signature";
 
 /** The likely cause, and the next step. */
-function cause({ hints, delivery, named, is_business, reader }: Story): Words[] {
-  const [hint] = hints;
+function cause({ delivery, named, is_business, reader }: Story): Words[] {
+  const [hint] = delivery.hints;
   const last = delivery.attempts.findLast(({ outcome }) => outcome !== "delivered");
   if (last === undefined) return [];
   const help: Part = {

@@ -192,7 +192,7 @@ function explained(
       ".",
     ];
     if (is_business) return [`${nameOf(verdict)} has not received it.`, ...see];
-    const text = verdict.advice ?? verdict.explanation;
+    const text = verdict.hints[0]?.text ?? verdict.advice ?? verdict.explanation;
     return [{ strong: nameOf(verdict) }, ": ", ...told(text), ".", ...see];
   });
 }

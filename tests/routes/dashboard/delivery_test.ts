@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { parseDeliveryId } from "../../../lib/core/ids.ts";
+import { ENCRYPTION_KEY } from "../../support/checked.ts";
 import { ADMIN, booking, endpoint, startDaemon, VIEWER } from "../../support/daemon.ts";
 import { onServer, type TestDatabase } from "../../support/databases.ts";
 import { BLIND, buildHouse, neverWas } from "../../support/house.ts";
@@ -137,6 +138,60 @@ onServer(
     assert.equal(forced.status, 403);
   },
 );
+
+onServer(
+  "delivery: compares with the last accepted one, and names what changed in between",
+  async (database) => {
+    await using receiver = await startReceiver(statuses(200, 401));
+    await using daemon = await startDaemon({
+      database: database.section,
+      encryption_key: ENCRYPTION_KEY,
+      delivery: { retry: ["0s", "0s", "1h"] },
+    });
+    const { body: made } = await send(daemon.url, "endpoints", {
+      url: receiver.url,
+      events: ["*"],
+      description: "CRM",
+    });
+    const { body: first } = await daemon.post(booking("apt_1"));
+    await daemon.delivery(await daemon.deliveryId(first.id));
+    await send(daemon.url, `endpoints/${made.id}/rotate`, {});
+    const { body: second } = await daemon.post(booking("apt_2"));
+    const id = await tried(daemon, second.id, 2);
+    const ops = await signIn(daemon.url);
+    const { text } = await ops.get(`/dashboard/deliveries/${id}`);
+    const words = textOf(text);
+    assert.match(
+      words,
+      /The secret was rotated .*before the first 401\. Give CRM the new secret, and test it\./,
+    );
+    assert.match(
+      words,
+      /What changed .*Last accepted .*, accepted, the first attempt .*, 401, the second attempt/,
+    );
+    assert.match(words, /Status 200.* 401/);
+    assert.match(words, /Signed with/);
+    assert.match(text, /<form method="get" action="\/dashboard\/deliveries\/dlv_\w+"/);
+    const own = textOf((await ops.get(`/dashboard/deliveries/${id}?compare=1-2`)).text);
+    assert.match(own, /What changed .*, 401, the first attempt .*, 401, the second attempt/);
+    assert.doesNotMatch(own, /Signed with/);
+    const formed = await ops.get(`/dashboard/deliveries/${id}?with=accepted&attempt=1`);
+    assert.match(textOf(formed.text), /, accepted, the first attempt .*, 401, the first attempt/);
+  },
+);
+
+/** Asks the API for a change. */
+// deno-lint-ignore no-explicit-any
+async function send(url: string, path: string, body: unknown): Promise<{ body: any }> {
+  const response = await fetch(`${url}/api/${path}`, {
+    method: "POST",
+    headers: { authorization: `Bearer ${ADMIN}`, "content-type": "application/json" },
+    body: JSON.stringify(body),
+  });
+  const answer = await response.json();
+  assert.ok(response.ok, JSON.stringify(answer));
+  return { body: answer };
+}
 
 onServer("delivery: a retry that is refused shows the page with the reason", async (database) => {
   const held = Promise.withResolvers<{ status: number }>();

@@ -10,16 +10,18 @@ import { actions, BUSINESS, headline, NOW, OPERATOR, OPERATORS_WORDS, sentences 
 
 const failing = { failing_since: "2026-11-26T14:02:11.000Z" };
 const ROTATED = {
-  kind: "secret_rotated",
+  kind: "secret_rotated" as const,
+  at: "2026-11-26T13:59:20.000Z",
+  by: "anna",
   text: "The secret was rotated 3 minutes before the first 401",
 };
 const seven = Array.from({ length: 7 }, (_, n) => attempt(n + 1));
 
 Deno.test("failed: how often, with what, why, whether a retry would help", () => {
   const story = deliveryFacts(
-    { status: "failed", state: "failed", attempts: seven, ended_at: NOW },
+    { status: "failed", state: "failed", attempts: seven, ended_at: NOW, hints: [ROTATED] },
     failing,
-    { hints: [ROTATED], failed: { value: 214, exact: true } },
+    { failed: { value: 214, exact: true } },
   );
   const verdict = deliveryVerdict(story, OPERATOR);
   assert.equal(verdict.tone, "failing");
@@ -94,9 +96,12 @@ Deno.test("whoever may only read is offered nothing that would be refused", () =
 Deno.test("waiting: the next attempt, and until when there are more", () => {
   const verdict = deliveryVerdict(
     deliveryFacts(
-      { attempts: seven.slice(0, 5), next_attempt_at: "2026-11-26T21:26:00.000Z" },
+      {
+        attempts: seven.slice(0, 5),
+        next_attempt_at: "2026-11-26T21:26:00.000Z",
+        hints: [ROTATED],
+      },
       failing,
-      { hints: [ROTATED] },
     ),
     OPERATOR,
   );

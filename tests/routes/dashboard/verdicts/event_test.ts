@@ -66,6 +66,13 @@ Deno.test("what failed or waits comes first, with the way to its cause", () => {
   assert.equal(headline(verdict), "crm did not accept this booking; 4 of 5 endpoints have it");
   assert.equal(sentences(verdict), "crm: Renew it. See why.");
   assert.deepEqual(actions(verdict), ["See why at crm", "Retry now"]);
+  const at = "2026-11-26T13:59:20.000Z";
+  const hints = [{ kind: "url_changed" as const, at, by: "anna", text: "The URL was edited" }];
+  const hinted = eventVerdict(
+    { event: event([row("crm", "failed", { hints })]), names: new Map() },
+    OPERATOR,
+  );
+  assert.equal(sentences(hinted), "crm: The URL was edited. See why.");
   const both = eventVerdict(
     { event: event([...failed, row("erp", "due")]), names: new Map() },
     OPERATOR,

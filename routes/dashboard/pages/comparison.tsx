@@ -1,0 +1,81 @@
+import type * as shown from "../../../lib/admin/shown.ts";
+import { Compare, Filter, Moment, Section, Select, Submit } from "../components/all.ts";
+import { metShort, nthAttempt } from "../verdicts/attempts.ts";
+import type { House } from "../visit.ts";
+
+/** Stands for the last accepted attempt of the endpoint, in the address. */
+export const ACCEPTED = "accepted";
+
+type Side = NonNullable<shown.Comparison["before"]>;
+
+/** What differs between two attempts, and a form to choose others. */
+export function ComparisonSection({ house, delivery, name, comparison, chosen }: {
+  readonly house: House;
+  readonly delivery: shown.DeliveryDetail;
+  /** Of the endpoint. */
+  readonly name: string;
+  readonly comparison: shown.Comparison;
+  /** What is compared with: `accepted`, or the number of an attempt. */
+  readonly chosen: string;
+}) {
+  const { before, after, rows, same } = comparison;
+  const numbers = delivery.attempts.map(({ number }) => number);
+  return (
+    <Section id="compare" title="What changed">
+      <Compare
+        heads={before === null ? ["", ""] : [<SideHead side={before} />, <SideHead side={after} />]}
+        rows={rows.map((row) => ({
+          label: row.label,
+          before: row.raw ? <code>{row.before}</code> : row.before,
+          after: row.raw ? <code>{row.after}</code> : row.after,
+          note: row.note,
+        }))}
+        same={before === null
+          ? `${name} has accepted nothing before this attempt, as far as is kept.`
+          : rows.length === 0
+          ? `Nothing differs. ${same}`
+          : same}
+        choose={numbers.length === 0
+          ? null
+          : (
+            <Filter action={`${house.base}/deliveries/${delivery.id}`}>
+              <Select
+                name="with"
+                label="Compare"
+                value={chosen}
+                options={[
+                  { value: ACCEPTED, label: "Last accepted" },
+                  ...numbers.map((number) => ({
+                    value: String(number),
+                    label: `Attempt ${number}`,
+                  })),
+                ]}
+              />
+              {" against "}
+              <Select
+                name="attempt"
+                label="Against"
+                value={String(after.attempt)}
+                options={numbers.map((number) => ({
+                  value: String(number),
+                  label: `Attempt ${number}`,
+                }))}
+              />{" "}
+              <Submit label="Compare" kind="plain" />
+            </Filter>
+          )}
+      />
+    </Section>
+  );
+}
+
+function SideHead({ side }: { readonly side: Side }) {
+  return (
+    <>
+      <Moment at={side.started_at} />
+      {`, ${side.outcome === "delivered" ? "accepted" : metShort(side)}, ${
+        nthAttempt(side.attempt)
+      }`}
+    </>
+  );
+}
