@@ -2,11 +2,10 @@ import { Buffer } from "node:buffer";
 import { AppError, invalidAt } from "../core/errors.ts";
 import { deliveryUuid, eventId } from "../core/ids.ts";
 import { explainMismatch } from "../core/explain.ts";
-import { explainMatch } from "../core/matching.ts";
+import { explainMatch, type Selection } from "../core/matching.ts";
 import { type EventType, SAMPLE_BUSINESS } from "../core/event_types.ts";
 import { nearest } from "../core/nearest.ts";
 import { type ParsedEvent, parseIngest } from "../core/payload.ts";
-import type { Scope } from "../core/scope.ts";
 import { inSeconds } from "../core/time.ts";
 import { writeAudit } from "../store/audit.ts";
 import type { StoredEndpoint } from "../store/endpoints.ts";
@@ -26,6 +25,40 @@ export async function testEndpoint(
   input: TestInput,
   isGone: () => boolean,
 ): Promise<shown.TestResult> {
+  const { row, event, event_uuid, uuid } = await send(ctx, by, id, input);
+  const wait_ms = (ctx.endpoint(row.no)?.timeout_ms ?? 30_000) + 5_000;
+  const attempt = await firstAttempt(ctx, by, uuid, wait_ms, isGone);
+  const delivery = await getDelivery(ctx.db.admin, by.scope, uuid);
+  if (delivery === undefined) throw notFound("delivery");
+  const found = { type: event.type, business: await businessOf(ctx, by, event) };
+  return {
+    event_id: eventId(event_uuid),
+    delivery: viewDelivery(delivery, by, ctx),
+    attempt: attempt === undefined ? null : viewAttempt(attempt, delivery, event, by, ctx),
+    ...wouldBeOwed(row, found),
+  };
+}
+
+/** How long `beginTest` waits, in milliseconds: most receivers answer by then. */
+const PATIENCE_MS = 2_000;
+
+/**
+ * Sends a test event to one endpoint, and waits a moment for its first attempt, unless the asker `isGone`: the page
+ * that follows shows the rest. Returns the event's id.
+ */
+export async function beginTest(
+  ctx: AdminContext,
+  by: Asker,
+  id: string,
+  input: TestInput,
+  isGone: () => boolean,
+): Promise<string> {
+  const { event_uuid, uuid } = await send(ctx, by, id, input);
+  await firstAttempt(ctx, by, uuid, PATIENCE_MS, isGone);
+  return eventId(event_uuid);
+}
+
+async function send(ctx: AdminContext, by: Asker, id: string, input: TestInput) {
   const row = await findEndpointInForce(ctx, by, id);
   refuseUnready(ctx, row);
   const event = testEvent(ctx, row.owner, input);
@@ -43,42 +76,31 @@ export async function testEndpoint(
     test_endpoint_no: row.no,
   }]);
   if (accepted === undefined || accepted.deliveries === 0) throw retired(id);
-  const uuid = deliveryUuid(accepted.uuid, row.no);
-  const wait_ms = (ctx.endpoint(row.no)?.timeout_ms ?? 30_000) + 5_000;
-  const attempt = await firstAttempt(ctx, by, uuid, wait_ms, isGone);
-  const delivery = await getDelivery(ctx.db.admin, by.scope, uuid);
-  if (delivery === undefined) throw notFound("delivery");
-  return {
-    event_id: eventId(accepted.uuid),
-    delivery: viewDelivery(delivery, by, ctx),
-    attempt: attempt === undefined ? null : viewAttempt(attempt, delivery, event, by, ctx),
-    ...await wouldBeOwed(ctx, by, row, event),
-  };
+  return { row, event, event_uuid: accepted.uuid, uuid: deliveryUuid(accepted.uuid, row.no) };
 }
 
-/** Whether the endpoint is owed real events like this one, as it is now. */
-async function wouldBeOwed(
-  ctx: AdminContext,
-  { scope }: Asker,
-  endpoint: StoredEndpoint,
-  { type, business, subject_key }: ParsedEvent,
-): Promise<Pick<shown.TestResult, "would_be_owed" | "reason">> {
-  const inherited = business !== null || subject_key === null
-    ? null
-    : await businessOf(ctx, scope, subject_key);
-  const event = { type, business: business ?? inherited, test: false };
-  if (explainMatch(endpoint, event.type, event.business) === "matched") {
+/** Whether the endpoint is owed real events of that type and business, as it is now, and if not, why. */
+export function wouldBeOwed(
+  endpoint: Selection,
+  { type, business }: { readonly type: string; readonly business: string | null },
+): Pick<shown.TestResult, "would_be_owed" | "reason"> {
+  if (explainMatch(endpoint, type, business) === "matched") {
     return { would_be_owed: true, reason: null };
   }
+  const event = { type, business, test: false };
   return { would_be_owed: false, reason: explainMismatch(event, endpoint, "is").explanation };
 }
 
-/** The business last stored for a subject; within a scope, that of another counts as unknown. */
-async function businessOf(
+/**
+ * The business of a real event like this one: that which it names, else the one last stored for its subject. Within a
+ * scope, that of another counts as unknown.
+ */
+export async function businessOf(
   ctx: AdminContext,
-  scope: Scope,
-  subject_key: string,
+  { scope }: Asker,
+  { business: named, subject_key }: Pick<ParsedEvent, "business" | "subject_key">,
 ): Promise<string | null> {
+  if (named !== null || subject_key === null) return named;
   const business = (await findBusinesses(ctx.db.admin, [subject_key])).get(subject_key) ?? null;
   return scope === "everything" || business === scope.business ? business : null;
 }
@@ -118,21 +140,25 @@ function testEvent(
     );
   }
   if (business !== undefined && data === undefined) throw invalidAt("/business", "Needs data");
-  const timestamp = inSeconds(new Date(ctx.now()).toISOString());
   const payload = data === undefined
-    ? sampleOf(type, timestamp, owner)
-    : writeEvent({ event, timestamp, data, business });
+    ? sampleOf(ctx, type, owner)
+    : writeEvent({ event, timestamp: timestampOf(ctx), data, business });
   const [parsed] = parseIngest(Buffer.from(payload, "utf8"), "json", types).events;
   if (parsed === undefined) throw invalidAt("/data", "Makes no event");
   // Some samples name no business; real events like them inherit it.
   return data === undefined && owner !== null ? { ...parsed, business: owner } : parsed;
 }
 
-function sampleOf({ sample }: EventType, timestamp: string, owner: string | null): string {
-  const now = sample.replace(/"timestamp": "[^"]*"/, `"timestamp": "${timestamp}"`);
+/** The sample of a type at this moment, made one of the owner's business: JSON text. */
+export function sampleOf(ctx: AdminContext, { sample }: EventType, owner: string | null): string {
+  const now = sample.replace(/"timestamp": "[^"]*"/, `"timestamp": "${timestampOf(ctx)}"`);
   if (owner === null) return now;
   // Split, because `replace` reads `$` in what it puts in.
   return now.split(JSON.stringify(SAMPLE_BUSINESS)).join(JSON.stringify(owner));
+}
+
+function timestampOf({ now }: AdminContext): string {
+  return inSeconds(new Date(now()).toISOString());
 }
 
 function writeEvent(event: unknown): string {
