@@ -153,7 +153,7 @@ function readReason(typed: string, errors: Map<string, string>): DeliveryReason 
 }
 
 /** A time as people type it (`2h` ago, a day, or a time; without a zone in UTC), as ISO 8601. */
-function readTime(
+export function readTime(
   name: "since" | "until",
   typed: string,
   now: number,
