@@ -1,4 +1,5 @@
-import { endpointNames as read } from "../store/reports/endpoints.ts";
+import { matchesType } from "../core/matching.ts";
+import * as read from "../store/reports/endpoints.ts";
 import type { AdminContext, Asker } from "./context.ts";
 
 /** What endpoints within the scope are called, by their ids: their descriptions, else the ids. */
@@ -6,6 +7,28 @@ export async function endpointNames(
   ctx: AdminContext,
   { scope }: Asker,
 ): Promise<ReadonlyMap<string, string>> {
-  const rows = await read(ctx.db.admin, scope);
+  const rows = await read.endpointNames(ctx.db.admin, scope);
   return new Map(rows.map(({ id, description }) => [id, description ?? id]));
+}
+
+/** An endpoint as pages call it. */
+export interface NamedEndpoint {
+  readonly id: string;
+  readonly name: string;
+}
+
+/** The endpoints in force that select a type, for each of these types. */
+export async function selectingEndpoints(
+  ctx: AdminContext,
+  { scope }: Asker,
+  types: readonly string[],
+): Promise<ReadonlyMap<string, readonly NamedEndpoint[]>> {
+  const rows = await read.endpointSelections(ctx.db.admin, scope);
+  return new Map(
+    types.map((type) => [
+      type,
+      rows.filter(({ events }) => matchesType(events, type))
+        .map(({ id, description }) => ({ id, name: description ?? id })),
+    ]),
+  );
 }

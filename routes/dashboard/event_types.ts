@@ -1,6 +1,6 @@
 import { Hono } from "hono";
-import { listEndpoints } from "../../lib/admin/endpoints.ts";
 import { listEventTypes } from "../../lib/admin/event_types.ts";
+import { selectingEndpoints } from "../../lib/admin/names.ts";
 import type { RouteContext } from "../context.ts";
 import { page } from "./layout.tsx";
 import { EventTypesPage } from "./pages/event_types.tsx";
@@ -12,18 +12,13 @@ const LIMIT = 200;
 export function eventTypePages(ctx: RouteContext, _house: House): Hono<PageEnv> {
   return new Hono<PageEnv>().get("/event-types", async (c) => {
     const visit = c.get("visit");
-    const types = listEventTypes(ctx, { limit: LIMIT });
-    const endpoints = await listEndpoints(ctx, visit.by, { retired: false, limit: LIMIT });
+    const { data: types } = listEventTypes(ctx, { limit: LIMIT });
+    const selecting = await selectingEndpoints(ctx, visit.by, types.map(({ name }) => name));
     return await page(
       c,
       visit,
       { title: "Event types", nav: "event-types" },
-      EventTypesPage({
-        visit,
-        types: types.data,
-        endpoints: endpoints.data,
-        more: endpoints.next_cursor !== null,
-      }),
+      EventTypesPage({ visit, types, selecting }),
     );
   });
 }

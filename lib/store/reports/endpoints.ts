@@ -65,6 +65,17 @@ export async function endpointNames(
     where true ${endpointInScope(sql, scope)} order by n.no desc limit ${MAX_IDS}`;
 }
 
+/** Ids, descriptions and selections of the endpoints in force, in their order. */
+export async function endpointSelections(
+  sql: Sql,
+  scope: Scope,
+): Promise<(Pick<StoredEndpoint, "id" | "events"> & { readonly description: string | null })[]> {
+  return await sql<(Pick<StoredEndpoint, "id" | "events"> & { description: string | null })[]>`
+    select n.id, n.settings ->> 'description' as description, array_to_json(n.events) as events
+    from endpoints n
+    where n.retired_at is null ${endpointInScope(sql, scope)} order by n.id limit ${MAX_IDS}`;
+}
+
 /** Endpoints, the last made first. */
 export async function listEndpoints(
   sql: Sql,

@@ -1,29 +1,25 @@
 import type * as shown from "../../../lib/admin/shown.ts";
-import { matchesType } from "../../../lib/core/matching.ts";
+import type { NamedEndpoint } from "../../../lib/admin/names.ts";
 import { Code, CopyFrom, Facts, Fold, LinkButton, Section, Verdict } from "../components/all.ts";
-import { nameOf } from "../verdicts/health.ts";
 import type { Visit } from "../visit.ts";
 import { typeWords } from "../words.ts";
 
 /** The event types with their samples, and who selects each. */
-export function EventTypesPage({ visit, types, endpoints, more }: {
+export function EventTypesPage({ visit, types, selecting }: {
   readonly visit: Visit;
   readonly types: readonly shown.EventType[];
-  readonly endpoints: readonly shown.Endpoint[];
-  /** Whether there are more endpoints than these. */
-  readonly more: boolean;
+  /** The endpoints that select each type. */
+  readonly selecting: ReadonlyMap<string, readonly NamedEndpoint[]>;
 }) {
   const { house } = visit;
   const is_operator = house.audience === "operator";
-  const unselected = types.filter(({ name }) =>
-    !endpoints.some(({ events }) => matchesType(events, name))
-  );
+  const selected = types.filter(({ name }) => (selecting.get(name) ?? []).length > 0);
   return (
     <>
       <Verdict
         tone="calm"
         crumbs="Event types"
-        headline={headlineOf(types.length, unselected.length, endpoints.length, more)}
+        headline={headlineOf(types.length, selected.length)}
       >
         <p>
           {is_operator
@@ -39,27 +35,31 @@ export function EventTypesPage({ visit, types, endpoints, more }: {
           ])}
         />
       </Section>
-      {types.map((type) => <TypeSection visit={visit} type={type} endpoints={endpoints} />)}
+      {types.map((type) => (
+        <TypeSection visit={visit} type={type} selecting={selecting.get(type.name) ?? []} />
+      ))}
     </>
   );
 }
 
-function headlineOf(types: number, unselected: number, endpoints: number, more: boolean): string {
+function headlineOf(types: number, selected: number): string {
   const all = `There are ${types} event types`;
-  if (endpoints === 0) return `${all}, and no endpoint to select them yet`;
-  if (more || unselected === 0) return more ? all : `All ${types} event types are selected`;
-  const rest = unselected === 1 ? "1 is" : `${unselected} are`;
-  return `${all}; ${rest} selected by no endpoint`;
+  if (selected === 0) return `${all}, and no endpoint selects any yet`;
+  if (selected === types) return `All ${types} event types are selected`;
+  const rest = types - selected;
+  return `${all}; ${rest === 1 ? "1 is" : `${rest} are`} selected by no endpoint`;
 }
 
-function TypeSection({ visit, type, endpoints }: {
+/** Endpoints that a type names. */
+const MAX_NAMED = 20;
+
+function TypeSection({ visit, type, selecting }: {
   readonly visit: Visit;
   readonly type: shown.EventType;
-  readonly endpoints: readonly shown.Endpoint[];
+  readonly selecting: readonly NamedEndpoint[];
 }) {
   const { base, audience } = visit.house;
   const { name, description, schema, sample } = type;
-  const selecting = endpoints.filter(({ events }) => matchesType(events, name));
   return (
     <Section
       id={name}
@@ -70,14 +70,17 @@ function TypeSection({ visit, type, endpoints }: {
       <Facts
         items={[[
           "Selected by",
-          selecting.length === 0 ? "No endpoint" : selecting.map((endpoint, index) => (
+          selecting.length === 0 ? "No endpoint" : (
             <>
-              {index === 0 ? "" : ", "}
-              <a href={`${base}/endpoints/${encodeURIComponent(endpoint.id)}`}>
-                {nameOf(endpoint)}
-              </a>
+              {selecting.slice(0, MAX_NAMED).map(({ id, name }, index) => (
+                <>
+                  {index === 0 ? "" : ", "}
+                  <a href={`${base}/endpoints/${encodeURIComponent(id)}`}>{name}</a>
+                </>
+              ))}
+              {selecting.length > MAX_NAMED ? ` and ${selecting.length - MAX_NAMED} more` : ""}
             </>
-          )),
+          ),
         ]]}
       />
       <Fold label="Sample">
