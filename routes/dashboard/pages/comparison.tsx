@@ -15,7 +15,7 @@ export function ComparisonSection({ house, delivery, name, comparison, chosen }:
   /** Of the endpoint. */
   readonly name: string;
   readonly comparison: shown.Comparison;
-  /** What is compared with: `accepted`, or the number of an attempt. */
+  /** The other side: `accepted`, or the number of an attempt. */
   readonly chosen: string;
 }) {
   const { before, after, rows, same } = comparison;

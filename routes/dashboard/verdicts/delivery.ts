@@ -490,7 +490,7 @@ function cause({ delivery, named, is_business, reader }: Story): Words[] {
       ["The ", {
         href: `${reader.house.base}/verify?delivery=${delivery.id}`,
         text: "signature checker",
-      }, " tells which."],
+      }, " says which."],
     ];
   }
   if (hint?.kind === "secret_rotated") {
