@@ -75,7 +75,7 @@ export function loginRoutes(ctx: RouteContext): Hono<PageEnv> {
       c.header("Retry-After", String(error.detail.retry_after_s));
       return await loginPage(c, ctx, next, 429, error.message);
     }
-    return await loginPage(c, ctx, next, 403, "No configured token is this one");
+    return await loginPage(c, ctx, next, 403, "This is none of the configured tokens");
   }
 }
 

@@ -13,7 +13,7 @@ export function LoginPage(
   return (
     <>
       <p>
-        <strong>bookme-webhooks</strong> {environment}
+        <strong>bookme-webhooks</strong> <span class="note">{environment}</span>
       </p>
       <h1>Sign in with a token</h1>
       <form method="post" action="/dashboard/login">

@@ -1,10 +1,19 @@
 import type { JSX } from "hono/jsx/jsx-runtime";
 import { Moment, Submit } from "../components/all.ts";
 
+function Brand() {
+  return (
+    <p>
+      <strong>BookMe</strong>
+    </p>
+  );
+}
+
 /** Says that only a link leads into the portal. */
 export function NeedsLinkPage(): JSX.Element {
   return (
     <>
+      <Brand />
       <h1>Open your link</h1>
       <p>
         Your session has ended, or you have not opened your link in this browser. Nothing was{" "}
@@ -18,6 +27,7 @@ export function NeedsLinkPage(): JSX.Element {
 export function LinkEndedPage(): JSX.Element {
   return (
     <>
+      <Brand />
       <h1>This link has ended</h1>
       <p>
         It has expired, was revoked, or was not copied as a whole. Ask for a new one in BookMe under
@@ -34,6 +44,7 @@ export function OpenLinkPage(
 ): JSX.Element {
   return (
     <>
+      <Brand />
       <h1>Webhooks of {business}</h1>
       <p>
         This link is good until <Moment at={expires_at} />. Whoever has{" "}
