@@ -139,7 +139,7 @@ function Side({ visit, nav }: { readonly visit: Visit; readonly nav: Nav }) {
   const { house, name, environment, may_write, link_ends_at } = visit;
   const is_operator = house.audience === "operator";
   return (
-    <div class="side">
+    <header class="side">
       <div class="inner">
         <p class="brand">
           <a href={house.base}>
@@ -177,7 +177,7 @@ function Side({ visit, nav }: { readonly visit: Visit; readonly nav: Nav }) {
           </div>
         </div>
       </div>
-    </div>
+    </header>
   );
 }
 
@@ -186,7 +186,7 @@ function Top(
 ) {
   const { base, audience } = visit.house;
   return (
-    <div class="top">
+    <div class="top" role="region" aria-label="Search and times">
       <form class="search" role="search" action={`${base}/search`}>
         <input
           type="search"
