@@ -27,7 +27,7 @@ export interface Hint {
   readonly at: number;
   /** Who changed it; null if nobody here did. */
   readonly by: string | null;
-  /** The same in words, a sentence without a full stop. */
+  /** The same in words that a business understands, a sentence without a full stop. */
   readonly text: string;
 }
 
@@ -40,7 +40,7 @@ export interface FailureFacts {
   readonly address: string | null;
   /** End of the receiver's certificate, if the handshake showed one. */
   readonly certificate_ends_at: number | null;
-  /** Whether others of the endpoint may have failed like that before, in deliveries of their own. */
+  /** Whether it is one delivery's first: others of the endpoint may have failed like that before. */
   readonly is_own: boolean;
 }
 
@@ -180,7 +180,7 @@ export function findHints(facts: HintFacts): Hint[] {
 
 /** `3 minutes before the first 401`; `before the first 401` if that itself showed the change. */
 function beforeWords(failure: FailureFacts, at: number): string {
-  const what = `before ${failure.is_own ? "this delivery's" : "the"} first ${nameOf(failure)}`;
+  const what = `before the first ${nameOf(failure)}${failure.is_own ? " here" : ""}`;
   if (at === failure.started_at) return what;
   const ms = failure.started_at - at;
   return ms < 1_000 ? `just ${what}` : `${inFullWords(ms)} ${what}`;
@@ -246,7 +246,7 @@ function changesOf(entries: readonly ChangeFacts[], timeout_ms: number): Change[
       case "endpoint.rotated":
         return rotationOf(entry);
       case "endpoint.resumed":
-        return [changed(entry, "resumed", "The endpoint was resumed", false)];
+        return [changed(entry, "resumed", "Sending was resumed", false)];
       default:
         return [];
     }
@@ -319,7 +319,7 @@ function updatesOf(entry: ChangeFacts, default_timeout_ms: number): Change[] {
     changes.push(changed(entry, "headers_changed", "The request headers were changed"));
   }
   if (is["tls"] === "changed" || !isSame(old["tls"], now["tls"])) {
-    changes.push(changed(entry, "tls_changed", "The endpoint's own certificates were changed"));
+    changes.push(changed(entry, "tls_changed", "The certificates for this receiver were changed"));
   }
   if (is["credentials"] === "changed") {
     const text = "The secret, a header or a certificate was changed in the file";

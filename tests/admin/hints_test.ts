@@ -92,7 +92,7 @@ onServer(
     const { body: still } = await daemon.api(`deliveries/${bad.id}`);
     assert.match(
       still.hints[0].text,
-      /^The secret was rotated .* before this delivery's first 401$/,
+      /^The secret was rotated .* before the first 401 here$/,
     );
   },
 );

@@ -162,7 +162,7 @@ Deno.test("each change is named, if it can explain such a failure", () => {
     [
       updated(MINUTE, {}, {}, { tls: "changed" }),
       { outcome: "tls", status: null },
-      "The endpoint's own certificates were changed 1 minute before the first TLS failure",
+      "The certificates for this receiver were changed 1 minute before the first TLS failure",
     ],
     [
       updated(MINUTE, {}, { unsigned: true }),
@@ -187,7 +187,7 @@ Deno.test("each change is named, if it can explain such a failure", () => {
     [
       change(MINUTE, "endpoint.resumed", null),
       { outcome: "http_5xx", status: 503 },
-      "The endpoint was resumed 1 minute before the first 503",
+      "Sending was resumed 1 minute before the first 503",
     ],
   ];
   for (const [made, met, text] of cases) {
@@ -230,7 +230,7 @@ Deno.test("a certificate that expired, or was replaced, and another address, as 
 
 Deno.test("a failure that others may have met before is called the delivery's own", () => {
   assert.deepEqual(said([rotated(MINUTE)], { failure: failure({ is_own: true }) }), [
-    "The secret was rotated 1 minute before this delivery's first 401",
+    "The secret was rotated 1 minute before the first 401 here",
   ]);
 });
 
@@ -267,6 +267,7 @@ Deno.test("findHints() gives at most three, of different kinds, in an order of i
       for (const { kind, at, text } of found) {
         assert.ok(HINTS.includes(kind) && at <= FAILED + 84);
         assert.match(text, /before the first .*[^.]$/);
+        assert.doesNotMatch(text, /deliver(y|ies)|endpoint|daemon/, "words that no business reads");
       }
     },
   ));
