@@ -3,6 +3,7 @@ import { OUTCOMES } from "../../lib/core/outcome.ts";
 import { literal } from "../../lib/store/arrays.ts";
 import { rollUp } from "../../lib/store/stats.ts";
 import { BODY_PARTS, NUMBER_DIGITS } from "../workload.ts";
+import type { Database } from "../harness/postgres.ts";
 import { openServer } from "./bookme.ts";
 
 /** One delivery of so many has failed, after so many attempts; the others needed one. */
@@ -74,18 +75,19 @@ export async function loadHistory(sql: Sql, events: number): Promise<void> {
 }
 
 /** Counts the attempts into the rollups as the daemon's sweep does, which would take its time over a whole day. */
-export async function countHistory(url: string): Promise<void> {
+export async function countHistory({ sql, url }: Pick<Database, "sql" | "url">): Promise<void> {
+  // Not on one of the daemon's own connections, whose statements must end in time.
+  await sql`
+    insert into uncounted_attempts
+      (recorded_at, endpoint_nos, outcomes, numbers, durations_ms, ages_ms, lags_ms)
+    select date_trunc('minute', ended_at), array_agg(endpoint_no),
+      array_agg(array_position(${literal(OUTCOMES)}::text[], outcome)::smallint),
+      array_agg(number), array_agg(ms::real), array_agg(ms::real), array_agg(0::real)
+    from attempts_all, lateral (select date_part('epoch', ended_at - started_at) * 1000 as ms) d
+    -- As many in a row as one statement records.
+    group by date_trunc('minute', ended_at), hashtext(delivery_id::text) % 16`;
   const db = await openServer(url);
   try {
-    await db.admin`
-      insert into uncounted_attempts
-        (recorded_at, endpoint_nos, outcomes, numbers, durations_ms, ages_ms, lags_ms)
-      select date_trunc('minute', ended_at), array_agg(endpoint_no),
-        array_agg(array_position(${literal(OUTCOMES)}::text[], outcome)::smallint),
-        array_agg(number), array_agg(ms::real), array_agg(ms::real), array_agg(0::real)
-      from attempts_all, lateral (select date_part('epoch', ended_at - started_at) * 1000 as ms) d
-      -- As many in a row as one statement records.
-      group by date_trunc('minute', ended_at), hashtext(delivery_id::text) % 16`;
     while ((await rollUp(db.admin)).is_behind);
   } finally {
     await db.close();

@@ -59,7 +59,7 @@ async function withHistory(
   await withRun(bench, bookme, { answering: ENDPOINTS, owed: "all" }, async (run) => {
     const from = performance.now();
     await loadHistory(run.database.sql, attempts / attemptsPerEvent(ENDPOINTS));
-    await countHistory(run.database.url);
+    await countHistory(run.database);
     await run.database.settle();
     const seconds = (performance.now() - from) / 1000;
     bench.log(`${label(attempts)} attempts loaded in ${seconds.toFixed(0)} s`);

@@ -30,7 +30,7 @@ export async function pages(bench: Bench): Promise<void> {
   await withRun(bench, bookme, { answering: ENDPOINTS, owed: "all" }, async (run) => {
     const { sql, url } = run.database;
     await loadHistory(sql, deliveries / ENDPOINTS);
-    await countHistory(url);
+    await countHistory(run.database);
     await addEndpoints(sql);
     await failLately(sql);
     await run.database.settle();
