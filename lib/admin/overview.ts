@@ -76,7 +76,7 @@ export interface Overview {
   };
   /** Whether any event has been stored. */
   readonly posted: boolean;
-  /** The latest changes. */
+  /** The latest changes of how events are sent. */
   readonly changes: readonly shown.AuditEntry[];
 }
 
@@ -87,6 +87,10 @@ const MAX_SHOWN = 50;
 /** Those of them whose failures are set against what changed. */
 const MAX_EXPLAINED = 5;
 const MAX_CHANGES = 5;
+/** Entries of the audit log among which these are looked for. */
+const MAX_CHANGES_READ = 50;
+/** Changes of how events are sent: tests and replays change nothing about that. */
+const CHANGES = /^(endpoint\.(?!tested)|endpoints\.|config\.|database\.)/;
 const HOURS = 24;
 const HOUR_MS = 3_600_000;
 
@@ -103,7 +107,7 @@ export async function getOverview(ctx: AdminContext, by: Asker): Promise<Overvie
     pendingStats(sql, scope, undefined),
     endpointRuns(sql, nos),
     hasEvents(sql, scope),
-    listAudit(ctx, by, { limit: MAX_CHANGES }),
+    listAudit(ctx, by, { limit: MAX_CHANGES_READ }),
   ]);
   const facts = { hour: hour.counts, owed, runs };
   const judged = judge(ctx, rows, facts);
@@ -123,7 +127,7 @@ export async function getOverview(ctx: AdminContext, by: Asker): Promise<Overvie
     bars: bars(ctx, hours),
     ...totals(owed, judged),
     posted,
-    changes: changes.data,
+    changes: changes.data.filter(({ action }) => CHANGES.test(action)).slice(0, MAX_CHANGES),
   };
 }
 

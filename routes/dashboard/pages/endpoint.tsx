@@ -245,7 +245,7 @@ function Numbers({ visit, facts }: EndpointPageProps) {
         {
           label: "Waiting",
           value: number(endpoint.pending, endpoint.pending_exact),
-          note: endpoint.paused
+          note: endpoint.state === "paused"
             ? "until it is resumed"
             : endpoint.overdue === 0
             ? "none overdue"

@@ -63,19 +63,30 @@ export function OverviewPage(props: OverviewProps) {
       {is_empty && has_endpoints ? <FirstPost {...first_post} visit={visit} /> : null}
       {is_empty ? null : <Numbers {...props} />}
       {is_empty ? null : <Day {...props} />}
-      <Section
-        title="Endpoints, worst first"
-        id="endpoints"
-        live="swap"
-        aside={
-          <>
-            <a href={`${visit.house.base}/endpoints`}>All endpoints</a>{" "}
-            <NewLink visit={visit} room={null} />
-          </>
-        }
-      >
-        <EndpointRows visit={visit} endpoints={overview.endpoints.slice(0, MAX_ROWS)} />
-      </Section>
+      {has_endpoints
+        ? (
+          <Section
+            title="Endpoints, worst first"
+            id="endpoints"
+            live="swap"
+            aside={
+              <>
+                <a href={`${visit.house.base}/endpoints`}>All endpoints</a>
+                {visit.may_write
+                  ? (
+                    <>
+                      {" · "}
+                      <NewLink visit={visit} room={null} />
+                    </>
+                  )
+                  : null}
+              </>
+            }
+          >
+            <EndpointRows visit={visit} endpoints={overview.endpoints.slice(0, MAX_ROWS)} />
+          </Section>
+        )
+        : null}
       {is_empty ? <Checks checks={props.checks} /> : null}
       <Split kind="halves">
         <Section

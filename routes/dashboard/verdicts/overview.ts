@@ -347,7 +347,7 @@ function retrying(facts: OverviewFacts, reader: Reader): Verdict {
         : first.endpoint.failing_since !== null
         ? [helpFor(first.last_failure, reader)]
         : isBusiness(reader)
-        ? []
+        ? [["BookMe sends them again by itself."]]
         : [[
           `It still delivers, but sometimes ${insteadOf(first.last_failure).replace(/^it /, "")}.`,
         ]]),

@@ -128,12 +128,21 @@ onServer("latest changes say who did what; names are text, whatever they are", a
     description: evil,
     events: ["booking.created"],
   }, "/dashboard/endpoints/new");
+  const { body: { data: [{ id }] } } = await daemon.api("endpoints");
+  const tested = await fetch(`${daemon.url}/api/endpoints/${id}/test`, {
+    method: "POST",
+    headers: { authorization: `Bearer ${ADMIN}`, "content-type": "application/json" },
+    body: JSON.stringify({ event: "booking.created" }),
+  });
+  assert.equal((await tested.json()).delivery.status, "delivered");
   for (const path of ["/dashboard", "/dashboard/endpoints", "/dashboard/endpoints?all"]) {
     const { text } = await operator.get(path);
     assert.ok(!text.includes("<script>alert"), path);
     assert.match(text, /&lt;script&gt;alert/, path);
   }
   const { text } = await operator.get("/dashboard");
+  // A test changes nothing about what is sent.
+  assert.doesNotMatch(text, /sent &lt;script/);
   assert.match(
     text,
     /<strong>ops<\/strong> <a href="\/dashboard\/endpoints\/ep_\w+">made &lt;script/,
