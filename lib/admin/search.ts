@@ -1,7 +1,8 @@
 import { AppError } from "../core/errors.ts";
-import { deliveryId, parseAttemptId, replayId } from "../core/ids.ts";
+import { deliveryId, eventId, parseAttemptId, parseEventId, replayId } from "../core/ids.ts";
 import { nearestFirst } from "../core/nearest.ts";
 import { kindOfId } from "../core/search_query.ts";
+import { openOf } from "../store/reports/deliveries.ts";
 import { type FoundEndpoint, searchEndpoints } from "../store/reports/endpoints.ts";
 import type { AdminContext, Asker } from "./context.ts";
 import { listEvents } from "./events.ts";
@@ -11,10 +12,16 @@ import type * as shown from "./shown.ts";
 
 export type { FoundEndpoint };
 
+/** An event, and whether any of its deliveries is pending or failed. */
+export interface FoundEvent extends shown.EventSummary {
+  readonly pending: boolean;
+  readonly failed: boolean;
+}
+
 /** What a text names, within the scope. */
 export interface SearchFound {
   /** By id, confirmation number, subject or business; the newest first, at most `MAX_FOUND`. */
-  readonly events: readonly shown.EventSummary[];
+  readonly events: readonly FoundEvent[];
   readonly has_more_events: boolean;
   /** Ids of deliveries. */
   readonly deliveries: readonly string[];
@@ -65,7 +72,7 @@ export async function search(ctx: AdminContext, by: Asker, text: string): Promis
   if (events.length > 0 || endpoints.length > 0) {
     return {
       ...NOTHING,
-      events: events.slice(0, MAX_FOUND),
+      events: await withOpen(ctx, by, events.slice(0, MAX_FOUND)),
       has_more_events: events.length > MAX_FOUND || named.next_cursor !== null ||
         of_business.next_cursor !== null,
       endpoints,
@@ -76,11 +83,28 @@ export async function search(ctx: AdminContext, by: Asker, text: string): Promis
   if (capitals !== text) {
     const found = await listEvents(ctx, by, { q: capitals, limit: MAX_FOUND });
     if (found.data.length > 0) {
-      return { ...NOTHING, events: found.data, has_more_events: found.next_cursor !== null };
+      const events = await withOpen(ctx, by, found.data);
+      return { ...NOTHING, events, has_more_events: found.next_cursor !== null };
     }
   }
   const near = (named.near ?? []).map((one) => ({ ...one, endpoint_id: null }));
   return { ...NOTHING, near: [...near, ...await nearEndpoints(ctx, by, text)] };
+}
+
+async function withOpen(
+  ctx: AdminContext,
+  { scope }: Asker,
+  events: readonly shown.EventSummary[],
+): Promise<FoundEvent[]> {
+  const uuids = events.flatMap(({ id }) => parseEventId(id) ?? []);
+  const rows = await openOf(ctx.db.admin, scope, uuids);
+  const open = new Map(
+    rows.map(({ uuid, pending, failed }) => [eventId(uuid), { pending, failed }]),
+  );
+  return events.map((event) => ({
+    ...event,
+    ...open.get(event.id) ?? { pending: false, failed: false },
+  }));
 }
 
 const MAX_NEAR_ENDPOINTS = 3;

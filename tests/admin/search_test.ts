@@ -4,7 +4,7 @@ import type { AdminContext, Asker } from "../../lib/admin/context.ts";
 import { createEndpoint, retireEndpoint } from "../../lib/admin/endpoints.ts";
 import { getEvent } from "../../lib/admin/events.ts";
 import { search } from "../../lib/admin/search.ts";
-import { attemptId, parseDeliveryId } from "../../lib/core/ids.ts";
+import { attemptId, parseDeliveryId, parseEventId } from "../../lib/core/ids.ts";
 import { administer, asker } from "../support/admin.ts";
 import { onServer } from "../support/databases.ts";
 import { sampleOf } from "../support/samples.ts";
@@ -56,6 +56,23 @@ onServer("search() finds whatever a text names, in its scope only", async (datab
   const both = { events: [confirmed, created] };
   assert.deepEqual(await found(ctx, ops, "BK7X9M2P"), both);
   assert.deepEqual(await found(ctx, ops, "bk7x9m2p"), both, "capitals are meant");
+  assert.deepEqual(
+    (await search(ctx, ana, "BK7X9M2P")).events.map(({ pending, failed }) => [pending, failed]),
+    [[true, false], [true, false]],
+  );
+  const uuid = parseEventId(created) ?? "";
+  const [moved] = await db.admin.begin(async (sql) => {
+    await sql`delete from pending_deliveries where event_id = ${uuid}::uuid and endpoint_no in (
+      select no from endpoints where id = ${crm})`;
+    return await sql`insert into ended_deliveries (id, endpoint_no, created_at, ended_at, status, token, attempts)
+      select delivery_of(${uuid}::uuid, no), no, now(), now(), 'failed', 1, 0 from endpoints
+      where id = ${crm} returning id`;
+  });
+  assert.ok(moved !== undefined);
+  const failed = async (by: Asker) =>
+    (await search(ctx, by, created)).events.map((one) => one.failed);
+  assert.deepEqual(await failed(ops), [true]);
+  assert.deepEqual(await failed(ana), [false], "at an endpoint of somebody else");
   assert.deepEqual(await found(ctx, ops, "apt_789"), both);
   assert.deepEqual(await found(ctx, ops, created), { events: [created] });
   assert.deepEqual(await found(ctx, ops, delivery), { deliveries: [delivery] });

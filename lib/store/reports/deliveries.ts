@@ -153,6 +153,31 @@ export async function deliveriesOf(
   return (await select(sql, scope, ctes)).found.filter(isShown);
 }
 
+/** What of an event has not arrived. */
+export interface OpenRow {
+  readonly uuid: string;
+  readonly pending: boolean;
+  readonly failed: boolean;
+}
+
+/** Whether any delivery of these events is pending or failed. */
+export async function openOf(
+  sql: Sql,
+  scope: Scope,
+  event_uuids: readonly string[],
+): Promise<OpenRow[]> {
+  const inScope = numberInScope(sql, scope, "endpoint_of(d.id)");
+  // The deliveries of an event are a range of ids: of those that arrived, no index has that order.
+  return await sql<OpenRow[]>`
+    select u.id as uuid,
+      exists (select from pending_deliveries d
+        where d.id > u.id and d.id <= last_of(u.id) ${inScope}) as pending,
+      exists (select from ended_deliveries d
+        where d.id > u.id and d.id <= last_of(u.id) and d.status <> 'delivered'
+          and d.status = 'failed' ${inScope}) as failed
+    from unnest(${literal(event_uuids)}::uuid[]) as u (id)`;
+}
+
 /** A delivery that was found, or its UUID alone if it or its event is gone, or out of scope. */
 type Found = { readonly found: string } & (DeliveryRow | { readonly uuid: null });
 

@@ -249,7 +249,9 @@ function Bodies({ attempts }: { readonly attempts: readonly shown.Attempt[] }) {
     <>
       {attempts.length === 1
         ? `Body of ${bytes} bytes`
-        : `Body identical in all ${inWord(attempts.length)}, ${bytes} bytes`}
+        : `Body identical in ${
+          attempts.length === 2 ? "both" : `all ${inWord(attempts.length)}`
+        }, ${bytes} bytes`}
     </>
   );
 }

@@ -1,5 +1,4 @@
-import type { SearchFound } from "../../../lib/admin/search.ts";
-import type * as shown from "../../../lib/admin/shown.ts";
+import type { FoundEvent, SearchFound } from "../../../lib/admin/search.ts";
 import {
   Ago,
   Filter,
@@ -7,11 +6,12 @@ import {
   Name,
   Rows,
   Section,
+  State,
   Submit,
   TextField,
   TypeName,
 } from "../components/all.ts";
-import { many, type Verdict } from "../verdicts/verdict.ts";
+import { many, type StateWords, type Verdict } from "../verdicts/verdict.ts";
 import type { Visit } from "../visit.ts";
 import { typeWords } from "../words.ts";
 import { VerdictHead } from "./verdict.tsx";
@@ -137,16 +137,30 @@ function Found({ visit, found }: SearchProps & { readonly found: SearchFound }) 
   );
 }
 
+/** Whether an event has arrived wherever it is owed. */
+function stateOf({ failed, pending }: FoundEvent, { house }: Visit): StateWords {
+  if (failed) {
+    return { kind: "failed", word: house.audience === "operator" ? "Failed" : "Did not arrive" };
+  }
+  return pending ? { kind: "waiting", word: "Waiting" } : { kind: "delivered", word: "Done" };
+}
+
 /** Events, newest first. */
 export function EventRows({ visit, events }: {
   readonly visit: Visit;
-  readonly events: readonly shown.EventSummary[];
+  readonly events: readonly FoundEvent[];
 }) {
   const { base, audience } = visit.house;
   return (
     <Rows
       label="Events"
       columns={[
+        {
+          name: "state",
+          label: "State",
+          phone: "state",
+          cell: (row) => <State {...stateOf(row, visit)} />,
+        },
         {
           name: "event",
           label: audience === "operator" ? "Event" : "Booking",
@@ -165,7 +179,7 @@ export function EventRows({ visit, events }: {
             name: "business",
             label: "Business",
             phone: "under" as const,
-            cell: (row: shown.EventSummary) => row.business ?? "",
+            cell: (row: FoundEvent) => row.business ?? "",
           }]
           : []),
         {

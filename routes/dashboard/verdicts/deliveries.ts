@@ -52,6 +52,8 @@ export function deliveriesVerdict(facts: ListFacts, reader: Reader): Verdict {
       ? { kind: "waiting", word: "Waiting" }
       : shown === "cancelled"
       ? { kind: "cancelled", word: "Cancelled" }
+      : found.groups.length === 0 && (facts.is_narrowed || !is_bad)
+      ? { kind: "unused", word: "None" }
       : calm,
     headline: [says(facts, failed, waiting)],
     sentences: [

@@ -97,6 +97,14 @@ Deno.test("one, none, and more than are counted", () => {
   );
 });
 
+Deno.test("nothing to act on is good news, nothing found is none", () => {
+  const word = (more: Partial<ListFacts>) =>
+    deliveriesVerdict(found([], more), OPERATOR).state.word;
+  assert.equal(word({}), "Good");
+  assert.equal(word({ is_narrowed: true }), "None");
+  assert.equal(word({ shown: "tests" }), "None");
+});
+
 Deno.test("one status of an endpoint stands for it, the most frequent", () => {
   const verdict = deliveriesVerdict(
     found([group(5), group(2, { last_status: 403 }), group(1, { endpoint: "bella" })]),
