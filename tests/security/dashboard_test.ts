@@ -1,9 +1,17 @@
 import assert from "node:assert/strict";
 import { parse, stringify } from "yaml";
+import { ENCRYPTION_KEY } from "../support/checked.ts";
 import { ADMIN, startDaemon, type TestDaemon, VIEWER } from "../support/daemon.ts";
 import { onServer } from "../support/databases.ts";
 import { portIn, speak } from "../support/raw.ts";
-import { hiddenFields, openLink, signIn, type Visitor, visitor } from "../support/visitor.ts";
+import {
+  formTo,
+  hiddenFields,
+  openLink,
+  signIn,
+  type Visitor,
+  visitor,
+} from "../support/visitor.ts";
 
 const FORM = "application/x-www-form-urlencoded";
 
@@ -395,6 +403,47 @@ onServer("dashboard.host: a request by another name gets no page and no cookie",
   }
   await signIn(daemon.url);
 });
+
+onServer(
+  "dashboard.twice: a form sent twenty times at once acts once, and shows its secret to one session",
+  async (
+    database,
+  ) => {
+    await using daemon = await startDaemon({
+      database: database.section,
+      encryption_key: ENCRYPTION_KEY,
+    });
+    await using db = await database.open();
+    const business = await openLink(daemon.url, (await linkOf(daemon, "bus_1")).token);
+    const other = await openLink(daemon.url, (await linkOf(daemon, "bus_1")).token);
+    const page = await business.get("/portal/endpoints/new");
+    const hidden = hiddenFields(formTo(page.text, "/portal/endpoints") ?? "");
+    const fields = { ...hidden, url: "https://receiver.example/in", events: ["booking.created"] };
+    const answers = await Promise.all(
+      Array.from({ length: 20 }, () => business.post("/portal/endpoints", fields)),
+    );
+    const { body: { data } } = await daemon.api("audit?action=endpoint.created");
+    assert.equal(data.length, 1);
+    const locations = new Set(answers.map(({ status, location }) => `${status} ${location}`));
+    const at = `/portal/endpoints/${data[0].object}`;
+    assert.deepEqual([...locations], [`303 ${at}?note=${hidden["once"]}`]);
+    // Another session of the same business submits its own.
+    const own = await tokenOf(other, "/portal");
+    const again = await other.post("/portal/endpoints", { ...fields, csrf: own });
+    assert.equal(again.status, 303);
+    assert.notEqual(again.location, answers[0]?.location);
+    const shown = await business.get(answers[0]?.location ?? "");
+    const [secret = ""] = /whsec_[\w+/=]{40,}/.exec(shown.text) ?? [];
+    assert.notEqual(secret, "");
+    const foreign = await other.get(answers[0]?.location ?? "");
+    assert.equal(foreign.status, 200);
+    assert.doesNotMatch(foreign.text, /whsec_[\w+/=]{40,}/);
+    const rows = await db
+      .admin`select f::text as row, encode(note, 'escape') as note from session_forms f`;
+    assert.ok(!JSON.stringify(rows).includes(secret.slice(6)));
+    assert.ok(!JSON.stringify(daemon.log).includes(secret));
+  },
+);
 
 onServer("dashboard.quiet: neither searches nor links nor tokens get into the log", async (
   database,

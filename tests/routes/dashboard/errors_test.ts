@@ -72,6 +72,7 @@ Deno.test("with the database away, whoever is signed in sees since when, and wha
   assert.equal(away.headers.get("retry-after"), "1");
   assert.match(away.text, /Nothing accepted is lost/);
   assert.match(away.text, /Sign out/, "remembered");
+  assert.match(away.text, /Last known numbers[^]*ago[^]*Waiting/);
   assert.doesNotMatch(away.text, /127\.0\.0\.1:\d+|ECONN/, "no address of the database");
   const stranger = visitor(daemon.url);
   assert.equal((await stranger.get("/dashboard")).status, 303, "nothing is needed to know that");
