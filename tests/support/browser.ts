@@ -31,14 +31,38 @@ export interface Browser {
 }
 
 /** How long a page may take on a busy machine. */
-const PATIENCE_MS = 60_000;
+const PATIENCE_MS = 30_000;
+
+/** A step of a story; the output names it. */
+export type Step = (name: string, run: () => Promise<void>) => Promise<void>;
 
 /** Declares a test that runs in a browser of its own; ignored where there is none. */
-export function browserTest(name: string, test: (browser: Browser) => Promise<void>): void {
+export function browserTest(
+  name: string,
+  test: (browser: Browser, step: Step) => Promise<void>,
+): void {
   Deno.test({
     name: hasChromium() ? name : `${name} (ignored: no ${CHROMIUM})`,
     ignore: !hasChromium(),
-    fn: () => withBrowser(test),
+    fn: (t) =>
+      withBrowser((browser) =>
+        test(browser, async (name, run) => {
+          let failure: unknown;
+          // What a step began may go on in the next one.
+          const options = { sanitizeOps: false, sanitizeResources: false };
+          const ok = await t.step({
+            name,
+            ...options,
+            fn: () =>
+              run().catch((error) => {
+                failure = error;
+                throw error;
+              }),
+          });
+          // A step whose story went wrong before proves nothing.
+          if (!ok) throw failure ?? new Error(name);
+        })
+      ),
   });
 }
 
@@ -73,10 +97,21 @@ export async function withBrowser(run: (browser: Browser) => Promise<void>): Pro
   };
   try {
     await run(browser);
+  } catch (error) {
+    const seen = await Promise.all(
+      launched.contexts().flatMap((one) => one.pages()).map(described),
+    );
+    throw new Error(`${(error as Error).message}\n${seen.join("\n")}`, { cause: error });
   } finally {
     await launched.close();
   }
   assert.deepEqual(complaints, []);
+}
+
+/** What a page shows, for whoever reads the failure of a test. */
+async function described(page: Page): Promise<string> {
+  const text = await page.locator("main").innerText({ timeout: 1_000 }).catch(() => "no main");
+  return `At ${page.url()}:\n${text.slice(0, 1_500)}`;
 }
 
 async function listen(context: BrowserContext, url: string, complaints: string[]): Promise<void> {
@@ -104,20 +139,17 @@ async function listen(context: BrowserContext, url: string, complaints: string[]
 /** Fails if axe finds anything on the page, with the elements. Works without JavaScript, too. */
 export async function assertAccessible(page: Page): Promise<void> {
   await page.evaluate(axe.source);
-  const found = await page.evaluate(`(async () => {
+  const found = await page.evaluate<string[]>(`(async () => {
     // Without JavaScript no timer fires, and axe waits for some of no time at all.
     const { setTimeout } = globalThis;
     globalThis.setTimeout = (run, ms = 0) =>
       ms > 10 ? setTimeout(run, ms) : (Promise.resolve().then(run), 0);
     const { violations } = await axe.run(document, { preload: false, resultTypes: ["violations"] })
       .finally(() => globalThis.setTimeout = setTimeout);
-    return violations.map(({ id, help, nodes }) => ({
-      id,
-      help,
-      at: nodes.slice(0, 5).map((node) => node.html + " " + (node.any[0]?.message ?? "")),
-    }));
+    return violations.flatMap(({ id, help, nodes }) => nodes.slice(0, 5).map((node) =>
+      id + ": " + help + ": " + node.html.slice(0, 300) + " " + (node.any[0]?.message ?? "")));
   })()`);
-  assert.deepEqual(found, [], page.url());
+  if (found.length > 0) throw new Error(`${page.url()}:\n${found.join("\n")}`);
 }
 
 /** Fails if the page can be scrolled sideways, with the elements that reach beyond its right edge. */
@@ -135,5 +167,7 @@ export async function assertNoSidewaysScroll(page: Page): Promise<void> {
       culprits: beyond.map((element) => element.outerHTML.slice(0, 120)),
     };
   })()`);
-  assert.ok(excess <= 0, `${page.url()} is ${excess} px too wide: ${culprits.join("\n")}`);
+  if (excess > 0) {
+    throw new Error(`${page.url()} is ${excess} px too wide:\n${culprits.join("\n")}`);
+  }
 }
