@@ -117,7 +117,7 @@ export async function showEndpoint(
   const types = selectable(ctx);
   const body = EndpointPage({
     visit,
-    facts: Object.assign({ hints: [] }, facts),
+    facts,
     bars,
     pins,
     note: noteOf(note, refused),

@@ -1,4 +1,6 @@
 import { Hono } from "hono";
+import { aboutEvents } from "../../lib/admin/about.ts";
+import type { Asker } from "../../lib/admin/context.ts";
 import { listDeliveries } from "../../lib/admin/deliveries.ts";
 import { listEndpoints } from "../../lib/admin/endpoints.ts";
 import { endpointNames } from "../../lib/admin/names.ts";
@@ -85,25 +87,28 @@ async function businessPage(ctx: RouteContext, visit: Visit) {
     visit,
     overview,
     room: { has: endpoints.length, most },
-    sent: sentOf(deliveries, names),
+    sent: await sentOf(ctx, by, deliveries, names),
     retry_ms,
     kept_days: Math.floor(retention.events_ms / 86_400_000),
   });
 }
 
 /** The latest events of these deliveries, each with where it went and what became of it. */
-function sentOf(
+async function sentOf(
+  ctx: RouteContext,
+  by: Asker,
   deliveries: readonly shown.Delivery[],
   names: ReadonlyMap<string, string>,
-): Sent[] {
-  const byEvent = Map.groupBy(deliveries, ({ event_id }) => event_id);
-  return [...byEvent.values()].slice(0, MAX_SENT).flatMap((all) => {
+): Promise<Sent[]> {
+  const latest = [...Map.groupBy(deliveries, ({ event_id }) => event_id)].slice(0, MAX_SENT);
+  const about = await aboutEvents(ctx, by, latest.map(([event_id]) => event_id));
+  return latest.flatMap(([id, all]) => {
     const [first] = all;
     if (first === undefined) return [];
-    const { event_id: id, event_type: type, subject, confirmation_number, test, created_at } =
-      first;
+    const { event_type: type, subject, confirmation_number, test, created_at } = first;
     return [{
       event: { id, type, subject, confirmation_number, test, received_at: created_at },
+      about: about.get(id),
       state: arrived(all),
       to: [...new Set(all.map(({ endpoint_id }) => names.get(endpoint_id) ?? endpoint_id))],
     }];
@@ -114,7 +119,7 @@ function sentOf(
 function arrived(deliveries: readonly shown.Delivery[]): StateWords {
   const has = (status: shown.Delivery["status"]) => deliveries.some((one) => one.status === status);
   if (has("failed")) return { kind: "failed", word: "Did not arrive" };
-  if (has("pending")) return { kind: "waiting", word: "On its way" };
+  if (has("pending")) return { kind: "waiting", word: "Waiting" };
   return has("delivered")
     ? { kind: "delivered", word: "Arrived" }
     : { kind: "cancelled", word: "Cancelled" };

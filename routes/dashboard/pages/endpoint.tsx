@@ -195,10 +195,10 @@ function Health({ bars, pins, facts }: EndpointPageProps) {
             ),
             note: (
               <>
-                <Moment at={at} />
+                <Moment at={at} style="minute" />
                 {failed_at === null ? null : (
                   <>
-                    . {firstFailure(facts)} <Moment at={failed_at} />.
+                    . {firstFailure(facts)} <Moment at={failed_at} style="minute" />.
                   </>
                 )}
               </>
@@ -235,7 +235,7 @@ function Numbers({ visit, facts }: EndpointPageProps) {
             : <Moment at={last_success_at} style="relative" />,
           ...(last_success_at === null
             ? {}
-            : { note: <Moment at={last_success_at} style="absolute" /> }),
+            : { note: <Moment at={last_success_at} style="minute" /> }),
         },
         {
           label: "Response time, last hour",
@@ -286,7 +286,7 @@ function SecretSection(
       id="secret"
       aside={
         <>
-          Version {endpoint.version}, since <Moment at={endpoint.updated_at} />
+          Version {endpoint.version}, since <Moment at={endpoint.updated_at} style="minute" />
         </>
       }
     >
@@ -341,19 +341,19 @@ function Overlap({ endpoint, now }: { readonly endpoint: shown.Endpoint; readonl
         {is_ahead
           ? (
             <>
-              <strong>The new secret signs from</strong>{" "}
-              <Moment at={activates_at} style="absolute" /> on. Until then{" "}
-              <code>X-BookMe-Signature</code> is made with the old one;{" "}
+              <strong>The new secret signs from</strong> <Moment at={activates_at} style="minute" />
+              {" "}
+              on. Until then <code>X-BookMe-Signature</code> is made with the old one;{" "}
               <code>webhook-signature</code> has both.
             </>
           )
           : (
             <>
               <strong>The old secret works for another {lengthOf(to - now)}</strong>, until{" "}
-              <Moment at={overlap_ends_at} style="absolute" />, and only in{" "}
+              <Moment at={overlap_ends_at} style="minute" />, and only in{" "}
               <code>webhook-signature</code>. <code>X-BookMe-Signature</code>{" "}
               carries one signature and has used the new secret since{" "}
-              <Moment at={activates_at} style="absolute" />.
+              <Moment at={activates_at} style="minute" />.
             </>
           )}
       </p>
@@ -364,10 +364,10 @@ function Overlap({ endpoint, now }: { readonly endpoint: shown.Endpoint; readonl
       />
       <p class="ends note">
         <span>
-          <Moment at={activates_at} style="absolute" />, {is_ahead ? "new secret signs" : "rotated"}
+          <Moment at={activates_at} style="minute" />, {is_ahead ? "new secret signs" : "rotated"}
         </span>{" "}
         <span>
-          <Moment at={overlap_ends_at} style="absolute" />, old secret ends
+          <Moment at={overlap_ends_at} style="minute" />, old secret ends
         </span>
       </p>
     </>

@@ -179,7 +179,7 @@ export function OverlapPage({ ends_now, ...props }: Props & { readonly ends_now:
         <>
           {ends === null ? "No rotation is under way." : (
             <>
-              The old secret works until <Moment at={ends} style="absolute" />.{" "}
+              The old secret works until <Moment at={ends} style="minute" />.{" "}
             </>
           )}
           {ends_now

@@ -40,8 +40,7 @@ export function endpointPath({ house }: Pick<Visit, "house">, id: string): strin
 
 /** The verdict of an overview, from what was read for it. */
 export function verdictOf(visit: Visit, overview: Overview) {
-  const endpoints = overview.endpoints.map((one) => Object.assign({ hints: [] }, one));
-  return overviewVerdict({ ...overview, endpoints }, visit);
+  return overviewVerdict(overview, visit);
 }
 
 /** The endpoints in force, worst first. */

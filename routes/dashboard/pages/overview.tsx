@@ -1,3 +1,4 @@
+import type { About } from "../../../lib/admin/about.ts";
 import type { Overview } from "../../../lib/admin/overview.ts";
 import type * as shown from "../../../lib/admin/shown.ts";
 import { inSeconds } from "../../../lib/core/time.ts";
@@ -33,6 +34,7 @@ import {
   type Room,
   verdictOf,
 } from "./endpoints.tsx";
+import { aboutWords } from "./deliveries.tsx";
 import { policyWords } from "./endpoint_settings.tsx";
 import { VerdictHead } from "./verdict.tsx";
 
@@ -58,7 +60,7 @@ export function OverviewPage(props: OverviewProps) {
       <VerdictHead
         visit={visit}
         verdict={verdictOf(visit, overview)}
-        aside={<Moment at={inSeconds(new Date(visit.now).toISOString())} />}
+        aside={<Moment at={inSeconds(new Date(visit.now).toISOString())} style="minute" />}
       />
       {is_empty && has_endpoints ? <FirstPost {...first_post} visit={visit} /> : null}
       {is_empty ? null : <Numbers {...props} />}
@@ -322,6 +324,8 @@ function Changes({ visit, overview, names }: OverviewProps) {
 
 /** An update about a booking, with the systems that it was sent to. */
 export interface Sent {
+  /** Service, day and time, as far as they are known. */
+  readonly about: About | undefined;
   readonly event: Pick<
     shown.EventSummary,
     "id" | "type" | "subject" | "confirmation_number" | "test" | "received_at"
@@ -438,9 +442,16 @@ function sentColumns(): Column<Sent>[] {
       ),
     },
     {
+      name: "about",
+      label: "About",
+      phone: "reason",
+      wrap: true,
+      cell: ({ about }) => aboutWords(about),
+    },
+    {
       name: "to",
       label: "Sent to",
-      phone: "reason",
+      phone: "hide",
       cell: ({ to }) => to.length === 0 ? "Nowhere" : to.join(", "),
     },
     {

@@ -1,3 +1,4 @@
+import type { Promptness } from "../../../lib/admin/overview.ts";
 import {
   daysAgo,
   type EndpointFacts,
@@ -26,13 +27,8 @@ import {
   type Words,
 } from "./verdict.ts";
 
-/** An endpoint with what its own page knows besides. */
-export interface EndpointPageFacts extends EndpointFacts {
-  /** What changed since the last success, the likeliest cause first. */
-  readonly hints: readonly { readonly kind: string; readonly text: string }[];
-  /** What arrived within 30 s today, of all that was sent. */
-  readonly today: { readonly within_30s: number; readonly all: number };
-}
+/** An endpoint with what its own page shows besides. */
+export type EndpointPageFacts = EndpointFacts & { readonly today: Promptness };
 
 /** What the page of an endpoint says first. */
 export function endpointVerdict(facts: EndpointPageFacts, reader: Reader): Verdict {

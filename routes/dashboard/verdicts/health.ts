@@ -1,19 +1,13 @@
-import type { LastFailure } from "../../../lib/admin/overview.ts";
+import type { EndpointHealth, LastFailure } from "../../../lib/admin/overview.ts";
 import type * as shown from "../../../lib/admin/shown.ts";
 import type { Health } from "../../../lib/core/health.ts";
 import type { Audience, Visit } from "../visit.ts";
 import { moment, type Part, type StateKind, type StateWords, type Words } from "./verdict.ts";
 
-/** An endpoint, as far as verdicts judge it. Times are ISO 8601. */
-export interface EndpointFacts {
-  readonly endpoint: shown.Endpoint;
-  readonly health: Health;
-  readonly last_failure: LastFailure | null;
-  /** The earliest time at which a pending delivery runs out of attempts. */
-  readonly first_exhausted_at: string | null;
-  /** End of the receiver's certificate, as the last handshake showed it. */
-  readonly certificate_ends_at: string | null;
-}
+/** An endpoint, as far as verdicts judge it. */
+export type EndpointFacts = Omit<EndpointHealth, "hints"> & {
+  readonly hints: readonly Pick<shown.Hint, "kind" | "text">[];
+};
 
 /** For whom a verdict speaks, and when. */
 export type Reader = Pick<Visit, "house" | "may_write" | "now">;

@@ -1,5 +1,4 @@
-import type { LastFailure } from "../../../lib/admin/overview.ts";
-import type { Health } from "../../../lib/core/health.ts";
+import type { LastFailure, Overview } from "../../../lib/admin/overview.ts";
 import { age, consequence, testAction, until, waiting } from "./endpoint.ts";
 import {
   daysAgo,
@@ -28,27 +27,9 @@ import {
 } from "./verdict.ts";
 
 /** What the overview's verdict is made of. */
-export interface OverviewFacts {
-  /** The worst ones, worst first: not all of a thousand. */
-  readonly endpoints: readonly OverviewEndpoint[];
-  /** All endpoints in force, by how they are doing. */
-  readonly counts: Readonly<Record<Health, number>>;
-  /** What arrived within 30 s today, of all that was sent. */
-  readonly today: { readonly within_30s: number; readonly all: number };
-  readonly waiting: { readonly value: number; readonly exact: boolean };
-  readonly overdue: {
-    readonly value: number;
-    readonly exact: boolean;
-    readonly oldest_ms: number | null;
-  };
-  /** Whether any event has been stored. */
-  readonly posted: boolean;
-}
-
-/** An endpoint, with what changed since its last success. */
-export interface OverviewEndpoint extends EndpointFacts {
-  readonly hints: readonly { readonly kind: string; readonly text: string }[];
-}
+export type OverviewFacts =
+  & Pick<Overview, "counts" | "today" | "waiting" | "overdue" | "posted">
+  & { readonly endpoints: readonly EndpointFacts[] };
 
 /** What the overview says first. */
 export function overviewVerdict(facts: OverviewFacts, reader: Reader): Verdict {
@@ -180,7 +161,7 @@ function nothingPosted(total: number, reader: Reader): Verdict {
   };
 }
 
-function oneFailing(one: OverviewEndpoint, facts: OverviewFacts, reader: Reader): Verdict {
+function oneFailing(one: EndpointFacts, facts: OverviewFacts, reader: Reader): Verdict {
   const { endpoint, health, last_failure } = one;
   const name = nameOf(endpoint);
   const [hint] = one.hints;
@@ -218,7 +199,7 @@ function saysCount({ last_failure, endpoint }: EndpointFacts, reader: Reader): b
   return last_failure?.outcome === "dns" && endpoint.pending > 0 && !isBusiness(reader);
 }
 
-function failingHeadline(one: OverviewEndpoint, reader: Reader): Words {
+function failingHeadline(one: EndpointFacts, reader: Reader): Words {
   const { endpoint, health, last_failure } = one;
   const name = nameOf(endpoint);
   if (health === "unsendable") {
@@ -245,7 +226,7 @@ function failingHeadline(one: OverviewEndpoint, reader: Reader): Words {
 const MAX_NAMES = 2;
 
 function manyFailing(
-  broken: readonly OverviewEndpoint[],
+  broken: readonly EndpointFacts[],
   facts: OverviewFacts,
   reader: Reader,
 ): Verdict {
@@ -282,7 +263,7 @@ function total({ waiting: { value, exact } }: OverviewFacts, reader: Reader): Wo
   return [[{ strong: `${text} and none is lost` }, "."]];
 }
 
-function goneOne(one: OverviewEndpoint, facts: OverviewFacts, reader: Reader): Verdict {
+function goneOne(one: EndpointFacts, facts: OverviewFacts, reader: Reader): Verdict {
   const text = waiting(one, reader);
   return {
     tone: "failing",
@@ -358,7 +339,7 @@ function retrying(facts: OverviewFacts, reader: Reader): Verdict {
 }
 
 function retryingHeadline(
-  those: readonly OverviewEndpoint[],
+  those: readonly EndpointFacts[],
   count: number,
   reader: Reader,
 ): Words {
@@ -410,7 +391,7 @@ function deliver(facts: OverviewFacts, reader: Reader): Verdict {
   const total = totalOf(counts);
   const share = percent(today.within_30s, today.all);
   const soon = endpoints.map((one) => ({ one, days: fewDaysLeft(one, reader.now) }))
-    .filter((entry): entry is { one: OverviewEndpoint; days: number } => entry.days !== null)
+    .filter((entry): entry is { one: EndpointFacts; days: number } => entry.days !== null)
     .toSorted((a, b) => a.days - b.days)[0];
   if (isBusiness(reader)) return arriving(facts, reader, soon);
   const [only] = endpoints;
@@ -453,7 +434,7 @@ function deliver(facts: OverviewFacts, reader: Reader): Verdict {
 function arriving(
   { today, counts, waiting }: OverviewFacts,
   reader: Reader,
-  soon: { readonly one: OverviewEndpoint; readonly days: number } | undefined,
+  soon: { readonly one: EndpointFacts; readonly days: number } | undefined,
 ): Verdict {
   const total = totalOf(counts);
   const systems = total === 1 ? "your system" : `your ${number(total)} systems`;

@@ -26,7 +26,7 @@ export type Part =
   | string
   | { readonly strong: string }
   | { readonly code: string }
-  | { readonly at: string; readonly style: "time" | "absolute" | "relative" | "date" }
+  | { readonly at: string; readonly style: "time" | "minute" | "absolute" | "relative" | "date" }
   | { readonly href: string; readonly text: string };
 
 /** A sentence in pieces. */
@@ -73,7 +73,7 @@ const CLEAR_MS = 18 * 3_600_000;
 /** A time in a sentence: the time of day while that is clear, else with its day. */
 export function moment(at: string, now: number): Part {
   const is_near = Math.abs(Date.parse(at) - now) < CLEAR_MS;
-  return { at, style: is_near ? "time" : "absolute" };
+  return { at, style: is_near ? "time" : "minute" };
 }
 
 const TOLD = /`([^`]+)`|\b(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z)/g;

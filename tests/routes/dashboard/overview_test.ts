@@ -165,11 +165,17 @@ onServer(
       events: ["booking.created"],
     }, "/portal/endpoints/new");
     assert.equal(made.status, 303, made.text);
-    await daemon.post(booking("apt_1", "bus_1", { confirmationNumber: "BK7X9M2P" }));
+    await daemon.post(booking("apt_1", "bus_1", {
+      confirmationNumber: "BK7X9M2P",
+      service: { id: "srv_1", name: "Haircut & Style" },
+      appointmentDate: "2026-11-28",
+      startTime: "10:00",
+    }));
     await daemon.post(booking("apt_2", "bus_2", { confirmationNumber: "BKOTHERS" }));
     const text = await headline(business, "/portal", /till|address/);
     assert.match(text, /New booking/);
     assert.match(text, /BK7X9M2P/);
+    assert.match(text, /Haircut &amp; Style, Sat 28 Nov, 10:00/);
     assert.match(text, /Your till/);
     assert.ok(!text.includes("BKOTHERS"));
     assert.ok(!text.includes("secret-crm"));
