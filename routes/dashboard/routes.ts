@@ -18,6 +18,7 @@ import { acceptsGzip } from "./headers.ts";
 import { helpPages } from "./help.ts";
 import { loginPage, loginRoutes, logoutRoutes } from "./login.tsx";
 import { needsLink, openPages } from "./open.tsx";
+import { nextPath } from "./next.ts";
 import { overviewPages } from "./overview.ts";
 import { replayPages } from "./replays.ts";
 import { searchPages } from "./search.ts";
@@ -66,14 +67,13 @@ export function dashboardRoutes(ctx: RouteContext): Hono<PageEnv> {
       const query = is_plain ? "" : `?next=${encodeURIComponent(next)}`;
       return c.redirect(`${DASHBOARD.base}/login${query}`, 303);
     },
-    sent: (c) =>
-      loginPage(
-        c,
-        ctx,
-        DASHBOARD.base,
-        403,
-        "Your session has ended. Nothing was done; sign in again",
-      ),
+    sent: (c) => {
+      // The page with the form: browsers name it, as it is of this origin.
+      const from = URL.parse(c.req.header("referer") ?? "");
+      const next = nextPath(DASHBOARD, from === null ? undefined : from.pathname + from.search);
+      const ended = "Your session has ended. Nothing was done; sign in again";
+      return loginPage(c, ctx, next, 403, ended);
+    },
   });
   open(app, ctx, PORTAL, { arrived, asked: needsLink, sent: needsLink });
   return app;

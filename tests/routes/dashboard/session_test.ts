@@ -67,10 +67,18 @@ onServer("a form of an expired session does nothing, and says so", async (databa
   const { text } = await operator.get("/dashboard");
   const csrf = /name="csrf" value="([\w-]+)"/.exec(text)?.[1] ?? "";
   await db.admin`update sessions set expires_at = now()`;
-  const answer = await operator.post("/dashboard/endpoints", { csrf, url: "https://x.example" });
+  const answer = await operator.post(
+    "/dashboard/endpoints",
+    { csrf, url: "https://x.example" },
+    { referer: `${daemon.url}/dashboard/endpoints/new?a=b` },
+  );
   assert.equal(answer.status, 403);
   assert.match(answer.text, /Your session has ended. Nothing was done; sign in again/);
   assert.match(answer.text, /name="token"/);
+  assert.match(answer.text, /name="next" value="\/dashboard\/endpoints\/new\?a=b"/);
+  const evil = { referer: "https://evil.example/api/config" };
+  const other = await operator.post("/dashboard/endpoints", { csrf }, evil);
+  assert.match(other.text, /name="next" value="\/dashboard"/);
 });
 
 onServer("a session lasts 12 hours, that of a portal until its link ends", async (database) => {
