@@ -156,6 +156,35 @@ export const TestInput = v.strictObject({
 }, must("an object"));
 export type TestInput = v.InferOutput<typeof TestInput>;
 
+// --- signatures ---------------------------------------------------------------------------------------
+
+/** A request whose signature is checked, and against which secret. */
+export const VerifyInput = v.strictObject({
+  endpoint: v.optional(
+    described(
+      identifier,
+      "Checks against this endpoint's own secrets, those of an overlap included",
+    ),
+  ),
+  secret: v.optional(
+    described(
+      v.pipe(v.string(must("a string")), v.minLength(1, "Must not be empty")),
+      "Checks against this secret instead. It is neither stored nor logged, and no answer has it",
+    ),
+  ),
+  body: described(v.string(must("a string")), "The body, exactly as it was received"),
+  body_encoding: v.optional(
+    described(oneOf(["utf-8", "base64"]), "How `body` is written"),
+    "utf-8",
+  ),
+  headers: described(
+    HEADERS,
+    "X-BookMe-Signature, or webhook-id, webhook-timestamp and webhook-signature, or all of them. Others are " +
+      "ignored",
+  ),
+}, must("an object"));
+export type VerifyInput = v.InferOutput<typeof VerifyInput>;
+
 // --- the configuration -------------------------------------------------------------------------------
 
 /** A reload of the configuration file. */

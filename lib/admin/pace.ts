@@ -11,6 +11,8 @@ const LIMITS = {
   test: { burst: 10, refill_ms: 6_000 },
   /** Each opens connections. */
   check: { burst: 10, refill_ms: 6_000 },
+  /** Each may hash some twenty megabytes. */
+  "signature check": { burst: 10, refill_ms: 6_000 },
   /** Each writes; those of endpoints have every daemon read its endpoints again. */
   change: { burst: 100, refill_ms: 1_000 },
 } as const;

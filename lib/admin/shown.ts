@@ -407,6 +407,31 @@ export const TestResult = v.object({
 });
 export type TestResult = v.InferOutput<typeof TestResult>;
 
+/** The diagnosis of a request's signatures. */
+export const SignatureCheck = v.object({
+  valid: described(v.boolean(), "Whether all of its signatures are valid"),
+  findings: v.array(v.object({
+    header: v.picklist(["X-BookMe-Signature", "webhook-signature"]),
+    valid: v.boolean(),
+    mistakes: described(
+      v.array(string),
+      "Empty if valid. Several if only together they explain the signature",
+    ),
+    text: described(string, "The same in words, with the remedy"),
+    secret: described(
+      maybe(v.picklist(["current", "previous"])),
+      "The secret that it fits, whatever else is wrong; null if it fits none",
+    ),
+  })),
+  previous_ends_at: described(
+    maybe(time),
+    "When the previous secret stops signing; null if no rotation is under way, for an endpoint of the file, " +
+      "and for a secret that was given",
+  ),
+  remark: described(maybe(string), "The mistake in the secret that was given, in words"),
+});
+export type SignatureCheck = v.InferOutput<typeof SignatureCheck>;
+
 // --- events ------------------------------------------------------------------------------------------
 
 /** An event without its payload. */

@@ -7,6 +7,7 @@ import { type AnyOperation, perform } from "./operation.ts";
 import { overviewOperations } from "./overview.ts";
 import { portalLinkOperations } from "./portal_links.ts";
 import { replayOperations } from "./replays.ts";
+import { signatureOperations } from "./signatures.ts";
 import { streamOperations } from "./stream.ts";
 import { requireToken } from "../middleware/auth.ts";
 import { pathPattern } from "../middleware/problem.ts";
@@ -21,6 +22,7 @@ export const OPERATIONS: readonly AnyOperation[] = [
   ...replayOperations,
   ...portalLinkOperations,
   ...erasureOperations,
+  ...signatureOperations,
   ...streamOperations,
   ...overviewOperations,
 ];

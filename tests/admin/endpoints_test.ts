@@ -65,10 +65,12 @@ onServer("changeEndpoint() leaves the secret alone", async (database) => {
     headers: { "X-A": "[redacted]" },
   });
   assert.deepEqual(changed.headers, { "X-A": "[redacted]" });
-  const body = new TextEncoder().encode("{}");
-  const signature = makeSigner(SECRET).bookme(body);
-  const [[, finding] = []] = await checkSignature(ctx, ops, id, { body, signature });
-  assert.equal(finding?.valid, true);
+  const headers = {
+    "x-bookme-signature": makeSigner(SECRET).bookme(new TextEncoder().encode("{}")),
+  };
+  const asked = { endpoint: id, body: "{}", body_encoding: "utf-8", headers } as const;
+  const { valid } = await checkSignature(ctx, ops, asked);
+  assert.equal(valid, true);
 });
 
 onServer("checkSignature() knows the endpoint's secrets, old and new", async (database) => {
@@ -77,20 +79,30 @@ onServer("checkSignature() knows the endpoint's secrets, old and new", async (da
     database: database.section,
     endpoints: [endpoint("file", URL), endpoint("plain", URL, { unsigned: true })],
   });
-  const body = new TextEncoder().encode('{"event":"booking.created"}');
+  const body = '{"event":"booking.created"}';
   const { id, secret: old } = await endpoints.createEndpoint(ctx, ops, { url: URL, events: ["*"] });
   const { secret } = await endpoints.rotateSecret(ctx, ops, id, {
     activate: "now",
     overlap: 60_000,
   });
+  const ends: (string | null)[] = [];
   const check = async (id: string, secret: string | null) => {
-    const signature = makeSigner(secret ?? "").bookme(body);
-    const [[header, finding] = []] = await checkSignature(ctx, ops, id, { body, signature });
+    const signature = makeSigner(secret ?? "").bookme(new TextEncoder().encode(body));
+    const checked = await checkSignature(ctx, ops, {
+      endpoint: id,
+      body,
+      body_encoding: "utf-8",
+      headers: { "X-BookMe-Signature": signature },
+    });
+    ends.push(checked.previous_ends_at);
+    const [{ header, mistakes } = assert.fail("no finding")] = checked.findings;
     assert.equal(header, "X-BookMe-Signature");
-    return finding?.mistakes;
+    return mistakes;
   };
   assert.deepEqual(await check(id, secret), []);
   assert.deepEqual(await check(id, old), ["previous_secret"]);
+  const { rotation } = await endpoints.getEndpoint(ctx, ops, id);
+  assert.deepEqual(ends, [rotation?.overlap_ends_at, rotation?.overlap_ends_at]);
   assert.deepEqual(await check("file", SECRET), []);
   assert.deepEqual(await check("file", secret), ["unknown"]);
   await assert.rejects(check("plain", SECRET), { code: "conflict" });

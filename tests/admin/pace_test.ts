@@ -27,6 +27,7 @@ Deno.test("makePace() limits each business by what it does, and no operator", ()
   };
   assert.deepEqual(left(ana, "test"), { done: 10, retry_after_s: 6 });
   assert.deepEqual(left(ana, "check"), { done: 10, retry_after_s: 6 });
+  assert.deepEqual(left(ana, "signature check"), { done: 10, retry_after_s: 6 });
   assert.deepEqual(left(ana, "change"), { done: 100, retry_after_s: 1 });
   assert.deepEqual(left(bob, "test"), { done: 10, retry_after_s: 6 });
   assert.equal(left(ops, "test"), "no limit");

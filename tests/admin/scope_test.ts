@@ -137,9 +137,14 @@ onHouse("a business sees and changes its own endpoints only", async (house) => {
         () => endpoints.rotateSecret(ctx, ana, id, { activate: "now", overlap: 0 }),
         () => endpoints.retireEndpoint(ctx, ana, id),
         () => testEndpoint(ctx, ana, id, { event: "booking.created" }, () => true),
-        () => checkSignature(ctx, ana, id, { body: new Uint8Array(), signature: "sha256=0" }),
       ]
     ) await refused("not_found", ask());
+    const headers = { "X-BookMe-Signature": "sha256=0" };
+    await refused(
+      "invalid",
+      checkSignature(ctx, ana, { endpoint: id, body: "", body_encoding: "utf-8", headers }),
+      "/endpoint",
+    );
     await refused(
       "invalid",
       endpoints.listEndpoints(ctx, ana, { retired: false, limit: 10, cursor: id }),

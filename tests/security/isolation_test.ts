@@ -99,6 +99,14 @@ const STEPS: Readonly<Record<string, Step>> = {
   checkEndpoint: { id: "endpoint", own: 200 },
   retryDelivery: { id: "delivery", own: 200 },
   cancelDelivery: { id: "delivery", own: 200 },
+  checkSignature: {
+    body: ({ endpoint }) => ({
+      endpoint,
+      body: "{}",
+      headers: { "X-BookMe-Signature": `sha256=${"0".repeat(64)}` },
+    }),
+    own: 200,
+  },
   createReplay: {
     body: ({ endpoint }) => ({ endpoint, since: "2026-01-01T00:00:00Z", status: "delivered" }),
     own: 201,

@@ -128,6 +128,8 @@ onServer("every operation answers as the document says", async (database) => {
   await api.expect(200, "GET", `erasures/${erasure.body.id}`);
   await api.expect(200, "POST", `endpoints/file/resume`);
   await api.expect(200, "POST", `endpoints/file/check`);
+  const headers = { "X-BookMe-Signature": "sha256=0" };
+  await api.expect(200, "POST", "verify", { endpoint: "file", body: "{}", headers });
   await api.expect(200, "DELETE", `endpoints/${id}`);
   const link = await api.expect(201, "POST", "portal-links", { business: "bus_1" });
   await api.expect(200, "GET", "portal-links?business=bus_1");

@@ -51,7 +51,17 @@ Deno.test("operations at one path are all within reach of portal tokens, or none
   const open = OPERATIONS.filter(({ portal }) => portal).map(({ path }) => path.split("/")[2]);
   assert.deepEqual(
     [...new Set(open)].toSorted(),
-    ["audit", "deliveries", "endpoints", "event-types", "events", "replays", "stats", "stream"],
+    [
+      "audit",
+      "deliveries",
+      "endpoints",
+      "event-types",
+      "events",
+      "replays",
+      "stats",
+      "stream",
+      "verify",
+    ],
   );
 });
 
