@@ -1,13 +1,13 @@
 import { RESPONSE_ALREADY_SENT } from "@hono/node-server/utils/response";
 import { type Context, Hono } from "hono";
 import type { ServerResponse } from "node:http";
-import { arrived } from "./arrival.tsx";
 import { openStream } from "../../lib/admin/stream.ts";
 import { shownPath } from "../../lib/core/portal.ts";
 import { EVENT_STREAM } from "../../lib/core/server_sent.ts";
 import type { RouteContext } from "../context.ts";
 import { readerOf } from "../stream_reader.ts";
 import { alertPages } from "./alerts.ts";
+import { arrived } from "./arrival.tsx";
 import { ASSETS } from "./assets.ts";
 import { auditPages } from "./audit.ts";
 import { deliveryPages } from "./deliveries.ts";
@@ -63,8 +63,8 @@ export function dashboardRoutes(ctx: RouteContext): Hono<PageEnv> {
     asked: (c) => {
       const next = pathAndQuery(c);
       // A misplaced token of a portal link is not repeated.
-      const is_plain = next === DASHBOARD.base || shownPath(next) !== next;
-      const query = is_plain ? "" : `?next=${encodeURIComponent(next)}`;
+      const is_kept = next !== DASHBOARD.base && shownPath(next) === next;
+      const query = is_kept ? `?next=${encodeURIComponent(next)}` : "";
       return c.redirect(`${DASHBOARD.base}/login${query}`, 303);
     },
     sent: (c) => {
