@@ -44,8 +44,18 @@ export function endpointPages(ctx: RouteContext, { base }: House): Hono<PageEnv>
   const idOf = (c: PageContext) => c.req.param("id") ?? "";
   const at = (id: string) => `${base}/endpoints/${encodeURIComponent(id)}`;
 
-  app.get("/endpoints", (c) => showEndpoints(c, ctx));
-  app.get("/endpoints/new", (c) => showNew(c, ctx, freshForm()));
+  app.get(
+    "/endpoints",
+    (c) => c.req.query("new") === undefined ? showEndpoints(c, ctx) : showNew(c, ctx, freshForm()),
+  );
+  // An endpoint of the file may be called that.
+  app.get("/endpoints/new", (c) =>
+    showEndpoint(c, ctx, "new").catch((error) => {
+      if (error instanceof AppError && error.code === "not_found") {
+        return showNew(c, ctx, freshForm());
+      }
+      throw error;
+    }));
   app.get("/endpoints/:id", (c) => showEndpoint(c, ctx, idOf(c)));
   app.get("/endpoints/:id/pause", (c) => askPause(c, ctx, idOf(c), freshForm()));
   app.get("/endpoints/:id/rotate", (c) => askRotation(c, ctx, idOf(c), freshForm()));

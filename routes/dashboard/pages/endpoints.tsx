@@ -87,7 +87,7 @@ export function NewLink({ visit, room }: { readonly visit: Visit; readonly room:
   return (
     <>
       {room === null ? null : `${room.has} of ${many(room.most, "endpoint", "endpoints")} · `}
-      <a href={`${visit.house.base}/endpoints/new`}>New endpoint</a>
+      <a href={`${visit.house.base}/endpoints?new`}>New endpoint</a>
     </>
   );
 }
@@ -130,7 +130,7 @@ export function EndpointRows(
           {visit.house.audience === "operator"
             ? "Events are accepted and kept, but no endpoint is owed them. "
             : "Nothing is sent anywhere yet. "}
-          {visit.may_write ? <a href={`${visit.house.base}/endpoints/new`}>New endpoint</a> : null}
+          {visit.may_write ? <a href={`${visit.house.base}/endpoints?new`}>New endpoint</a> : null}
         </Empty>
       }
     />
@@ -287,7 +287,7 @@ export function EndpointListPage(
             <Empty cause={retired ? "No endpoint was deleted" : "No endpoint yet"}>
               {retired || !visit.may_write
                 ? undefined
-                : <LinkButton href={`${visit.house.base}/endpoints/new`} label="New endpoint" />}
+                : <LinkButton href={`${visit.house.base}/endpoints?new`} label="New endpoint" />}
             </Empty>
           }
         />

@@ -108,7 +108,7 @@ function test({ endpoint }: EndpointFacts, reader: Reader): Action[] {
 }
 
 function create({ house, may_write }: Reader): Action[] {
-  return may_write ? [link("New endpoint", `${house.base}/endpoints/new`)] : [];
+  return may_write ? [link("New endpoint", `${house.base}/endpoints?new`)] : [];
 }
 
 function noEndpoint({ posted }: OverviewFacts, reader: Reader): Verdict {

@@ -475,3 +475,17 @@ onServer("an endpoint can give up its secret, and get one again", async (databas
   const made = await operator.submit(`${path}/rotate`);
   assert.match((await operator.get(made.location ?? "")).text, SECRET);
 });
+
+onServer("an endpoint of the file may be called new", async (database) => {
+  await using receiver = await startReceiver(() => ({ status: 200 }));
+  await using daemon = await start(database, [endpoint("new", receiver.url)]);
+  const operator = await signIn(daemon.url);
+  const { text } = await operator.get("/dashboard/endpoints");
+  assert.match(text, /class="row" href="\/dashboard\/endpoints\/new"/);
+  assert.match(
+    (await operator.get("/dashboard/endpoints/new")).text,
+    /Nothing has been sent to new yet/,
+  );
+  assert.match(text, /href="\/dashboard\/endpoints\?new"/);
+  assert.match((await operator.get("/dashboard/endpoints?new")).text, /Make the endpoint/);
+});

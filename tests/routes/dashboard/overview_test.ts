@@ -34,7 +34,7 @@ onServer("an empty house says what comes first: an endpoint, then an event", asy
   const operator = await signIn(daemon.url);
   const { text } = await operator.get("/dashboard");
   assert.equal(headlineOf(text), "No endpoint exists yet, so nothing is sent");
-  assert.match(text, /href="\/dashboard\/endpoints\/new"/);
+  assert.match(text, /href="\/dashboard\/endpoints\?new"/);
   assert.match(text.replace(/<[^>]*>/g, " "), /Good\s+Database\s+It works/);
   const business = await linkOf(daemon, "bus_1");
   const portal = await business.get("/portal");
