@@ -74,9 +74,11 @@ export async function failuresSince(
           order by p.due_at desc limit ${LOOKED_AT})
         union all
         (select e.id from ended_deliveries e
-          where e.endpoint_no = w.endpoint_no and e.status <> 'delivered'
-            and e.id >= first_id_at(w.since - interval '10 minutes')
-          order by e.id limit ${LOOKED_AT})
+          -- As a range, which needs the order of the index of each endpoint: by the index of all, the few
+          -- failures of one are looked for among those of all.
+          where e.endpoint_no >= w.endpoint_no and e.endpoint_no <= w.endpoint_no
+            and e.status <> 'delivered' and e.id >= first_id_at(w.since - interval '10 minutes')
+          order by e.endpoint_no, e.id limit ${LOOKED_AT})
       ) d
       join lateral (
         select * from attempts_all a where a.endpoint_no = w.endpoint_no and a.delivery_id = d.id

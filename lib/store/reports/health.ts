@@ -110,8 +110,11 @@ export async function latestOf(sql: Sql, endpoint_nos: readonly number[]): Promi
           order by w.last_attempt_at desc nulls last limit 1)
         union all
         (select e.last_outcome, e.last_status, e.last_attempt_at, e.cause from (
-          select * from ended_deliveries where endpoint_no = n.no and status <> 'delivered'
-          order by id desc limit ${LOOKED_AT}
+          -- As a range, which needs the order of the index of each endpoint: by the index of all, the few
+          -- failures of one are looked for among those of all.
+          select * from ended_deliveries
+          where endpoint_no >= n.no and endpoint_no <= n.no and status <> 'delivered'
+          order by endpoint_no desc, id desc limit ${LOOKED_AT}
         ) e where e.last_outcome <> 'interrupted' order by e.last_attempt_at desc nulls last limit 1)
       ) both_places order by last_attempt_at desc nulls last limit 1
     ) f on true`;
