@@ -157,7 +157,9 @@ function ResponsePane({ attempt, visit, help }: {
         <p class="none">
           {payload_hidden
             ? "Response hidden: this token may see deliveries, not their contents."
-            : "No response."}
+            : attempt.status === null
+            ? "No response."
+            : "Response gone: erased."}
         </p>
         {remarks}
       </Pane>

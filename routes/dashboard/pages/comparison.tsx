@@ -1,7 +1,9 @@
 import type * as shown from "../../../lib/admin/shown.ts";
 import { Compare, Filter, Moment, Section, Select, Submit } from "../components/all.ts";
-import { metShort, nthAttempt } from "../verdicts/attempts.ts";
+import { metTitle, nthAttempt } from "../verdicts/attempts.ts";
+import { told } from "../verdicts/verdict.ts";
 import type { House } from "../visit.ts";
+import { Sentence } from "./verdict.tsx";
 
 /** Stands for the last accepted attempt of the endpoint, in the address. */
 export const ACCEPTED = "accepted";
@@ -23,12 +25,14 @@ export function ComparisonSection({ house, delivery, name, comparison, chosen }:
   return (
     <Section id="compare" title="What changed">
       <Compare
-        heads={before === null ? ["", ""] : [<SideHead side={before} />, <SideHead side={after} />]}
+        heads={before === null
+          ? ["", ""]
+          : [<SideHead side={before} house={house} />, <SideHead side={after} house={house} />]}
         rows={rows.map((row) => ({
           label: row.label,
-          before: row.raw ? <code>{row.before}</code> : row.before,
-          after: row.raw ? <code>{row.after}</code> : row.after,
-          note: row.note,
+          before: row.raw ? <code>{row.before}</code> : <Sentence words={told(row.before)} />,
+          after: row.raw ? <code>{row.after}</code> : <Sentence words={told(row.after)} />,
+          note: row.note === null ? null : <Sentence words={told(row.note)} />,
         }))}
         same={before === null
           ? `${name} has accepted nothing before this attempt, as far as is kept.`
@@ -69,13 +73,12 @@ export function ComparisonSection({ house, delivery, name, comparison, chosen }:
   );
 }
 
-function SideHead({ side }: { readonly side: Side }) {
+function SideHead({ side, house }: { readonly side: Side; readonly house: House }) {
+  const met = side.outcome === "delivered" ? "accepted" : metTitle(side, house.audience);
   return (
     <>
       <Moment at={side.started_at} />
-      {`, ${side.outcome === "delivered" ? "accepted" : metShort(side)}, ${
-        nthAttempt(side.attempt)
-      }`}
+      {`, ${met}, ${nthAttempt(side.attempt)}`}
     </>
   );
 }

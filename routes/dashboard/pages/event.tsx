@@ -81,12 +81,23 @@ function stateOf({ owed, state }: shown.EndpointVerdict, { house }: Visit): Stat
   return deliveryState({ state: state as shown.Delivery["state"] }, house.audience);
 }
 
+/** With thousands of endpoints, most say that they do not select the event. */
+const MAX_ROWS = 100;
+
+/** The place of a row: what did not arrive first, what was not owed last. */
+function rankOf({ owed, state }: shown.EndpointVerdict): number {
+  if (!owed) return 4;
+  return { failed: 0, cancelled: 2, delivered: 3 }[state as string] ?? 1;
+}
+
 function EndpointRows({ visit, event, names }: EventProps) {
   const { base, audience } = visit.house;
   const deliveries = new Map(event.deliveries.map((delivery) => [delivery.id, delivery]));
+  const rows = event.endpoints.toSorted((a, b) => rankOf(a) - rankOf(b));
   const last = ({ delivery_id }: shown.EndpointVerdict) =>
     delivery_id === null ? undefined : deliveries.get(delivery_id)?.last_attempt_at ?? undefined;
-  return (
+  const more = rows.length - MAX_ROWS;
+  const table = (
     <Rows
       label="Endpoints"
       columns={[
@@ -120,7 +131,7 @@ function EndpointRows({ visit, event, names }: EventProps) {
           },
         },
       ]}
-      rows={event.endpoints}
+      rows={rows.slice(0, MAX_ROWS)}
       href={(row) =>
         row.delivery_id === null
           ? canBeOwed(row) ? null : `${base}/endpoints/${encodeURIComponent(row.endpoint_id)}`
@@ -128,6 +139,12 @@ function EndpointRows({ visit, event, names }: EventProps) {
       id={(row) => row.endpoint_id}
       empty={<p class="note">No endpoint existed when it was stored.</p>}
     />
+  );
+  return more <= 0 ? table : (
+    <>
+      {table}
+      <p class="note">{`And ${more.toLocaleString("en-GB")} more; the API lists them all.`}</p>
+    </>
   );
 }
 

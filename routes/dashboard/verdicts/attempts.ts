@@ -152,6 +152,17 @@ export function metShort(
   return outcome === "timeout" || status === null ? outcome : String(status);
 }
 
+/** The same as a title: `401`, or in a business's words `No answer`. */
+export function metTitle(
+  { outcome, status }: Pick<shown.Attempt, "outcome" | "status">,
+  audience: Audience,
+): string {
+  if (audience === "operator" || outcome === "delivered") {
+    return outcome === "interrupted" ? "Cut off" : metShort({ outcome, status });
+  }
+  return BUSINESS_MET[outcome](status);
+}
+
 type State = shown.Delivery["state"];
 
 const STATES: Readonly<Record<State, readonly [StateKind, operator: string, business: string]>> = {
@@ -250,6 +261,7 @@ function causeWords(reason: string, cause: string): string {
   if (host !== undefined) return `${host} does not resolve`;
   const [, address] = /^ECONNREFUSED (\S+)$/.exec(cause) ?? [];
   if (address !== undefined) return `${address} refused the connection`;
+  if (/^closed before an answer/.test(cause)) return "Closed the connection without an answer";
   return `${reason}: ${cause}`;
 }
 

@@ -42,9 +42,10 @@ export function deliveriesVerdict(facts: ListFacts, reader: Reader): Verdict {
   const says = is_business ? businessHeadline : operatorHeadline;
   const calm = { kind: "delivered", word: is_business ? "Nothing to do" : "Good" } as const;
   const is_bad = shown === "attention" || shown === "failed";
+  const shows_failed = is_bad || shown === "all";
   return {
     tone: "calm",
-    state: failed.value > 0 && is_bad
+    state: failed.value > 0 && shows_failed
       ? { kind: "failed", word: is_business ? "Did not arrive" : "Failed" }
       : shown === "overdue" && waiting.value > 0
       ? { kind: "overdue", word: is_business ? "Late" : "Overdue" }

@@ -103,7 +103,11 @@ function delivered(story: Story): Stateless {
       `${capitalised(thing)} arrived at ${named.name} `,
       ...until(new Date(ended).toISOString(), reader.now),
     ]
-    : [`${named.name} accepted ${thing} on ${on}, ${after} after it was posted`];
+    : [
+      `${named.name} accepted ${thing} on ${on}, ${after} after it was ${
+        delivery.test ? "sent" : "posted"
+      }`,
+    ];
   const failures = delivery.attempts.filter(({ outcome }) => outcome !== "delivered").length;
   return {
     tone: "calm",
@@ -481,7 +485,7 @@ function cause({ delivery, named, is_business, reader }: Story): Words[] {
   if (last === undefined) return [];
   const help: Part = {
     href: `${reader.house.base}/help#${last.outcome}`,
-    text: `what ${metShort(last)} means`,
+    text: is_business ? "what that means" : `what ${metShort(last)} means`,
   };
   const hinted: Words[] = hint === undefined ? [] : [[`${hint.text}.`]];
   if (!is_business && hint === undefined && last.advice?.startsWith(SIGNATURE) === true) {
@@ -546,7 +550,7 @@ function test({ endpoint, reader, named }: Story): Action[] {
   return reader.may_write ? [testAction(endpoint.id, reader, `Send ${named.name} a test`)] : [];
 }
 
-function replay({ endpoint, failed, failed_since, reader, named }: Story): Action[] {
+function replay({ endpoint, failed, failed_since, reader, named, is_business }: Story): Action[] {
   if (failed === null || failed.value < 2 || !reader.may_write) return [];
   const query = new URLSearchParams({
     endpoint: endpoint.id,
@@ -555,7 +559,9 @@ function replay({ endpoint, failed, failed_since, reader, named }: Story): Actio
   });
   return [
     link(
-      `Replay ${named.name}’s ${number(failed.value, failed.exact)} failed…`,
+      is_business
+        ? `Send all ${number(failed.value, failed.exact)} again…`
+        : `Replay ${named.name}’s ${number(failed.value, failed.exact)} failed…`,
       `${reader.house.base}/replays?${query}`,
     ),
   ];
@@ -577,7 +583,7 @@ export function elapsed(ms: number): string {
   if (ms < 1_000) return `${Math.max(0, Math.round(ms))} ms`;
   const units: readonly [string, number, number][] = [
     ["second", 1_000, 120],
-    ["minute", 60_000, 120],
+    ["minute", 60_000, 60],
     ["hour", 3_600_000, 48],
     ["day", 86_400_000, Infinity],
   ];

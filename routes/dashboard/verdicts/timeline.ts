@@ -1,6 +1,7 @@
 import type * as shown from "../../../lib/admin/shown.ts";
+import { counted } from "../../../lib/core/units.ts";
 import { durationWords } from "../components/time.tsx";
-import { cancelledWords, metShort, plannedAttempts } from "./attempts.ts";
+import { cancelledWords, metTitle, plannedAttempts } from "./attempts.ts";
 import type { Audience } from "../visit.ts";
 import type { StateKind } from "./verdict.ts";
 
@@ -30,7 +31,10 @@ export function wayOf(
   owed_to: number | null,
   { audience, now }: { readonly audience: Audience; readonly now: number },
 ): Point[] {
-  const points: Point[] = [...beginning(delivery, owed_to), ...delivery.attempts.map(attempted)];
+  const points: Point[] = [
+    ...beginning(delivery, owed_to, audience),
+    ...delivery.attempts.map((attempt) => attempted(attempt, audience)),
+  ];
   if (delivery.sending) {
     points.push({
       at: null,
@@ -40,16 +44,21 @@ export function wayOf(
     });
   }
   if (delivery.status === "pending") {
-    points.push(...plannedPoints(delivery, retry_ms, now));
+    points.push(...plannedPoints(delivery, retry_ms, { audience, now }));
   } else {
     points.push(...ending(delivery, state !== "retired", audience));
   }
   return withWaits(points, delivery);
 }
 
-function beginning(delivery: shown.DeliveryDetail, owed_to: number | null): Point[] {
+function beginning(
+  delivery: shown.DeliveryDetail,
+  owed_to: number | null,
+  audience: Audience,
+): Point[] {
   const { created_at, test, owed_by, attempts, attempt_count } = delivery;
   const missing = attempt_count - attempts.length;
+  const [verb, noun] = audience === "operator" ? ["owed to", "endpoint"] : ["for", "system"];
   return [
     {
       at: created_at,
@@ -66,7 +75,7 @@ function beginning(delivery: shown.DeliveryDetail, owed_to: number | null): Poin
           at: created_at,
           kind: "owed",
           title: "Stored",
-          note: `owed to ${owed_to === 1 ? "1 endpoint" : `${owed_to} endpoints`}`,
+          note: `${verb} ${counted(owed_to, noun)}`,
         } as const,
       ]),
     ...(missing > 0 && !delivery.sending
@@ -82,12 +91,12 @@ function beginning(delivery: shown.DeliveryDetail, owed_to: number | null): Poin
   ];
 }
 
-function attempted(attempt: shown.Attempt): Point {
+function attempted(attempt: shown.Attempt, audience: Audience): Point {
   const { number, outcome, duration_ms, started_at } = attempt;
   return {
     at: started_at,
     kind: outcome === "delivered" ? "delivered" : "failed",
-    title: outcome === "interrupted" ? "Cut off" : metShort(attempt),
+    title: metTitle(attempt, audience),
     note: `attempt ${number}, ${durationWords(duration_ms)}`,
   };
 }
@@ -95,7 +104,7 @@ function attempted(attempt: shown.Attempt): Point {
 function plannedPoints(
   delivery: shown.DeliveryDetail,
   retry_ms: readonly number[],
-  now: number,
+  { audience, now }: { readonly audience: Audience; readonly now: number },
 ): Point[] {
   const planned = plannedAttempts(delivery, retry_ms, now);
   const offset = delivery.attempt_count - (delivery.counted_attempts ?? 0);
@@ -116,7 +125,13 @@ function plannedPoints(
   if (delivery.cancelling) return [];
   return [
     ...points,
-    { at: null, kind: "unused", title: "Failed", note: "if that one fails too", planned: true },
+    {
+      at: null,
+      kind: "unused",
+      title: audience === "operator" ? "Failed" : "Given up",
+      note: "if that one fails too",
+      planned: true,
+    },
   ];
 }
 
@@ -129,7 +144,7 @@ function ending(
   const end: Point = {
     at: ended_at,
     kind: status === "failed" ? "failed" : "cancelled",
-    title: status === "failed" ? "Failed" : "Cancelled",
+    title: status !== "failed" ? "Cancelled" : audience === "operator" ? "Failed" : "Given up",
     note: status === "failed"
       ? reason === "gone" ? "410 ends a delivery" : "attempts used up"
       : cancelledWords(cancel_reason, audience),

@@ -355,6 +355,11 @@ Deno.test("whyWords() says in a line what the last attempt met and what follows"
   assert.equal(why({ state: "failed", attempts: [timeout] }), "Timed out after 30 s");
   const odd = attempt(1, "connection", null, { cause: "ECONNRESET" });
   assert.equal(why({ state: "failed", attempts: [odd] }), "connection: ECONNRESET");
+  const closed = attempt(1, "connection", null, { cause: "closed before an answer" });
+  assert.equal(
+    why({ state: "failed", attempts: [closed] }),
+    "Closed the connection without an answer",
+  );
   assert.equal(why({ state: "paused" }), "The endpoint is paused");
   assert.equal(
     why({ state: "cancelled", cancel_reason: "deselected" }),
@@ -366,7 +371,7 @@ Deno.test("whyWords() says in a line what the last attempt met and what follows"
 
 Deno.test("elapsed() rounds to what people say", () => {
   assert.deepEqual(
-    [84, 999, 1_000, 64_400, 150_000, 7_199_000, 7_300_000, 200_000_000].map(elapsed),
-    ["84 ms", "999 ms", "1 second", "64 seconds", "3 minutes", "2 hours", "2 hours", "2 days"],
+    [84, 999, 1_000, 64_400, 150_000, 3_599_000, 7_300_000, 200_000_000].map(elapsed),
+    ["84 ms", "999 ms", "1 second", "64 seconds", "3 minutes", "1 hour", "2 hours", "2 days"],
   );
 });

@@ -86,3 +86,18 @@ Deno.test("tests, replays, retired endpoints and erasures", () => {
   });
   assert.equal(lines(delivered).at(-1), "14:03 200 attempt 1, 84 ms");
 });
+
+Deno.test("a business reads of systems, and of answers in words", () => {
+  const { delivery, endpoint } = deliveryFacts({
+    status: "failed",
+    state: "failed",
+    attempts: [attempt(1, "connection")],
+    ended_at: NOW,
+  });
+  const points = wayOf(delivery, endpoint, 3, { audience: "business", now: Date.parse(NOW) });
+  assert.deepEqual(points.map(({ title, note }) => `${title} ${note}`).slice(1, 4), [
+    "Stored for 3 systems",
+    "No answer attempt 1, 84 ms",
+    "Given up attempts used up",
+  ]);
+});
