@@ -13,6 +13,8 @@ export interface Column<T> {
   readonly phone?: PhoneRole;
   /** After the value on a phone, where the head of the column is missing: `waiting`. */
   readonly unit?: string;
+  /** Whether a card leaves it out, as it says nothing: `0 waiting`. */
+  none?(row: T): boolean;
   /** Its text may wrap. */
   readonly wrap?: boolean;
 }
@@ -49,7 +51,7 @@ export function Rows<T>({ columns, rows, href, id, empty = null, label, link }: 
           return (
             <tr id={id === undefined ? undefined : `row-${id(row)}`}>
               {columns.map((column, index) => (
-                <td class={classOf(column, index)}>
+                <td class={classOf(column, index) + (column.none?.(row) ? " none" : "")}>
                   {target !== null && column.name === linked
                     ? <a class="row" href={target}>{column.cell(row)}</a>
                     : column.cell(row)}

@@ -58,10 +58,13 @@ export function Figures({ items, id, live }: {
   );
 }
 
-/** Labels on the left, values on the right. */
-export function Facts({ items }: { readonly items: readonly (readonly [Content, Content])[] }) {
+/** Labels on the left, values on the right; `wide` for labels such as names of headers. */
+export function Facts({ items, wide = false }: {
+  readonly items: readonly (readonly [Content, Content])[];
+  readonly wide?: boolean;
+}) {
   return (
-    <dl class="facts">
+    <dl class={wide ? "facts broad" : "facts"}>
       {items.map(([label, value]) => (
         <div>
           <dt>{label}</dt>

@@ -142,7 +142,7 @@ function columnsOf(
     {
       name: "who",
       label: "Who",
-      phone: "state",
+      phone: "kind",
       cell: ({ actor, address }) => <Name name={actorWords(actor, audience)} under={address} />,
     },
     {

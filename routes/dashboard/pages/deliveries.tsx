@@ -85,6 +85,7 @@ export function DeliveriesPage(props: DeliveriesProps) {
         <VerdictHead
           visit={visit}
           verdict={verdict}
+          is_list
           crumbs={visit.house.audience === "operator" ? "Deliveries" : "Sent to your systems"}
         />
       )}

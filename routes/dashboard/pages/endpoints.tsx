@@ -176,6 +176,7 @@ function operatorColumns({ now }: Visit): Column<OverviewEndpoint>[] {
       align: "right",
       phone: "kind",
       unit: "within 30 s",
+      none: ({ today }) => today.all === 0,
       cell: ({ today }) => percent(today.within_30s, today.all) ?? "–",
     },
     {
@@ -184,6 +185,7 @@ function operatorColumns({ now }: Visit): Column<OverviewEndpoint>[] {
       align: "right",
       phone: "under",
       unit: "waiting",
+      none: ({ endpoint }) => endpoint.pending === 0,
       cell: ({ endpoint }) => <Count value={endpoint.pending} exact={endpoint.pending_exact} />,
     },
     {

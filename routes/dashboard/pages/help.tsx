@@ -85,7 +85,7 @@ function RequestHelp() {
   return (
     <Section title="The request" id="request">
       <p>A POST with the event as its body, as JSON, and these headers.</p>
-      <Facts items={HEADERS.map(([name, what]) => [<code>{name}</code>, what])} />
+      <Facts wide items={HEADERS.map(([name, what]) => [<code>{name}</code>, what])} />
     </Section>
   );
 }

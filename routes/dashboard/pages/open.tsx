@@ -47,7 +47,7 @@ export function OpenLinkPage(
       <Brand />
       <h1>Webhooks of {business}</h1>
       <p>
-        This link is good until <Moment at={expires_at} />. Whoever has{" "}
+        This link is good until <Moment at={expires_at} style="minute" />. Whoever has{" "}
         it can change these webhooks; do not pass it on.
       </p>
       <form method="post">

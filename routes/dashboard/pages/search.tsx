@@ -34,7 +34,7 @@ export function SearchPage(props: SearchProps) {
   const { visit, query, found } = props;
   return (
     <>
-      <VerdictHead visit={visit} verdict={verdictOf(props)} crumbs="Search" />
+      <VerdictHead visit={visit} verdict={verdictOf(props)} crumbs="Search" is_list />
       {found === null ? null : <Found {...props} found={found} />}
       <Section title="Search again">
         <Filter action={`${visit.house.base}/search`} wide>

@@ -46,26 +46,30 @@ export function ActionStep(
 
 /** What a page says first. */
 export function VerdictHead(
-  { visit, verdict, crumbs, aside, bar = false }: {
+  { visit, verdict, crumbs, aside, bar = false, is_list = false, has_primary = true }: {
     readonly visit: Visit;
     readonly verdict: Verdict;
     readonly crumbs?: Content;
     readonly aside?: Content;
     /** Whether the first two actions stay at the bottom of a phone's screen. */
     readonly bar?: boolean;
+    /** Whether it is about many things: then it has no state of its own. */
+    readonly is_list?: boolean;
+    /** Whether its first action is the primary one; false where a form of the page has that. */
+    readonly has_primary?: boolean;
   },
 ) {
   const { tone, state, headline, sentences, actions } = verdict;
   return (
     <VerdictBox
       tone={tone}
-      state={state}
+      {...(is_list ? {} : { state })}
       crumbs={crumbs}
       aside={aside}
       bar={bar}
       headline={<Sentence words={headline} />}
       actions={actions.map((action, index) => (
-        <ActionStep visit={visit} action={action} primary={index === 0} />
+        <ActionStep visit={visit} action={action} primary={has_primary && index === 0} />
       ))}
     >
       {sentences.length === 0 ? null : (

@@ -42,6 +42,7 @@ export function VerifyPage({ visit, names, checked }: Props) {
         visit={visit}
         verdict={signatureVerdict(check === null ? null : { check, name }, visit)}
         crumbs="Signature checker"
+        has_primary={check !== null}
       />
       {check === null ? null : <Findings check={check} />}
       <Request visit={visit} names={names} checked={checked} />

@@ -7,7 +7,14 @@ interface Row {
 }
 
 const COLUMNS: readonly Column<Row>[] = [
-  { name: "count", label: "Waiting", phone: "under", unit: "waiting", cell: () => 214 },
+  {
+    name: "count",
+    label: "Waiting",
+    phone: "under",
+    unit: "waiting",
+    none: ({ id }) => id === "2",
+    cell: () => 214,
+  },
   { name: "name", label: "Name", phone: "subject", cell: ({ name }) => name },
   { name: "p95", label: "p95", align: "right", cell: () => "93 ms" },
 ];
@@ -29,6 +36,7 @@ Deno.test("a row is one link, on its subject, and known again by its id", async 
   ]);
   assert.ok(html.includes('<tr id="row-2">'));
   assert.ok(html.includes('<td class="p-under">214<span class="unit"> waiting</span></td>'), html);
+  assert.ok(html.includes('<td class="p-under none">214<'), html);
   assert.ok(html.includes('<td class="p-hide right">93 ms</td>'));
 });
 
