@@ -5,6 +5,7 @@ import { ENCRYPTION_KEY } from "../support/checked.ts";
 import { type Crm, startCrm } from "../support/crm.ts";
 import { ADMIN, booking, startDaemon, type TestDaemon } from "../support/daemon.ts";
 import { serverDatabase } from "../support/databases.ts";
+import { firstLine, follow, goTo, openRow, press, reloadUntil, search } from "../support/story.ts";
 import { until } from "../support/wait.ts";
 
 /** Everything that the story is about. */
@@ -37,31 +38,12 @@ for (const javaScript of [true, false]) {
   });
 }
 
-const heading = (page: Page, text: RegExp) => page.getByRole("heading", { level: 1, name: text });
-
-async function press(page: Page, name: string | RegExp): Promise<void> {
-  await page.getByRole("main").getByRole("button", { name }).first().click();
-}
-
-async function follow(page: Page, name: string | RegExp): Promise<void> {
-  await page.getByRole("main").getByRole("link", { name }).first().click();
-}
-
-/** Reloads until the page shows it: what happens takes time, and without JavaScript nothing comes by itself. */
-async function reloadUntil(page: Page, text: RegExp): Promise<void> {
-  await until(`${page.url()} says ${text}`, async () => {
-    if (await heading(page, text).count() > 0) return true;
-    await page.reload();
-    return false;
-  });
-}
-
 async function begin({ page, daemon, crm, step }: Stage): Promise<void> {
   await step("sign in", async () => {
     await page.goto("/dashboard");
     await page.getByLabel("Admin or viewer token").fill(ADMIN);
     await page.getByRole("button", { name: "Sign in" }).click();
-    await heading(page, /No endpoint exists yet/).waitFor();
+    await firstLine(page, /No endpoint exists yet/).waitFor();
   });
   await step("make an endpoint, and keep its secret", async () => {
     await follow(page, "New endpoint");
@@ -93,17 +75,17 @@ async function begin({ page, daemon, crm, step }: Stage): Promise<void> {
     );
     assert.equal(status, 202);
     await until("crm has it", () => crm.accepted("BKAAAA11") === 1);
-    await page.getByRole("navigation").getByRole("link", { name: "Deliveries" }).click();
+    await goTo(page, "Deliveries");
     await follow(page, /^Delivered/);
-    await page.getByRole("row", { name: /BKAAAA11/ }).getByRole("link").first().click();
+    await openRow(page, /BKAAAA11/);
     await reloadUntil(page, /crm accepted this booking on the first attempt/);
   });
 }
 
 async function goWrong({ page, daemon, crm, step }: Stage): Promise<void> {
   await step("rotate the secret, which crm does not learn of", async () => {
-    await page.getByRole("navigation").getByRole("link", { name: "Endpoints" }).click();
-    await page.getByRole("row", { name: /crm/ }).getByRole("link").first().click();
+    await goTo(page, "Endpoints");
+    await openRow(page, /crm/);
     await follow(page, "Rotate…");
     await press(page, "Rotate the secret");
     const secret = await page.getByLabel("New secret", { exact: true }).inputValue();
@@ -126,13 +108,15 @@ const rotated = new WeakMap<Page, string>();
 
 async function findOut({ page, step }: Stage): Promise<void> {
   await step("find the booking by its confirmation number", async () => {
-    await page.getByRole("searchbox", { name: "Search" }).fill("bkbbbb22");
-    await page.getByRole("searchbox", { name: "Search" }).press("Enter");
-    await heading(page, /crm did not accept this booking/).waitFor();
+    await search(page, "bkbbbb22");
+    await firstLine(page, /crm did not accept this booking/).waitFor();
   });
   await step("read why", async () => {
     await follow(page, "See why at crm");
-    await heading(page, /crm rejected this booking three times with 401, and no attempts are left/)
+    await firstLine(
+      page,
+      /crm rejected this booking three times with 401, and no attempts are left/,
+    )
       .waitFor();
     await page.getByRole("main").getByText(/secret.* was rotated .*before the first 401/i).first()
       .waitFor();
@@ -158,14 +142,13 @@ async function mend({ page, daemon, crm, step }: Stage): Promise<void> {
     await reloadUntil(page, /crm accepted the test/);
   });
   await step("one of them arrives by a retry", async () => {
-    await page.getByRole("searchbox", { name: "Search" }).fill("BKCCCC33");
-    await page.getByRole("searchbox", { name: "Search" }).press("Enter");
+    await search(page, "BKCCCC33");
     await follow(page, "See why at crm");
     await press(page, /^Retry/);
     await reloadUntil(page, /crm accepted this booking on the fourth attempt/);
   });
   await step("replay only what is still missing", async () => {
-    await page.getByRole("navigation").getByRole("link", { name: "Deliveries" }).click();
+    await goTo(page, "Deliveries");
     await follow(page, /^Failed/);
     await follow(page, /^Replay the (1|one) that failed…/);
     await press(page, /^Replay/);
@@ -178,8 +161,8 @@ async function mend({ page, daemon, crm, step }: Stage): Promise<void> {
   await step("all is well, and sign out", async () => {
     const { body } = await daemon.api("deliveries?status=failed");
     assert.deepEqual(body.data, []);
-    await page.getByRole("navigation").getByRole("link", { name: "Overview" }).click();
-    await heading(page, /deliver/).waitFor();
+    await goTo(page, "Overview");
+    await firstLine(page, /deliver/).waitFor();
     await page.getByRole("button", { name: "Sign out" }).click();
     await page.getByLabel("Admin or viewer token").waitFor();
     await page.goto("/dashboard/deliveries");
