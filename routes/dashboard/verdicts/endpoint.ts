@@ -86,7 +86,7 @@ export function until(at: string, now: number): Words {
 }
 
 /** Deliveries to be cancelled, because they wait for longer than events are kept. */
-function expiring({ endpoint }: EndpointFacts, { house, now }: Reader): Words[] {
+export function expiring({ endpoint }: EndpointFacts, { house, now }: Reader): Words[] {
   const { expires } = endpoint;
   if (expires === null) return [];
   const { deliveries, deliveries_exact: exact, first_at } = expires;

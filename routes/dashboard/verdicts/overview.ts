@@ -1,5 +1,5 @@
 import type { LastFailure, Overview } from "../../../lib/admin/overview.ts";
-import { age, consequence, testAction, until, waiting } from "./endpoint.ts";
+import { age, consequence, expiring, testAction, until, waiting } from "./endpoint.ts";
 import {
   daysAgo,
   type EndpointFacts,
@@ -33,6 +33,11 @@ export type OverviewFacts =
 
 /** What the overview says first. */
 export function overviewVerdict(facts: OverviewFacts, reader: Reader): Verdict {
+  const verdict = judge(facts, reader);
+  return { ...verdict, sentences: [...verdict.sentences, ...soonCancelled(facts, reader)] };
+}
+
+function judge(facts: OverviewFacts, reader: Reader): Verdict {
   const { endpoints, counts, overdue } = facts;
   const total = totalOf(counts);
   if (total === 0) return noEndpoint(facts, reader);
@@ -255,12 +260,21 @@ function manyFailing(
   };
 }
 
-function total({ waiting: { value, exact } }: OverviewFacts, reader: Reader): Words[] {
+/** That nothing is lost of all that waits, and until when. */
+function total(facts: OverviewFacts, reader: Reader): Words[] {
+  const { value, exact } = facts.waiting;
   if (value === 0) return [];
   const text = isBusiness(reader)
     ? many(value, "update is waiting", "updates are waiting", exact)
     : many(value, "delivery is waiting", "deliveries are waiting", exact);
-  return [[{ strong: `${text} and none is lost` }, "."]];
+  const strong = `${text} and none is lost`;
+  const ends = facts.endpoints.flatMap((one) => one.first_exhausted_at ?? []).toSorted();
+  const [first] = ends;
+  if (first === undefined) return [[{ strong }, "."]];
+  const end = until(first, reader.now);
+  return isBusiness(reader)
+    ? [[{ strong }, ". We keep trying until ", ...end.slice(1), "."]]
+    : [[{ strong }, "; the first runs out of attempts ", ...end, "."]];
 }
 
 function goneOne(one: EndpointFacts, facts: OverviewFacts, reader: Reader): Verdict {
@@ -359,6 +373,17 @@ function retryingHeadline(
     : [`${who} ${count === 1 ? "fails" : "fail"} some deliveries, which are tried again`];
 }
 
+/** Deliveries about to be cancelled because they wait for too long, where that begins first. */
+function soonCancelled({ endpoints }: OverviewFacts, reader: Reader): Words[] {
+  const [first] = endpoints.filter(({ endpoint }) => endpoint.expires !== null)
+    .toSorted((a, b) =>
+      (a.endpoint.expires?.first_at ?? "") < (b.endpoint.expires?.first_at ?? "") ? -1 : 1
+    );
+  return first === undefined
+    ? []
+    : expiring(first, reader).map((words) => [`Of ${nameOf(first.endpoint)}, `, ...words]);
+}
+
 function pausedOnes(facts: OverviewFacts, reader: Reader): Verdict {
   const those = facts.endpoints.filter(({ health }) => health === "paused");
   const count = facts.counts.paused;
@@ -367,17 +392,19 @@ function pausedOnes(facts: OverviewFacts, reader: Reader): Verdict {
     ? together(those.map(({ endpoint }) => nameOf(endpoint)))
     : endpointsWords(count, reader);
   const reason = first?.endpoint.pause_reason ?? null;
+  const waits = those.reduce((sum, { endpoint }) => sum + endpoint.pending, 0);
+  const exact = those.length === count && those.every(({ endpoint }) => endpoint.pending_exact);
   return {
     tone: "paused",
     state: { kind: "paused", word: shareWords(count, facts, reader, "paused") },
     headline: [`${who} ${count === 1 ? "is" : "are"} paused${others(facts, reader, count)}`],
     sentences: [
       ...(count === 1 && reason !== null ? [[`Reason: “${reason}”.`]] : []),
-      ...(facts.waiting.value === 0 ? [] : [[
+      ...(waits === 0 ? [] : [[
         `${
           isBusiness(reader)
-            ? many(facts.waiting.value, "update waits", "updates wait", facts.waiting.exact)
-            : many(facts.waiting.value, "delivery waits", "deliveries wait", facts.waiting.exact)
+            ? many(waits, "update waits", "updates wait", exact)
+            : many(waits, "delivery waits", "deliveries wait", exact)
         } until ${count === 1 ? "it is" : "they are"} resumed.`,
       ]]),
     ],

@@ -97,6 +97,18 @@ Deno.test("two fail, or many: who, and what the others do", () => {
     headline(overviewVerdict(overview([crm, ledger]), OPERATOR)),
     "crm and ledger are failing",
   );
+  const ends = overview([
+    { ...crm, first_exhausted_at: "2026-11-27T21:26:00.000Z" },
+    { ...ledger, first_exhausted_at: "2026-11-26T21:26:00.000Z" },
+  ]);
+  assert.match(
+    sentences(overviewVerdict(ends, OPERATOR)),
+    /3 deliveries are waiting and none is lost; the first runs out of attempts at 21:26\.$/,
+  );
+  assert.match(
+    sentences(overviewVerdict(ends, BUSINESS)),
+    /3 updates are waiting and none is lost\. We keep trying until 21:26\.$/,
+  );
   const third = facts("failing", { id: "till" }, FAILED);
   assert.equal(
     headline(
@@ -181,6 +193,12 @@ Deno.test("retrying, paused, and a certificate that ends soon", () => {
   assert.equal(
     sentences(paused),
     "Reason: “their maintenance”. 388 deliveries wait until it is resumed.",
+  );
+  const expires = { deliveries: 9, deliveries_exact: true, first_at: "2026-11-26T21:10:00.000Z" };
+  const older = facts("paused", { ...waitlist.endpoint, expires });
+  assert.match(
+    sentences(overviewVerdict(overview([older], 8), OPERATOR)),
+    /Of waitlist, 9 deliveries will be cancelled within three days, the first at 21:10, because/,
   );
   const soon = facts("delivering", { id: "loyalty" }, {
     certificate_ends_at: "2026-12-05T16:00:00.000Z",
