@@ -1,6 +1,7 @@
 import type { About } from "../../../lib/admin/about.ts";
 import type * as shown from "../../../lib/admin/shown.ts";
 import { DELIVERY_REASONS } from "../../../lib/core/cancellation.ts";
+import { nearest } from "../../../lib/core/nearest.ts";
 import {
   Ago,
   Chips,
@@ -114,7 +115,7 @@ export function DeliveriesPage(props: DeliveriesProps) {
             id={(row) => row.id}
             empty={<Nothing {...props} />}
           />
-          {rows.length === 0 && older === null ? null : (
+          {rows.length === 0 && (older === null || is_first) ? null : (
             <Pager
               older_href={older}
               newest_href={is_first ? null : listPath(base, filters)}
@@ -173,6 +174,11 @@ function Refused({ visit, errors }: DeliveriesProps) {
   );
 }
 
+/** Whether a count says no more than that it went nowhere. */
+function isUnknown({ value, exact }: Bounded): boolean {
+  return value === 0 && !exact;
+}
+
 const TABS: readonly (readonly [Shown, operator: string, business: string])[] = [
   ["attention", "Needs attention", "Not arrived"],
   ["failed", "Failed", "Given up"],
@@ -192,7 +198,7 @@ function ListTabs({ visit, filters, counts }: DeliveriesProps) {
         return {
           label: audience === "operator" ? operator : business,
           href: listPath(base, forTab(filters, shown)),
-          count: count === undefined ? null : <Count {...count} />,
+          count: count === undefined || isUnknown(count) ? null : <Count {...count} />,
           current: shown === filters.shown,
         };
       })}
@@ -384,7 +390,27 @@ export function aboutWords(about: About | undefined): string {
   return [service, words, time].filter((part) => part !== null).join(", ");
 }
 
-function Nothing({ empty, visit, filters, kept_days, older }: DeliveriesProps) {
+/** That the type which a list is narrowed to is none of those in force, and which may be meant. */
+function UnknownType({ filters, types, visit }: DeliveriesProps) {
+  const { type } = filters;
+  if (type === "" || types.includes(type) || type.startsWith("webhooks.")) return null;
+  const near = nearest(type, types);
+  return (
+    <>
+      {`No event type is called ${type}. `}
+      {near === undefined ? null : (
+        <>
+          {"Did you mean "}
+          <a href={listPath(visit.house.base, { ...filters, type: near })}>{near}</a>
+          {"? "}
+        </>
+      )}
+    </>
+  );
+}
+
+function Nothing(props: DeliveriesProps) {
+  const { empty, visit, filters, kept_days, older } = props;
   const { base, audience } = visit.house;
   const is_business = audience === "business";
   switch (empty?.kind) {
@@ -409,12 +435,14 @@ function Nothing({ empty, visit, filters, kept_days, older }: DeliveriesProps) {
     case "deeper":
       return (
         <Empty cause="None of the newest matches">
+          <UnknownType {...props} />
           {older === null ? null : <a href={older}>Look among older ones</a>}
         </Empty>
       );
     case "filtered":
       return (
         <Empty cause={is_business ? "Nothing matches" : "No delivery matches these filters"}>
+          <UnknownType {...props} />
           {empty.without.map(({ name, count }) => (
             <>
               <Count {...count} />

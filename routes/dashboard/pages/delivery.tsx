@@ -211,7 +211,9 @@ function Attempts({ visit, facts, shows_all }: DeliveryProps) {
         <Empty cause="No attempt has ended yet">
           {delivery.attempt_count > 0
             ? "Earlier ones are no longer kept."
-            : "The timeline says when the first follows."}
+            : delivery.status === "pending"
+            ? "The first one shows up here by itself."
+            : "It ended before the first."}
         </Empty>
       </Section>
     );

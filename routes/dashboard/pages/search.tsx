@@ -140,7 +140,7 @@ function Found({ visit, found }: SearchProps & { readonly found: SearchFound }) 
 /** Whether an event has arrived wherever it is owed. */
 function stateOf({ failed, pending }: FoundEvent, { house }: Visit): StateWords {
   if (failed) {
-    return { kind: "failed", word: house.audience === "operator" ? "Failed" : "Did not arrive" };
+    return { kind: "failed", word: house.audience === "operator" ? "Failed" : "Given up" };
   }
   return pending ? { kind: "waiting", word: "Waiting" } : { kind: "delivered", word: "Done" };
 }

@@ -167,7 +167,7 @@ type State = shown.Delivery["state"];
 
 const STATES: Readonly<Record<State, readonly [StateKind, operator: string, business: string]>> = {
   delivered: ["delivered", "Delivered", "Arrived"],
-  failed: ["failed", "Failed", "Did not arrive"],
+  failed: ["failed", "Failed", "Given up"],
   cancelled: ["cancelled", "Cancelled", "Cancelled"],
   sending: ["sending", "Sending", "Sending"],
   cancelling: ["sending", "Cancelling", "Cancelling"],

@@ -56,7 +56,11 @@ export function deliveriesVerdict(facts: ListFacts, reader: Reader): Verdict {
       : found.groups.length === 0 && (facts.is_narrowed || !is_bad)
       ? { kind: "unused", word: "None" }
       : calm,
-    headline: [says(facts, failed, waiting)],
+    headline: [
+      found.groups.length === 0 && !found.exact
+        ? `None of the newest ${is_business ? "updates" : "deliveries"} matches`
+        : says(facts, failed, waiting),
+    ],
     sentences: [
       ...where(facts, "pending", is_business),
       ...where(facts, "failed", is_business),
@@ -181,7 +185,11 @@ function where(
   is_business: boolean,
 ): Words[] {
   if (shown === "tests" || shown === "all") return [];
-  const groups = mergeAlike(found.groups.filter((group) => group.status === status), names);
+  const groups = mergeAlike(
+    found.groups.filter((group) => group.status === status),
+    names,
+    is_business,
+  );
   const total = groups.reduce((sum, { deliveries }) => sum + deliveries, 0);
   const [first] = groups;
   if (first === undefined || total < 2) return [];
@@ -220,10 +228,14 @@ interface Place {
 }
 
 /** Groups of one endpoint as one, with what most of them met. They come with the largest first. */
-function mergeAlike(groups: readonly Group[], names: ReadonlyMap<string, string>): Place[] {
+function mergeAlike(
+  groups: readonly Group[],
+  names: ReadonlyMap<string, string>,
+  is_business: boolean,
+): Place[] {
   const places = new Map<string, Place>();
   for (const { endpoint, last_outcome, last_status, deliveries } of groups) {
-    const met = last_outcome === null || last_outcome === "delivered"
+    const met = is_business || last_outcome === null || last_outcome === "delivered"
       ? ""
       : ` (${metShort({ outcome: last_outcome, status: last_status })})`;
     const before = places.get(endpoint);

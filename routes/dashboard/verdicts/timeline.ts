@@ -1,7 +1,7 @@
 import type * as shown from "../../../lib/admin/shown.ts";
 import { counted } from "../../../lib/core/units.ts";
 import { durationWords } from "../components/time.tsx";
-import { cancelledWords, metTitle, plannedAttempts } from "./attempts.ts";
+import { cancelledWords, inWord, metTitle, plannedAttempts } from "./attempts.ts";
 import type { Audience } from "../visit.ts";
 import type { StateKind } from "./verdict.ts";
 
@@ -109,13 +109,25 @@ function plannedPoints(
   const planned = plannedAttempts(delivery, retry_ms, now);
   const offset = delivery.attempt_count - (delivery.counted_attempts ?? 0);
   const is_held = delivery.state === "paused" || delivery.state === "unsendable";
+  if (is_held) {
+    const [first] = planned;
+    const more = planned.length - 1;
+    const note = `when it may go out${more > 0 ? `, and up to ${inWord(more)} more` : ""}`;
+    return first === undefined ? [] : [{
+      at: null,
+      kind: "waiting",
+      title: `Attempt ${first.nth + offset}`,
+      note,
+      planned: true,
+    }];
+  }
   const points = planned.map(({ nth, at, is_last }, index): Point => {
     const notes = [
-      ...(index === 0 && !delivery.sending ? [is_held ? "when it may go out" : "next"] : []),
+      ...(index === 0 && !delivery.sending ? ["next"] : []),
       ...(is_last ? ["the last"] : []),
     ];
     return {
-      at: is_held ? null : at,
+      at,
       kind: "waiting",
       title: `Attempt ${nth + offset}`,
       ...(notes.length === 0 ? {} : { note: notes.join(", ") }),

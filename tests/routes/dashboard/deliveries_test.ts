@@ -98,6 +98,11 @@ onServer("deliveries: filters narrow in the address, and each can be removed", a
       textOf(none.text),
       /No delivery matches these filters 2 match without code 404\. Remove code/,
     );
+    const odd = await ops.get("/dashboard/deliveries?type=booking.craeted");
+    assert.match(
+      textOf(odd.text),
+      /No event type is called booking\.craeted\. Did you mean booking\.created \?/,
+    );
     for (
       const [query, message] of [
         ["endpoint=legder", /There is no endpoint "legder"; did you mean ledger\?/],

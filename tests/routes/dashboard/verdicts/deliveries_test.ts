@@ -103,6 +103,8 @@ Deno.test("nothing to act on is good news, nothing found is none", () => {
   assert.equal(word({}), "Good");
   assert.equal(word({ is_narrowed: true }), "None");
   assert.equal(word({ shown: "tests" }), "None");
+  const cut = found([], { shown: "all", found: { groups: [], exact: false } });
+  assert.equal(headline(deliveriesVerdict(cut, OPERATOR)), "None of the newest deliveries matches");
 });
 
 Deno.test("one status of an endpoint stands for it, the most frequent", () => {
