@@ -18,7 +18,7 @@ export function testPages(ctx: RouteContext, { base }: House): Hono<PageEnv> {
   return new Hono<PageEnv>()
     .get("/test", async (c) => {
       const filled = (name: string) => c.req.query(name)?.trim() || undefined;
-      const choice = { endpoint: filled("endpoint"), type: filled("type"), sent: filled("sent") };
+      const choice = { endpoint: filled("endpoint"), type: filled("event"), sent: filled("sent") };
       try {
         return await show(c, ctx, choice, freshForm());
       } catch (error) {
@@ -32,7 +32,8 @@ export function testPages(ctx: RouteContext, { base }: House): Hono<PageEnv> {
       const choice = { endpoint: form.text("endpoint"), type: form.text("type") };
       // Another type's sample, for somebody without a script.
       if (form.flag("sample")) {
-        return c.redirect(`${base}/test?${new URLSearchParams(choice)}#send`, 303);
+        const query = new URLSearchParams({ endpoint: choice.endpoint, event: choice.type });
+        return c.redirect(`${base}/test?${query}#send`, 303);
       }
       return await submit(c, ctx, visit, form, {
         act: async () => {

@@ -1,5 +1,6 @@
 import type * as shown from "../../../lib/admin/shown.ts";
 import { DELIVERY_REASONS } from "../../../lib/core/cancellation.ts";
+import { formatRate } from "../../../lib/core/units.ts";
 import {
   Ago,
   Bars,
@@ -29,6 +30,7 @@ import { FIELDS, KINDS, type Typed, withDefaults } from "../replay_form.ts";
 import {
   MUCH,
   newReplayVerdict,
+  rateWords,
   type ReplayCounted,
   replayState,
   replaysVerdict,
@@ -183,11 +185,16 @@ function factsOf(replay: shown.Replay, names: Names, visit: Visit) {
     ...(code === null ? [] : [["Last answer", code] as const]),
     ["From", Date.parse(since) === 0 ? "The beginning" : <Moment at={since} />],
     ["Before", <Moment at={until} />],
-    ["Rate", rate_per_s === null ? "As fast as can be" : `${number(rate_per_s)} a second`],
-    ["Left out", `${number(replay.without_payload)} without a payload`],
-    ...(meanwhile === null
+    ["Rate", rate_per_s === null ? "As fast as can be" : rateWords(formatRate(rate_per_s) ?? "")],
+    ...(replay.without_payload === 0
       ? []
-      : [["", `${number(meanwhile)} delivered, retried or cancelled in the meantime`] as const]),
+      : [["Left out", `${number(replay.without_payload)} without a payload`] as const]),
+    ...(meanwhile === null || meanwhile === 0 ? [] : [
+      [
+        "Left out",
+        `${number(meanwhile)} delivered, retried or cancelled in the meantime`,
+      ] as const,
+    ]),
     ["Started", <>{<Moment at={replay.created_at} />} by {replay.created_by}</>],
     ...(replay.ended_at === null ? [] : [["Ended", <Moment at={replay.ended_at} />] as const]),
     ["Id", <Id text={replay.id} what="the id of the replay" />],

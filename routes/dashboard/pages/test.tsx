@@ -10,7 +10,6 @@ import {
   Form,
   FormMessage,
   FormRow,
-  LinkButton,
   Moment,
   Name,
   Rows,
@@ -66,7 +65,13 @@ function Attempts(
       id="attempts"
       live="swap"
       title={attempts.length === 1 ? "The attempt" : "The attempts"}
-      aside={status === "pending" ? <LinkButton href={visit.here} label="Reload" /> : undefined}
+      aside={
+        <>
+          {status === "pending" ? <a href={visit.here}>Reload</a> : null}
+          {status === "pending" ? " · " : null}
+          <a href={`${visit.house.base}/deliveries/${delivery.id}`}>Open this test</a>
+        </>
+      }
     >
       {attempts.length === 0 ? <p class="note">No attempt has ended yet.</p> : null}
       {attempts.toReversed().slice(0, 3).map((attempt, index) => (

@@ -108,6 +108,7 @@ function thingsOf({ status }: Typed, is_business: boolean, count: number): strin
     ? "delivery"
     : "deliveries";
   const word = is_business && status === "failed" ? "" : STATUS_WORDS[status];
+  if (status === "delivered") return `${noun} that arrived`;
   const named = word === undefined || word === "" ? noun : `${word} ${noun}`;
   return is_business && status === "failed" ? `${named} that did not arrive` : named;
 }
@@ -127,8 +128,8 @@ function paceWords({ count: { matched, matched_exact }, typed: { rate } }: Repla
   return [`At ${rateWords(rate)}, in about ${left}${matched_exact ? "" : " or more"}.`];
 }
 
-/** `50 a second`. */
-function rateWords(rate: string): string {
+/** `50 a second`, of `50/s`. */
+export function rateWords(rate: string): string {
   const [amount, unit = ""] = rate.split("/");
   return `${amount} ${{ s: "a second", m: "a minute", h: "an hour" }[unit] ?? `per ${unit}`}`;
 }
@@ -285,7 +286,9 @@ export function selectionWords(
   );
   const to = endpoint === null
     ? is_business ? " to all your systems" : " of all endpoints"
-    : ` ${missing || is_business ? "to" : "of"} ${names.get(endpoint) ?? endpoint}`;
+    : ` ${statuses === "delivered" ? "at" : missing || is_business ? "to" : "of"} ${
+      names.get(endpoint) ?? endpoint
+    }`;
   const causes = [code, code === null || reason === null ? reason : null]
     .filter((one) => one !== null);
   const met = causes.length === 0 ? "" : ` with ${causes.join(", ")}`;

@@ -1,7 +1,7 @@
 import type * as shown from "../../../lib/admin/shown.ts";
 import { capitalised } from "./attempts.ts";
 import type { Reader } from "./health.ts";
-import { link, moment, type Verdict, type Words } from "./verdict.ts";
+import { moment, type Verdict, type Words } from "./verdict.ts";
 
 /** A check of signatures, and whose secret it was made with. */
 export interface SignatureFacts {
@@ -14,7 +14,8 @@ type Finding = shown.SignatureCheck["findings"][number];
 
 /** The first line of the signature checker: valid, or the mistake. */
 export function signatureVerdict(facts: SignatureFacts | null, reader: Reader): Verdict {
-  const how = link("How to verify a signature", `${reader.house.base}/help#signature`);
+  const help = `${reader.house.base}/help#signature`;
+  const how: Words = [{ href: help, text: "How to verify a signature" }];
   if (facts === null) {
     return {
       tone: "calm",
@@ -23,8 +24,8 @@ export function signatureVerdict(facts: SignatureFacts | null, reader: Reader): 
       sentences: [[
         "The body and the headers as your server received them. If the signature does not fit, the likely " +
         "mistake is named.",
-      ]],
-      actions: [how],
+      ], how],
+      actions: [],
     };
   }
   const { check, name } = facts;
@@ -40,15 +41,15 @@ export function signatureVerdict(facts: SignatureFacts | null, reader: Reader): 
       sentences: [[
         "The body arrived byte for byte. If your code refuses it nevertheless, it reads another body, header or " +
         "secret.",
-      ]],
-      actions: [how],
+      ], how],
+      actions: [],
     };
   }
   const wrong = findings.filter(({ valid }) => !valid);
   const only = (mistake: string) =>
     wrong.every(({ mistakes }) => mistakes.length === 1 && mistakes[0] === mistake);
   if (only("previous_secret")) {
-    return previous(check, plural && wrong.length === findings.length, reader.now, [how]);
+    return previous(check, plural && wrong.length === findings.length, reader.now);
   }
   if (only("too_old")) {
     return {
@@ -59,10 +60,10 @@ export function signatureVerdict(facts: SignatureFacts | null, reader: Reader): 
         "Libraries of Standard Webhooks refuse it by now, as they should; a request that is checked later is " +
         "always old.",
       ]],
-      actions: [how],
+      actions: [],
     };
   }
-  return mistaken(check, wrong, [how]);
+  return mistaken(check, wrong, how);
 }
 
 /** The previous secret signed, which is right during an overlap only for receivers that know it. */
@@ -70,7 +71,6 @@ function previous(
   { previous_ends_at }: shown.SignatureCheck,
   both: boolean,
   now: number,
-  actions: Verdict["actions"],
 ): Verdict {
   const ends: Words = previous_ends_at === null
     ? []
@@ -87,7 +87,7 @@ function previous(
     sentences: [[
       "A rotation has not arrived everywhere: give your receiver the new secret before the previous one ends.",
     ]],
-    actions,
+    actions: [],
   };
 }
 
@@ -101,7 +101,7 @@ function whenWords(at: string, now: number): Words {
 function mistaken(
   { remark }: shown.SignatureCheck,
   wrong: readonly Finding[],
-  actions: Verdict["actions"],
+  how: Words,
 ): Verdict {
   // An old timestamp matters least.
   const [first] = wrong.toSorted((a, b) => weight(a) - weight(b));
@@ -114,8 +114,9 @@ function mistaken(
     sentences: [
       ...(remedy === "" ? [] : [[{ strong: `${capitalised(remedy)}.` }] as Words]),
       ...(remark === null ? [] : [[`The secret that was typed: ${remark}.`] as Words]),
+      how,
     ],
-    actions,
+    actions: [],
   };
 }
 

@@ -1,5 +1,6 @@
 import type { OwedNow, TestDraft } from "../../../lib/admin/tests.ts";
 import type * as shown from "../../../lib/admin/shown.ts";
+import { matchesType } from "../../../lib/core/matching.ts";
 import { durationWords } from "../components/time.tsx";
 import { typeWords } from "../words.ts";
 import { deliveryState, didWith, metByAll, metShort, nthAttempt } from "./attempts.ts";
@@ -30,13 +31,8 @@ export function testVerdict({ draft, endpoint }: TestFacts, reader: Reader): Ver
   const { delivery } = test;
   const owed = draft.real.owed.find(({ endpoint_id }) => endpoint_id === endpoint.id) ?? null;
   const facts = { delivery, endpoint, owed, draft };
-  const verdict = delivery.status === "delivered"
-    ? accepted(facts, reader)
-    : delivery.attempt_count === 0
-    ? unanswered(facts, reader)
-    : refused(facts, reader);
-  const open = link("Open this test", `${reader.house.base}/deliveries/${delivery.id}`);
-  return { ...verdict, actions: [...verdict.actions, open] };
+  if (delivery.status === "delivered") return accepted(facts, reader);
+  return delivery.attempt_count === 0 ? unanswered(facts, reader) : refused(facts, reader);
 }
 
 interface Sent {
@@ -107,7 +103,7 @@ function accepted({ delivery, endpoint, owed, draft }: Sent, reader: Reader): Ve
           }”`
           : `${name} accepted the test, but a real ${draft.real.type} would not be owed to it`,
       ],
-      sentences: [[`${owed.reason ?? "It does not select it"}.`]],
+      sentences: [whyNot(owed, draft.real.type, is_business)],
       actions: [
         link(
           is_business ? `Choose what ${name} receives` : `Change what ${name} selects`,
@@ -256,10 +252,12 @@ export function owedWords(
   if (!owed) {
     return {
       state: { kind: "cancelled", word: is_business ? "Not sent" : "Not owed" },
-      why: [`${reason ?? "It does not select it"}.`],
+      why: whyNot({ events, reason }, real.type, is_business),
     };
   }
-  const selects = selection(events, real.type);
+  const selects = is_business
+    ? `Set to receive “${typeWords(real.type, "business")}”`
+    : selection(events, real.type);
   if (paused_at !== null) {
     return {
       state: { kind: "paused", word: is_business ? "Sent later" : "Owed, waits" },
@@ -277,6 +275,18 @@ export function owedWords(
     };
   }
   return { state: { kind: "owed", word: is_business ? "Sent" : "Owed" }, why: [`${selects}.`] };
+}
+
+/** Why an endpoint is not owed it. A business chooses types by their meaning. */
+function whyNot(
+  { events, reason }: Pick<OwedNow, "events" | "reason">,
+  type: string,
+  is_business: boolean,
+): Words {
+  if (is_business && !matchesType(events, type)) {
+    return [`Not set to receive “${typeWords(type, "business")}”.`];
+  }
+  return [`${reason ?? "It does not select it"}.`];
 }
 
 /** `Selects booking.*`: by which pattern. */

@@ -146,9 +146,9 @@ onServer("without a script, another sample is one button away", async (database)
   });
   assert.deepEqual([status, location], [
     303,
-    "/dashboard/test?endpoint=crm&type=service.created#send",
+    "/dashboard/test?endpoint=crm&event=service.created#send",
   ]);
-  const { text } = await operator.get("/dashboard/test?endpoint=crm&type=service.created");
+  const { text } = await operator.get("/dashboard/test?endpoint=crm&event=service.created");
   assert.match(valueOf(text, "body") ?? "", /"event": "service.created"/);
   assert.equal(receiver.requests.length, 0);
 });
@@ -178,7 +178,7 @@ onServer("what names nothing is refused where it was said", async (database) => 
   const unknown = await operator.get("/dashboard/test?endpoint=cmr");
   assert.equal(unknown.status, 422);
   assert.equal(errorOf(unknown.text, "endpoint"), 'There is no endpoint "cmr"; did you mean crm?');
-  const type = await operator.get("/dashboard/test?type=booking.crated");
+  const type = await operator.get("/dashboard/test?event=booking.crated");
   assert.equal(
     errorOf(type.text, "type"),
     "There is no such event type; did you mean booking.created?",
@@ -238,7 +238,7 @@ onServer("a business tests its own systems, in its own words", async (database) 
     headlineOf(text),
     /till/,
   );
-  assert.match(textOf(text), /Sent Ana’s till Selects booking\.\*\./);
+  assert.match(textOf(text), /Sent Ana’s till Set to receive “New booking”\./);
 
   const foreign = await business.submit(
     "/portal/test",

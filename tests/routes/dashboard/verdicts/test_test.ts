@@ -85,13 +85,13 @@ Deno.test("a test that was accepted says by how many a real one would be owed", 
     sentences(verdict),
     "A real booking.created would be owed to crm and 2 others; the table says why.",
   );
-  assert.deepEqual(actions(verdict), ["Open this test"]);
+  assert.deepEqual(actions(verdict), []);
   assert.equal(
     headline(said({ attempt_count: 2 })),
     "crm accepted the test on the second attempt: 200 in 61 ms",
   );
   const waiting = said({}, OPERATOR, undefined, crm({ pending: 214 }));
-  assert.deepEqual(actions(waiting), ["Retry crm’s 214 now…", "Open this test"]);
+  assert.deepEqual(actions(waiting), ["Retry crm’s 214 now…"]);
   assert.equal(waiting.actions[0]?.href, "/dashboard/replays?status=pending&endpoint=crm");
 });
 
@@ -103,7 +103,7 @@ Deno.test("a test that was accepted says that a real one would not be owed", () 
     "crm accepted the test, but a real booking.created would not be owed to it",
   );
   assert.equal(verdict.tone, "waiting");
-  assert.deepEqual(actions(verdict), ["Change what crm selects", "Open this test"]);
+  assert.deepEqual(actions(verdict), ["Change what crm selects"]);
   assert.equal(
     headline(said({}, BUSINESS, [owed])),
     "crm received the test, but is not set to receive “New booking”",
@@ -119,7 +119,7 @@ Deno.test("a test that was refused says what follows", () => {
   const waiting = said({ ...rejected, next_attempt_at });
   assert.equal(headline(waiting), "crm rejected the test with 401; attempt 2 of 7 is at 15:32");
   assert.equal(sentences(waiting), "Check the secret.");
-  assert.deepEqual(actions(waiting), ["How to fix a 401", "Stop its retries", "Open this test"]);
+  assert.deepEqual(actions(waiting), ["How to fix a 401", "Stop its retries"]);
   assert.equal(waiting.actions[0]?.href, "/dashboard/help#http_4xx");
   const failed = said({ ...rejected, status: "failed", state: "failed" });
   assert.equal(headline(failed), "crm rejected the test with 401, and no attempts are left");
@@ -135,7 +135,6 @@ Deno.test("a test that was refused says what follows", () => {
   const looking = { ...OPERATOR, may_write: false };
   assert.deepEqual(actions(said({ ...rejected, next_attempt_at }, looking)), [
     "How to fix a 401",
-    "Open this test",
   ]);
 });
 
@@ -179,5 +178,12 @@ Deno.test("each endpoint has a state and a reason", () => {
     "waiting Owed, waits: Selects booking.*, but cannot be sent to: it has no secret.",
   );
   assert.equal(row({ owed: false, reason: "No" }), "cancelled Not owed: No.");
-  assert.equal(row({}, BUSINESS), "owed Sent: Selects booking.*.");
+  assert.equal(
+    row(
+      { owed: false, events: ["service.*"], reason: "The endpoint does not select it" },
+      BUSINESS,
+    ),
+    "cancelled Not sent: Not set to receive “New booking”.",
+  );
+  assert.equal(row({}, BUSINESS), "owed Sent: Set to receive “New booking”.");
 });
