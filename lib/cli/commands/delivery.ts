@@ -38,7 +38,7 @@ deliveries, as \`event\` does.`,
     },
     compare: {
       type: "boolean",
-      about: "Compare it with the last attempt that the endpoint accepted before it",
+      about: "Compare it with the last attempt that the endpoint accepted",
     },
     with: { type: "string", value: "N", about: "Compare it with this attempt instead" },
     json: { type: "boolean", about: "Print the API's answer as JSON" },

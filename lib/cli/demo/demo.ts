@@ -43,7 +43,8 @@ export const demo = command({
     `Starts the daemon on an embedded database in a temporary directory, with three endpoints on
 this machine that verify signatures. One of them fails at first, so that you see retries. Posts
 the eight samples of BookMe's documentation, then a booking event about every second, until Ctrl-C.
-Prints how to open the dashboard, and the portal of one business, in a browser. Needs no configuration and no network.`,
+Prints how to open the dashboard, and the portal of one business, in a browser. Needs no
+configuration and no network.`,
   options: {
     port: {
       type: "string",
