@@ -1,3 +1,4 @@
+import { isFailure } from "./connection/failure.ts";
 import { isSilence } from "./deadline.ts";
 
 // PostgreSQL's classes: connection, roles and rights to connect, no such database, shutdown; read-only, too
@@ -19,7 +20,8 @@ export function isOutage(error: unknown): boolean {
 
 /** Whether an error is about the connection and not about a statement: asking for another one shows it. */
 export function isOfConnection(error: unknown): boolean {
-  return OF_CONNECTION.test(codeOf(error) ?? "");
+  // A server may refuse a session for any reason, such as 55000: it does not accept connections now.
+  return isFailure(error) || OF_CONNECTION.test(codeOf(error) ?? "");
 }
 
 /** Whether an error says that connections lead to the wrong place: cut them, and look again. */
@@ -33,6 +35,7 @@ export function isAstray(error: unknown): boolean {
  * that may not connect, no file descriptors), nobody knows.
  */
 export function isRefusal(error: unknown): boolean {
+  if (isFailure(error)) return false;
   const code = codeOf(error);
   return code === undefined || /^(22|23|54)/.test(code);
 }

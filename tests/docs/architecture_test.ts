@@ -138,6 +138,7 @@ Deno.test("stores do not import each other", () => {
   const shared = [
     "arrays",
     "changes",
+    "connection/failure",
     "fragments",
     "partitions",
     "deadline",

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
-import { isAstray, isOutage, isRefusal } from "../../lib/store/errors.ts";
+import { failure } from "../../lib/store/connection/failure.ts";
+import { isAstray, isOfConnection, isOutage, isRefusal } from "../../lib/store/errors.ts";
 import { isSilence, within } from "../../lib/store/deadline.ts";
 import { onServer } from "../support/databases.ts";
 
@@ -37,6 +38,17 @@ for (
     assert.deepEqual([isOutage(error), isRefusal(error)], [is_outage, is_refusal]);
   });
 }
+
+Deno.test("a connection that could not be opened is an outage, whatever its code", () => {
+  for (const code of ["55000", "22023", "23505", "0A000", "42704", "54000", "EMFILE", "X"]) {
+    const error = failure(code, "answers FATAL: not now");
+    assert.deepEqual([isOutage(error), isOfConnection(error), isRefusal(error)], [
+      true,
+      true,
+      false,
+    ]);
+  }
+});
 
 Deno.test("isOutage() and isRefusal() accept anything that was thrown", () => {
   for (const thrown of [undefined, null, "text", 5, {}]) {

@@ -11,7 +11,12 @@ export function failure(code: string, text: string, permanent = false): Failure 
   return Object.assign(new Error(text), { code, permanent });
 }
 
+/** Whether an error is the failure of a connection, whatever its code. */
+export function isFailure(error: unknown): error is Failure {
+  return error instanceof Error && "permanent" in error && typeof error.permanent === "boolean";
+}
+
 /** Whether an error is a failure that waiting does not help. */
 export function isPermanent(error: unknown): boolean {
-  return error instanceof Error && "permanent" in error && error.permanent === true;
+  return isFailure(error) && error.permanent;
 }

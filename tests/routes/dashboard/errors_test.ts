@@ -1,9 +1,10 @@
 import assert from "node:assert/strict";
+import { dashboardRoutes } from "../../../routes/dashboard/routes.ts";
 import { ADMIN, startDaemon, VIEWER } from "../../support/daemon.ts";
 import { onServer } from "../../support/databases.ts";
-import { freshDatabase, startPostgres } from "../../support/postgres.ts";
+import { connectTo, freshDatabase, startPostgres } from "../../support/postgres.ts";
 import { portIn, speak } from "../../support/raw.ts";
-import { hiddenFields, signIn, visitor } from "../../support/visitor.ts";
+import { hiddenFields, openLink, signIn, visitor } from "../../support/visitor.ts";
 import { until } from "../../support/wait.ts";
 
 onServer("errors of pages are pages, with the way on", async (database) => {
@@ -84,4 +85,50 @@ Deno.test("with the database away, whoever is signed in sees since when, and wha
   assert.equal(login.status, 503);
   await own.start();
   await until("pages come back", async () => (await operator.get("/dashboard")).status === 200);
+});
+
+Deno.test("every page of both houses says that the database is away, however it is away", async () => {
+  await using own = await startPostgres();
+  const { url } = await freshDatabase(own);
+  await using daemon = await startDaemon({ database: { url } });
+  const made = await fetch(`${daemon.url}/api/portal-links`, {
+    method: "POST",
+    headers: { authorization: `Bearer ${ADMIN}`, "content-type": "application/json" },
+    body: JSON.stringify({ business: "bus_1" }),
+  });
+  const { token } = await made.json();
+  const houses = [
+    [await signIn(daemon.url), "/dashboard"],
+    [await openLink(daemon.url, token), "/portal"],
+  ] as const;
+  for (const [visiting, base] of houses) assert.equal((await visiting.get(base)).status, 200);
+  const paths = dashboardRoutes({ log: {} } as never).routes
+    .filter(({ method, path }) =>
+      method === "GET" && /^\/(?:dashboard|portal)(?!\/assets|.*\/log)/.test(path)
+    )
+    .map(({ path }) => path.replace("/open/:token", `/open/${token}`).replace(/:\w+/, "x"));
+  const refuseSessions = async (are_refused: boolean) => {
+    await using sql = connectTo(own.url("postgres"));
+    const name = new URL(url).pathname.slice(1);
+    await sql.unsafe(`alter database "${name}" allow_connections ${!are_refused}`);
+    if (!are_refused) return;
+    await sql`select pg_terminate_backend(pid) from pg_stat_activity where datname = ${name}`;
+  };
+  const check = async (how: string) => {
+    for (const [visiting, base] of houses) {
+      for (const path of paths.filter((path) => `${path}/`.startsWith(`${base}/`))) {
+        const { status, text } = await visiting.get(path);
+        assert.equal(status, 503, `${how}: ${path}: ${text}`);
+        assert.match(text, /Database away|Not available now/, `${how}: ${path}`);
+      }
+    }
+  };
+  await refuseSessions(true);
+  await check("it refuses sessions");
+  await refuseSessions(false);
+  for (const [visiting, base] of houses) {
+    await until("pages come back", async () => (await visiting.get(base)).status === 200);
+  }
+  await own.kill();
+  await check("it was killed");
 });
