@@ -1,5 +1,6 @@
 /** Every component, in a browser: nothing that axe finds, and nothing that is too wide for a phone. */
 
+import assert from "node:assert/strict";
 import { assertAccessible, assertNoSidewaysScroll, browserTest } from "../support/browser.ts";
 import { patternsApp } from "../support/patterns.tsx";
 
@@ -19,6 +20,11 @@ for (const theme of ["light", "dark"] as const) {
         });
         await assertAccessible(page);
         await assertNoSidewaysScroll(page);
+        // On paper everything is light, and what cannot be pressed there is gone.
+        await page.emulateMedia({ media: "print" });
+        const paper = await page.evaluate("getComputedStyle(document.body).backgroundColor");
+        assert.equal(paper, "rgb(255, 255, 255)");
+        assert.equal(await page.getByRole("searchbox").isVisible(), false);
         await page.context().close();
       }
     } finally {
