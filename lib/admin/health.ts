@@ -21,7 +21,7 @@ export async function getHealth(
   hours: number,
 ): Promise<HealthBar[]> {
   const { no } = await findEndpoint(ctx, by, id);
-  return barsOf(await attemptsByHour(ctx.db.admin, by.scope, hours, no), hours, ctx.now());
+  return barsOf(await attemptsByHour(ctx.db.admin, by.scope, hours, [no]), hours, ctx.now());
 }
 
 /** Bars of the last `hours` hours at `now` (milliseconds since 1970); those without attempts are empty. */

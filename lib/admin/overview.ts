@@ -5,6 +5,8 @@ import type { StoredEndpoint } from "../store/endpoints.ts";
 import { listEndpoints } from "../store/reports/endpoints.ts";
 import { attemptsByHour, hasEvents, type HourRow, latestOf } from "../store/reports/health.ts";
 import {
+  type AttemptCount,
+  attemptCounts,
   attemptStats,
   type EndpointCounted,
   type EndpointRun,
@@ -102,19 +104,22 @@ export async function getOverview(ctx: AdminContext, by: Asker): Promise<Overvie
   const nos = rows.map(({ no }) => no);
   const [day, hour, hours, owed, runs, posted, changes] = await Promise.all([
     attemptStats(sql, scope, HOURS * HOUR_MS, undefined),
-    attemptStats(sql, scope, HOUR_MS, undefined),
-    attemptsByHour(sql, scope, HOURS, undefined),
+    attemptCounts(sql, scope, HOUR_MS, undefined),
+    attemptsByHour(sql, scope, HOURS, "together"),
     pendingStats(sql, scope, undefined),
     endpointRuns(sql, nos),
     hasEvents(sql, scope),
     listAudit(ctx, by, { limit: MAX_CHANGES_READ }),
   ]);
-  const facts = { hour: hour.counts, owed, runs };
-  const judged = judge(ctx, rows, facts);
+  const judged = judge(ctx, rows, { hour, owed, runs });
   const sorted = judged.toSorted((a, b) => rank(a) - rank(b) || b.pending - a.pending);
-  const worst = await lookAt(ctx, by, sorted.slice(0, MAX_SHOWN));
+  const first = sorted.slice(0, MAX_SHOWN);
+  const [worst, each] = await Promise.all([
+    lookAt(ctx, by, first),
+    attemptsByHour(sql, scope, HOURS, first.map(({ row }) => row.no)),
+  ]);
   const dayOf = Map.groupBy(day.counts, ({ endpoint_no }) => endpoint_no);
-  const hoursOf = Map.groupBy(hours, ({ endpoint_no }) => endpoint_no);
+  const hoursOf = Map.groupBy(each, ({ endpoint_no }) => endpoint_no);
   return {
     endpoints: worst.map(({ no, ...one }) => ({
       ...one,
@@ -123,7 +128,7 @@ export async function getOverview(ctx: AdminContext, by: Asker): Promise<Overvie
     })),
     counts: countHealths(judged),
     today: promptness(day.counts),
-    hour: attemptsOf(hour.counts),
+    hour: attemptsOf(hour),
     bars: bars(ctx, hours),
     ...totals(owed, judged),
     posted,
@@ -141,11 +146,11 @@ export async function getEndpointHealth(
   const sql = ctx.db.admin;
   const [day, hour, owed, runs] = await Promise.all([
     attemptStats(sql, by.scope, HOURS * HOUR_MS, [row.no]),
-    attemptStats(sql, by.scope, HOUR_MS, [row.no]),
+    attemptCounts(sql, by.scope, HOUR_MS, [row.no]),
     pendingStats(sql, by.scope, [row.no]),
     endpointRuns(sql, [row.no]),
   ]);
-  const [one] = await lookAt(ctx, by, judge(ctx, [row], { hour: hour.counts, owed, runs }));
+  const [one] = await lookAt(ctx, by, judge(ctx, [row], { hour, owed, runs }));
   if (one === undefined) throw new Error(`The endpoint ${id} was not looked at`);
   const { no: _no, ...health } = one;
   return { ...health, today: promptness(day.counts) };
@@ -165,7 +170,7 @@ function judge(
   ctx: AdminContext,
   rows: readonly StoredEndpoint[],
   { hour, owed, runs }: {
-    readonly hour: readonly EndpointCounted[];
+    readonly hour: readonly AttemptCount[];
     readonly owed: readonly Owed[];
     readonly runs: readonly EndpointRun[];
   },
@@ -236,12 +241,12 @@ function promptness(counts: readonly EndpointCounted[]): Promptness {
   return { within_30s: Math.min(delivered_within_30s, first_attempts), all: first_attempts };
 }
 
-function attemptsOf(counts: readonly EndpointCounted[]): Overview["hour"] {
-  const sum = (of: readonly EndpointCounted[]) =>
-    of.reduce((total, { attempts }) => total + attempts, 0);
+function attemptsOf(counts: readonly AttemptCount[]): Overview["hour"] {
+  const sum = (of: (count: AttemptCount) => number) =>
+    counts.reduce((total, count) => total + of(count), 0);
   return {
-    delivered: sum(counts.filter(({ outcome }) => outcome === "delivered")),
-    all: sum(counts),
+    delivered: sum(({ delivered }) => delivered),
+    all: sum(({ delivered, failed }) => delivered + failed),
   };
 }
 

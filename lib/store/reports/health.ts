@@ -3,9 +3,10 @@ import type { Scope } from "../../core/scope.ts";
 import { literal } from "../arrays.ts";
 import { eventInScope, numberInScope } from "../scope.ts";
 
-/** Attempts of an endpoint that were recorded within an hour (UTC). */
+/** Attempts that were recorded within an hour (UTC). */
 export interface HourRow {
-  readonly endpoint_no: number;
+  /** Null: of all endpoints together. */
+  readonly endpoint_no: number | null;
   /** Its beginning, in milliseconds since 1970. */
   readonly hour: number;
   readonly delivered: number;
@@ -13,21 +14,22 @@ export interface HourRow {
 }
 
 /**
- * Counts the attempts of the last `hours` hours, this one included, by endpoint and hour: of the endpoints in
- * scope, or of one.
+ * Counts the attempts of the last `hours` hours, this one included, by hour: of each of these endpoints, or of all
+ * in scope together.
  */
 export async function attemptsByHour(
   sql: Sql,
   scope: Scope,
   hours: number,
-  endpoint_no: number | undefined,
+  endpoint_nos: readonly number[] | "together",
 ): Promise<HourRow[]> {
   const only = (column: string) =>
-    endpoint_no === undefined
+    endpoint_nos === "together"
       ? numberInScope(sql, scope, column)
-      : sql`and ${sql.unsafe(column)} = ${endpoint_no}`;
+      : sql`and ${sql.unsafe(column)} = any(${literal(endpoint_nos)}::int[])`;
+  const group = endpoint_nos === "together" ? sql`null::int` : sql`endpoint_no`;
   const first = sql`date_trunc('hour', now(), 'UTC') - ${hours - 1} * interval '1 hour'`;
-  const [row] = await sql<{ counts: [number, number, number, number][] }[]>`
+  const [row] = await sql<{ counts: [number | null, number, number, number][] }[]>`
     with counted as (
       select s.endpoint_no, s.starts_at as hour, s.attempts, s.outcome = 'delivered' as delivered
       from attempt_stats s
@@ -38,11 +40,12 @@ export async function attemptsByHour(
       cross join lateral unnest(u.endpoint_nos, u.outcomes) as x (endpoint_no, outcome)
       where u.recorded_at >= ${first} ${only("x.endpoint_no")}
     ), hours as (
-      select endpoint_no, hour, coalesce(sum(attempts) filter (where delivered), 0)::float8 as good,
+      select ${group} as endpoint_no, hour,
+        coalesce(sum(attempts) filter (where delivered), 0)::float8 as good,
         coalesce(sum(attempts) filter (where not delivered), 0)::float8 as bad
-      from counted group by endpoint_no, hour
+      from counted group by 1, hour
     )
-    -- One value: a thousand endpoints have 24,000 rows, which cost more to send than to count.
+    -- One value: many rows cost more to send than to count.
     select coalesce(json_agg(json_build_array(endpoint_no,
       (date_part('epoch', hour) * 1000)::float8, good, bad)), '[]') as counts
     from hours`;

@@ -42,16 +42,7 @@ export async function attemptStats(
   const [row] = await sql<
     { since: Date; until: Date; counts: string; uncounted: UncountedColumns | null }[]
   >`
-    with bounds as materialized (
-      select now() as until, date_trunc(${
-    beginning(window_ms)
-  }::text, now() - ${window_ms}::bigint * interval '1 ms', 'UTC') as since
-    ), edges as materialized (
-      select since, date_bin('10 minutes', since + interval '10 minutes - 1 us', 'epoch') as ten,
-        date_trunc('hour', since + interval '1 hour - 1 us', 'UTC') as hour,
-        date_trunc('day', since + interval '1 day - 1 us', 'UTC') as day
-      from bounds
-    ), counts as (${covering(sql, only("s.endpoint_no"))}
+    with ${window(sql, window_ms)}, counts as (${covering(sql, only("s.endpoint_no"))}
     )
     select since, until, (
         select '[' || coalesce(string_agg('[' || concat_ws(',', endpoint_no, '"' || outcome || '"',
@@ -67,6 +58,58 @@ export async function attemptStats(
   ) => ({ endpoint_no, outcome, attempts, response, first_attempt, delivered }));
   const fresh = columns === null ? [] : tally(attemptsIn(columns), () => [0]);
   return { since, until, counts: [...counts, ...fresh] };
+}
+
+/** The CTEs `bounds` of a window and `edges`, where its longer spans begin. */
+function window(sql: Sql, window_ms: number): Fragment {
+  return sql`bounds as materialized (
+      select now() as until, date_trunc(${
+    beginning(window_ms)
+  }::text, now() - ${window_ms}::bigint * interval '1 ms', 'UTC') as since
+    ), edges as materialized (
+      select since, date_bin('10 minutes', since + interval '10 minutes - 1 us', 'epoch') as ten,
+        date_trunc('hour', since + interval '1 hour - 1 us', 'UTC') as hour,
+        date_trunc('day', since + interval '1 day - 1 us', 'UTC') as day
+      from bounds
+    )`;
+}
+
+/** Attempts of one endpoint, counted. */
+export interface AttemptCount {
+  readonly endpoint_no: number;
+  readonly delivered: number;
+  readonly failed: number;
+}
+
+/** Counts the same attempts as `attemptStats`, without their times: a hundredth of the bytes. */
+export async function attemptCounts(
+  sql: Sql,
+  scope: Scope,
+  window_ms: number,
+  endpoint_nos: readonly number[] | undefined,
+): Promise<AttemptCount[]> {
+  const only = (column: string) =>
+    sql`${amongNumbers(sql, endpoint_nos, column)} ${numberInScope(sql, scope, column)}`;
+  const [row] = await sql<{ counts: [number, number, number][] }[]>`
+    with ${window(sql, window_ms)}, counts as (
+      select endpoint_no, attempts, outcome = 'delivered' as delivered
+      from (${covering(sql, only("s.endpoint_no"))}) c
+      union all
+      select x.endpoint_no, 1, x.outcome = 1 from uncounted_attempts u
+      cross join lateral unnest(u.endpoint_nos, u.outcomes) as x (endpoint_no, outcome)
+      where u.recorded_at >= (select since from bounds) ${only("x.endpoint_no")}
+    )
+    select coalesce(json_agg(json_build_array(endpoint_no, good, bad)), '[]') as counts
+    from (
+      select endpoint_no, coalesce(sum(attempts) filter (where delivered), 0)::float8 as good,
+        coalesce(sum(attempts) filter (where not delivered), 0)::float8 as bad
+      from counts group by endpoint_no
+    ) e`;
+  return (row?.counts ?? []).map(([endpoint_no, delivered, failed]) => ({
+    endpoint_no,
+    delivered,
+    failed,
+  }));
 }
 
 type CountedTuple = [
