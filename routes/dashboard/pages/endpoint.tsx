@@ -24,10 +24,10 @@ import type { FormState, Note } from "../forms.ts";
 import type { Visit } from "../visit.ts";
 import { type EndpointPageFacts, endpointVerdict, milliseconds } from "../verdicts/endpoint.ts";
 import { nameOf } from "../verdicts/health.ts";
-import { link, many, number, type Verdict } from "../verdicts/verdict.ts";
-import { chartBars } from "./endpoints.tsx";
+import { button, link, many, number, type Verdict } from "../verdicts/verdict.ts";
+import { chartBars, endpointPath } from "./endpoints.tsx";
 import { SettingsFacts, SettingsForm, type SettingsProps } from "./endpoint_settings.tsx";
-import { VerdictHead } from "./verdict.tsx";
+import { ActionStep, VerdictHead } from "./verdict.tsx";
 
 /** A change of the endpoint on the axis of its health. */
 export interface Pin {
@@ -60,19 +60,20 @@ export interface EndpointPageProps {
   readonly kept_days: number;
 }
 
-/** One endpoint: how it does, what was changed, and its settings. */
+/** One endpoint: how it does, its changes, and its settings. */
 export function EndpointPage(props: EndpointPageProps) {
   const { visit, facts, note, check } = props;
   const { endpoint } = facts;
   const base = `${visit.house.base}/endpoints`;
   const may_edit = visit.may_write && endpoint.source === "api" && endpoint.state !== "retired";
+  const verdict = note?.values?.secret === undefined
+    ? endpointVerdict(facts, visit)
+    : withTestFirst(endpointVerdict(facts, visit), endpoint, visit);
   return (
     <>
       <VerdictHead
         visit={visit}
-        verdict={note?.values?.secret === undefined
-          ? endpointVerdict(facts, visit)
-          : withTestFirst(endpointVerdict(facts, visit), endpoint, visit)}
+        verdict={verdict}
         crumbs={
           <>
             <a href={base}>Endpoints</a> › {nameOf(endpoint)}
@@ -80,6 +81,7 @@ export function EndpointPage(props: EndpointPageProps) {
         }
         aside={<code>{endpoint.url}</code>}
       />
+      <Refusals {...props} />
       {note === null ? null : (
         <NoteShown
           note={note}
@@ -90,10 +92,52 @@ export function EndpointPage(props: EndpointPageProps) {
       {check === null ? null : <Findings check={check} />}
       <Health {...props} />
       <Numbers {...props} />
+      <MoreActions visit={visit} endpoint={endpoint} verdict={verdict} />
       <SecretSection visit={visit} endpoint={endpoint} />
       <Settings {...props} may_edit={may_edit} />
       {may_edit ? <Removal {...props} /> : null}
     </>
+  );
+}
+
+/** Leads to a form further down that was refused. */
+function Refusals({ settings, removal }: EndpointPageProps) {
+  const isWrong = ({ message, errors }: FormState) => message !== null || errors.size > 0;
+  if (isWrong(settings)) {
+    return (
+      <Notice tone="failing">
+        Nothing was saved. <a href="#settings">See the settings</a> for the reason.
+      </Notice>
+    );
+  }
+  return isWrong(removal)
+    ? (
+      <Notice tone="failing">
+        Nothing was deleted. <a href="#f-name">See the field</a> for the reason.
+      </Notice>
+    )
+    : null;
+}
+
+/** Steps that the verdict has no room for. */
+function MoreActions(
+  { visit, endpoint, verdict }: {
+    readonly visit: Visit;
+    readonly endpoint: shown.Endpoint;
+    readonly verdict: Verdict;
+  },
+) {
+  if (!visit.may_write || endpoint.state === "retired") return null;
+  const at = endpointPath(visit, endpoint.id);
+  const more = [
+    button("Check the connection", `${at}/check`),
+    ...(endpoint.paused ? [] : [link("Pause…", `${at}/pause`)]),
+  ].filter(({ href }) => !verdict.actions.some((action) => action.href === href));
+  if (more.length === 0) return null;
+  return (
+    <Section>
+      <Actions>{more.map((action) => ActionStep({ visit, action }))}</Actions>
+    </Section>
   );
 }
 

@@ -223,6 +223,7 @@ onServer("deselecting what waits says how much that cancels, and asks", async (d
   const asked = await operator.submit(path, fields);
   assert.equal(asked.status, 422);
   assert.match(asked.text, /Cancels 3 waiting deliveries of booking\.created/);
+  assert.match(asked.text, /Nothing was saved/);
   assert.equal((await api(daemon, `endpoints/${id}`)).version, 1);
   const saved = await operator.submit(path, { ...fields, confirmed: "yes" });
   assert.equal(saved.status, 303, saved.text);
@@ -311,6 +312,7 @@ onServer(
     const refused = await operator.submit(`${path}/delete`, { name: "old" }, path);
     assert.equal(refused.status, 422);
     assert.equal(errorOf(refused.text, "name"), "Type Old till here to delete it");
+    assert.match(refused.text, /Nothing was deleted/);
     const gone = await operator.submit(`${path}/delete`, { name: "Old till" }, path);
     assert.equal(gone.status, 303, gone.text);
     const after = await operator.get(gone.location ?? "");
