@@ -207,7 +207,8 @@ function capital(text: string): string {
   return text.charAt(0).toUpperCase() + text.slice(1);
 }
 
-function Health({ bars, pins, facts }: EndpointPageProps) {
+function Health(props: EndpointPageProps) {
+  const { bars, pins } = props;
   return (
     <Section
       title="Health and changes, last 72 hours"
@@ -242,7 +243,7 @@ function Health({ bars, pins, facts }: EndpointPageProps) {
                 <Moment at={at} style="minute" />
                 {failed_at === null ? null : (
                   <>
-                    . {firstFailure(facts)} <Moment at={failed_at} style="minute" />.
+                    . {firstFailure(props)} <Moment at={failed_at} style="minute" />.
                   </>
                 )}
               </>
@@ -254,10 +255,10 @@ function Health({ bars, pins, facts }: EndpointPageProps) {
   );
 }
 
-/** `First 401 at`. */
-function firstFailure({ last_failure }: EndpointPageFacts): string {
-  const what = last_failure === null ? null : last_failure.status ?? last_failure.outcome;
-  return what === null ? "First failure at" : `First ${what} at`;
+/** `First 401 at`; a business reads of failures where there is no status. */
+function firstFailure({ visit, facts: { last_failure } }: EndpointPageProps): string {
+  const reason = visit.house.audience === "operator" ? last_failure?.outcome : undefined;
+  return `First ${last_failure?.status ?? reason ?? "failure"} at`;
 }
 
 function Numbers({ visit, facts }: EndpointPageProps) {
