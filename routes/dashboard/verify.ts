@@ -1,4 +1,5 @@
 import { type Context, Hono } from "hono";
+import { getDelivery } from "../../lib/admin/deliveries.ts";
 import { VerifyInput } from "../../lib/admin/inputs.ts";
 import { endpointNames } from "../../lib/admin/names.ts";
 import type * as shown from "../../lib/admin/shown.ts";
@@ -15,9 +16,12 @@ import type { House, PageEnv, Visit } from "./visit.ts";
 /** The signature checker: `/verify`. */
 export function verifyPages(ctx: RouteContext, _house: House): Hono<PageEnv> {
   return new Hono<PageEnv>()
-    .get("/verify", (c) => {
-      const endpoint = c.req.query("endpoint")?.trim() ?? "";
-      return show(c, ctx, { ...NOTHING, state: freshForm({ endpoint: [endpoint] }) });
+    .get("/verify", async (c) => {
+      const delivery = c.req.query("delivery");
+      const values = delivery === undefined
+        ? { endpoint: [c.req.query("endpoint")?.trim() ?? ""] }
+        : await sentBy(ctx, c.get("visit"), delivery);
+      return await show(c, ctx, { ...NOTHING, state: freshForm(values) });
     })
     // The answer is the page itself: a redirect would have to keep what was typed.
     .post("/verify", async (c) => {
@@ -40,6 +44,23 @@ export function verifyPages(ctx: RouteContext, _house: House): Hono<PageEnv> {
         return await show(c, ctx, { ...NOTHING, state: { values, errors, message } }, status);
       }
     });
+}
+
+/**
+ * The body and the signatures that the last attempt of a delivery sent. With the endpoint's own secret they are
+ * valid: what is left to type is the secret that its receiver has.
+ */
+async function sentBy(
+  ctx: RouteContext,
+  { by }: Visit,
+  id: string,
+): Promise<Record<string, readonly string[]>> {
+  const { attempts } = await getDelivery(ctx, by, id);
+  const request = attempts.findLast(({ request }) => request?.body != null)?.request;
+  const lines = Object.entries(request?.headers ?? {})
+    .filter(([name]) => /^(webhook-|x-bookme-signature$)/i.test(name))
+    .map(([name, value]) => `${name}: ${value}`);
+  return { endpoint: [""], body: [request?.body ?? ""], headers: [lines.join("\n")] };
 }
 
 const NOTHING = { check: null, endpoint: null };

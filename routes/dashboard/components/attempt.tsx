@@ -5,7 +5,8 @@ import { prettyJson } from "../../../lib/core/pretty_json.ts";
 import type { Visit } from "../visit.ts";
 import { State } from "./state.tsx";
 import { type Content, CopyFrom } from "./text.tsx";
-import { durationWords, Moment, TimedText } from "./time.tsx";
+import { advised } from "../verdicts/verdict.ts";
+import { durationWords, Moment } from "./time.tsx";
 
 /** Longer bodies are shown raw only: each further view would send them once more. */
 const MAX_VIEWED = 64 * 1024;
@@ -145,7 +146,7 @@ function ResponsePane({ attempt, visit, help }: {
       {advice === null && cause === null ? null : (
         <p class="note">
           {outcome === "delivered" ? null : <strong>{`${reasonWord(attempt)}: `}</strong>}
-          <TimedText text={advice ?? cause ?? ""} />
+          <Advice text={advice ?? cause ?? ""} attempt={attempt} visit={visit} />
         </p>
       )}
       {help === undefined ? <HelpLink attempt={attempt} visit={visit} /> : help}
@@ -186,6 +187,30 @@ function ResponsePane({ attempt, visit, help }: {
     >
       {remarks}
     </Views>
+  );
+}
+
+/** Advice, which names a command where pages have the signature checker. */
+function Advice({ text, attempt, visit }: {
+  readonly text: string;
+  readonly attempt: shown.Attempt;
+  readonly visit: Visit;
+}) {
+  const id = attempt.request?.headers["X-BookMe-Delivery-Id"] ?? null;
+  return (
+    <>
+      {advised(text, visit.house.base, id).map((part) =>
+        typeof part === "string"
+          ? part
+          : "text" in part
+          ? <a href={part.href}>{part.text}</a>
+          : "code" in part
+          ? <code>{part.code}</code>
+          : "at" in part
+          ? <Moment at={part.at} style="minute" />
+          : <strong>{part.strong}</strong>
+      )}
+    </>
   );
 }
 

@@ -17,7 +17,7 @@ import {
 import { deliveryState, whyWords } from "../verdicts/attempts.ts";
 import type { DeliveryPageFacts } from "../verdicts/delivery.ts";
 import { canBeOwed, replayMissing } from "../verdicts/event.ts";
-import { type StateWords, told, type Verdict } from "../verdicts/verdict.ts";
+import { advised, type StateWords, told, type Verdict } from "../verdicts/verdict.ts";
 import type { Visit } from "../visit.ts";
 import { typeWords } from "../words.ts";
 import { aboutWords } from "./deliveries.tsx";
@@ -177,7 +177,7 @@ function Why({ visit, row, event }: {
         ? null
         : (
           <span class="second">
-            <Sentence words={told(row.advice)} />
+            <Sentence words={advised(row.advice, house.base, row.delivery_id)} />
           </span>
         )}
       {canBeOwed(row) && may_write
@@ -268,7 +268,7 @@ function Payload({ visit, event }: EventProps) {
         ? (
           <p>
             <LinkButton
-              href={`${visit.house.base}/test?event=${encodeURIComponent(event.type)}`}
+              href={`${visit.house.base}/test?type=${encodeURIComponent(event.type)}`}
               label="Send a test of this type"
             />
           </p>

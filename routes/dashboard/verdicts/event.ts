@@ -1,7 +1,15 @@
 import type * as shown from "../../../lib/admin/shown.ts";
 import { capitalised, thisThing } from "./attempts.ts";
 import type { Reader } from "./health.ts";
-import { type Action, button, link, together, told, type Verdict, type Words } from "./verdict.ts";
+import {
+  type Action,
+  advised,
+  button,
+  link,
+  together,
+  type Verdict,
+  type Words,
+} from "./verdict.ts";
 
 /** An event with what its page knows besides. */
 export interface EventPageFacts {
@@ -193,7 +201,8 @@ function explained(
     ];
     if (is_business) return [`${nameOf(verdict)} has not received it.`, ...see];
     const text = verdict.hints[0]?.text ?? verdict.advice ?? verdict.explanation;
-    return [{ strong: nameOf(verdict) }, ": ", ...told(text), ".", ...see];
+    const words = advised(text, house.base, verdict.delivery_id);
+    return [{ strong: nameOf(verdict) }, ": ", ...words, ".", ...see];
   });
 }
 

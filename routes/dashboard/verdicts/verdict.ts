@@ -92,6 +92,20 @@ export function told(text: string): Words {
   return parts;
 }
 
+const VERIFY = "`bookme-webhooks verify`";
+
+/** Advice on an attempt as words: where it names the command that examines a signature, pages have their own. */
+export function advised(text: string, base: string, delivery_id: string | null): Words {
+  const at = text.indexOf(VERIFY);
+  if (at < 0) return told(text);
+  const href = `${base}/verify${delivery_id === null ? "" : `?delivery=${delivery_id}`}`;
+  return [
+    ...told(text.slice(0, at)),
+    { href, text: "the signature checker" },
+    ...told(text.slice(at + VERIFY.length)),
+  ];
+}
+
 /** The words as plain text, with times in UTC. */
 export function plain(words: Words): string {
   return words.map((part) => {

@@ -64,6 +64,13 @@ onServer(
     );
     assert.doesNotMatch(text, /<script>alert|<img src=x/);
     assert.ok(text.includes(`data-live-id="${id}"`));
+    assert.ok(text.includes(`href="/dashboard/verify?delivery=${id}"`));
+    const checker = await ops.get(`/dashboard/verify?delivery=${id}`);
+    assert.ok(
+      textOf(checker.text).includes(JSON.stringify(posted).slice(0, 80)),
+      "the body that was sent",
+    );
+    assert.match(textOf(checker.text), /X-BookMe-Signature: sha256=[0-9a-f]{64}/);
     assert.ok(formTo(text, `/dashboard/deliveries/${id}/cancel`) !== undefined);
 
     const retried = await ops.submit(

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import {
+  advised,
   many,
   moment,
   number,
@@ -54,4 +55,18 @@ Deno.test("told() finds code and times in a text", () => {
     ".",
   ]);
   assert.equal(plain(told("at 2026-11-26T14:02:11Z")), "at 2026-11-26 14:02");
+});
+
+Deno.test("advised() leads to the signature checker instead of a command", () => {
+  const advice = "It differs; `bookme-webhooks verify` with the receiver's secret finds out";
+  const words = advised(advice, "/portal", "dlv_1");
+  assert.deepEqual(words[1], {
+    href: "/portal/verify?delivery=dlv_1",
+    text: "the signature checker",
+  });
+  assert.equal(
+    plain(words),
+    "It differs; the signature checker with the receiver's secret finds out",
+  );
+  assert.deepEqual(advised("Renew it", "/portal", null), ["Renew it"]);
 });
