@@ -1,6 +1,9 @@
 import assert from "node:assert/strict";
 import { makeSecret } from "../../lib/core/secret.ts";
 import { makeSigner } from "../../lib/core/signature.ts";
+import { endpoint, SECRET as ENDPOINT_SECRET } from "../support/daemon.ts";
+import { onServer } from "../support/databases.ts";
+import { startOperated } from "../support/operated.ts";
 import { inTemporary, runCli, runHere } from "../support/cli.ts";
 import { sampleOf } from "../support/samples.ts";
 
@@ -102,4 +105,32 @@ Deno.test("verify uses colours on a terminal only, and not if NO_COLOR is set", 
   assert.ok((await on({}, true)).out.includes("\x1b["));
   assert.ok(!(await on({}, false)).out.includes("\x1b["));
   assert.ok(!(await on({ NO_COLOR: "1" }, true)).out.includes("\x1b["));
+});
+
+onServer("verify --endpoint checks with the secrets that the daemon has", async (database) => {
+  await using daemon = await startOperated({
+    database: database.section,
+    endpoints: [endpoint("crm", "https://crm.example/")],
+  });
+  const body = SAMPLE;
+  const ask = (secret: string, more: readonly string[] = []) =>
+    daemon.cli(
+      [
+        ...["verify", "--endpoint", "crm", "--body", "-", ...more],
+        ...["--signature", makeSigner(secret).bookme(BYTES)],
+      ],
+      { stdin: body, env: ENV },
+    );
+  assert.deepEqual(await ask(ENDPOINT_SECRET), {
+    code: 0,
+    out: "✓ X-BookMe-Signature: Valid\n",
+    err: "",
+  });
+  const other = await ask(SECRET);
+  assert.equal(other.code, 1);
+  assert.match(other.out, /^✗ X-BookMe-Signature: Another secret signed it/);
+  assert.ok(!other.out.includes(ENDPOINT_SECRET));
+  const both = await ask(SECRET, ["--secret", "env:SECRET"]);
+  assert.match(both.err, /--endpoint stands without secrets: the daemon has them/);
+  assert.equal(both.code, 2);
 });
