@@ -15,7 +15,7 @@ for (const javaScript of [true, false]) {
     const token = page.getByLabel("Admin or viewer token");
     await token.fill("not-a-token-of-the-tests-0123");
     await page.getByRole("button", { name: "Sign in" }).click();
-    await page.getByText("No configured token is this one").waitFor();
+    await page.getByText("This is none of the configured tokens").waitFor();
     assert.match(page.url(), /\/dashboard\/login$/);
     await token.fill(ADMIN);
     await page.getByRole("button", { name: "Sign in" }).click();
