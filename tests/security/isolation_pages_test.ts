@@ -12,7 +12,7 @@ import {
   type Party,
   PAYLOAD_MARK,
 } from "../support/house.ts";
-import { nameless, refuseMarksIn, stateOf } from "../support/isolation.ts";
+import { nameless, refuseMarksIn, stateOf, tableText } from "../support/isolation.ts";
 import {
   hiddenFields,
   openLink,
@@ -249,6 +249,27 @@ async function walkViewers(house: House, seen: Seen): Promise<void> {
   }
 }
 
+const COLUMNS = ["own", "another's", "operator's", "never was", "read-only link"].concat(
+  ["viewer", "payloads: false", "not signed in"],
+);
+
+const PAGE = new URL("../../docs/isolation.md", import.meta.url);
+
+/** Compares what was seen with the table of the documentation, or writes it there. */
+async function document(seen: Seen): Promise<void> {
+  const rows = ROUTES.map(({ method, path }) => {
+    const cells = COLUMNS.map((column) =>
+      [...seen.get(`${method} ${path}`)?.get(column) ?? []].toSorted().join(", ") || "-"
+    );
+    return [`\`${method} ${path === "" ? "/" : path}\``, ...cells];
+  });
+  const table = tableText([["page", ...COLUMNS], ...rows]);
+  const text = await Deno.readTextFile(PAGE);
+  const next = text.replace(/^\| page[^]*?\|\n(?!\|)/m, () => `${table}\n`);
+  if (Deno.env.get("ISOLATION") === "write") return await Deno.writeTextFile(PAGE, next);
+  assert.equal(text, next, "docs/isolation.md is out of date: run `deno task isolation`");
+}
+
 Deno.test("the walk knows how to ask every page, and both houses have the same", () => {
   const names = { endpoint: "a", event: "b", delivery: "c", replay: "d" } as Names;
   const unknown = ROUTES.filter((route) => pathOf(route, names) === undefined);
@@ -271,5 +292,6 @@ onServer(
     }
     await walkViewers(house, seen);
     assert.deepEqual(await stateOf(db.admin), before, "nothing was changed");
+    await document(seen);
   },
 );
