@@ -64,7 +64,7 @@ export function AwayPage(
 function headline(is_operator: boolean, silent_ms: number | null): string {
   if (!is_operator) return "These pages cannot be shown now";
   return silent_ms === null
-    ? "The database did not answer in time"
+    ? "The database does not answer"
     : `The database has not answered for ${inWords(silent_ms)}`;
 }
 
