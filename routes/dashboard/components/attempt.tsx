@@ -2,21 +2,15 @@ import { Buffer } from "node:buffer";
 import type * as shown from "../../../lib/admin/shown.ts";
 import { curlLines } from "../../../lib/core/curl.ts";
 import { prettyJson } from "../../../lib/core/pretty_json.ts";
+import { metTitle } from "../verdicts/attempts.ts";
+import { advised } from "../verdicts/verdict.ts";
 import type { Visit } from "../visit.ts";
 import { State } from "./state.tsx";
 import { type Content, CopyFrom } from "./text.tsx";
-import { advised } from "../verdicts/verdict.ts";
 import { durationWords, Moment } from "./time.tsx";
 
 /** Longer bodies are shown raw only: each further view would send them once more. */
 const MAX_VIEWED = 64 * 1024;
-
-/** How an attempt ended, in a word or a number: `401`, `timeout`. */
-export function outcomeWord(
-  { outcome, status }: Pick<shown.Attempt, "outcome" | "status">,
-): string {
-  return status === null ? outcome : String(status);
-}
 
 /** An attempt: where its time went, its request beside its response. */
 export function AttemptDetails({ attempt, open, visit, help }: {
@@ -33,7 +27,7 @@ export function AttemptDetails({ attempt, open, visit, help }: {
         <strong>Attempt {number}</strong>
         <State
           kind={outcome === "delivered" ? "delivered" : "failed"}
-          word={outcomeWord(attempt)}
+          word={metTitle(attempt, visit.house.audience)}
         />
         <span class="took">{durationWords(duration_ms)}</span>
         <span class="rest">{address}</span>
@@ -145,7 +139,7 @@ function ResponsePane({ attempt, visit, help }: {
     <>
       {advice === null && cause === null ? null : (
         <p class="note">
-          {outcome === "delivered" ? null : <strong>{`${reasonWord(attempt)}: `}</strong>}
+          {outcome === "delivered" ? null : <strong>{`${reasonWord(attempt, visit)}: `}</strong>}
           <Advice text={advice ?? cause ?? ""} attempt={attempt} visit={visit} />
         </p>
       )}
@@ -214,7 +208,9 @@ function Advice({ text, attempt, visit }: {
   );
 }
 
-function reasonWord({ outcome, status }: shown.Attempt): string {
+function reasonWord(attempt: shown.Attempt, { house }: Visit): string {
+  if (house.audience === "business") return metTitle(attempt, house.audience);
+  const { outcome, status } = attempt;
   return status === null ? outcome : `${outcome}, ${status}`;
 }
 
@@ -224,10 +220,11 @@ function HelpLink({ attempt, visit }: {
 }) {
   const { outcome, status } = attempt;
   if (outcome === "delivered") return null;
+  const means = visit.house.audience === "business" ? "What this means" : `What ${outcome} means`;
   return (
     <p class="note">
       <a href={`${visit.house.base}/help#${outcome}`}>
-        {status === null ? `What ${outcome} means` : `How to fix a ${status}`}
+        {status === null || outcome === "timeout" ? means : `How to fix a ${status}`}
       </a>
     </p>
   );

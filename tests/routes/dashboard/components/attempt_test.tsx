@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
 import type * as shown from "../../../../lib/admin/shown.ts";
 import { AttemptDetails, hexLines } from "../../../../routes/dashboard/components/all.ts";
+import { PORTAL } from "../../../../routes/dashboard/visit.ts";
 import { ATTEMPT, VISIT } from "../../../support/patterns.tsx";
 
 async function shownOf(attempt: Partial<shown.Attempt>): Promise<string> {
@@ -78,6 +79,17 @@ Deno.test("hidden and missing parts say why", async () => {
   const gone = await shownOf({ request: { ...ATTEMPT.request!, body: null } });
   assert.ok(gone.includes("Payload gone"));
   const silent = await shownOf({ outcome: "timeout", status: null, response: null, advice: null });
+  const business = String(
+    await (
+      <AttemptDetails
+        attempt={{ ...ATTEMPT, outcome: "connection", status: null, response: null }}
+        open
+        visit={{ ...VISIT, house: PORTAL }}
+      />
+    ),
+  );
+  assert.ok(business.includes("</i>No answer</span>"), business);
+  assert.ok(business.includes('<a href="/portal/help#connection">What this means</a>'));
   assert.ok(silent.includes("No response."));
   assert.ok(silent.includes('<a href="/dashboard/help#timeout">What timeout means</a>'));
 });
