@@ -203,11 +203,18 @@ function endedHalf(sql: Sql, { ids, ended, events, is_unhappy }: Parts, limit: n
   // Written out, not as a parameter: the index is partial.
   const which = sql`${ids} ${is_unhappy ? sql`and d.status <> 'delivered'` : sql``}`;
   const bound = sql.unsafe(`coalesce((select id from bound), '${NO_UUID}')`);
+  // As a range, so that only the index with the endpoint in front has the order: of an endpoint with few of these,
+  // PostgreSQL would otherwise go through those of all endpoints.
+  const of = (no: string) =>
+    sql.unsafe(
+      is_unhappy ? `d.endpoint_no between ${no} and ${no}` : `d.endpoint_no = ${no}`,
+    );
+  const newest = sql.unsafe(is_unhappy ? "d.endpoint_no desc, d.id desc" : "d.id desc");
   return {
     ctes: sql`heads as materialized (
       select s.no, array(
-          select d.id from ended_deliveries d where d.endpoint_no = s.no and ${which}
-          order by d.id desc limit s.reach) as ids, s.reach
+          select d.id from ended_deliveries d where ${of("s.no")} and ${which}
+          order by ${newest} limit s.reach) as ids, s.reach
       from (
         select no, least(${need}::int, 2 * ${need}::int / (count(*) over ())::int + 1) as reach from streams
       ) s
@@ -223,8 +230,8 @@ function endedHalf(sql: Sql, { ids, ended, events, is_unhappy }: Parts, limit: n
     ), tails as materialized (
       select c.no, array(
           select d.id from ended_deliveries d
-          where d.endpoint_no = c.no and d.id < c.last and d.id >= ${bound} and ${which}
-          order by d.id desc limit c.reach) as ids, c.reach
+          where ${of("c.no")} and d.id < c.last and d.id >= ${bound} and ${which}
+          order by ${newest} limit c.reach) as ids, c.reach
       from cut c
     )`,
     floor: sql`(select b.id from (
