@@ -55,6 +55,8 @@ export interface TestDraft {
   readonly real: { readonly type: string; readonly owed: readonly OwedNow[] };
   /** The last tests, the newest first. */
   readonly earlier: readonly shown.Delivery[];
+  /** False: there may be older ones than `earlier`, which a search of bounded depth did not reach. */
+  readonly earlier_exact: boolean;
 }
 
 /** The choices for a test. */
@@ -113,6 +115,7 @@ export async function draftTest(
     test,
     real: { type: real.type, owed: offered.map((row) => judge(ctx, row, real)) },
     earlier: earlier.data,
+    earlier_exact: earlier.next_cursor === null,
   };
 }
 

@@ -145,20 +145,24 @@ export function ReplayPage({ visit, replay, names, said }: {
         aside={<Ago at={replay.created_at} />}
       />
       {said === null ? null : <Notice>{said}</Notice>}
-      <Section title="Progress" id="progress" live="swap" aside={of}>
-        <Bars
-          label={of}
-          total={Math.max(matched, replayed + without_payload)}
-          parts={[{ kind: "delivered", value: replayed }]}
-        />
-        {isRunning(replay)
-          ? (
-            <p class="note">
-              It goes on when this page is closed. <a href={visit.here}>Reload</a>
-            </p>
-          )
-          : null}
-      </Section>
+      {!isRunning(replay) && replayed === 0
+        ? null
+        : (
+          <Section title="Progress" id="progress" live="swap" aside={of}>
+            <Bars
+              label={of}
+              total={Math.max(matched, replayed + without_payload)}
+              parts={[{ kind: "delivered", value: replayed }]}
+            />
+            {isRunning(replay)
+              ? (
+                <p class="note">
+                  It goes on when this page is closed. <a href={visit.here}>Reload</a>
+                </p>
+              )
+              : null}
+          </Section>
+        )}
       <Section title="Details" id="details" live="swap">
         <Facts items={factsOf(replay, names, visit)} />
       </Section>

@@ -168,6 +168,7 @@ function Owed({ visit, draft }: { readonly visit: Visit; readonly draft: TestDra
     },
   ];
   const type = typeWords(real.type, audience);
+  const tested = draft.test?.delivery.endpoint_id;
   return (
     <Section
       title={is_business ? `Who would receive a real “${type}”?` : `Would a real ${type} be owed?`}
@@ -179,7 +180,7 @@ function Owed({ visit, draft }: { readonly visit: Visit; readonly draft: TestDra
     >
       <Rows
         label="Endpoints"
-        rows={real.owed.toSorted((a, b) => rank(a) - rank(b))}
+        rows={real.owed.toSorted((a, b) => rank(a, tested) - rank(b, tested))}
         columns={columns}
         href={({ endpoint_id }) => `${base}/endpoints/${encodeURIComponent(endpoint_id)}`}
         id={({ endpoint_id }) => endpoint_id}
@@ -189,8 +190,12 @@ function Owed({ visit, draft }: { readonly visit: Visit; readonly draft: TestDra
   );
 }
 
-/** Those that would get it now come first, then those that would get it later. */
-function rank({ owed, paused_at, unsendable_reason }: OwedNow): number {
+/** The one that was tested comes first, then those that would get it now, then later. */
+function rank(
+  { endpoint_id, owed, paused_at, unsendable_reason }: OwedNow,
+  tested: string | undefined,
+): number {
+  if (endpoint_id === tested) return -1;
   return !owed ? 2 : paused_at === null && unsendable_reason === null ? 0 : 1;
 }
 

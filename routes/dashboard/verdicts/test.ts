@@ -43,7 +43,7 @@ interface Sent {
   readonly draft: TestDraft;
 }
 
-function untested({ endpoints }: TestDraft, { house }: Reader): Verdict {
+function untested({ endpoints, earlier_exact }: TestDraft, { house }: Reader): Verdict {
   const is_business = house.audience === "business";
   const none = {
     tone: "calm",
@@ -59,7 +59,7 @@ function untested({ endpoints }: TestDraft, { house }: Reader): Verdict {
   }
   return {
     ...none,
-    headline: ["No test has been sent yet"],
+    headline: [earlier_exact ? "No test has been sent yet" : "No test has been sent lately"],
     sentences: [[
       is_business
         ? "A test goes to one of your systems. It looks like a real booking, and is marked as a test."

@@ -66,6 +66,7 @@ function draft(
       : { event_id: "evt_1", payload: null, delivery: { ...DELIVERY, ...delivery } },
     real: { type: "booking.created", owed },
     earlier: [],
+    earlier_exact: true,
   };
 }
 
@@ -151,6 +152,11 @@ Deno.test("without a test, the page says what one is; without an endpoint, that 
   for (const reader of [OPERATOR, BUSINESS]) {
     const none = testVerdict({ draft: draft(null), endpoint: null }, reader);
     assert.equal(headline(none), "No test has been sent yet");
+    const busy = { ...draft(null), earlier_exact: false };
+    assert.equal(
+      headline(testVerdict({ draft: busy, endpoint: null }, reader)),
+      "No test has been sent lately",
+    );
     const empty = { ...draft(null), endpoints: [] };
     const nowhere = testVerdict({ draft: empty, endpoint: null }, reader);
     assert.deepEqual(actions(nowhere), ["New endpoint"]);
