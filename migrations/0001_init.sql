@@ -348,6 +348,20 @@ create table uncounted_attempts (
   lags_ms real[] not null
 ) with (autovacuum_vacuum_scale_factor = 0.1, autovacuum_vacuum_cost_delay = 0);
 
+-- How many a histogram counts in its buckets up to `last`: of a packed one, see attempt_stats.
+create function counted_up_to(packed text, last integer) returns bigint
+  language plpgsql immutable strict parallel safe as $$
+  declare
+    buckets constant integer[] := translate(packed, '[]', '{}');
+    total bigint := 0;
+  begin
+    for place in 2..cardinality(buckets) loop
+      exit when buckets[1] + place - 2 > last;
+      total := total + buckets[place];
+    end loop;
+    return total;
+  end $$;
+
 -- Attempts counted by recorded_at, each in four spans (UTC): a window of any length is covered by a few
 -- rows for each endpoint and outcome. The statistics of a month must not read its attempts.
 create table attempt_stats (
@@ -363,6 +377,10 @@ create table attempt_stats (
   first_attempt text not null,
   -- From there, or from what brought the delivery back last, to the end of the attempt that delivered.
   delivered text not null,
+  -- All of the one, and those of the other within 30 s (BUCKET_OF_30S in lib/core/histogram.ts): for an overview
+  -- of many endpoints, which would read thousands of histograms for two sums.
+  first_attempts bigint not null generated always as (counted_up_to(first_attempt, 120)) stored,
+  delivered_within_30s bigint not null generated always as (counted_up_to(delivered, 68)) stored,
   primary key (span, starts_at, endpoint_no, outcome)
 ) with (fillfactor = 70);
 

@@ -1,14 +1,11 @@
 import { firstExhausted, type Health, HEALTHS, judgeHealth } from "../core/health.ts";
 import type { Outcome } from "../core/outcome.ts";
-import { summarise } from "../core/summary.ts";
 import type { StoredEndpoint } from "../store/endpoints.ts";
 import { listEndpoints } from "../store/reports/endpoints.ts";
 import { attemptsByHour, hasEvents, type HourRow, latestOf } from "../store/reports/health.ts";
 import {
   type AttemptCount,
   attemptCounts,
-  attemptStats,
-  type EndpointCounted,
   type EndpointRun,
   endpointRuns,
   MAX_PENDING_COUNTED,
@@ -103,7 +100,7 @@ export async function getOverview(ctx: AdminContext, by: Asker): Promise<Overvie
   const { rows } = await listEndpoints(sql, scope, { retired: false, limit: MAX_ENDPOINTS });
   const nos = rows.map(({ no }) => no);
   const [day, hour, hours, owed, runs, posted, changes] = await Promise.all([
-    attemptStats(sql, scope, HOURS * HOUR_MS, undefined),
+    attemptCounts(sql, scope, HOURS * HOUR_MS, undefined),
     attemptCounts(sql, scope, HOUR_MS, undefined),
     attemptsByHour(sql, scope, HOURS, "together"),
     pendingStats(sql, scope, undefined),
@@ -118,7 +115,7 @@ export async function getOverview(ctx: AdminContext, by: Asker): Promise<Overvie
     lookAt(ctx, by, first),
     attemptsByHour(sql, scope, HOURS, first.map(({ row }) => row.no)),
   ]);
-  const dayOf = Map.groupBy(day.counts, ({ endpoint_no }) => endpoint_no);
+  const dayOf = Map.groupBy(day, ({ endpoint_no }) => endpoint_no);
   const hoursOf = Map.groupBy(each, ({ endpoint_no }) => endpoint_no);
   return {
     endpoints: worst.map(({ no, ...one }) => ({
@@ -127,7 +124,7 @@ export async function getOverview(ctx: AdminContext, by: Asker): Promise<Overvie
       today: promptness(dayOf.get(no) ?? []),
     })),
     counts: countHealths(judged),
-    today: promptness(day.counts),
+    today: promptness(day),
     hour: attemptsOf(hour),
     bars: bars(ctx, hours),
     ...totals(owed, judged),
@@ -145,7 +142,7 @@ export async function getEndpointHealth(
   const row = await findEndpoint(ctx, by, id);
   const sql = ctx.db.admin;
   const [day, hour, owed, runs] = await Promise.all([
-    attemptStats(sql, by.scope, HOURS * HOUR_MS, [row.no]),
+    attemptCounts(sql, by.scope, HOURS * HOUR_MS, [row.no]),
     attemptCounts(sql, by.scope, HOUR_MS, [row.no]),
     pendingStats(sql, by.scope, [row.no]),
     endpointRuns(sql, [row.no]),
@@ -153,7 +150,7 @@ export async function getEndpointHealth(
   const [one] = await lookAt(ctx, by, judge(ctx, [row], { hour, owed, runs }));
   if (one === undefined) throw new Error(`The endpoint ${id} was not looked at`);
   const { no: _no, ...health } = one;
-  return { ...health, today: promptness(day.counts) };
+  return { ...health, today: promptness(day) };
 }
 
 interface Judged {
@@ -236,9 +233,14 @@ function bars(ctx: AdminContext, rows: readonly HourRow[]): HealthBar[] {
 }
 
 // Each delivery has one first attempt; a retry by hand may arrive in time once more.
-function promptness(counts: readonly EndpointCounted[]): Promptness {
-  const { first_attempts, delivered_within_30s } = summarise(counts);
-  return { within_30s: Math.min(delivered_within_30s, first_attempts), all: first_attempts };
+function promptness(counts: readonly AttemptCount[]): Promptness {
+  const sum = (of: (count: AttemptCount) => number) =>
+    counts.reduce((total, count) => total + of(count), 0);
+  const all = sum(({ first_attempts }) => first_attempts);
+  return {
+    within_30s: Math.min(sum(({ delivered_within_30s }) => delivered_within_30s), all),
+    all,
+  };
 }
 
 function attemptsOf(counts: readonly AttemptCount[]): Overview["hour"] {

@@ -124,6 +124,7 @@ interface Table {
   readonly is_ordered: boolean;
   /** Identity columns. */
   readonly identities: readonly string[];
+  /** Columns that are written: the database makes the others. */
   readonly columns: readonly string[];
   /** Other tables that its rows refer to. */
   readonly needs: readonly string[];
@@ -134,7 +135,8 @@ async function tablesOf(sql: Sql): Promise<Table[]> {
   const found = await sql<(Omit<Table, "key"> & { key: string[] | null })[]>`
     select c.relname as name,
       (select json_agg(a.attname order by a.attnum) from pg_attribute a
-        where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped) as columns,
+        where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
+          and a.attgenerated = '') as columns,
       (select json_agg(a.attname order by k.place) from pg_index i
         cross join lateral unnest(i.indkey::int2[]) with ordinality as k (attnum, place)
         join pg_attribute a on a.attrelid = c.oid and a.attnum = k.attnum
@@ -354,10 +356,10 @@ async function readBatch(
 
 // Nothing is written to a target that has lost the mark: it may be in use.
 async function writeBatch(sql: Sql, table: Table, id: string, lines: string): Promise<void> {
-  const { others } = fragments(sql, table);
+  const { all, others } = fragments(sql, table);
   await sql`
-    insert into ${sql(table.name)} overriding system value
-    select * from json_populate_recordset(null::${sql(table.name)}, ${lines}::text::json)
+    insert into ${sql(table.name)} (${all}) overriding system value
+    select ${all} from json_populate_recordset(null::${sql(table.name)}, ${lines}::text::json)
     where ${hasMark(sql, id)}
     on conflict ${isSingle(table) ? sql`(singleton) do update set ${others}` : sql`do nothing`}`;
 }
@@ -371,6 +373,7 @@ function fragments(sql: Sql, table: Table, position: string | null = null) {
     key_json: sql.unsafe(`json_build_object(${pairs.join(", ")})::text`),
     ascending: sql.unsafe(names.map((name) => `t.${name}`).join(", ")),
     descending: sql.unsafe(names.map((name) => `t.${name} desc`).join(", ")),
+    all: sql.unsafe(table.columns.map((name) => `"${name}"`).join(", ")),
     others: sql.unsafe(others.map((name) => `"${name}" = excluded."${name}"`).join(", ")),
     after: position === null ? sql`true` : sql`
       (${sql.unsafe(names.map((name) => `t.${name}`).join(", "))}) > (

@@ -79,6 +79,9 @@ export interface AttemptCount {
   readonly endpoint_no: number;
   readonly delivered: number;
   readonly failed: number;
+  readonly first_attempts: number;
+  /** Attempts that delivered within 30 s of the event's acceptance, or of what brought the delivery back. */
+  readonly delivered_within_30s: number;
 }
 
 /** Counts the same attempts as `attemptStats`, without their times: a hundredth of the bytes. */
@@ -90,26 +93,29 @@ export async function attemptCounts(
 ): Promise<AttemptCount[]> {
   const only = (column: string) =>
     sql`${amongNumbers(sql, endpoint_nos, column)} ${numberInScope(sql, scope, column)}`;
-  const [row] = await sql<{ counts: [number, number, number][] }[]>`
+  const [row] = await sql<{ counts: [number, number, number, number, number][] }[]>`
     with ${window(sql, window_ms)}, counts as (
-      select endpoint_no, attempts, outcome = 'delivered' as delivered
+      select endpoint_no, attempts, outcome = 'delivered' as delivered, first_attempts,
+        delivered_within_30s
       from (${covering(sql, only("s.endpoint_no"))}) c
       union all
-      select x.endpoint_no, 1, x.outcome = 1 from uncounted_attempts u
-      cross join lateral unnest(u.endpoint_nos, u.outcomes) as x (endpoint_no, outcome)
+      select x.endpoint_no, 1, x.outcome = 1, (x.number = 1)::int,
+        (x.outcome = 1 and x.age_ms <= 30000)::int
+      from uncounted_attempts u
+      cross join lateral unnest(u.endpoint_nos, u.outcomes, u.numbers, u.ages_ms)
+        as x (endpoint_no, outcome, number, age_ms)
       where u.recorded_at >= (select since from bounds) ${only("x.endpoint_no")}
     )
-    select coalesce(json_agg(json_build_array(endpoint_no, good, bad)), '[]') as counts
+    select coalesce(json_agg(json_build_array(endpoint_no, good, bad, firsts, prompt)), '[]') as counts
     from (
       select endpoint_no, coalesce(sum(attempts) filter (where delivered), 0)::float8 as good,
-        coalesce(sum(attempts) filter (where not delivered), 0)::float8 as bad
+        coalesce(sum(attempts) filter (where not delivered), 0)::float8 as bad,
+        sum(first_attempts)::float8 as firsts, sum(delivered_within_30s)::float8 as prompt
       from counts group by endpoint_no
     ) e`;
-  return (row?.counts ?? []).map(([endpoint_no, delivered, failed]) => ({
-    endpoint_no,
-    delivered,
-    failed,
-  }));
+  return (row?.counts ?? []).map((
+    [endpoint_no, delivered, failed, first_attempts, delivered_within_30s],
+  ) => ({ endpoint_no, delivered, failed, first_attempts, delivered_within_30s }));
 }
 
 type CountedTuple = [
@@ -128,7 +134,8 @@ type CountedTuple = [
 function covering(sql: Sql, only: Fragment): Fragment {
   const part = (span: string, within: string) =>
     sql`
-    select s.endpoint_no, s.outcome, s.attempts, s.response, s.first_attempt, s.delivered
+    select s.endpoint_no, s.outcome, s.attempts, s.response, s.first_attempt, s.delivered,
+      s.first_attempts, s.delivered_within_30s
     from attempt_stats s where s.span = ${sql.unsafe(`'${span}' and ${within}`)} ${only}`;
   const from = (edge: string) => `s.starts_at >= (select ${edge} from edges)`;
   const before = (edge: string) => `s.starts_at < (select ${edge} from edges)`;

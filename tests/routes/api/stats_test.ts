@@ -6,7 +6,12 @@ import { OUTCOMES } from "../../../lib/core/outcome.ts";
 import { summarise } from "../../../lib/core/summary.ts";
 import { joinRuns, runsOf, tally, type Uncounted } from "../../../lib/core/tally.ts";
 import { literal } from "../../../lib/store/arrays.ts";
-import { attemptStats, endpointRuns } from "../../../lib/store/reports/stats.ts";
+import {
+  type AttemptCount,
+  attemptCounts,
+  attemptStats,
+  endpointRuns,
+} from "../../../lib/store/reports/stats.ts";
 import { purgeStats, rollUp } from "../../../lib/store/stats.ts";
 import type { Database } from "../../../lib/store/database.ts";
 import { checkedApi } from "../../support/checked.ts";
@@ -140,7 +145,21 @@ function makeStatements(seed: number, count: number, within_ms: number): Uncount
 
 async function counted(db: Database, window_ms: number) {
   const { counts, since } = await attemptStats(db.admin, "everything", window_ms, undefined);
-  return { summary: summarise(counts), since: since.getTime() };
+  const summary = summarise(counts);
+  // The same without histograms, summed up by the database.
+  const found = await attemptCounts(db.admin, "everything", window_ms, undefined);
+  const sum = (of: (count: AttemptCount) => number) =>
+    found.reduce((total, count) => total + of(count), 0);
+  assert.deepEqual(
+    [
+      sum(({ delivered, failed }) => delivered + failed),
+      sum(({ delivered }) => delivered),
+      sum(({ first_attempts }) => first_attempts),
+      sum(({ delivered_within_30s }) => delivered_within_30s),
+    ],
+    [summary.attempts, summary.delivered, summary.first_attempts, summary.delivered_within_30s],
+  );
+  return { summary, since: since.getTime() };
 }
 
 onServer(
