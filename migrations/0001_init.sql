@@ -289,6 +289,9 @@ create table ended_deliveries (
 create index ended_deliveries_unhappy_of on ended_deliveries (endpoint_no, id) where status <> 'delivered';
 -- The same at any endpoint. Neither costs anything where all goes well.
 create index ended_deliveries_unhappy on ended_deliveries (id) where status <> 'delivered';
+-- Those that arrived after a failure, which are few: a replay of failed ones says how many it leaves out.
+create index ended_deliveries_retried on ended_deliveries (endpoint_no, id)
+  where status = 'delivered' and attempts > 1;
 -- Whether anything of a week has ended lately, so that the week stays. Rows are added in this order, nearly.
 create index ended_deliveries_ended on ended_deliveries using brin (ended_at);
 

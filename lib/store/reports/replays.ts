@@ -129,29 +129,31 @@ const MAX_DELIVERED_COUNTED = 10_000;
  * in which an attempt failed for the reason that is asked for. None for other statuses.
  */
 export async function countDeliveredSince(sql: Sql, selection: ReplaySelection): Promise<Bounded> {
-  const { statuses, type, since, until } = selection;
+  const { statuses, type, since, until, endpoint_no, owner } = selection;
   if (!statuses.includes("failed") || statuses.includes("delivered")) {
     return { value: 0, exact: true };
   }
   const first = sql`${selection.first_uuid}::uuid`;
   const last = sql`${selection.last_uuid}::uuid`;
-  const { from, which } = searched(
-    sql,
-    { ...selection, statuses: ["delivered"] },
-    { first, last, position: first },
-    MAX_COUNT_DEPTH,
-  );
   const failed = all(sql, [
     sql`d.last_outcome <> 'delivered'`,
     ...causeIs(sql, selection, "d.cancel_reason"),
   ]);
   const [row] = await sql<{ count: number; seen: number }[]>`
     with seen as materialized (
-      select d.id, d.created_at, d.attempts from ${from} where ${which} limit ${MAX_COUNT_DEPTH}
+      select d.id, d.created_at from endpoints x cross join lateral (
+        select d.id, d.created_at from ended_deliveries d
+        where d.endpoint_no = x.no and d.id > ${first} and d.id <= ${last}
+          and d.status = 'delivered' and d.attempts > 1
+        order by d.id limit ${MAX_COUNT_DEPTH}
+      ) d
+      where true ${endpoint_no === null ? sql`` : sql`and x.no = ${endpoint_no}`}
+        ${owner === null ? sql`` : sql`and x.owner = ${owner}`}
+      limit ${MAX_COUNT_DEPTH}
     )
     select (select count(*) from seen)::int as seen, (select count(*) from (
       select from seen s
-      where s.attempts > 1 and s.created_at >= ${since}::text::timestamptz
+      where s.created_at >= ${since}::text::timestamptz
         and s.created_at < ${until}::text::timestamptz
         ${ofType(sql, type)}
         -- Each is a look-up in attempts, whose columns are named as in deliveries here.
