@@ -34,7 +34,7 @@ export const SHOWN_BY: Readonly<Record<string, readonly string[]>> = {
   "early-ack": ["pg-reset-at-commit", "kill-random"],
 };
 
-const PARTS = ["main.ts", "deno.json", "deno.lock", "lib", "routes", "migrations"];
+const PARTS = ["main.ts", "deno.json", "deno.lock", "lib", "routes", "migrations", "docs"];
 
 /** Copies the program, so that a run tests one state of it. The copy is the caller's to remove. */
 export async function copyTree(tree: string): Promise<string> {
