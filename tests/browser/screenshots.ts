@@ -8,7 +8,8 @@ import { serverDatabase } from "../support/databases.ts";
 /*
  * `deno task screenshots [--out DIR] [--only PART]`: pictures of every page of both houses, light and dark,
  * 1280 and 390 pixels wide, full and empty, with the database there and away. `--only delivery` takes those
- * whose names contain it; `--width` and `--theme` take one of them.
+ * whose names contain it; `--width` and `--theme` take one of them. `--readme` takes the README's three into
+ * docs/screenshots.
  */
 
 const { values } = parseArgs({
@@ -18,6 +19,7 @@ const { values } = parseArgs({
     only: { type: "string", default: "" },
     width: { type: "string" },
     theme: { type: "string" },
+    readme: { type: "boolean", default: false },
   },
 });
 
@@ -27,10 +29,20 @@ const viewers = [1280, 390].flatMap((width) =>
   (values.width ?? `${width}`) === `${width}` && (values.theme ?? theme) === theme
 );
 
-Deno.mkdirSync(values.out, { recursive: true });
+/** The README's: what is seen first of these pages. */
+const README = [
+  { file: "overview", name: "overview", width: 1280, height: 900, theme: "light" },
+  { file: "delivery", name: "delivery-failed", width: 1280, height: 870, theme: "dark" },
+  { file: "portal", name: "portal-overview", width: 1280, height: 760, theme: "light" },
+] as const;
+const DOCS = new URL("../../docs/screenshots/", import.meta.url).pathname;
+
+useInter();
+if (!values.readme) Deno.mkdirSync(values.out, { recursive: true });
 const complaints: string[] = [];
 await withBrowser(async (browser) => {
   await using house = await buildDashboardHouse();
+  if (values.readme) return await takeReadme(browser, house);
   await takeAll(browser, house.daemon.url, placesOf(house), (guest) => tokenOf(house, guest));
   await takeEmpty(browser);
   await takeAway(browser, house);
@@ -62,6 +74,36 @@ async function takeAll(
     }
     await page.context().close();
   }
+}
+
+async function takeReadme(browser: Browser, house: DashboardHouse): Promise<void> {
+  Deno.mkdirSync(DOCS, { recursive: true });
+  const { url } = house.daemon;
+  for (const { file, name, ...viewer } of README) {
+    const place = placesOf(house).find((one) => one.name === name);
+    if (place === undefined) throw new Error(`There is no page ${name}`);
+    const page = await browser.open(url, viewer);
+    await page.clock.setFixedTime(HOUSE_NOW);
+    await enter(page, url, place.guest, tokenOf(house, place.guest));
+    await page.goto(place.path);
+    await page.screenshot({ path: `${DOCS}${file}.png`, animations: "disabled", caret: "hide" });
+    write(`${DOCS}${file}.png`);
+    await page.context().close();
+  }
+}
+
+/** What systems call their font is Inter here, so that pictures look alike on every machine that has it. */
+function useInter(): void {
+  const file = Deno.makeTempFileSync({ prefix: "bookme-fonts-" });
+  const families = ["system-ui", "sans-serif", "sans"].map((family) =>
+    `<match target="pattern"><test name="family"><string>${family}</string></test>
+    <edit name="family" mode="prepend" binding="strong"><string>Inter</string></edit></match>`
+  );
+  const xml = `<fontconfig><include>/etc/fonts/fonts.conf</include>${
+    families.join("")
+  }</fontconfig>`;
+  Deno.writeTextFileSync(file, xml);
+  Deno.env.set("FONTCONFIG_FILE", file);
 }
 
 async function takeEmpty(browser: Browser): Promise<void> {
