@@ -27,6 +27,8 @@ export function readerOf(outgoing: ServerResponse): Reader {
       return unsent;
     },
     write(text) {
+      // A client that closed its half has left, though its connection is not closed yet.
+      if (outgoing.writableEnded) return;
       begin();
       const bytes = Buffer.from(text);
       unsent += bytes.length;

@@ -350,3 +350,29 @@ onServer("a client that closes its half is gone, whenever it does", async (datab
   assert.match(answers[0] ?? "", /^HTTP\/1\.1 200 OK\r\n[^]*\r\n0\r\n\r\n$/);
   assert.match(answers[1] ?? "", /^HTTP\/1\.1 422 /);
 });
+
+Deno.test("a client that left before its stream began is not written to", async () => {
+  const faults: unknown[] = [];
+  const served = Promise.withResolvers<void>();
+  const server = createServer((_, outgoing) => {
+    outgoing.on("error", (error) => faults.push(error));
+    const reader = readerOf(outgoing);
+    void until("it closed its half", () => outgoing.req.socket.readableEnded).then(() => {
+      reader.onLeft(() => {});
+      // What was about to be said; the connection itself closes later.
+      reader.write(":\n\n");
+      served.resolve();
+    });
+  });
+  // As on the daemon's server (lib/http/server.ts).
+  Object.assign(server, { httpAllowHalfOpen: true });
+  await new Promise<void>((listening) => server.listen(0, "127.0.0.1", () => listening()));
+  const { port } = server.address() as AddressInfo;
+  using conn = await Deno.connect({ hostname: "127.0.0.1", port });
+  await conn.write(new TextEncoder().encode("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"));
+  await conn.closeWrite();
+  await served.promise;
+  assert.match(await new Response(conn.readable).text(), /^HTTP\/1\.1 200 OK\r\n/);
+  assert.deepEqual(faults, []);
+  await new Promise((closed) => server.close(closed));
+});
