@@ -89,7 +89,8 @@ async function goWrong({ page, daemon, step }: Stage): Promise<void> {
     await firstLine(page, /on its way to Till/).waitFor();
     await follow(page, "See why at Till");
     await firstLine(page, /could not hand this booking to Till; BookMe tries again/).waitFor();
-    await page.getByRole("main").getByRole("link", { name: /what blocked means/i }).first().click();
+    await page.getByRole("main").getByRole("link", { name: /what (blocked|that|this) means/i })
+      .first().click();
     await page.waitForURL(/\/portal\/help#blocked$/);
     await page.goBack();
   });
