@@ -40,7 +40,7 @@ secret, a key decoded or not. Exits with 0 if valid, 1 if not.`,
       type: "string",
       value: "ID",
       completes: "endpoints",
-      about: "Instead of --secret: the daemon checks with this endpoint's own secrets",
+      about: "Instead of --secret: checks with the secrets of this endpoint",
     },
     "previous-secret": {
       type: "string",
