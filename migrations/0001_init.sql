@@ -495,8 +495,8 @@ create table portal_links (
   revoked_at timestamptz
 );
 
--- Who is signed in to the pages: an operator by an admin token, or a business by a portal link. Whoever reads
--- this table can sign in as nobody, because it has no cookie and no token.
+-- Sessions of the pages: an operator's by an admin token, a business's by a portal link. Reading this table lets
+-- nobody sign in: it has no cookie and no token.
 create table sessions (
   -- SHA-256 of the cookie: 32 random bytes need no slow digest. Each request looks its cookie up by it.
   digest bytea primary key,

@@ -10,7 +10,7 @@ import { label } from "./growth.ts";
 const ENDPOINTS = 10;
 const TOKEN = "admin-token-of-the-bench-0123";
 const WARM_UP = 5;
-/** Who opens the portal, and owns an endpoint. */
+/** The business that opens the portal, and owns an endpoint. */
 const BUSINESS = "bus_7";
 
 /** A page: its name, and its path the nth time. */

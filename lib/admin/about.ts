@@ -20,7 +20,7 @@ export interface About {
 const MAX_NAME = 80;
 
 /**
- * What events are about, by their ids. Only `booking.created` carries service and date: for other events of a
+ * The service and date of events, by their ids. Only `booking.created` carries service and date: for other events of a
  * booking, that one is asked. Nothing of events whose payload is gone, or hidden.
  */
 export async function aboutEvents(

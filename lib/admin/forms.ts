@@ -14,7 +14,7 @@ export interface Note {
   readonly values?: Readonly<Record<string, string>>;
 }
 
-/** Where a form leads. */
+/** The page that follows a form. */
 export interface Outcome {
   readonly location: string;
   readonly note?: Note;

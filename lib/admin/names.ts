@@ -2,7 +2,7 @@ import { matchesType } from "../core/matching.ts";
 import * as read from "../store/reports/endpoints.ts";
 import type { AdminContext, Asker } from "./context.ts";
 
-/** What endpoints within the scope are called, by their ids: their descriptions, else the ids. */
+/** Names of the endpoints within the scope, by their ids: their descriptions, else the ids. */
 export async function endpointNames(
   ctx: AdminContext,
   { scope }: Asker,

@@ -56,7 +56,7 @@ export interface OverviewEndpoint extends EndpointHealth {
   readonly today: Promptness;
 }
 
-/** What an overview shows of the endpoints within a scope. */
+/** An overview of the endpoints within a scope. */
 export interface Overview {
   /** The worst ones, worst first. */
   readonly endpoints: readonly OverviewEndpoint[];

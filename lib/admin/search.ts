@@ -18,7 +18,7 @@ export interface FoundEvent extends shown.EventSummary {
   readonly failed: boolean;
 }
 
-/** What a text names, within the scope. */
+/** Everything within the scope that a text names. */
 export interface SearchFound {
   /** By id, confirmation number, subject or business; the newest first, at most `MAX_FOUND`. */
   readonly events: readonly FoundEvent[];

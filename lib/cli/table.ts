@@ -193,7 +193,7 @@ export function statusCell(status: Delivery["status"], palette: Palette): Cell {
   return { text: status, paint };
 }
 
-/** What may be why attempts fail, for `facts`. */
+/** Likely causes of failing attempts, for `facts`. */
 export function hintFacts(hints: readonly Hint[], now_ms: number): [name: string, text: string][] {
   return hints.map(({ text, at, by }, nth) => {
     const who = by === null ? "" : `, by ${by}`;

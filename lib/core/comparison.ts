@@ -2,6 +2,7 @@ import { Buffer } from "node:buffer";
 import diff from "microdiff";
 import { shorten } from "./errors.ts";
 import { counted } from "./units.ts";
+import { capitalised } from "./words.ts";
 
 /** An attempt, as far as another is compared with it. Times are ISO 8601. */
 export interface ComparedAttempt {
@@ -104,12 +105,8 @@ function values(
   more: { readonly note?: string | null; readonly raw?: boolean; readonly label?: string } = {},
 ): Compared {
   if (before === after) return before === null ? undefined : name;
-  const { note = null, raw = false, label = capital(name) } = more;
+  const { note = null, raw = false, label = capitalised(name) } = more;
   return { label, before: before ?? "none", after: after ?? "none", note, raw };
-}
-
-function capital(text: string): string {
-  return text.charAt(0).toUpperCase() + text.slice(1);
 }
 
 function resultOf(before: ComparedAttempt, after: ComparedAttempt): Compared {

@@ -1,6 +1,6 @@
 import { isObject } from "./json.ts";
 
-/** What may have changed between the last attempt that was accepted and the first that failed. */
+/** Kinds of changes between the last attempt that was accepted and the first that failed. */
 export const HINTS = [
   "secret_rotated",
   "overlap_ended",
@@ -66,7 +66,7 @@ export interface ChangeFacts {
   readonly after: unknown;
 }
 
-/** What hints are found in. */
+/** Facts that hints are found in. */
 export interface HintFacts {
   readonly failure: FailureFacts;
   readonly success: SuccessFacts;
@@ -160,8 +160,8 @@ function causesOf({ outcome, status }: FailureFacts): readonly HintKind[] {
 }
 
 /**
- * What changed between the last accepted attempt and the first that failed, and may be why: at most three, the
- * likeliest first. A change before the last success is no cause.
+ * Finds the likely causes of a failure: at most three changes between the last accepted attempt and the first
+ * that failed, the likeliest first. A change before the last success is no cause.
  */
 export function findHints(facts: HintFacts): Hint[] {
   const { failure, success, timeout_ms } = facts;

@@ -10,6 +10,14 @@ export interface Problem {
 }
 
 const TITLES: Readonly<Record<number, string>> = {
+  200: "OK",
+  201: "Created",
+  202: "Accepted",
+  204: "No Content",
+  301: "Moved Permanently",
+  302: "Found",
+  307: "Temporary Redirect",
+  308: "Permanent Redirect",
   400: "Bad Request",
   401: "Unauthorized",
   403: "Forbidden",
@@ -17,6 +25,7 @@ const TITLES: Readonly<Record<number, string>> = {
   405: "Method Not Allowed",
   408: "Request Timeout",
   409: "Conflict",
+  410: "Gone",
   413: "Content Too Large",
   415: "Unsupported Media Type",
   421: "Misdirected Request",
@@ -24,12 +33,20 @@ const TITLES: Readonly<Record<number, string>> = {
   429: "Too Many Requests",
   431: "Request Header Fields Too Large",
   500: "Internal Server Error",
+  501: "Not Implemented",
+  502: "Bad Gateway",
   503: "Service Unavailable",
+  504: "Gateway Timeout",
 };
 
-/** The usual name of a status. */
+/** The usual name of a status; undefined for one without. */
+export function knownTitle(status: number): string | undefined {
+  return TITLES[status];
+}
+
+/** The usual name of a status, `Error` for one without. */
 export function titleOf(status: number): string {
-  return TITLES[status] ?? "Error";
+  return knownTitle(status) ?? "Error";
 }
 
 /** The problem of a status: `code` is stable, `detail` a sentence, `errors` one entry per mistake. */

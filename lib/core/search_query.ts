@@ -2,7 +2,7 @@ import { isIdentifier } from "./identifier.ts";
 import { parseEventOf, parsePortalLinkId, parseReplayId } from "./ids.ts";
 import { nearest } from "./nearest.ts";
 
-/** What narrows a search of deliveries: `status:failed endpoint:crm since:2h`. */
+/** Qualifiers that narrow a search of deliveries: `status:failed endpoint:crm since:2h`. */
 export const QUALIFIERS = [
   "status",
   "endpoint",
@@ -15,7 +15,7 @@ export const QUALIFIERS = [
 /** One of them. */
 export type Qualifier = typeof QUALIFIERS[number];
 
-/** What somebody searches for. */
+/** A search as it was typed. */
 export type SearchQuery =
   | { readonly kind: "nothing" }
   /** An id, a name, a URL or a part of one. */

@@ -96,7 +96,7 @@ function chosenComparison(
   const typed = first ?? c.req.query("with");
   if (attempt !== undefined || typed !== undefined) return { attempt, with: number(typed) };
   if (last.outcome !== "delivered") return {};
-  // What made the difference in the end.
+  // Against the attempt before the one that arrived: that difference helped.
   const before = attempts.at(-2)?.number;
   return before === undefined ? null : { with: before };
 }

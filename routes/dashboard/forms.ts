@@ -18,7 +18,7 @@ export interface Form {
   readonly all: Readonly<Record<string, readonly string[]>>;
 }
 
-/** What a form shows when it is rendered again: the values that were typed, and why it was refused. */
+/** State of a form that is rendered again: the values that were typed, and why it was refused. */
 export interface FormState {
   readonly values: Readonly<Record<string, readonly string[]>>;
   /** By name of the field. */

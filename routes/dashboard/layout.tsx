@@ -32,7 +32,7 @@ export interface Live {
   readonly id?: string;
 }
 
-/** What a page is called, and what it is about. */
+/** Title, status and topic of a page. */
 export interface Head {
   readonly title: string;
   readonly nav: Nav;

@@ -35,7 +35,7 @@ export async function loginPage(
   );
 }
 
-/** Whoever sends more is not signing in. */
+/** No sign-in needs more. */
 const MAX_LOGIN_BYTES = 16 * 1024;
 
 /** Signing in as an operator. Wrong tokens are throttled by the address they come from, right ones never. */

@@ -27,7 +27,7 @@ import { testPages } from "./tests.ts";
 import { verifyPages } from "./verify.ts";
 import { DASHBOARD, type House, type PageEnv, PORTAL, type Topic } from "./visit.ts";
 
-/** What both houses show. */
+/** Topics of both houses. */
 const TOPICS: readonly Topic[] = [
   alertPages,
   auditPages,

@@ -33,7 +33,7 @@ export function doorOf(c: Context<PageEnv>, ctx: RouteContext, house: House): Do
   if (base_url?.startsWith("https:")) {
     return { cookie: `__Host-${name}`, is_secure: true, origin: new URL(base_url).origin };
   }
-  // What a proxy passes on comes from elsewhere.
+  // Behind a proxy the client is elsewhere, whatever the peer's address.
   if (PROXIED.some((name) => c.req.header(name) !== undefined)) return null;
   const here = URL.parse(`http://${c.req.header("host") ?? ""}`);
   const peer = (c.env.incoming.socket.remoteAddress ?? "").replace(/^::ffff:/, "");
@@ -116,7 +116,7 @@ export function pathAndQuery(c: Context<PageEnv>): string {
   return pathname + search;
 }
 
-/** What pages know of a request by somebody who is signed in. */
+/** Makes the visit of a request by somebody who is signed in. */
 export function visitOf(
   c: Context<PageEnv>,
   ctx: RouteContext,

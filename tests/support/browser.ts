@@ -48,7 +48,7 @@ export function browserTest(
       withBrowser((browser) =>
         test(browser, async (name, run) => {
           let failure: unknown;
-          // What a step began may go on in the next one.
+          // Requests and timers of one step may go on in the next.
           const options = { sanitizeOps: false, sanitizeResources: false };
           const ok = await t.step({
             name,

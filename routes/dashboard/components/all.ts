@@ -1,4 +1,4 @@
-/** What pages are made of. All of it is text and attributes: the policy of pages blocks inline styles and scripts. */
+/** Parts of pages. All of it is text and attributes: the policy of pages blocks inline styles and scripts. */
 
 export * from "./actions.tsx";
 export * from "./attempt.tsx";

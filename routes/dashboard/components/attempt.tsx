@@ -2,6 +2,7 @@ import { Buffer } from "node:buffer";
 import type * as shown from "../../../lib/admin/shown.ts";
 import { curlLines } from "../../../lib/core/curl.ts";
 import { prettyJson } from "../../../lib/core/pretty_json.ts";
+import { knownTitle } from "../../../lib/core/problem.ts";
 import { metTitle } from "../verdicts/attempts.ts";
 import { advised } from "../verdicts/verdict.ts";
 import type { Visit } from "../visit.ts";
@@ -317,35 +318,8 @@ export function hexLines(bytes: Uint8Array): string {
   return lines.join("\n");
 }
 
-const PHRASES: Readonly<Record<number, string>> = {
-  200: "OK",
-  201: "Created",
-  202: "Accepted",
-  204: "No Content",
-  301: "Moved Permanently",
-  302: "Found",
-  307: "Temporary Redirect",
-  308: "Permanent Redirect",
-  400: "Bad Request",
-  401: "Unauthorized",
-  403: "Forbidden",
-  404: "Not Found",
-  405: "Method Not Allowed",
-  408: "Request Timeout",
-  409: "Conflict",
-  410: "Gone",
-  413: "Content Too Large",
-  415: "Unsupported Media Type",
-  422: "Unprocessable Content",
-  429: "Too Many Requests",
-  500: "Internal Server Error",
-  501: "Not Implemented",
-  502: "Bad Gateway",
-  503: "Service Unavailable",
-  504: "Gateway Timeout",
-};
-
 /** ` Unauthorized`, with a space before it; empty for a status without a usual phrase. */
 function phraseOf(status: number): string {
-  return PHRASES[status] === undefined ? "" : ` ${PHRASES[status]}`;
+  const title = knownTitle(status);
+  return title === undefined ? "" : ` ${title}`;
 }

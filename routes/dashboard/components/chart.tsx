@@ -3,7 +3,7 @@ import { Shape } from "./state.tsx";
 import type { Content } from "./text.tsx";
 import { Moment, utcWords } from "./time.tsx";
 
-/** What a stretch of time brought. Times are ISO 8601. */
+/** A stretch of time and its attempts. Times are ISO 8601. */
 export interface ChartBar {
   readonly from: string;
   readonly to: string;
@@ -222,7 +222,7 @@ function Numbers({ bars }: { readonly bars: readonly ChartBar[] }) {
   );
 }
 
-/** What the shapes of a chart stand for. */
+/** Explains the shapes of a chart. */
 export function Legend({ items }: {
   readonly items: readonly { readonly kind: StateKind; readonly word: Content }[];
 }) {

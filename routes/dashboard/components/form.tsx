@@ -32,7 +32,7 @@ export function Filter({ action, wide = false, children }: {
   return <form method="get" action={action} class={wide ? "stack" : "filter"}>{children}</form>;
 }
 
-/** What every field has. */
+/** Props of every field. */
 export interface FieldProps {
   readonly name: string;
   readonly label: Content;

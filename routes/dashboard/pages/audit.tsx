@@ -20,7 +20,7 @@ import { actorWords, changeWords } from "../verdicts/changes.ts";
 import { differences } from "../verdicts/difference.ts";
 import type { Visit } from "../visit.ts";
 
-/** What narrows the list of changes. */
+/** Narrows the list of changes. */
 interface AuditFilter {
   readonly actor?: string | undefined;
   readonly action?: string | undefined;
@@ -29,7 +29,7 @@ interface AuditFilter {
 
 const NAMES = ["actor", "action", "object"] as const;
 
-/** Who changed what, when and from where. */
+/** Changes with their actor, time and address. */
 export function AuditPage({ visit, entries, names, filter, is_first }: {
   readonly visit: Visit;
   readonly entries: shown.Page<shown.AuditEntry>;

@@ -10,7 +10,7 @@ export const ACCEPTED = "accepted";
 
 type Side = NonNullable<shown.Comparison["before"]>;
 
-/** What differs between two attempts, and a form to choose others. */
+/** Differences between two attempts, and a form to choose others. */
 export function ComparisonSection({ house, delivery, name, comparison, chosen }: {
   readonly house: House;
   readonly delivery: shown.DeliveryDetail;

@@ -1,5 +1,6 @@
 import type { HealthBar } from "../../../lib/admin/health.ts";
 import type * as shown from "../../../lib/admin/shown.ts";
+import { capitalised } from "../../../lib/core/words.ts";
 import {
   Actions,
   Bars,
@@ -38,7 +39,7 @@ export interface Pin {
   readonly failed_at: string | null;
 }
 
-/** What the page of an endpoint shows. */
+/** Content of an endpoint's page. */
 export interface EndpointPageProps {
   readonly visit: Visit;
   readonly facts: EndpointPageFacts;
@@ -176,7 +177,7 @@ const MARKS = {
   "✗": { kind: "failed", word: "Fault" },
 } as const;
 
-/** What an examination found, with remedies. */
+/** Findings of an examination, with remedies. */
 function Findings({ check }: { readonly check: shown.EndpointCheck }) {
   const { findings, certificate } = check;
   return (
@@ -186,8 +187,8 @@ function Findings({ check }: { readonly check: shown.EndpointCheck }) {
           <li>
             <State {...MARKS[mark]} />
             <div>
-              {capital(text)}.
-              {remedy === null ? null : <p class="note">{capital(remedy)}.</p>}
+              {capitalised(text)}.
+              {remedy === null ? null : <p class="note">{capitalised(remedy)}.</p>}
             </div>
           </li>
         ))}
@@ -201,10 +202,6 @@ function Findings({ check }: { readonly check: shown.EndpointCheck }) {
       )}
     </Section>
   );
-}
-
-function capital(text: string): string {
-  return text.charAt(0).toUpperCase() + text.slice(1);
 }
 
 function Health(props: EndpointPageProps) {

@@ -19,7 +19,7 @@ import {
   Tabs,
   Verdict,
 } from "../components/all.ts";
-import type { Visit } from "../visit.ts";
+import type { Audience, Visit } from "../visit.ts";
 import { healthState, hostOf, nameOf, percent } from "../verdicts/health.ts";
 import { overviewVerdict } from "../verdicts/overview.ts";
 import { many, number } from "../verdicts/verdict.ts";
@@ -151,13 +151,14 @@ function Certificate({ one, now }: { readonly one: OverviewEndpoint; readonly no
   return days <= 21 ? <State kind="waiting" word={`${days} d`} /> : <>{`${days} d`}</>;
 }
 
-function operatorColumns({ now }: Visit): Column<OverviewEndpoint>[] {
+/** The columns that both audiences begin with. */
+function firstColumns(audience: Audience): Column<OverviewEndpoint>[] {
   return [
     {
       name: "state",
       label: "State",
       phone: "state",
-      cell: (one) => <State {...healthState(one, "operator")} />,
+      cell: (one) => <State {...healthState(one, audience)} />,
     },
     {
       name: "endpoint",
@@ -170,6 +171,12 @@ function operatorColumns({ now }: Visit): Column<OverviewEndpoint>[] {
       label: "Last 24 hours",
       cell: ({ bars }) => <Spark bars={chartBars(bars)} />,
     },
+  ];
+}
+
+function operatorColumns({ now }: Visit): Column<OverviewEndpoint>[] {
+  return [
+    ...firstColumns("operator"),
     {
       name: "within",
       label: "Within 30 s",
@@ -223,23 +230,7 @@ function todayWords({ endpoint, today, health }: OverviewEndpoint): string {
 
 function businessColumns(): Column<OverviewEndpoint>[] {
   return [
-    {
-      name: "state",
-      label: "State",
-      phone: "state",
-      cell: (one) => <State {...healthState(one, "business")} />,
-    },
-    {
-      name: "endpoint",
-      label: "Endpoint",
-      phone: "subject",
-      cell: ({ endpoint }) => <Name name={nameOf(endpoint)} under={hostOf(endpoint)} />,
-    },
-    {
-      name: "day",
-      label: "Last 24 hours",
-      cell: ({ bars }) => <Spark bars={chartBars(bars)} />,
-    },
+    ...firstColumns("business"),
     { name: "today", label: "Today", phone: "reason", cell: todayWords },
     {
       name: "last",

@@ -1,4 +1,5 @@
 import { formatDuration } from "../../../lib/core/units.ts";
+import { capitalised } from "../../../lib/core/words.ts";
 import {
   Code,
   CopyFrom,
@@ -22,7 +23,7 @@ interface Promised {
   readonly kept_ms: number;
 }
 
-/** What the developer of a receiver has to know. */
+/** Help for the developer of a receiver. */
 export function HelpPage({ visit, ip_ranges, ...promise }: Promised & {
   readonly visit: Visit;
   readonly ip_ranges: readonly string[];
@@ -132,7 +133,7 @@ function AnswerHelp({ timeout_ms, retry_ms, kept_ms }: Promised) {
             "Retries",
             attempts === 1
               ? "One attempt"
-              : `${capital(inWord(attempts))} attempts over ${
+              : `${capitalised(inWord(attempts))} attempts over ${
                 durationWords(span_ms)
               }, with these waits: ${
                 retry_ms.slice(1).map(formatDuration).join(", ")
@@ -163,8 +164,4 @@ function ReasonsHelp() {
       ))}
     </Section>
   );
-}
-
-function capital(text: string): string {
-  return text.slice(0, 1).toUpperCase() + text.slice(1);
 }

@@ -1,7 +1,7 @@
 import type { JSX } from "hono/jsx/jsx-runtime";
 import { Submit } from "../components/all.ts";
 
-/** Where an operator signs in. */
+/** The form with which an operator signs in. */
 export function LoginPage(
   { environment, next, error }: {
     readonly environment: string;

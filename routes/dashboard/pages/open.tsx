@@ -38,7 +38,7 @@ export function LinkEndedPage(): JSX.Element {
   );
 }
 
-/** Whose webhooks a link opens, and its button: opening the page alone does nothing. */
+/** Names the business of a link, and has its button: opening the page alone does nothing. */
 export function OpenLinkPage(
   { business, expires_at }: { readonly business: string; readonly expires_at: string },
 ): JSX.Element {

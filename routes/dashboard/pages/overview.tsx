@@ -38,7 +38,7 @@ import { aboutWords } from "./deliveries.tsx";
 import { policyWords } from "./endpoint_settings.tsx";
 import { VerdictHead } from "./verdict.tsx";
 
-/** What the first page of the dashboard shows. */
+/** Content of the dashboard's first page. */
 export interface OverviewProps {
   readonly visit: Visit;
   readonly overview: Overview;
@@ -334,7 +334,7 @@ export interface Sent {
   readonly to: readonly string[];
 }
 
-/** What the first page of the portal shows. */
+/** Content of the portal's first page. */
 export interface PortalProps {
   readonly visit: Visit;
   readonly overview: Overview;

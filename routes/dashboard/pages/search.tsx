@@ -29,7 +29,7 @@ export interface SearchProps {
   readonly meant: string | null;
 }
 
-/** What a search found, if that is not exactly one thing. */
+/** Results of a search that did not find exactly one thing. */
 export function SearchPage(props: SearchProps) {
   const { visit, query, found } = props;
   return (

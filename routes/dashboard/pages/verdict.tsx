@@ -44,7 +44,7 @@ export function ActionStep(
     );
 }
 
-/** What a page says first. */
+/** Renders the verdict of a page. */
 export function VerdictHead(
   { visit, verdict, crumbs, aside, bar = false, is_list = false, has_primary = true }: {
     readonly visit: Visit;

@@ -1,6 +1,7 @@
 import type * as shown from "../../../lib/admin/shown.ts";
 import { CANCELLED_BY, cancelWords } from "../../../lib/core/cancellation.ts";
 import { PORTAL_ACTOR } from "../../../lib/core/scope.ts";
+import { capitalised } from "../../../lib/core/words.ts";
 import type { Audience } from "../visit.ts";
 import type { LastFailure } from "../../../lib/admin/overview.ts";
 import { moment, type StateKind, type StateWords, type Words } from "./verdict.ts";
@@ -286,11 +287,6 @@ const BUSINESS_MET: Readonly<
 
 function capital([first = "", ...rest]: Words): Words {
   return [typeof first === "string" ? capitalised(first) : first, ...rest];
-}
-
-/** With a capital first letter. */
-export function capitalised(text: string): string {
-  return text.charAt(0).toUpperCase() + text.slice(1);
 }
 
 /** An attempt that follows if all before it fail. */

@@ -17,7 +17,7 @@ export const SHOWN = [
 /** One of them. */
 export type Shown = typeof SHOWN[number];
 
-/** What a list of deliveries found. */
+/** A list of deliveries, as far as its verdict needs it. */
 export interface ListFacts {
   readonly shown: Shown;
   readonly found: Breakdown;
@@ -33,7 +33,7 @@ export interface ListFacts {
 
 type Group = Breakdown["groups"][number];
 
-/** What a list of deliveries says first. */
+/** The verdict of a list of deliveries. */
 export function deliveriesVerdict(facts: ListFacts, reader: Reader): Verdict {
   const { shown, found } = facts;
   const failed = among(found, (group) => group.status === "failed");

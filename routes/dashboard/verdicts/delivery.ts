@@ -1,8 +1,8 @@
 import type * as shown from "../../../lib/admin/shown.ts";
 import { inWords } from "../../../lib/core/explain.ts";
+import { capitalised } from "../../../lib/core/words.ts";
 import {
   cancelledWords,
-  capitalised,
   deliveryState,
   didWith,
   inWord,
@@ -49,7 +49,7 @@ interface Story extends DeliveryPageFacts {
   readonly thing: string;
 }
 
-/** What the page of a delivery says first. */
+/** The verdict of a delivery's page. */
 export function deliveryVerdict(facts: DeliveryPageFacts, reader: Reader): Verdict {
   const { delivery, endpoint } = facts;
   const story: Story = {

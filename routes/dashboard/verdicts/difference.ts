@@ -9,7 +9,7 @@ export interface MemberChange {
   readonly after: string | null;
 }
 
-/** What differs between two states of something, member by member; lists are compared as a whole. */
+/** Differences between two states of something, member by member; lists are compared as a whole. */
 export function differences(before: unknown, after: unknown): MemberChange[] {
   return diff(leaves(before), leaves(after)).map((change) => ({
     field: change.path.join(" "),

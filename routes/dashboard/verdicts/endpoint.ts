@@ -1,4 +1,5 @@
 import type { Promptness } from "../../../lib/admin/overview.ts";
+import { capitalised } from "../../../lib/core/words.ts";
 import {
   daysAgo,
   type EndpointFacts,
@@ -30,7 +31,7 @@ import {
 /** An endpoint with what its own page shows besides. */
 export type EndpointPageFacts = EndpointFacts & { readonly today: Promptness };
 
-/** What the page of an endpoint says first. */
+/** The verdict of an endpoint's page. */
 export function endpointVerdict(facts: EndpointPageFacts, reader: Reader): Verdict {
   const { endpoint, health } = facts;
   const state = healthState(facts, reader.house.audience);
@@ -222,7 +223,7 @@ function unsendable(facts: EndpointFacts, reader: Reader): Stateless {
     tone: "failing",
     headline: [`Nothing can be sent to ${nameOf(endpoint)}: ${uncapital(reason)}`],
     sentences: [
-      ...(remedy === undefined ? [] : [[`${capital(remedy)}.`]]),
+      ...(remedy === undefined ? [] : [[`${capitalised(remedy)}.`]]),
       ...consequence({ ...facts, first_exhausted_at: null }, reader),
       ...expiring(facts, reader),
     ],
@@ -234,10 +235,6 @@ function unsendable(facts: EndpointFacts, reader: Reader): Stateless {
       ...seeWaiting(facts, reader),
     ],
   };
-}
-
-function capital(text: string): string {
-  return text.charAt(0).toUpperCase() + text.slice(1);
 }
 
 function uncapital(text: string): string {

@@ -1,5 +1,6 @@
 import type * as shown from "../../../lib/admin/shown.ts";
-import { capitalised, thisThing } from "./attempts.ts";
+import { capitalised } from "../../../lib/core/words.ts";
+import { thisThing } from "./attempts.ts";
 import type { Reader } from "./health.ts";
 import {
   type Action,
@@ -18,7 +19,7 @@ export interface EventPageFacts {
   readonly names: ReadonlyMap<string, string>;
 }
 
-/** What the page of an event says first: where it went and where not, and why. */
+/** The verdict of an event's page: where it went and where not, and why. */
 export function eventVerdict({ event, names }: EventPageFacts, reader: Reader): Verdict {
   const { house } = reader;
   const owed = event.endpoints.filter((verdict) => verdict.owed);

@@ -26,12 +26,12 @@ import {
   type Words,
 } from "./verdict.ts";
 
-/** What the overview's verdict is made of. */
+/** Facts of the overview's verdict. */
 export type OverviewFacts =
   & Pick<Overview, "counts" | "today" | "waiting" | "overdue" | "posted">
   & { readonly endpoints: readonly EndpointFacts[] };
 
-/** What the overview says first. */
+/** The verdict of the overview. */
 export function overviewVerdict(facts: OverviewFacts, reader: Reader): Verdict {
   const verdict = judge(facts, reader);
   return { ...verdict, sentences: [...verdict.sentences, ...soonCancelled(facts, reader)] };

@@ -1,6 +1,7 @@
 import type { Breakdown } from "../../../lib/admin/deliveries.ts";
 import type * as shown from "../../../lib/admin/shown.ts";
 import { parseRate } from "../../../lib/core/units.ts";
+import { capitalised } from "../../../lib/core/words.ts";
 import type { Typed } from "../replay_form.ts";
 import { typeWords } from "../words.ts";
 import type { Reader } from "./health.ts";
@@ -281,7 +282,7 @@ export function selectionWords(
   const is_business = house.audience === "business";
   const noun = is_business ? "messages" : "deliveries";
   const statuses = status.join(",");
-  const what = missing ? "Events that were never owed" : capital(
+  const what = missing ? "Events that were never owed" : capitalised(
     `${STATUS_WORDS[statuses] ?? status.join(" or ")} ${noun}`,
   );
   const to = endpoint === null
@@ -297,10 +298,6 @@ export function selectionWords(
     ? []
     : [", from ", moment(since, now), " on"];
   return [`${what}${to}${met}${about}`, ...from, ", before ", moment(until, now), "."];
-}
-
-function capital(text: string): string {
-  return text.charAt(0).toUpperCase() + text.slice(1);
 }
 
 // --- all of them ------------------------------------------------------------------------------------------

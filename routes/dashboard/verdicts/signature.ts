@@ -1,5 +1,5 @@
 import type * as shown from "../../../lib/admin/shown.ts";
-import { capitalised } from "./attempts.ts";
+import { capitalised } from "../../../lib/core/words.ts";
 import type { Reader } from "./health.ts";
 import { moment, type Verdict, type Words } from "./verdict.ts";
 

@@ -1,4 +1,4 @@
-/** What a page says first: a verdict in words, and what to do about it. */
+/** Verdicts: the first words of each page, and the next steps. */
 
 /** How a verdict looks: coloured only if somebody should act. */
 export type Tone = "calm" | "failing" | "waiting" | "paused";

@@ -359,7 +359,7 @@ Deno.test("a client that left before its stream began is not written to", async 
     const reader = readerOf(outgoing);
     void until("it closed its half", () => outgoing.req.socket.readableEnded).then(() => {
       reader.onLeft(() => {});
-      // What was about to be said; the connection itself closes later.
+      // The first write after the client has left; the connection itself closes later.
       reader.write(":\n\n");
       served.resolve();
     });
