@@ -20,8 +20,8 @@ export function logSignals(
     else if (trouble !== before) troubles.set(endpoint_no, trouble);
     if (line !== undefined) log[line.level](line.message, line.fields);
   });
-  endpoints_changed.on(({ endpoint_nos }) => {
-    const used = new Set(endpoint_nos);
+  endpoints_changed.on(({ endpoints }) => {
+    const used = new Set(endpoints.map(({ no }) => no));
     for (const no of troubles.keys()) if (!used.has(no)) troubles.delete(no);
   });
 }

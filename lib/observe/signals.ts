@@ -4,6 +4,8 @@
  * be quick and not throw.
  */
 
+import type { Decision } from "../core/retry.ts";
+
 /** The value of each signal: ids, counts and reasons only, never a payload or a secret. */
 export interface SignalValues {
   /** An event was stored, or recognised as a duplicate of one. */
@@ -24,6 +26,8 @@ export interface SignalValues {
       /** Whether the post had an `X-BookMe-Signature`. */
       readonly signed: boolean;
     };
+  /** A post was answered. `ages_ms`: how old the events were that it stored or repeated; empty if it was refused. */
+  readonly posted: { readonly duration_ms: number; readonly ages_ms: readonly number[] };
   /** Deliveries were claimed. */
   readonly claimed: { readonly count: number; readonly duration_ms: number };
   /** An attempt ended, before its result is recorded. `outcome` is one of `core/outcome.ts`. */
@@ -38,15 +42,38 @@ export interface SignalValues {
     /** Of the delivery, from 1. */
     readonly attempt: number;
   };
-  /** An attempt's result was recorded. `verdict` is the decision: `delivered`, `retry` or `failed`. */
-  readonly recorded: { readonly endpoint_no: number; readonly verdict: string };
+  /** An attempt's result was recorded. */
+  readonly recorded: {
+    readonly endpoint_no: number;
+    /** One of `core/outcome.ts`. */
+    readonly outcome: string;
+    /** The decision: `kept` follows a failed probe. */
+    readonly verdict: Decision["verdict"];
+    /** How that ended the delivery; null if it goes on. */
+    readonly status: "delivered" | "failed" | "cancelled" | null;
+    /** Of the delivery, from 1. */
+    readonly attempt: number;
+    readonly duration_ms: number;
+    /** From when the delivery is owed to the attempt's end. */
+    readonly age_ms: number;
+    /** A sum of `PROMISE` in `core/promise.ts`. */
+    readonly promise: number;
+    /** Whether its event is an operational one: the statistics leave these out. */
+    readonly operational: boolean;
+  };
+  /** Deliveries of an endpoint ended without an attempt. */
+  readonly ended: {
+    readonly endpoint_no: number;
+    readonly status: "failed" | "cancelled";
+    readonly count: number;
+  };
   /** An attempt's result was not recorded: its lease belongs to another process by now. */
   readonly lease_lost: { readonly endpoint_no: number; readonly delivery: string };
   /** The stored endpoints changed, and this process uses them now. */
   readonly endpoints_changed: {
     readonly revision: string;
-    /** Numbers of all endpoints now in use. */
-    readonly endpoint_nos: readonly number[];
+    /** All endpoints now in use. */
+    readonly endpoints: readonly { readonly no: number; readonly id: string }[];
   };
   /** A statement failed on a connection that works, because of the database; `cause` is the error's message. */
   readonly statement_failed: {
@@ -80,9 +107,11 @@ export function makeSignals(): Signals {
   return {
     ingested: makeSignal(),
     refused: makeSignal(),
+    posted: makeSignal(),
     claimed: makeSignal(),
     attempted: makeSignal(),
     recorded: makeSignal(),
+    ended: makeSignal(),
     lease_lost: makeSignal(),
     endpoints_changed: makeSignal(),
     statement_failed: makeSignal(),

@@ -31,7 +31,10 @@ function listen() {
       });
     },
     use: (...endpoint_nos: number[]) =>
-      signals.endpoints_changed.emit({ revision: "2", endpoint_nos }),
+      signals.endpoints_changed.emit({
+        revision: "2",
+        endpoints: endpoint_nos.map((no) => ({ no, id: `e${no}` })),
+      }),
   };
 }
 
