@@ -1,12 +1,17 @@
 #!/usr/bin/env bash
 # Builds dist/bookme-webhooks: one executable that contains the program, its migrations and the embedded
-# PostgreSQL, for the kind of machine it is built on. Passes its arguments on to `deno compile`.
+# PostgreSQL, for the kind of machine it is built on. Passes its arguments on to `deno compile`, so
+# `--target aarch64-apple-darwin` builds for another kind; deploy/release.sh builds for all.
 #
 #   npx -y deno@2.9.6 task compile
+#
+# With the same cache of packages (DENO_DIR: its path, and its files with their times), the same sources, commit
+# and base runtime make the same bytes. deploy/release.sh has a cache that is the same everywhere.
 #
 # DENO        the deno command (default: deno)
 # DENORT_BIN  a base runtime of exactly that version, if Deno's own cannot be downloaded
 # OUTPUT      the executable (default: dist/bookme-webhooks)
+# COMMIT      what --version --json says, see deploy/source.sh
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -32,6 +37,27 @@ if "$deno" compile --help | grep -q -- --exclude-unused-npm; then
   options+=(--exclude-unused-npm)
 fi
 
+# An executable traces only if Deno traced when it was compiled. Whether it records anything is then for its
+# own environment to say, as lib/observe/traces.ts reads it. Nothing is passed on unasked.
+export OTEL_DENO_TRACING=true OTEL_PROPAGATORS=none
+
+. deploy/source.sh
+[ -n "$COMMIT" ] || echo "Not a git checkout: the executable does not know its commit; set COMMIT" >&2
+
 mkdir -p "$(dirname "$output")"
-"$deno" compile --quiet "${options[@]}" "$@" --output "$output" main.ts
+output=$(cd "$(dirname "$output")" && pwd)/$(basename "$output")
+
+# The names of the folder and of the output, and the times of the files, go into an executable: it is compiled
+# from a copy that has the same everywhere, and gets its name afterwards.
+work=$(mktemp -d "${TMPDIR:-/tmp}/bookme-compile-XXXXXX")
+trap 'rm -rf "$work"' EXIT
+copy=$work/bookme-webhooks
+mkdir "$copy"
+cp -R main.ts deno.json deno.lock lib routes migrations docs deploy "$copy"
+if [ -n "$COMMIT" ]; then printf '{ "commit": "%s" }\n' "$COMMIT" >"$copy/lib/core/build.json"; fi
+find "$copy" -exec env TZ=UTC0 touch -t 202601010000.00 {} +
+
+cd "$copy"
+"$deno" compile --quiet "${options[@]}" "$@" --output "$work/out/bookme-webhooks" main.ts
+mv "$work"/out/bookme-webhooks* "$output" # for Windows it ends with .exe
 echo "Built $output"

@@ -4,8 +4,10 @@
  * It runs the executable in an empty directory with an empty home, an empty environment and a package
  * registry that does not answer, so that it must contain everything it needs, its migrations and the
  * embedded PostgreSQL above all. The executable must make a secret, check a configuration, serve it,
- * deliver an event byte for byte and correctly signed, show its login page, exit with 0 on SIGTERM, and
- * do the same again on the database left behind.
+ * deliver an event byte for byte and correctly signed, show its login page, send a test alert by mail, exit
+ * with 0 on SIGTERM, and do the same again on the database left behind, this time with traces, which it must
+ * export then and only then. Windows cannot send SIGTERM: there the daemon is killed, and must open the database
+ * that it left.
  *
  * Machines that cannot download a base runtime test an executable on the base of Deno 2.6, compiled with
  * `--no-check --preload deploy/old_deno.ts`. The preloaded file claims to be a supported Deno and fills in
@@ -15,11 +17,17 @@
 import assert from "node:assert/strict";
 import { createHmac } from "node:crypto";
 import { resolve } from "node:path";
+import { startSmtp } from "../tests/support/smtp.ts";
 
 const PATIENCE_MS = 60_000;
 // Bytes that parsing and serialising would change: spacing, number forms, escapes, a repeated key.
 const PAYLOAD = '{ "event":"booking.created", "timestamp":"2025-10-31T15:30:00Z",\n' +
   '"data":{"appointment":{"id":"apt_1","price":7.50e1,"notes":"Gr\\u00fc\\u0000ße 😀","a":1,"a":2}}}';
+
+const IS_WINDOWS = Deno.build.os === "windows";
+const ENDED = IS_WINDOWS ? "killed" : "ended with 0";
+// Sockets do not work there without it.
+const SYSTEM = { SystemRoot: Deno.env.get("SystemRoot") ?? "C:\\Windows" };
 
 const executable = resolve(Deno.args[0] ?? "dist/bookme-webhooks");
 const work = await Deno.makeTempDir({ prefix: "bookme-smoke-" });
@@ -36,18 +44,28 @@ async function smoke(): Promise<void> {
     await Deno.readTextFile(new URL("../deno.json", import.meta.url)),
   ).version;
   assert.equal(await output("--version"), `bookme-webhooks ${version}\n`);
-  say(`--version prints ${version}`);
+  const about = JSON.parse(await output("--version", "--json"));
+  assert.equal(about.version, version);
+  assert.match(about.commit ?? "0".repeat(40), /^[0-9a-f]{40}(-dirty)?$/);
+  assert.match(about.runtime.deno, /^\d+\.\d+\.\d+/);
+  assert.ok(about.schema >= 1);
+  say(`--version prints ${version}, of ${about.commit ?? "an unknown commit"}`);
 
   await using receiver = startReceiver();
+  await using smtp = await startSmtp({ login: { user: "ops", pass: "pass", ways: "PLAIN" } });
+  await using collector = startCollector();
   const secret = (await output("secret")).trim();
   await Deno.writeTextFile(`${work}/run/receiver.secret`, secret, { mode: 0o600 });
-  await Deno.writeTextFile(`${work}/run/config.yaml`, configFor(receiver.url));
+  await Deno.writeTextFile(`${work}/run/config.yaml`, configFor(receiver.url, smtp.port));
   assert.match(await output("check"), /valid/);
   say("check accepts a configuration");
 
-  for (const round of ["a new database", "the database it left"]) {
-    const daemon = await startDaemon();
+  for (
+    const [round, env] of [["a new database", {}], ["the database it left", collector.env]] as const
+  ) {
+    const daemon = await startDaemon(env);
     assert.equal(daemon.migrated, round === "a new database", `migrated ${round}`);
+    assert.equal(collector.text, "", "exported unasked");
     const id = await post(daemon.url);
     const delivery = await daemon.deliveryOf(id);
     assert.equal(delivery.status, "delivered");
@@ -56,9 +74,17 @@ async function smoke(): Promise<void> {
     const digest = createHmac("sha256", secret).update(PAYLOAD, "utf8").digest("hex");
     assert.equal(request?.signature, `sha256=${digest}`);
     assert.ok(await assetsOf(`${daemon.url}/dashboard/login`) >= 3);
-    assert.equal(await daemon.end(), 0);
-    say(`On ${round}: posted, delivered, verified, shown, ended with 0`);
+    assert.match(await output("alerts", "--test", "--url", daemon.url), /mail .*The test arrived/);
+    assert.match(smtp.mails.at(-1)?.data ?? "", /^Subject: Test alert/m);
+    const code = await daemon.end();
+    if (!IS_WINDOWS) assert.equal(code, 0);
+    say(`On ${round}: posted, delivered, verified, shown, mailed, ${ENDED}`);
   }
+  assert.equal(smtp.mails.length, 2);
+  assert.match(collector.text, /"name":\s*"ingest"/);
+  assert.match(collector.text, /"name":\s*"attempt"/);
+  assert.doesNotMatch(collector.text, /webhooks\/bookme|apt_1|dashboard|api\/events/);
+  say("Its traces came, without paths and payloads");
   for (const name of ["home", "tmp"]) {
     const left = [...Deno.readDirSync(`${work}/${name}`)].map((entry) => entry.name);
     assert.deepEqual(left, [], `left in its ${name}`);
@@ -66,25 +92,31 @@ async function smoke(): Promise<void> {
   say("Nothing was fetched or left behind");
 }
 
-function configFor(url: string): string {
+function configFor(url: string, smtp_port: number): string {
   return `server: { listen: "127.0.0.1:0" }
 database: { directory: ./data }
 secrets: { receiver: "file:./receiver.secret" }
+alerts:
+  mail: { smtp: "smtp://ops:pass@127.0.0.1:${smtp_port}", from: a@example.com, to: [b@example.com] }
 endpoints:
   - { id: receiver, url: "${url}", secret: receiver, events: ["booking.*"] }
 `;
 }
 
-function command(args: readonly string[]): Deno.Command {
+type Environment = Readonly<Record<string, string>>;
+
+function command(args: readonly string[], env: Environment = {}): Deno.Command {
   return new Deno.Command(executable, {
     args: [...args],
     cwd: `${work}/run`,
     clearEnv: true,
     env: {
-      HOME: `${work}/home`,
-      TMPDIR: `${work}/tmp`,
+      ...(IS_WINDOWS
+        ? { USERPROFILE: `${work}/home`, TEMP: `${work}/tmp`, TMP: `${work}/tmp`, ...SYSTEM }
+        : { HOME: `${work}/home`, TMPDIR: `${work}/tmp` }),
       // Nothing listens there.
       NPM_CONFIG_REGISTRY: "http://127.0.0.1:9/",
+      ...env,
     },
     stdin: "null",
     stdout: "piped",
@@ -119,8 +151,27 @@ function startReceiver() {
   };
 }
 
-async function startDaemon() {
-  const child = command(["serve"]).spawn();
+function startCollector() {
+  let text = "";
+  const server = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen() {} }, async (request) => {
+    text += await request.text();
+    return Response.json({});
+  });
+  return {
+    env: {
+      OTEL_DENO_TRACING: "true",
+      OTEL_EXPORTER_OTLP_ENDPOINT: `http://127.0.0.1:${server.addr.port}`,
+      OTEL_EXPORTER_OTLP_PROTOCOL: "http/json",
+    },
+    get text() {
+      return text;
+    },
+    [Symbol.asyncDispose]: () => server.shutdown(),
+  };
+}
+
+async function startDaemon(env: Environment) {
+  const child = command(["serve"], env).spawn();
   const messages = new Set<string>();
   const lines: string[] = [];
   const listening = Promise.withResolvers<string>();
@@ -154,7 +205,7 @@ async function startDaemon() {
       }
     },
     async end(): Promise<number> {
-      child.kill("SIGTERM");
+      child.kill(IS_WINDOWS ? "SIGKILL" : "SIGTERM");
       const { code } = await within(child.status, "the daemon ends", () => child.kill("SIGKILL"));
       await Promise.all([read.catch(() => {}), drained]);
       return code;
