@@ -27,7 +27,8 @@ create table changes (
   businesses text[] not null default '{}',
   deliveries uuid[] not null default '{}',
   endpoints text[] not null default '{}',
-  replays uuid[] not null default '{}'
+  replays uuid[] not null default '{}',
+  alerts uuid[] not null default '{}'
 );
 
 -- Writes that down, in an expression: see `noting` in lib/store/changes.ts.
@@ -51,6 +52,8 @@ create table daemons (
   file text not null,
   started_at timestamptz not null default now(),
   seen_at timestamptz not null,
+  -- What is wrong on its machine: [{"kind": "disk_low", "since": …, …}], see lib/core/alerting.
+  troubles jsonb not null default '[]',
   -- Set by a graceful stop. The daemon may come back: its file counts as held for a minute more.
   stopped_at timestamptz
 );
@@ -74,8 +77,8 @@ create table file_in_force (
   digest text,
   -- Grows whenever a daemon puts its file in force, each under a lock on this row.
   revision bigint not null,
-  -- timeout_ms and retry_ms of endpoints without their own, and retention, in milliseconds for each kind
-  -- of history.
+  -- timeout_ms and retry_ms of endpoints without their own; retention, in milliseconds for each kind of
+  -- history; what alerts are judged by, and the names of those who get them.
   policy jsonb
 );
 insert into file_in_force (revision) values (1);
@@ -91,7 +94,7 @@ create table endpoints (
   businesses text[],
   -- The business that made it; null: an operator's, which a business never sees, even if it names it.
   owner text check (owner is null or (source = 'api' and businesses = array[owner])),
-  -- timeout_ms, retry_ms, concurrency, rate_limit_per_s, unsigned, description, headers (names only)
+  -- timeout_ms, retry_ms, concurrency, rate_limit_per_s, unsigned, traceparent, description, headers (names only)
   settings jsonb not null,
   -- Secrets and header values of an endpoint made through the API, AES-256-GCM under a key that is
   -- not in the database. Those of the file's endpoints are never stored.
@@ -116,6 +119,12 @@ create table endpoints (
   expiry_announced_at timestamptz,
   paused_at timestamptz,
   pause_reason text check ((pause_reason is null) = (paused_at is null)),
+  -- An operator or a business, a 410, or `alerts.auto_pause`: only of the last it is tried whether it may end.
+  paused_by text check (paused_by in ('hand', 'gone', 'automatic') and (paused_by is null) = (paused_at is null)),
+  -- When the last pause ended: failures before then say nothing about the next automatic one.
+  resumed_at timestamptz,
+  -- Of an automatic pause: when the receiver is tried next.
+  probe_at timestamptz check ((probe_at is null) or paused_by = 'automatic'),
   retired_at timestamptz,
   created_at timestamptz not null default now(),
   updated_at timestamptz not null default now()
@@ -166,7 +175,9 @@ create table events (
   -- jsonb, which reorders keys, drops duplicates and refuses \u0000. Null once erased, or older than
   -- retention.payloads: whoever takes it away locks the row for update, which holds up those who bring a
   -- delivery back, and makes sure that none is pending, but for one being sent that ends with its attempt.
-  payload text check (payload is null or erased_at is null)
+  payload text check (payload is null or erased_at is null),
+  -- The W3C traceparent of its post: its first attempts continue that trace. Null without one.
+  trace text
 ) partition by range (id);
 -- People search for both.
 create index events_confirmation on events (confirmation) where confirmation is not null;
@@ -176,6 +187,8 @@ create index events_business on events (business, id) where business is not null
 
 -- For the statistics, which count events without a known business.
 create index events_without_business on events (id) where business is null and not test;
+-- Events about this program itself, which are few: whether those who get alerts are reached.
+create index events_operational on events (id) where type like 'webhooks.%';
 
 -- Identifies repetitions: what was posted under each `id` or Idempotency-Key, and the first answer to it.
 -- Apart from the events, because it must be unique over all of them and may outlive them.
@@ -224,6 +237,9 @@ create table pending_deliveries (
   last_attempt_at timestamptz,
   -- Set when it was cancelled while an attempt was under way; that attempt is its last.
   cancel_reason text,
+  -- While it is leased as a probe (see endpoints.probe_at), which goes out before its time: when it is due
+  -- otherwise. It is due then again if the probe fails. Null under any other lease, and without one.
+  regular_due_at timestamptz,
   -- When a retry or a replay brought it back, whatever its endpoint selected by then, or a replay owed it:
   -- what is owed late is as old as that, not as its event.
   renewed_at timestamptz,
@@ -348,7 +364,9 @@ create table uncounted_attempts (
   -- end.
   ages_ms real[] not null,
   -- From the attempt's end to recorded_at.
-  lags_ms real[] not null
+  lags_ms real[] not null,
+  -- Sums of PROMISE in lib/core/promise.ts; empty if all are 0.
+  promises smallint[] not null default '{}'
 ) with (autovacuum_vacuum_scale_factor = 0.1, autovacuum_vacuum_cost_delay = 0);
 
 -- How many a histogram counts in its buckets up to `last`: of a packed one, see attempt_stats.
@@ -380,10 +398,13 @@ create table attempt_stats (
   first_attempt text not null,
   -- From there, or from what brought the delivery back last, to the end of the attempt that delivered.
   delivered text not null,
-  -- All of the one, and those of the other within 30 s (BUCKET_OF_30S in lib/core/histogram.ts): for an overview
-  -- of many endpoints, which would read thousands of histograms for two sums.
+  -- Of the deliveries that the 30-second promise covers: first attempts, those that began in time, and attempts
+  -- that delivered in time.
+  promised bigint not null default 0,
+  promised_begun bigint not null default 0,
+  promised_delivered bigint not null default 0,
+  -- All of them: an overview of many endpoints would read thousands of histograms for one sum.
   first_attempts bigint not null generated always as (counted_up_to(first_attempt, 120)) stored,
-  delivered_within_30s bigint not null generated always as (counted_up_to(delivered, 68)) stored,
   primary key (span, starts_at, endpoint_no, outcome)
 ) with (fillfactor = 70);
 
@@ -435,8 +456,109 @@ create table endpoint_runs (
   last_success_at timestamptz,
   -- End of the first failed attempt after that; null if none has failed since.
   failing_since timestamptz,
-  last_failure_at timestamptz
+  last_failure_at timestamptz,
+  -- Attempts that failed since the last success.
+  failures bigint not null default 0
 ) with (fillfactor = 70);
+
+-- Whose turn it is to judge what alerts are about: the daemon that moves the time on.
+create table alerting (
+  singleton boolean primary key default true check (singleton),
+  judged_at timestamptz not null default '-infinity'
+);
+insert into alerting default values;
+
+-- Conditions that are announced when they begin and when they end. All daemons judge; the statement that opens,
+-- reminds of or ends one writes its notices as well, and only if it wrote the row.
+create table alerts (
+  id uuid primary key,
+  -- KINDS in lib/core/alerting/kinds.ts.
+  kind text not null,
+  -- What it is about: an endpoint's id, a daemon's, a target's name; empty: everything.
+  subject text not null,
+  endpoint_no integer references endpoints (no),
+  -- Of the endpoint's owner, who sees it too.
+  business text,
+  -- Since when it is so, and when that was noticed.
+  began_at timestamptz not null,
+  opened_at timestamptz not null default now(),
+  ended_at timestamptz,
+  end_reason text check (end_reason is null or ended_at is not null),
+  -- Figures: counts, a reason, an example. Nothing that a receiver answered.
+  details jsonb not null,
+  -- Announcements so far; each has the next number.
+  occasions integer not null default 1,
+  -- When it is announced again; null if it is not.
+  remind_at timestamptz,
+  acknowledged_at timestamptz,
+  acknowledged_by text check ((acknowledged_by is null) = (acknowledged_at is null)),
+  snoozed_until timestamptz
+);
+-- One is open about each thing: of two daemons that open it, one does.
+create unique index alerts_open on alerts (kind, subject) where ended_at is null;
+create index alerts_of_endpoint on alerts (endpoint_no, id) where endpoint_no is not null;
+create index alerts_of_business on alerts (business, id) where business is not null;
+
+-- What is to be said about an alert, to whom. A daemon leases a notice, sends it, and writes that down.
+create table alert_notices (
+  no bigint generated always as identity primary key,
+  -- Null: a test.
+  alert_id uuid references alerts (id) on delete cascade,
+  -- Of the alert: with it, the operational event is stored once.
+  occasion integer not null,
+  what text not null check (what in ('began', 'reminded', 'ended', 'test')),
+  -- `events`, `slack`, `slack-2`, `teams`, `mail`, `business-mail`.
+  target text not null,
+  -- The alert as it was then.
+  details jsonb not null,
+  created_at timestamptz not null default now(),
+  due_at timestamptz not null default now(),
+  leased_until timestamptz,
+  attempts integer not null default 0,
+  -- End of the last attempt.
+  tried_at timestamptz,
+  done_at timestamptz,
+  -- It was given up.
+  failed_at timestamptz,
+  -- Why the last attempt failed: in our words, never what came back.
+  cause text
+);
+-- Which notice is due; those that are done or given up are not in it.
+create index alert_notices_due on alert_notices (due_at) where done_at is null and failed_at is null;
+create index alert_notices_of on alert_notices (alert_id, no);
+
+-- Where a business wants alerts about its own endpoints.
+create table alert_contacts (
+  business text primary key,
+  endpoint_no integer references endpoints (no),
+  mail text,
+  updated_at timestamptz not null default now()
+);
+
+-- Automatic pauses that a delivered probe ends, each as soon as the deliveries that have been due since before
+-- are spread over the time to come: a receiver that has just recovered does not get days of them at once.
+create table resumptions (
+  endpoint_no integer primary key references endpoints (no),
+  -- When the probe was recorded: what is due later is not spread.
+  probed_at timestamptz not null default now(),
+  -- When the next of them is due, and the time from one to the next; null before they were counted.
+  next_due_at timestamptz,
+  step interval check ((step is null) = (next_due_at is null))
+);
+
+-- What looking at a receiver from outside found: DNS, addresses, TLS. No request is sent.
+create table endpoint_checks (
+  endpoint_no integer primary key references endpoints (no),
+  checked_at timestamptz,
+  -- Whichever daemon moves it on does the next one.
+  next_at timestamptz not null default now(),
+  ok boolean,
+  -- [{"mark": "✗", "text": …, "remedy": …}]
+  findings jsonb not null default '[]',
+  certificate_ends_at timestamptz,
+  -- Since when each check has failed; null if the last one did not.
+  failing_since timestamptz
+);
 
 -- A new round of attempts for many deliveries that ended, the next attempt, now, of many that wait, or the
 -- deliveries that an endpoint was never owed: done in batches by whichever daemon holds the row, so that it

@@ -23,7 +23,7 @@ export type { Exchange, FailureReason, PostRequest, Target } from "./flight.ts";
 
 /** The HTTP client of deliveries. */
 export interface HttpClient {
-  /** One POST, sent at most once. Never throws. */
+  /** One request, a POST unless the target is asked by GET, sent at most once. Never throws. */
   post(target: Target, request: PostRequest): Promise<Exchange>;
   /** Ends requests under way as `interrupted` and closes every connection. */
   close(): void;

@@ -11,6 +11,8 @@ export interface Target {
   readonly tls?: TlsIdentity;
   /** Whether it is a business's: `publicOnly` rules are in force for it. */
   readonly public_only?: true;
+  /** How it is asked (default: POST). */
+  readonly method?: "GET";
 }
 
 /** PEM texts. `ca` is trusted instead of the usual authorities; the client shows `cert`. */
@@ -38,7 +40,7 @@ export function makeTarget(
   };
 }
 
-/** One POST, as the client sends it. */
+/** One request, a POST unless the target is asked by GET, as the client sends it. */
 export interface PostRequest {
   /** `Name: value\r\n` lines, without Host, Content-Length and Connection. */
   readonly headers: string;
@@ -163,14 +165,14 @@ const MAX_CAUSE_CHARS = 200;
 
 /** Derives a target's route. */
 export function makeRoute(target: Target): Route {
-  const { url, tls = {} } = target;
+  const { url, tls = {}, method = "POST" } = target;
   return {
     https: url.protocol === "https:",
     host: url.hostname.replace(/\.$/, ""),
     // A localhost name is resolved like any other: it may mean ::1 here.
     literal: /^[[\d]/.test(url.hostname) ? literalAddress(url.hostname) : undefined,
     port: portOf(url),
-    start: `POST ${url.pathname}${url.search} HTTP/1.1\r\nHost: ${url.host}\r\n`,
+    start: `${method} ${url.pathname}${url.search} HTTP/1.1\r\nHost: ${url.host}\r\n`,
     tls,
     public_only: target.public_only === true,
     closes_until_ms: 0,

@@ -1,6 +1,6 @@
 /**
- * The HTTP server: node:http with a limit on everything that a client could draw out. It refuses
- * requests that two servers in a row might read differently.
+ * The HTTP server: node:http, or node:https, with a limit on everything that a client could draw out. It
+ * refuses requests that two servers in a row might read differently.
  */
 
 import { createServer, type IncomingMessage, type RequestListener, type Server } from "node:http";
@@ -9,10 +9,13 @@ import { hostPort, ownAddressOf } from "../core/address.ts";
 import { AppError, messageOf } from "../core/errors.ts";
 import type { Log } from "../observe/log.ts";
 import type { Signals } from "../observe/signals.ts";
+import { createTlsServer, type ServerTls, type TlsServer } from "./server_tls.ts";
 import { bad, type Mistake, takeTurns } from "./turns.ts";
 
 /** Bounds on clients. */
 export interface HttpLimits {
+  /** From the connection to the end of the TLS handshake. */
+  readonly handshake_ms: number;
   /** From the connection, or the previous request, to the end of the head. Then 408. */
   readonly headers_ms: number;
   /** The same, to the end of the body. Then 408. */
@@ -34,6 +37,7 @@ export interface HttpLimits {
 
 /** The limits of a daemon. */
 export const HTTP_LIMITS: HttpLimits = {
+  handshake_ms: 10_000,
   headers_ms: 10_000,
   request_ms: 30_000,
   keep_alive_ms: 60_000,
@@ -51,10 +55,12 @@ export interface HttpServer {
   /** The address it is bound to, even if the configuration names a host. */
   readonly address: string;
   readonly port: number;
-  /** `http://127.0.0.1:8080` */
+  /** `http://127.0.0.1:8080`, or `https:` with TLS. */
   readonly url: string;
   /** Passes requests to the handler, except those of a refused shape. */
   serve(handler: RequestListener): void;
+  /** Shows another certificate from the next handshake on. A server without TLS remains one. */
+  renew(tls: ServerTls | null): void;
   /** Goes on accepting, and closes each connection after its next answer. */
   retire(): void;
   /**
@@ -64,17 +70,25 @@ export interface HttpServer {
   close(finished?: Promise<unknown>): Promise<void>;
 }
 
+/** Where a server listens; `tls` null: plain HTTP. */
+export interface ListenOptions {
+  readonly host: string;
+  readonly port: number;
+  readonly tls: ServerTls | null;
+}
+
 /**
  * Binds to an address without serving yet, so that a port in use is known before anything starts.
  * Throws an `AppError` if it cannot bind.
  */
 export function listen(
-  { host, port }: { readonly host: string; readonly port: number },
+  { host, port, tls }: ListenOptions,
   { refused }: Pick<Signals, "refused">,
   log: Pick<Log, "warn">,
   limits: HttpLimits = HTTP_LIMITS,
 ): Promise<HttpServer> {
-  const server = createLimited(limits);
+  const secured = tls === null ? undefined : createTlsServer(tls, optionsOf(limits), log);
+  const server = limit(secured?.server ?? createServer(optionsOf(limits)), limits);
   const handler = Promise.withResolvers<RequestListener>();
   let run: RequestListener = (incoming, outgoing) =>
     void handler.promise.then((present) => present(incoming, outgoing));
@@ -99,21 +113,23 @@ export function listen(
       resolve({
         address,
         port: bound,
-        url: `http://${hostPort(host, bound)}`,
+        url: `${tls === null ? "http" : "https"}://${hostPort(host, bound)}`,
         serve: handler.resolve,
+        renew: (next) => void (next !== null && secured?.renew(next)),
         retire: turns.retire,
         close(finished = Promise.resolve()) {
           watch.stop();
-          return closeServer(server, finished);
+          return closeServer(server, secured, finished);
         },
       });
     });
   });
 }
 
-function createLimited(limits: HttpLimits): Server {
-  // Deno.serve waits forever; node:http answers 408 in time.
-  const server = createServer({
+// Deno.serve waits forever; node:http answers 408 in time.
+function optionsOf(limits: HttpLimits) {
+  return {
+    handshakeTimeout: limits.handshake_ms,
     headersTimeout: limits.headers_ms,
     requestTimeout: limits.request_ms,
     keepAliveTimeout: limits.keep_alive_ms,
@@ -121,7 +137,10 @@ function createLimited(limits: HttpLimits): Server {
     maxHeaderSize: limits.head_bytes,
     // `shapeMistake` does, in the order of requests.
     requireHostHeader: false,
-  });
+  };
+}
+
+function limit(server: Server, limits: HttpLimits): Server {
   server.maxConnections = limits.connections;
   server.timeout = limits.silence_ms;
   // A client that half-closes after its request still waits for the answer.
@@ -234,9 +253,14 @@ function framingFields(raw_headers: readonly string[]) {
 }
 
 // A client that keeps its connection busy must not stop the daemon from stopping.
-async function closeServer(server: Server, finished: Promise<unknown>): Promise<void> {
+async function closeServer(
+  server: Server,
+  secured: TlsServer | undefined,
+  finished: Promise<unknown>,
+): Promise<void> {
   const closed = new Promise<void>((resolve) => server.close(() => resolve()));
   server.closeIdleConnections();
+  secured?.closeHandshakes();
   await Promise.race([closed, finished.catch(() => {})]);
   const timer = setTimeout(() => server.closeAllConnections(), 1_000);
   await closed;

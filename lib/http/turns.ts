@@ -1,6 +1,7 @@
 import { Buffer } from "node:buffer";
 import type { IncomingMessage, RequestListener, Server, ServerResponse } from "node:http";
 import type { Socket } from "node:net";
+import { Server as TlsServer } from "node:tls";
 import { makeProblem } from "../core/problem.ts";
 import type { Signals } from "../observe/signals.ts";
 
@@ -67,7 +68,8 @@ export function takeTurns(server: Server, { mistakeOf, run, refused }: Rules): T
   const lines = new Map<Socket, Line>();
   let retiring = false;
 
-  server.on("connection", (socket: Socket) => {
+  // With TLS, requests belong to the socket of the TLS session, not to the one beneath.
+  server.on(isTls(server) ? "secureConnection" : "connection", (socket: Socket) => {
     const line: Line = {
       socket,
       current: undefined,
@@ -145,10 +147,13 @@ export function takeTurns(server: Server, { mistakeOf, run, refused }: Rules): T
     if (current !== undefined && current !== lacking) {
       (waiting.at(-1) ?? current).outgoing.shouldKeepAlive = false;
     } else {
-      if (mistake !== undefined && current?.outgoing.headersSent !== true) {
+      if (mistake === undefined || current?.outgoing.headersSent === true) {
+        socket.destroy();
+      } else {
         socket.write(messageOf(mistake));
+        // With TLS, `destroy` would drop bytes on their way.
+        socket.destroySoon();
       }
-      socket.destroy();
     }
   }
 
@@ -161,6 +166,10 @@ export function takeTurns(server: Server, { mistakeOf, run, refused }: Rules): T
       }
     },
   };
+}
+
+function isTls(server: Server): boolean {
+  return server instanceof TlsServer;
 }
 
 /** The parser of a connection. Under Deno it takes its bytes from the kernel, until `unconsume`. */

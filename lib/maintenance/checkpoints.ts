@@ -9,7 +9,7 @@ export const checkpoints: Job = {
   name: "the database's log",
   pattern: "8-59/10 * * * * *",
   async run({ db }) {
-    await checkpointIfDue(db.admin);
+    await checkpointIfDue(db.admin, db.backups?.under_way === true);
     return 0;
   },
 };

@@ -54,6 +54,43 @@ const COMMON = {
   backoff: () => 0,
 } as const;
 
+/** What of a statement of postgres.js is changed. */
+interface Statement {
+  executed: boolean;
+  resolve(result: unknown): void;
+  handle(): Promise<void>;
+}
+
+const fixed = new WeakSet<Statement>();
+
+/**
+ * Fixes what postgres.js 3.4.9 does after a statement that failed in the middle of its rows, by an error or with its
+ * session: it counts on from them, so that the next result on that connection began with as many holes.
+ */
+function fixResults(sql: Sql): Sql {
+  // Not run: statements run when they are waited for.
+  const statement: Statement = Object.getPrototypeOf(sql`select 1`);
+  if (fixed.has(statement)) return sql;
+  fixed.add(statement);
+  const { handle } = statement;
+  statement.handle = function () {
+    if (!this.executed) {
+      const { resolve } = this;
+      this.resolve = (result) => resolve(withoutHoles(result));
+    }
+    return handle.call(this);
+  };
+  return sql;
+}
+
+function withoutHoles(result: unknown): unknown {
+  if (!Array.isArray(result) || result.length === 0 || 0 in result) return result;
+  let holes = 0;
+  while (!(holes in result)) holes++;
+  result.splice(0, holes);
+  return result;
+}
+
 /** Up to `max` sessions of the connector. */
 export function openPool(
   connector: Connector,
@@ -79,14 +116,15 @@ export function openPool(
     }
   }
   const [first] = connector.address.hosts;
-  const sql = postgres({
+  const options = {
     ...COMMON,
     ...(first !== undefined && "host" in first ? { host: [first.host], port: [first.port] } : {}),
     max,
     max_lifetime: lifetime(),
     socket,
     onnotify: (_channel: string, payload: string) => heard?.(payload),
-  } as unknown as Options<Record<string, never>>);
+  };
+  const sql = fixResults(postgres(options as unknown as Options<Record<string, never>>));
   return {
     sql,
     async close() {
@@ -99,11 +137,8 @@ export function openPool(
 
 /** The one session of an embedded database; closing it closes the database. */
 export function openSession(embedded: Embedded): Pool {
-  const sql = postgres({
-    ...COMMON,
-    max: 1,
-    socket: () => embedded.connect(),
-  } as unknown as Options<Record<string, never>>);
+  const options = { ...COMMON, max: 1, socket: () => embedded.connect() };
+  const sql = fixResults(postgres(options as unknown as Options<Record<string, never>>));
   return {
     sql,
     async close() {

@@ -1,9 +1,11 @@
 import { Buffer } from "node:buffer";
 import { Duplex } from "node:stream";
-import { AppError, messageOf } from "../core/errors.ts";
+import { KEY_FILE, TOKEN_FILE } from "../config/first_start.ts";
+import { AppError, listed, messageOf } from "../core/errors.ts";
+import { PLATFORM } from "../core/platform.ts";
 import { formatSize } from "../core/units.ts";
 import { type Cluster, createCluster, openCluster, type Settings } from "./cluster.ts";
-import { freeBytes } from "./disk.ts";
+import { flushDirectory, freeBytes } from "./disk.ts";
 
 /** PostgreSQL inside this process, on a directory that no other process may open. */
 export interface Embedded {
@@ -60,6 +62,81 @@ export async function openEmbedded(
   }
 }
 
+/** The copy of a database that is put in place. */
+interface Copy {
+  /** About what it takes. */
+  readonly bytes: number;
+  /** Puts its files into an empty directory. */
+  readonly unpack: (cluster: string) => Promise<void>;
+}
+
+/** Files that may be next to a database that is yet to be put in place. */
+const BESIDE = ["lock", KEY_FILE, TOKEN_FILE];
+
+/**
+ * Puts a copy in place as the embedded database of `directory`, once it opens and `prepare` has done with it and
+ * closed it. Under its name it is there as a whole or not at all. Throws an `AppError` unless the directory is
+ * empty but for key and token, and what `prepare` throws.
+ */
+export async function restoreEmbedded<T>(
+  directory: string,
+  { bytes, unpack }: Copy,
+  prepare: (embedded: Embedded) => Promise<T>,
+): Promise<T> {
+  refuseOthers(directory);
+  const lock = lockDirectory(directory);
+  const aside = `${directory}/${UNFINISHED}`;
+  try {
+    removeTree(aside);
+    requireRoom(directory, bytes + REOPEN_BYTES, "The backup");
+    Deno.mkdirSync(aside, { mode: 0o700 });
+    await unpack(aside);
+    const cluster = await openCluster(aside, {}).catch((error) => {
+      throw unusable(directory, "restored", error);
+    });
+    const current = () => Promise.resolve(cluster);
+    const done = await prepare({
+      connect: () => sessionSocket({ current, close: cluster.close }),
+      close: cluster.close,
+    });
+    await flushTree(aside);
+    Deno.renameSync(aside, `${directory}/${CLUSTER}`);
+    await flushDirectory(directory);
+    return done;
+  } catch (error) {
+    removeTree(aside);
+    throw error;
+  } finally {
+    unlock(lock);
+  }
+}
+
+function refuseOthers(directory: string): void {
+  if (!exists(directory)) return;
+  const others = [...Deno.readDirSync(directory)].map(({ name }) => name)
+    .filter((name) => name !== UNFINISHED && !BESIDE.includes(name)).toSorted();
+  if (others.length === 0) return;
+  throw new AppError(
+    "conflict",
+    `The database directory ${directory} is not empty: it has ${
+      listed(others)
+    }; move that away, or set ` +
+      "database.directory to an empty directory",
+  );
+}
+
+function requireRoom(directory: string, bytes: number, what: string): void {
+  const free = freeBytes(directory);
+  if (free >= bytes) return;
+  throw new AppError(
+    "unavailable",
+    `${what} needs ${formatSize(bytes)}, and ${directory} has ${
+      formatSize(free)
+    } free; free some space, ` +
+      "or set database.directory to a larger disk",
+  );
+}
+
 // PGlite does not lock its directory, and two processes on one corrupt it silently. The lock file is
 // never removed: a third process could then lock a new one of the same name.
 function lockDirectory(directory: string): Deno.FsFile {
@@ -67,7 +144,7 @@ function lockDirectory(directory: string): Deno.FsFile {
   const path = `${directory}/lock`;
   const file = Deno.openSync(path, { read: true, write: true, create: true, mode: 0o600 });
   if (!file.tryLockSync(true)) {
-    const pid = Deno.readTextFileSync(path).trim();
+    const pid = readPid(path);
     file.close();
     throw new AppError(
       "conflict",
@@ -84,10 +161,19 @@ function lockDirectory(directory: string): Deno.FsFile {
   return file;
 }
 
+// Windows lets nobody read a locked file; the message then lacks the number.
+function readPid(path: string): string {
+  try {
+    return Deno.readTextFileSync(path).trim();
+  } catch {
+    return "";
+  }
+}
+
 function makeDirectory(directory: string): void {
   try {
     Deno.mkdirSync(directory, { recursive: true, mode: 0o700 });
-    Deno.chmodSync(directory, 0o700);
+    if (PLATFORM.has_modes) Deno.chmodSync(directory, 0o700);
   } catch (error) {
     throw new AppError(
       "conflict",
@@ -98,9 +184,10 @@ function makeDirectory(directory: string): void {
 }
 
 // Unlocked explicitly: closing is not enough, because a child that is just being started has a copy of
-// the descriptor, and with it the lock, until its exec.
+// the descriptor, and with it the lock, until its exec. On Windows there are no such children, and Wine's
+// unlocking fails (error 33).
 function unlock(lock: Deno.FsFile): void {
-  lock.unlockSync();
+  if (PLATFORM.forks) lock.unlockSync();
   lock.close();
 }
 
@@ -120,16 +207,7 @@ async function create(directory: string, say: Say): Promise<void> {
   const aside = `${directory}/${UNFINISHED}`;
   removeTree(aside);
   say.info("Creating the embedded database, which takes some seconds", { directory });
-  const free = freeBytes(directory);
-  if (free < CREATE_BYTES) {
-    throw new AppError(
-      "unavailable",
-      `A new database needs ${formatSize(CREATE_BYTES)}, and ${directory} has ${
-        formatSize(free)
-      } ` +
-        "free; free some space, or set database.directory to a larger disk",
-    );
-  }
+  requireRoom(directory, CREATE_BYTES, "A new database");
   const began = performance.now();
   try {
     await createCluster(aside);
@@ -137,7 +215,7 @@ async function create(directory: string, say: Say): Promise<void> {
     // leave a directory that does not open, and with it acknowledged events.
     await flushTree(aside);
     Deno.renameSync(aside, `${directory}/${CLUSTER}`);
-    await flush(directory);
+    await flushDirectory(directory);
   } catch (error) {
     removeTree(aside); // it gives the room back
     throw unusable(directory, "created", error);
@@ -242,11 +320,12 @@ async function flushTree(path: string): Promise<void> {
     entries.filter((entry) => entry.isFile).map((entry) => flush(`${path}/${entry.name}`)),
   );
   for (const entry of entries) if (entry.isDirectory) await flushTree(`${path}/${entry.name}`);
-  await flush(path);
+  await flushDirectory(path);
 }
 
 async function flush(path: string): Promise<void> {
-  using file = await Deno.open(path);
+  // Windows flushes no file that is open for reading only.
+  using file = await Deno.open(path, { read: true, write: true });
   await file.sync();
 }
 

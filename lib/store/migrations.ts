@@ -1,10 +1,14 @@
 import { createHash } from "node:crypto";
+import { setTimeout as pause } from "node:timers/promises";
 import type { Sql } from "postgres";
 import { AppError } from "../core/errors.ts";
 import { markedMistake, parseMark, readVersions, type Versions } from "./transfer_mark.ts";
 import init from "../../migrations/0001_init.sql" with { type: "text" };
 
-/** In order, forward only; a released one is never edited. */
+/**
+ * In order, forward only; a released one is never edited. From the first release on each is additive first,
+ * because older daemons go on delivering while it runs and after it: `tests/store/migration_rules.ts`.
+ */
 const MIGRATIONS: readonly { readonly name: string; readonly sql: string }[] = [
   { name: "0001_init", sql: init },
 ];
@@ -15,17 +19,31 @@ export const SCHEMA_VERSION = MIGRATIONS.length;
 // A number that no other program is likely to lock: "bookme" in ASCII.
 const LOCK = 0x626f6f6b6d65;
 const ALREADY_APPLIED = "BW001";
+// A migration that waits for a table holds up everybody who asks for that table after it, or for those that it
+// has: so it gives up soon, lets them through, and comes back.
+const LOCK_TIMEOUT_MS = 500;
+const LOCK_PAUSE_MS = 2_000;
+// Lock not available, deadlock.
+const IN_THE_WAY = ["55P03", "40P01"];
+
+/** How a database is migrated. */
+export interface MigrateOptions {
+  /** The transfer itself asks, of which the database may have the mark. */
+  readonly transferring?: boolean;
+  /** Ends the waiting for others who use the tables; the promise then rejects. */
+  readonly signal?: AbortSignal;
+}
 
 /**
  * Brings the database to this program's schema and returns the names of the migrations it applied. Any
  * number of processes may call it at once. Each migration is one batch with its own transaction and
  * lock: a crash leaves it applied or not, and postgres.js is never asked for a transaction (its own are
  * not safe when a connection drops). Throws an `AppError` if the schema is newer than the program, or
- * the database is being transferred or was, unless `transferring` says that the transfer asks.
+ * the database is being transferred or was.
  */
 export async function migrate(
   sql: Sql,
-  { transferring = false }: { readonly transferring?: boolean } = {},
+  { transferring = false, signal }: MigrateOptions = {},
 ): Promise<string[]> {
   await checkServer(sql);
   // Under the lock, because "if not exists" fails if another process creates it at the same moment.
@@ -34,6 +52,7 @@ export async function migrate(
     `create table if not exists migrations (
        version integer primary key, name text not null, applied_at timestamptz not null default now(),
        digest text)`,
+    signal,
   );
   const versions = await readVersions(sql);
   const { version: newest, mark } = versions;
@@ -44,16 +63,25 @@ export async function migrate(
     throw new AppError(
       "conflict",
       `The database has schema version ${newest}, and this program knows versions up to ` +
-        `${MIGRATIONS.length}; start the newer program that made it`,
+        `${MIGRATIONS.length}; start the newer program that made it, or restore a backup from ` +
+        "before the upgrade",
     );
   }
   const mistake = strangeMistake(versions);
   if (mistake !== null) throw new AppError("conflict", mistake);
+  return await applyAll(sql, newest, signal);
+}
+
+async function applyAll(
+  sql: Sql,
+  newest: number,
+  signal: AbortSignal | undefined,
+): Promise<string[]> {
   const applied: string[] = [];
   for (let version = newest + 1; version <= MIGRATIONS.length; version++) {
     const migration = MIGRATIONS[version - 1];
     if (migration === undefined) break;
-    if (await apply(sql, version, migration)) applied.push(migration.name);
+    if (await apply(sql, version, migration, signal)) applied.push(migration.name);
   }
   return applied;
 }
@@ -102,6 +130,7 @@ async function apply(
   sql: Sql,
   version: number,
   migration: { readonly name: string; readonly sql: string },
+  signal: AbortSignal | undefined,
 ): Promise<boolean> {
   try {
     await batch(
@@ -114,6 +143,7 @@ async function apply(
        ${migration.sql};
        insert into migrations (version, name, digest)
          values (${version}, '${migration.name}', '${digestOf(migration)}')`,
+      signal,
     );
     return true;
   } catch (error) {
@@ -122,12 +152,25 @@ async function apply(
   }
 }
 
-async function batch(sql: Sql, statements: string): Promise<void> {
-  try {
-    await sql.unsafe(`begin; select pg_advisory_xact_lock(${LOCK}); ${statements}; commit`)
-      .simple();
-  } catch (error) {
-    await sql.unsafe("rollback").simple().catch(() => {});
-    throw error;
+// Tried until nobody is in the way, or `signal` ends it: a report or a `pg_dump` may hold a table for hours,
+// and the older daemons go on meanwhile.
+async function batch(
+  sql: Sql,
+  statements: string,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  for (;;) {
+    try {
+      // The first lock may take as long as another daemon's migration, so it has no limit.
+      await sql.unsafe(
+        `begin; select pg_advisory_xact_lock(${LOCK});
+         set local lock_timeout = ${LOCK_TIMEOUT_MS}; ${statements}; commit`,
+      ).simple();
+      return;
+    } catch (error) {
+      await sql.unsafe("rollback").simple().catch(() => {});
+      if (!IN_THE_WAY.includes((error as { code?: string }).code ?? "")) throw error;
+      await pause(LOCK_PAUSE_MS, undefined, signal === undefined ? {} : { signal });
+    }
   }
 }

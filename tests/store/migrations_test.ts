@@ -1,8 +1,10 @@
 import assert from "node:assert/strict";
 import { AppError } from "../../lib/core/errors.ts";
 import { openSession } from "../../lib/store/connect.ts";
+import { openDatabase } from "../../lib/store/database.ts";
 import { openEmbedded } from "../../lib/store/embedded.ts";
 import { runHere } from "../support/cli.ts";
+import { serverConfig } from "../support/config.ts";
 import { spawnDaemon, writeConfig } from "../support/daemon.ts";
 import {
   embeddedDatabase,
@@ -14,6 +16,7 @@ import {
   type TestDatabase,
 } from "../support/databases.ts";
 import { connectTo, freshDatabase } from "../support/postgres.ts";
+import { until } from "../support/wait.ts";
 
 const refused = (pattern: RegExp) => (error: unknown) =>
   error instanceof AppError && error.code === "conflict" && pattern.test(error.message);
@@ -135,6 +138,39 @@ onServer("openDatabase() may be called by many at once", async (database) => {
   assert.ok(migrated.includes("0001_init"));
   await Promise.all(opened.map((db) => db.close()));
 });
+
+onServer(
+  "a migration waits for others again and again, until a signal ends that",
+  async (database) => {
+    assert.ok("url" in database.section);
+    const { url } = database.section;
+    await using holder = connectTo(url);
+    await using watcher = connectTo(url);
+    await holder.unsafe("begin; create table migrations (version integer)").simple();
+    const waits = new Set<string>();
+    const waitedAgain = (times: number) =>
+      until(`it has waited ${times} times`, async () => {
+        const rows = await watcher<{ began: string }[]>`
+        select xact_start::text as began from pg_stat_activity
+        where datname = current_database() and wait_event_type = 'Lock'`;
+        for (const { began } of rows) waits.add(began);
+        return waits.size >= times;
+      });
+
+    const stopping = new AbortController();
+    const ended = openDatabase({ database: serverConfig(url) }, undefined, stopping.signal);
+    ended.catch(() => {});
+    await waitedAgain(2);
+    stopping.abort(new Error("stopped"));
+    await assert.rejects(ended, /stopped/);
+
+    const opening = database.open();
+    await waitedAgain(4);
+    await holder.unsafe("rollback").simple();
+    await using db = await opening;
+    assert.equal(db.migrated[0], "0001_init");
+  },
+);
 
 onServer("two processes start on one new database at once", async (database) => {
   const sections = { database: database.section };

@@ -344,3 +344,28 @@ Deno.test("bytes after the answer to a request for TLS are refused", async () =>
     /does not speak PostgreSQL's protocol/,
   );
 });
+
+// Rows of which the server sends the first before it knows of the last.
+const BROKEN = "select repeat('x', 9000), 1 / (6 - n) from generate_series(1, 6) n";
+const SLOW = "select repeat('x', 9000), pg_sleep(n / 5 * 60) from generate_series(1, 6) n";
+
+Deno.test("a statement that fails within its rows leaves nothing in the next result", async () => {
+  await using pool = poolAt(server.url("postgres"), 1);
+  const next = async () => [...await pool.sql`select n from generate_series(1, 3) n`];
+  assert.equal((await failureOf(pool.sql.unsafe(BROKEN))).code, "22012");
+  assert.deepEqual(await next(), [{ n: 1 }, { n: 2 }, { n: 3 }]);
+  assert.equal((await failureOf(pool.sql.unsafe(BROKEN).values())).code, "22012");
+  assert.deepEqual([...await pool.sql`select 7`.values()], [[7]]);
+
+  await using other = connectTo(server.url("postgres"));
+  const failing = failureOf(pool.sql.unsafe(SLOW));
+  await until("it is in the middle of its rows", async () => {
+    const [slow] = await other`
+      select pg_terminate_backend(pid) from pg_stat_activity
+      where wait_event = 'PgSleep' and query = ${SLOW}`;
+    return slow !== undefined;
+  });
+  assert.ok(isOutage(await failing));
+  // A session that was closed at once has to wait before the next.
+  assert.deepEqual(await until("there is a session again", next), [{ n: 1 }, { n: 2 }, { n: 3 }]);
+});
