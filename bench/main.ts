@@ -15,10 +15,12 @@ import { growth } from "./scenarios/growth.ts";
 import { idle } from "./scenarios/idle.ts";
 import { ingest } from "./scenarios/ingest.ts";
 import { memory } from "./scenarios/memory.ts";
+import { metrics } from "./scenarios/metrics.ts";
 import { pages } from "./scenarios/pages.ts";
 import { retention } from "./scenarios/retention.ts";
 import { start } from "./scenarios/start.ts";
 import { sustained } from "./scenarios/sustained.ts";
+import { traces } from "./scenarios/traces.ts";
 
 /** In the order of their running. `times` is how often, where it is not `--reps`. */
 const SCENARIOS: Readonly<Record<string, { run: Scenario; embedded: boolean; times?: number }>> = {
@@ -29,6 +31,8 @@ const SCENARIOS: Readonly<Record<string, { run: Scenario; embedded: boolean; tim
   growth: { run: growth, embedded: false },
   fairness: { run: fairness, embedded: false },
   start: { run: start, embedded: false },
+  metrics: { run: metrics, embedded: false },
+  traces: { run: traces, embedded: false },
   // Stores ten million deliveries.
   retention: { run: retention, embedded: false, times: 1 },
   // Ten minutes long.
@@ -51,7 +55,7 @@ function readArgs() {
     },
   });
   const names = values.only.split(",");
-  const unknown = names.filter((name) => SCENARIOS[name] === undefined);
+  const unknown = names.filter((name) => !Object.hasOwn(SCENARIOS, name));
   if (unknown.length > 0) {
     throw new Error(`No scenario ${unknown.join(", ")}; there are ${Object.keys(SCENARIOS)}`);
   }

@@ -26,8 +26,35 @@ export const embedded: Contender = {
   prepare: (setup) => prepare(setup, { directory: `${setup.directory}/data` }),
 };
 
-/** What a configuration may say beside the defaults. */
+/** The same, while Prometheus scrapes it fifteen times as often as by default. */
+export const scraped: Contender = {
+  name: "bookme-webhooks scraped",
+  ours: true,
+  prepare: (setup) =>
+    prepare(setup, { url: setup.database.url }, { admin: { public: ["metrics"] } }, (port) => {
+      const ticker = setInterval(async () => {
+        const response = await fetch(`http://127.0.0.1:${port}/metrics`);
+        if (response.status !== 200) throw new Error(`A scrape got ${response.status}`);
+        await response.text();
+      }, 1_000);
+      return () => clearInterval(ticker);
+    }),
+};
+
+/** The same, with these variables of Deno's OpenTelemetry exporter in its environment. */
+export function traced(name: string, env: Environment): Contender {
+  return {
+    name,
+    ours: true,
+    prepare: (setup) => prepare(setup, { url: setup.database.url }, { env }),
+  };
+}
+
+type Environment = Readonly<Record<string, string>>;
+
+/** What a configuration, or the environment, may say beside the defaults. */
 export interface Extra {
+  readonly env?: Environment;
   readonly delivery?: Readonly<Record<string, unknown>>;
   /** Of each endpoint. */
   readonly endpoint?: Readonly<Record<string, unknown>>;
@@ -70,9 +97,9 @@ const MAIN = new URL("../../main.ts", import.meta.url).pathname;
 const PERMISSIONS = ["net", "read", "write", "env", "sys"].map((name) => `--allow-${name}`);
 
 /** Starts the daemon as `deno task start` does, without waiting for anything. */
-export function launch(config: string, directory: string): Process {
+export function launch(config: string, directory: string, env: Environment = {}): Process {
   const args = ["run", "--frozen", ...PERMISSIONS, MAIN, "serve", "--config", config];
-  return startProcess(Deno.execPath(), args, { log: `${directory}/bookme-webhooks.log` });
+  return startProcess(Deno.execPath(), args, { log: `${directory}/bookme-webhooks.log`, env });
 }
 
 /** Waits until it says that it is ready. */
@@ -101,14 +128,20 @@ export async function startDaemon(
   extra: Extra = {},
 ): Promise<{ process: Process; port: number }> {
   const port = freePort();
-  const process = launch(writeConfig(setup, database, port, extra), setup.directory);
+  const process = launch(writeConfig(setup, database, port, extra), setup.directory, extra.env);
   await waitReady(process, port);
   return { process, port };
 }
 
-async function prepare(setup: Setup, database: DatabaseOption): Promise<Prepared> {
+/** `follow` does something with the daemon's port until its result is called. */
+async function prepare(
+  setup: Setup,
+  database: DatabaseOption,
+  extra: Extra = {},
+  follow: (port: number) => () => void = () => () => {},
+): Promise<Prepared> {
   // The first start makes the tables and stores the endpoints.
-  await (await startDaemon(setup, database)).process.stop();
+  await (await startDaemon(setup, database, extra)).process.stop();
   const on_server = "url" in database;
   const withSql = on_server
     ? <T>(use: (sql: Sql) => Promise<T>) => use(setup.database.sql)
@@ -116,8 +149,13 @@ async function prepare(setup: Setup, database: DatabaseOption): Promise<Prepared
   return {
     load: (backlog) => withSql((sql) => load(sql, backlog)),
     async start() {
-      const { process, port } = await startDaemon(setup, database);
-      return { process, port, stop: async (patience_ms) => void await process.stop(patience_ms) };
+      const { process, port } = await startDaemon(setup, database, extra);
+      const leave = follow(port);
+      const stop = async (patience_ms?: number) => {
+        leave();
+        await process.stop(patience_ms);
+      };
+      return { process, port, stop };
     },
     async finished() {
       if (!on_server) return undefined;

@@ -136,6 +136,20 @@ export function verdictsOf(figures: readonly Figure[]): Verdict[] {
       worst("pages", metric, api.filter((f) => !f.variant.startsWith("stats"))),
       worst("statistics", metric, api.filter((f) => f.variant.startsWith("stats"))),
     ]),
+    ratio(
+      "traces: a drain that records all of them at least 0.9 × one without",
+      get("traces", "", "rate", "bookme-webhooks traced"),
+      get("traces", "", "rate"),
+      ">=",
+      0.9,
+    ),
+    ratio(
+      "traces: a drain that records a tenth of them at least 0.9 × one without",
+      get("traces", "", "rate", "bookme-webhooks traced, a tenth"),
+      get("traces", "", "rate"),
+      ">=",
+      0.9,
+    ),
     slowestPage(figures.filter((f) => f.scenario === "pages" && f.metric === "p99")),
   ];
 }

@@ -5,7 +5,8 @@ import { cpuOf, makeWorker, startProcess, until } from "../harness/processes.ts"
 import { startReceivers } from "../harness/receivers.ts";
 import type { Contender } from "../contenders/contender.ts";
 
-const ENDPOINTS = 50;
+/** Endpoints that the backlog is spread over. */
+export const ENDPOINTS = 50;
 /** `delivery.concurrency` of the defaults. */
 const CONCURRENCY = 256;
 
@@ -22,7 +23,14 @@ export async function drain(bench: Bench, contenders: readonly Contender[]): Pro
   await ceiling(bench, events);
 }
 
-async function drainOne(bench: Bench, contender: Contender, run: Run, events: number) {
+/** Drains a backlog of `events` and reports it under `scenario`. */
+export async function drainOne(
+  bench: Bench,
+  contender: Contender,
+  run: Run,
+  events: number,
+  scenario = "drain",
+): Promise<void> {
   const { prepared, receivers, database } = run;
   const endpoints = [0, ENDPOINTS] as const;
   await prepared.load({ first: 0, events, endpoints, shape: "spread", later: "none" });
@@ -44,7 +52,7 @@ async function drainOne(bench: Bench, contender: Contender, run: Run, events: nu
   const rate = events / ((done ?? NaN) - (first ?? NaN)) * 1000;
   const each = (name: keyof Costs) => (after[name] - before[name]) / (events - under_way.count);
   const postgres_us = each("postgres_ms") * 1000;
-  report(bench, contender.name, rate, {
+  report(bench, scenario, contender.name, rate, {
     cpu_us: each("process_ms") * 1000 + postgres_us,
     ...(on_server ? { postgres_us, wal_bytes: each("wal_bytes") } : {}),
   });
@@ -91,7 +99,7 @@ async function ceiling(bench: Bench, events: number): Promise<void> {
     throw new Error(`Check failed: ${count} of ${events} arrived at the ceiling`);
   }
   const rate = events / ((last ?? NaN) - (first ?? NaN)) * 1000;
-  report(bench, "ceiling", rate, { cpu_us: cpu_ms * 1000 / (events - under_way.count) });
+  report(bench, "drain", "ceiling", rate, { cpu_us: cpu_ms * 1000 / (events - under_way.count) });
   await worker.process.stop();
   await receivers.stop();
 }
@@ -103,10 +111,16 @@ interface Cost {
   readonly wal_bytes?: number;
 }
 
-function report(bench: Bench, contender: string, rate: number, cost: Cost): void {
+function report(
+  bench: Bench,
+  scenario: string,
+  contender: string,
+  rate: number,
+  cost: Cost,
+): void {
   const add = (metric: string, unit: string, value: number | undefined) => {
     if (value === undefined) return;
-    bench.add({ scenario: "drain", variant: "", contender, metric, unit, value });
+    bench.add({ scenario, variant: "", contender, metric, unit, value });
     bench.log(`${contender}: ${metric} ${Math.round(value)} ${unit}`);
   };
   add("rate", "deliveries/s", rate);

@@ -18,7 +18,9 @@ interface Page {
   readonly name: string;
   readonly path: (nth: number) => string;
   /** Where an operator or a business reads it. */
-  readonly visitor: Visitor;
+  readonly visitor: {
+    get(path: string): Promise<{ readonly status: number; readonly text: string }>;
+  };
   /** How often it is asked for, where a business may not more often. */
   readonly at_most?: number;
 }
@@ -58,7 +60,7 @@ export async function addEndpoints(sql: Sql): Promise<void> {
     with made as (
       insert into endpoints (id, source, url, events, settings, created_at)
       select 'more_' || n, 'api', 'http://127.0.0.1:9/' || n, '{service.updated}',
-        '{"timeout_ms":null,"retry_ms":null,"concurrency":null,"rate_limit_per_s":null,"unsigned":true,
+        '{"timeout_ms":null,"retry_ms":null,"concurrency":null,"rate_limit_per_s":null,"unsigned":true,"traceparent":false,
           "description":null,"headers":[],"tls":null}', now() - interval '10 days'
       from generate_series(1, 1000) n returning *
     ), versions as (
@@ -159,7 +161,16 @@ export async function pagesAt(origin: string, sql: Sql): Promise<Page[]> {
     select id from endpoints where owner = ${BUSINESS}`;
   const names = await sql<{ confirmation: string; subject: string }[]>`
     select confirmation, subject from events where business = ${BUSINESS} limit 200`;
+  const scraper = {
+    async get(path: string) {
+      const headers = { authorization: `Bearer ${TOKEN}` };
+      const response = await fetch(origin + path, { headers });
+      return { status: response.status, text: await response.text() };
+    },
+  };
   return [
+    // With 500 endpoints of their own series, and the database read each time it is 15 s later.
+    { name: "/metrics", path: () => "/metrics", visitor: scraper },
     ...pagesOf("dashboard", operator, {
       endpoints: ["e3", "e9"],
       deliveries: [failed, waiting],

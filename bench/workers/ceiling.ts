@@ -40,6 +40,7 @@ async function post(urls: readonly string[], events: number, concurrency: number
         timestamp_s,
         signature: endpoint.signer.bookme(bytes),
         webhook_signature: endpoint.signer.standard(eventId(event_uuid), timestamp_s, bytes),
+        traceparent: null,
       });
       const exchange = await client.post(endpoint.target, {
         headers: FIRST_HEADERS + lines,
