@@ -6,7 +6,7 @@ import { type Crm, startCrm } from "../support/crm.ts";
 import { ADMIN, booking, startDaemon, type TestDaemon } from "../support/daemon.ts";
 import { serverDatabase } from "../support/databases.ts";
 import { connectTo } from "../support/postgres.ts";
-import { firstLine, follow, openRow, press, reloadUntil, search } from "../support/story.ts";
+import { firstLine, follow, openRow, press, reloadUntil, search, sent } from "../support/story.ts";
 import { until } from "../support/wait.ts";
 
 /** Everything that the story is about. */
@@ -75,6 +75,7 @@ async function goWrong({ page, daemon, step }: Stage): Promise<void> {
   await step("send a test: it could not be handed over", async () => {
     await follow(page, "Send a test");
     await press(page, "Send the test");
+    await page.waitForURL(/\/test\?sent=/);
     await reloadUntil(page, /could not hand the test to Till/);
   });
   await step("a booking does not arrive", async () => {
@@ -134,7 +135,7 @@ async function mend({ page, daemon, till, step, url }: Stage): Promise<void> {
     const waiting = deliveries.data.find(({ test }: { test: boolean }) => !test);
     await sql`update endpoints set owner = ${BUSINESS}`;
     await page.goto(`/portal/deliveries/${waiting.id}`);
-    await press(page, "Retry now");
+    await sent(page, press(page, "Retry now"));
     await reloadUntil(page, /arrived at Till/);
     assert.equal(till.accepted("BKDDDD44"), 1);
   });

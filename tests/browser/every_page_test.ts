@@ -29,33 +29,31 @@ const STATUSES: Readonly<Record<string, number>> = {
   "portal-open-wrong": 404,
 };
 
-/** Runs the checks on each page, as each viewer, and returns all that they found. */
+/** Runs the checks on each page, and returns all that they found. */
 async function walk(
   browser: Browser,
   url: string,
   places: readonly Place[],
   token: (guest: Guest) => string | undefined,
-  viewers: readonly Viewer[],
+  viewer: Viewer,
   check: (page: Page) => Promise<void>,
 ): Promise<string[]> {
   const faults: string[] = [];
-  for (const viewer of viewers) {
-    const page = await browser.open(url, viewer);
-    await page.clock.setFixedTime(HOUSE_NOW);
-    let inside: Guest | undefined;
-    for (const { name, path, guest } of places) {
-      if (guest !== inside) await enter(page, url, guest, token(guest));
-      inside = guest;
-      try {
-        const answer = await page.goto(path);
-        assert.equal(answer?.status(), STATUSES[name] ?? 200);
-        await check(page);
-      } catch (error) {
-        faults.push(`${name} ${JSON.stringify(viewer)} ${path}: ${(error as Error).message}`);
-      }
+  const page = await browser.open(url, viewer);
+  await page.clock.setFixedTime(HOUSE_NOW);
+  let inside: Guest | undefined;
+  for (const { name, path, guest } of places) {
+    if (guest !== inside) await enter(page, url, guest, token(guest));
+    inside = guest;
+    try {
+      const answer = await page.goto(path);
+      assert.equal(answer?.status(), STATUSES[name] ?? 200);
+      await check(page);
+    } catch (error) {
+      faults.push(`${name} ${JSON.stringify(viewer)} ${path}: ${(error as Error).message}`);
     }
-    await page.context().close();
   }
+  await page.context().close();
   return faults;
 }
 
@@ -64,45 +62,45 @@ function assertNone(faults: readonly string[]): void {
   if (faults.length > 0) throw new Error(`${faults.length} faults:\n${faults.join("\n\n")}`);
 }
 
-browserTest(
-  "Every page can be read by everybody, in both themes and on a phone",
-  async (browser) => {
-    await using house = await buildDashboardHouse();
-    const all = placesOf(house);
-    const token = (guest: Guest) => tokenOf(house, guest);
-    const check = async (page: Page) => {
+/** Both themes at both widths, on the page as it was loaded once. */
+async function checkEverywhere(page: Page): Promise<void> {
+  for (const width of [1280, 360]) {
+    await page.setViewportSize({ width, height: 900 });
+    await assertNoSidewaysScroll(page);
+    for (const colorScheme of ["light", "dark"] as const) {
+      await page.emulateMedia({ colorScheme });
+      try {
+        await assertAccessible(page);
+      } catch (error) {
+        throw new Error(`${colorScheme} at ${width} px: ${(error as Error).message}`);
+      }
+    }
+  }
+  // Between the two: cards, and a menu.
+  await page.setViewportSize({ width: 768, height: 900 });
+  await assertNoSidewaysScroll(page);
+}
+
+browserTest("Every page can be read by everybody, in both themes, and on a phone", async (
+  browser,
+) => {
+  await using house = await buildDashboardHouse();
+  const { url } = house.daemon;
+  const all = placesOf(house);
+  const token = (guest: Guest) => tokenOf(house, guest);
+  const plain: Viewer = { width: 360, javaScript: false };
+  assertNone([
+    ...await walk(browser, url, all, token, {}, checkEverywhere),
+    ...await walk(browser, url, all, token, plain, async (page) => {
       await assertAccessible(page);
       await assertNoSidewaysScroll(page);
-    };
-    const viewers: Viewer[] = [
-      { theme: "light" },
-      { theme: "dark", width: 360 },
-      { theme: "light", width: 360, javaScript: false },
-    ];
-    assertNone([
-      ...await walk(browser, house.daemon.url, all, token, viewers, check),
-      // Between the two: cards, and a menu.
-      ...await walk(
-        browser,
-        house.daemon.url,
-        all,
-        token,
-        [{ width: 768 }],
-        assertNoSidewaysScroll,
-      ),
-    ]);
-  },
-);
+    }),
+  ]);
+});
 
 browserTest("The pages of a new installation can be read by everybody", async (browser) => {
   await using database = await serverDatabase();
   await using daemon = await startDaemon({ database: database.section });
-  const viewers: Viewer[] = [{ theme: "dark" }, { width: 360 }];
-  const check = async (page: Page) => {
-    await assertAccessible(page);
-    await assertNoSidewaysScroll(page);
-  };
-  assertNone(
-    await walk(browser, daemon.url, EMPTY_PLACES, () => undefined, viewers, check),
-  );
+  const token = () => undefined;
+  assertNone(await walk(browser, daemon.url, EMPTY_PLACES, token, {}, checkEverywhere));
 });

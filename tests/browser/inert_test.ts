@@ -1,97 +1,12 @@
 import assert from "node:assert/strict";
-import type { Page } from "playwright-core";
 import { browserTest } from "../support/browser.ts";
 import { ENCRYPTION_KEY } from "../support/checked.ts";
 import { enter } from "../support/dashboard_pages.ts";
 import { ADMIN, startDaemon, type TestDaemon } from "../support/daemon.ts";
 import { serverDatabase } from "../support/databases.ts";
+import { ALL, assertInert, PAYLOADS } from "../support/inert.ts";
 import { startReceiver } from "../support/receiver.ts";
 import { until } from "../support/wait.ts";
-
-/**
- * Texts that run in pages which trust them, as in the public collections (OWASP's cheat sheet, PortSwigger's,
- * the Big List of Naughty Strings). Each that runs sets `hacked`.
- */
-const PAYLOADS: readonly string[] = [
-  "<script>hacked=1</script>",
-  "</title><script>hacked=1</script>",
-  "</textarea><script>hacked=1</script>",
-  "</pre></code><script>hacked=1</script>",
-  "--><script>hacked=1</script><!--",
-  "<scr<script>ipt>hacked=1</scr</script>ipt>",
-  "<img src=x onerror=hacked=1>",
-  '"><img src=x onerror=hacked=1>',
-  "'><img src=x onerror=hacked=1>",
-  "` onmouseover=hacked=1 x=`",
-  '" autofocus onfocus=hacked=1 x="',
-  "' autofocus onfocus=hacked=1 x='",
-  "<svg onload=hacked=1>",
-  "<svg><animate onbegin=hacked=1 attributeName=x dur=1s>",
-  "<svg><script>hacked=1</script></svg>",
-  "<math><mtext><table><mglyph><style><img src=x onerror=hacked=1>",
-  "<iframe srcdoc='<script>parent.hacked=1</script>'>",
-  "<iframe src=javascript:parent.hacked=1>",
-  "<object data=javascript:hacked=1>",
-  "<embed src=javascript:hacked=1>",
-  "<base href=//evil.example/>",
-  "<meta http-equiv=refresh content='0;url=//evil.example/'>",
-  "<link rel=stylesheet href=//evil.example/x.css>",
-  "<style>@import '//evil.example/x.css';</style>",
-  "<form action=//evil.example/><input name=csrf><button>Go</button></form>",
-  "<a href=javascript:hacked=1 id=x>x</a>",
-  "<details open ontoggle=hacked=1>",
-  "<video><source onerror=hacked=1>",
-  "<body onload=hacked=1>",
-  "<input id=main name=main data-live=swap>",
-  "<template shadowrootmode=open><img src=x onerror=hacked=1></template>",
-  '<noscript><p title="</noscript><img src=x onerror=hacked=1>">',
-  "<!--[if gte IE 4]><script>hacked=1</script><![endif]-->",
-  "<![CDATA[<script>hacked=1</script>]]>",
-  "javascript:hacked=1",
-  "java\tscript:hacked=1",
-  "data:text/html,<script>hacked=1</script>",
-  "{{constructor.constructor('hacked=1')()}}",
-  "${hacked=1}",
-  "<%= hacked=1 %>",
-  "#{hacked=1}",
-  "[[${hacked=1}]]",
-  "&lt;script&gt;hacked=1&lt;/script&gt;",
-  "&#60;script&#62;hacked=1&#60;/script&#62;",
-  "%3Cscript%3Ehacked=1%3C/script%3E",
-  "\\u003cscript\\u003ehacked=1\\u003c/script\\u003e",
-  "＜script＞hacked=1＜/script＞",
-  "+ADw-script+AD4-hacked=1+ADw-/script+AD4-",
-  "\u202e<script>hacked=1</script>\u202c",
-  "\u2066\u2067evil\u2069 \u200f\u200e\ufeff",
-  "\u2028hacked=1\u2029",
-  "'; drop table events; --",
-  "__proto__",
-  "constructor",
-];
-
-/** All of them at once, where a text is long enough. */
-const ALL = PAYLOADS.join(" ");
-
-/** Sets off whatever waits for a pointer or the focus, and fails if anything ran. */
-async function assertInert(page: Page, path: string): Promise<void> {
-  const answer = await page.goto(path);
-  assert.ok((answer?.status() ?? 500) < 500, `${path}: ${answer?.status()}`);
-  const found = await page.evaluate<string[]>(`(() => {
-    for (const element of document.querySelectorAll("*")) {
-      for (const type of ["mouseover", "focus", "toggle", "error"]) {
-        element.dispatchEvent(new Event(type));
-      }
-    }
-    const made = document.querySelectorAll(
-      "iframe, object, embed, base, math, video, template, body script, style, [onerror], [onload], " +
-      "[onfocus], [onmouseover], [ontoggle], [onbegin], [style], meta[http-equiv], a[href^='java'], " +
-      "a[href^='data'], form[action^='//'], form[action^='http']");
-    return [...made].map((element) => element.outerHTML.slice(0, 200));
-  })()`);
-  assert.deepEqual(found, [], path);
-  assert.equal(await page.evaluate("typeof hacked"), "undefined", path);
-  assert.match(page.url(), /^http:\/\/127\.0\.0\.1:/, path);
-}
 
 browserTest("Nothing that anybody else wrote runs on a page", async (browser) => {
   await using database = await serverDatabase();

@@ -36,7 +36,7 @@ browserTest("The minute from “it did not arrive” to the cause, on a phone at
     },
   );
   await step("the cause: the secret was rotated minutes before the first 401", async () => {
-    const cause = page.getByText(/The secret was rotated \d minutes before the first 401/);
+    const cause = page.getByText(/The secret was rotated \d\sminutes before the first 401/);
     await cause.first().waitFor();
   });
   await step("the proof: what changed since the last one that crm accepted", async () => {

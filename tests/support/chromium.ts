@@ -3,6 +3,8 @@
  * `deno task test`. Does nothing if it is installed, and says so loudly if it cannot be.
  */
 
+import { exists, say } from "./programs.ts";
+
 /** Debian's executable. Tests that need it are ignored without it. */
 export const CHROMIUM = "/usr/bin/chromium";
 
@@ -39,17 +41,4 @@ function complain(why: string): void {
   (${why})
 ****************************************************************
 `);
-}
-
-// Not `console`: the line is for whoever runs the tests, and no test writes it.
-function say(text: string): void {
-  Deno.stderr.writeSync(new TextEncoder().encode(`${text}\n`));
-}
-
-function exists(path: string): boolean {
-  try {
-    return Deno.statSync(path).isFile;
-  } catch {
-    return false;
-  }
 }

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import type { Sql } from "postgres";
+import { type PutAlert, putAlert, stopJudging } from "./alerts.ts";
 import { ENCRYPTION_KEY } from "./checked.ts";
 import { ADMIN, endpoint, startDaemon, type TestDaemon, VIEWER } from "./daemon.ts";
 import { server } from "./databases.ts";
@@ -94,6 +95,8 @@ const HOURLY = [
 interface Weather {
   crm: "well" | "other secret";
   loyalty: "well" | "shaky";
+  /** Requests to it while it was shaky: it refuses every third, whatever else is sent meanwhile. */
+  loyalty_asked: number;
   ledger: "well" | "broken";
   till: "well" | "down";
 }
@@ -102,8 +105,14 @@ interface Weather {
 export async function buildDashboardHouse(): Promise<DashboardHouse> {
   const database = await travelDatabase(server);
   const sql = connectTo(database.url.split("?")[0] ?? "");
-  const weather: Weather = { crm: "well", loyalty: "well", ledger: "well", till: "well" };
-  const receiver = await startReceiver((request, nth) => answer(weather, request, nth));
+  const weather: Weather = {
+    crm: "well",
+    loyalty: "well",
+    loyalty_asked: 0,
+    ledger: "well",
+    till: "well",
+  };
+  const receiver = await startReceiver((request) => answer(weather, request));
   let daemon: TestDaemon | undefined;
   const close = async () => {
     await daemon?.[Symbol.asyncDispose]();
@@ -122,6 +131,10 @@ export async function buildDashboardHouse(): Promise<DashboardHouse> {
           { name: "wallboard", token: VIEWER, role: "viewer" },
         ],
       },
+      alerts: {
+        chat: [{ kind: "slack", url: `${receiver.url}/slack` }],
+        mail: { smtp: "smtp://127.0.0.1:9", from: "hooks@example.com", to: ["ops@example.com"] },
+      },
       events: [{ name: "booking.moved", description: "A booking is moved to another time." }],
       endpoints: [
         endpoint("ledger", `${receiver.url}/ledger`, {
@@ -131,10 +144,13 @@ export async function buildDashboardHouse(): Promise<DashboardHouse> {
         endpoint("warehouse", `${receiver.url}/warehouse`, { events: ["booking.*", "service.*"] }),
       ],
     });
+    // What is open is put there in the end: otherwise it would depend on when the job has its turn.
+    await stopJudging(sql);
     const live = makeLiving(daemon, database, receiver, weather);
     const lived = await liveThrough(live);
     await rename(sql, live.ids);
     await stopClock(sql);
+    await alarm(sql, lived);
     return {
       ...lived,
       daemon,
@@ -154,7 +170,7 @@ export async function buildDashboardHouse(): Promise<DashboardHouse> {
   }
 }
 
-function answer(weather: Weather, { path, body }: Received, nth: number): Answer {
+function answer(weather: Weather, { path, body }: Received): Answer {
   const json = (status: number, value: unknown) => ({
     status,
     headers: { "Content-Type": "application/json", Server: "nginx" },
@@ -164,7 +180,7 @@ function answer(weather: Weather, { path, body }: Received, nth: number): Answer
   if (path === "/crm") {
     return weather.crm === "well" ? json(200, { ok: true }) : refused;
   }
-  if (path === "/loyalty" && weather.loyalty === "shaky" && nth % 3 === 0) {
+  if (path === "/loyalty" && weather.loyalty === "shaky" && ++weather.loyalty_asked % 3 === 0) {
     return { status: 503, headers: { "Retry-After": "60" }, body: "upstream connect error" };
   }
   if (path === "/ledger" && weather.ledger === "broken") {
@@ -486,6 +502,84 @@ async function stopClock(sql: Sql): Promise<void> {
   await sql.unsafe(`
     create or replace function travel.now() returns timestamptz language sql stable
       return timestamptz '${now}'`);
+}
+
+/** Open, acknowledged, snoozed and ended alerts, of the operator and of the business. */
+async function alarm(sql: Sql, { endpoints, deliveries }: Lived): Promise<void> {
+  const of = (name: string) => endpoints[name] ?? assert.fail(name);
+  const ahead = (minutes: number) => HOUSE_NOW + minutes * MINUTE;
+  const window_ms = 15 * MINUTE;
+  const told = { slack: true, mail: true };
+  const put: readonly PutAlert[] = [
+    { kind: "ingest_silent", began: 1_260, ended: { ago: 1_210, reason: "cleared" }, told },
+    {
+      kind: "endpoint_failing",
+      endpoint: "ledger",
+      began: 1_265,
+      ended: { ago: 1_240, reason: "delivered" },
+    },
+    {
+      kind: "endpoint_gone",
+      endpoint: of("loyalty"),
+      began: 900,
+      ended: { ago: 840, reason: "resumed" },
+    },
+    {
+      kind: "certificate_ending",
+      endpoint: of("sms-reminders"),
+      began: 540,
+      details: { certificate_ends_at: ahead(9 * 24 * 60) },
+      acknowledged_by: "anna",
+      told,
+    },
+    {
+      kind: "disk_low",
+      subject: "hooks-2",
+      began: 300,
+      details: { free_bytes: 734_003_200, min_free_bytes: 536_870_912 },
+      snoozed: 420,
+      told,
+    },
+    {
+      kind: "endpoint_failing",
+      endpoint: of("crm"),
+      began: 92,
+      details: {
+        window_ms,
+        attempts: 24,
+        failed: 24,
+        reason: "http_4xx",
+        code: 401,
+        waiting: 31,
+        exhausted_at: ahead(12),
+        example_delivery_id: deliveries.failed,
+      },
+      told: { slack: true, mail: false },
+    },
+    {
+      kind: "endpoint_failing",
+      endpoint: of("Till"),
+      began: 92,
+      ended: { ago: 2, reason: "delivered" },
+      details: { attempts: 14, failed: 14, reason: "connection" },
+      told,
+    },
+    {
+      kind: "check_failing",
+      endpoint: of("Newsletter"),
+      began: 74,
+      acknowledged_by: "anna",
+      told: { ...told, "business-mail": true },
+    },
+    {
+      kind: "certificate_ending",
+      endpoint: of("Website"),
+      began: 41,
+      details: { certificate_ends_at: ahead(9 * 24 * 60) },
+      told: { ...told, "business-mail": true },
+    },
+  ];
+  for (const alert of put) await putAlert(sql, alert);
 }
 
 async function isReady(daemon: TestDaemon): Promise<boolean> {

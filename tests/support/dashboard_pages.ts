@@ -80,6 +80,7 @@ export function placesOf(house: DashboardHouse): readonly Place[] {
     "test": "/test",
     "verify": "/verify",
     "replays": "/replays",
+    "alerts": "/alerts",
     "audit": "/audit",
     "event-types": "/event-types",
     "help": "/help",
@@ -108,6 +109,7 @@ const EMPTY = {
   "deliveries": "/deliveries",
   "test": "/test",
   "replays": "/replays",
+  "alerts": "/alerts",
 };
 
 /** The pages of a new installation. */

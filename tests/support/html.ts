@@ -2,7 +2,7 @@
 
 /** Its text, without markup, in one line. */
 export function textOf(html: string): string {
-  const text = html.replace(/<(script|style)\b[^]*?<\/\1>/g, "").replace(/<[^>]*>/g, " ");
+  const text = html.replace(/<(script|style)\b[^]*?<\/\1>|<wbr\/?>/g, "").replace(/<[^>]*>/g, " ");
   return unescaped(text).replace(/\s+/g, " ").trim();
 }
 

@@ -13,6 +13,11 @@ export async function press(page: Page, name: string | RegExp): Promise<void> {
   await page.getByRole("main").getByRole("button", { name }).first().click();
 }
 
+/** Does what sends a form, and waits for its answer: a reload before that would call it back. */
+export async function sent(page: Page, send: Promise<void>): Promise<void> {
+  await Promise.all([page.waitForResponse((one) => one.request().method() === "POST"), send]);
+}
+
 /** Follows a link of the page. */
 export async function follow(page: Page, name: string | RegExp): Promise<void> {
   await page.getByRole("main").getByRole("link", { name }).first().click();
