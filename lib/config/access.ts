@@ -10,11 +10,14 @@ import { TOKEN_FILE } from "./first_start.ts";
 import { readFile } from "./load.ts";
 import { filePath, readText, resolveSecret, type Surroundings } from "./references.ts";
 import { serverSchema } from "./sections.ts";
+import { pem } from "./tls.ts";
 import { keyLabel, parseYaml, type Path, YamlError, type YamlFile } from "./yaml.ts";
 
 /** Address and token of a configuration's daemon. */
 export interface Access {
   readonly listen: { readonly host: string; readonly port: number };
+  /** PEM text of the certificate that the daemon shows; null: it speaks plain HTTP. */
+  readonly cert: string | null;
   readonly token: Secret;
   /** The origin of the token, in words. */
   readonly token_name: string;
@@ -26,29 +29,63 @@ export interface Access {
  * else the first one, else the one that a daemon on an embedded database makes. Throws a `ConfigError`
  * if one of these has a mistake.
  */
-export function readAccess(path: string, env: (name: string) => string | undefined): Access {
+export function readAccess(path: string, env: Surroundings["env"]): Access {
+  return readParts(path, env, (...parts) => ({
+    ...readServer(...parts),
+    ...readToken(...parts),
+  }));
+}
+
+/** The same without the token, for a request that needs none. */
+export function readAddress(
+  path: string,
+  env: Surroundings["env"],
+): Pick<Access, "listen" | "cert"> {
+  return readParts(path, env, readServer);
+}
+
+function readParts<Parts>(
+  path: string,
+  env: Surroundings["env"],
+  read: (file: YamlFile, root: Record<string, unknown>, around: Surroundings) => Parts,
+): Parts {
   const directory = dirname(resolve(path));
   try {
     const file = parseYaml(readFile(resolve(path)));
     const root = isObject(file.data) ? file.data : {};
-    const around = { directory, env, production: false };
-    return { listen: readListen(file, root, around), ...readToken(file, root, around) };
+    return read(file, root, { directory, env, production: false });
   } catch (error) {
     if (error instanceof YamlError) throw new ConfigError(path, error.mistakes);
     throw error;
   }
 }
 
-function readListen(
+// Without the private key, which need not be readable either.
+function readServer(
   file: YamlFile,
   root: Record<string, unknown>,
   around: Surroundings,
-): Access["listen"] {
-  const result = v.safeParse(serverSchema(around), root["server"]);
-  if (result.success) return result.output.listen;
+): Pick<Access, "listen" | "cert"> {
+  const server = isObject(root["server"]) ? root["server"] : {};
+  const { tls, ...others } = server;
+  const cert = isObject(tls) ? tls["cert"] : undefined;
+  return {
+    listen: readAt(file, ["server"], serverSchema(around), others).listen,
+    cert: tls == null ? null : readAt(file, ["server", "tls", "cert"], pem("cert", around), cert),
+  };
+}
+
+function readAt<T>(
+  file: YamlFile,
+  path: Path,
+  schema: v.GenericSchema<unknown, T>,
+  value: unknown,
+): T {
+  const result = v.safeParse(schema, value);
+  if (result.success) return result.output;
   throw new YamlError(result.issues.map((issue) => {
     const inner = issue.path?.map((item) => item.key as string | number) ?? [];
-    return file.mistakeAt(["server", ...inner], issue.message);
+    return file.mistakeAt([...path, ...inner], issue.message);
   }));
 }
 

@@ -11,6 +11,8 @@ export interface Config {
   readonly server: {
     /** `host` is an address without brackets, or a name; port 0 means any free port. */
     readonly listen: { readonly host: string; readonly port: number };
+    /** What the listener shows over TLS; null: it speaks plain HTTP. */
+    readonly tls: ListenerTls | null;
     readonly trusted_proxies: readonly Cidr[];
     /** Where others reach this program, without a slash at the end. */
     readonly public_url: string | null;
@@ -55,6 +57,12 @@ export interface Config {
     readonly min_attempts: number;
     /** Ids of the endpoints that receive alerts. */
     readonly to: readonly string[];
+    readonly chat: readonly ChatTarget[];
+    readonly mail: MailTarget | null;
+    /** Asked by GET while all is well, or null. */
+    readonly heartbeat: { readonly url: Secret; readonly every_ms: number } | null;
+    /** After so long of nothing but failures an endpoint is paused; null: never. */
+    readonly auto_pause_ms: number | null;
   };
   readonly portal: {
     /** Endpoints that each business may have in force. */
@@ -63,6 +71,26 @@ export interface Config {
   readonly endpoints: readonly EndpointConfig[];
   /** Where they are in the file: lines by id. A moved one counts as unchanged. */
   readonly endpoint_lines: ReadonlyMap<string, number>;
+}
+
+/** A channel that people read. */
+export interface ChatTarget {
+  /** `slack`, and for a second one `slack-2`. */
+  readonly name: string;
+  readonly kind: ChatKind;
+  /** It is all that it takes to write there. */
+  readonly url: Secret;
+}
+
+/** Where a chat target is. */
+export type ChatKind = "slack" | "teams";
+
+/** Where alerts go by mail. */
+export interface MailTarget {
+  /** `smtp://user:password@host:587`, or `smtps:`. */
+  readonly smtp: Secret;
+  readonly from: string;
+  readonly to: readonly string[];
 }
 
 /** Which set of rules and address ranges is in force. */
@@ -125,6 +153,8 @@ export interface EndpointConfig {
   /** Attempts begun per second, possibly a fraction (`30/m` is 0.5), or null for no limit. */
   readonly rate_limit_per_s: number | null;
   readonly tls: TlsConfig | null;
+  /** Whether its requests carry the `traceparent` of their attempt. */
+  readonly traceparent: boolean;
   readonly description?: string;
 }
 
@@ -134,6 +164,12 @@ export interface TlsConfig {
   readonly ca?: string;
   readonly cert?: string;
   readonly key?: Secret;
+}
+
+/** PEM texts of the listener: its certificate, followed by those between it and its authority. */
+export interface ListenerTls {
+  readonly cert: string;
+  readonly key: Secret;
 }
 
 /** How long history is kept; each at most as long as the one after it. */
@@ -158,7 +194,7 @@ export const DEFAULTS = {
   concurrency: 256,
   retention: "30d",
   max_endpoints: 10,
-  alerts: { failure_rate: 0.2, window: "15m", min_attempts: 20 },
+  alerts: { failure_rate: 0.2, window: "15m", min_attempts: 20, heartbeat_every: "1m" },
 } as const;
 
 /**

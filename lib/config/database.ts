@@ -29,6 +29,7 @@ import {
   oneOrMore,
   secret,
   table,
+  withPreset,
 } from "./fields.ts";
 import { filePath, isReference, readPem, resolveSecret, type Surroundings } from "./references.ts";
 
@@ -38,9 +39,9 @@ const MAX_HOSTS = 32;
 const KEYS = { host: "host", port: "port", name: "dbname", user: "user", password: "password" };
 const TLS_KEYS = { mode: "sslmode", ca: "sslrootcert", cert: "sslcert", key: "sslkey" };
 
-const text = leaf(asText);
+const text = leaf("text", asText);
 const texts = oneOrMore(text, v.pipe(list(text, MAX_HOSTS), v.minLength(1, "Must have an entry")));
-const port = leaf((value) => {
+const port = leaf("a port", (value) => {
   if (typeof value === "number" || typeof value === "string") return String(value);
   throw invalid("Must be a port, or a list of ports");
 });
@@ -50,8 +51,13 @@ export function databaseSchema(context: Context) {
   return v.nullish(
     v.pipe(
       table({
-        directory: v.optional(leaf((value) => filePath(asText(value), context))),
-        min_free: v.optional(leaf(parseSize), DEFAULTS.min_free),
+        directory: v.optional(
+          withPreset(
+            leaf("a path, or env:NAME", (value) => filePath(asText(value), context)),
+            DEFAULTS.directory,
+          ),
+        ),
+        min_free: v.optional(leaf("a size", parseSize), DEFAULTS.min_free),
         url: v.optional(urlSchema(context)),
         host: v.optional(texts),
         port: v.optional(oneOrMore(port, list(port, MAX_HOSTS))),
@@ -60,11 +66,15 @@ export function databaseSchema(context: Context) {
         password: v.optional(secret(context, { literal: true, mistake: textMistake })),
         tls: v.optional(table({
           mode: v.optional(text),
-          ca: v.optional(leaf((value) => asReference(value, ["system"]))),
-          cert: v.optional(leaf((value) => asReference(value))),
-          key: v.optional(leaf((value) => asReference(value))),
+          ca: v.optional(
+            leaf("file:PATH, env:NAME or system", (value) => asReference(value, ["system"])),
+          ),
+          cert: v.optional(leaf("file:PATH or env:NAME", (value) => asReference(value))),
+          key: v.optional(leaf("file:PATH or env:NAME", (value) => asReference(value))),
         })),
-        connect_timeout: v.optional(duration(1000, 86_400_000)),
+        connect_timeout: v.optional(
+          withPreset(duration(1000, 86_400_000), DEFAULTS.connect_timeout),
+        ),
       }),
       check(findMistakes(context)),
       v.transform((database) => toConfig(database, context)),
@@ -87,7 +97,10 @@ type Section = Readonly<Record<string, unknown>>;
 
 function urlSchema(context: Context) {
   return v.pipe(
-    leaf((value) => parseDatabaseUrl(urlOf(asText(value), context), sourcesOf(context))),
+    leaf(
+      "a URL, a name of secrets, env:NAME or file:PATH",
+      (value) => parseDatabaseUrl(urlOf(asText(value), context), sourcesOf(context)),
+    ),
     v.rawTransform<AddressResult, DatabaseAddress>(({ dataset: { value }, addIssue, NEVER }) => {
       if ("address" in value) return value.address;
       for (const mistake of value.mistakes) addIssue({ message: formatAddressMistake(mistake) });

@@ -10,14 +10,7 @@ import {
 import { invalid, messageOf, show } from "../core/errors.ts";
 import { IDENTIFIER_RULE, isIdentifier } from "../core/identifier.ts";
 import { isObject } from "../core/json.ts";
-import { Secret } from "../core/secret.ts";
-import {
-  pairMistakes,
-  plainPem,
-  textMistakes,
-  TLS_WITHOUT_HTTPS,
-  type TlsTexts,
-} from "../core/tls_settings.ts";
+import { TLS_WITHOUT_HTTPS } from "../core/tls_settings.ts";
 import { parseRate } from "../core/units.ts";
 import type { Config, EndpointConfig } from "./config.ts";
 import {
@@ -34,7 +27,8 @@ import {
   signingSecrets,
   table,
 } from "./fields.ts";
-import { isReference, readPem, resolveSecret, type Surroundings } from "./references.ts";
+import { isReference, resolveSecret, type Surroundings } from "./references.ts";
+import { endpointTlsSchema } from "./tls.ts";
 
 /** Surroundings of an endpoint. */
 export interface EndpointContext extends Context {
@@ -60,8 +54,8 @@ export const concurrency = number(LIMITS.concurrency.min, LIMITS.concurrency.max
 export function endpointSchema(context: EndpointContext) {
   return v.pipe(
     table({
-      id: leaf(readId),
-      url: leaf((value) => {
+      id: leaf("1 to 63 characters of a-z, 0-9, _ and -", readId),
+      url: leaf("an https URL, http where it is allowed", (value) => {
         const read = asText(value);
         refuse(context.urlMistake(read));
         return read;
@@ -69,12 +63,15 @@ export function endpointSchema(context: EndpointContext) {
       secret: v.optional(signingSecrets(context)),
       unsigned: v.optional(bool, false),
       events: v.pipe(
-        list(leaf((value) => readPattern(value, context.types)), LIMITS.patterns),
+        list(
+          leaf("an event type, booking.*, or *", (value) => readPattern(value, context.types)),
+          LIMITS.patterns,
+        ),
         v.minLength(1, 'Selects nothing; write ["*"] for every event'),
         checkEntries(overlaps),
       ),
       businesses: v.optional(v.pipe(
-        list(leaf(readBusiness), LIMITS.businesses),
+        list(leaf("the id of a business", readBusiness), LIMITS.businesses),
         v.minLength(1, "Must name a business; remove the key for all businesses"),
         checkEntries(repetitions),
       )),
@@ -82,8 +79,9 @@ export function endpointSchema(context: EndpointContext) {
       timeout: v.optional(timeout),
       retry: v.optional(retry),
       concurrency: v.optional(concurrency),
-      rate_limit: v.optional(leaf(readRate)),
-      tls: v.optional(tlsSchema(context)),
+      rate_limit: v.optional(leaf(`a rate, at most ${LIMITS.rate_per_s.max}/s`, readRate)),
+      tls: v.optional(endpointTlsSchema(context)),
+      traceparent: v.optional(bool, false),
       description: v.optional(description),
     }),
     check((endpoint, add) => {
@@ -127,6 +125,7 @@ export function endpointConfig(
       ...(tls.cert === undefined ? {} : { cert: tls.cert }),
       ...(tls.key === undefined ? {} : { key: tls.key }),
     },
+    traceparent: endpoint.traceparent,
     ...(endpoint.description === undefined ? {} : { description: endpoint.description }),
   };
 }
@@ -182,6 +181,7 @@ function checkEntries(find: typeof overlaps) {
 function headers(around: Surroundings) {
   return v.pipe(
     v.custom<Record<string, string>>(isObject, "Must be a mapping of names to values"),
+    v.metadata({ kind: "a mapping of names to values, env:NAME or file:PATH" }),
     v.rawTransform(({ dataset: { value }, addIssue }) => {
       const add = (name: string, message: string) =>
         addIssue({ message, path: [pathItem(value, name)] });
@@ -198,40 +198,6 @@ function headers(around: Surroundings) {
       );
       for (const { name, message } of headerMistakes(resolved)) add(name, message);
       return resolved;
-    }),
-  );
-}
-
-function tlsSchema(context: Context) {
-  const pem = (member: keyof TlsTexts) =>
-    leaf((value) => {
-      const text = readPem(
-        asText(value),
-        member === "key" ? "PRIVATE KEY" : "CERTIFICATE",
-        context,
-      );
-      const [mistake] = textMistakes({ [member]: text });
-      refuse(mistake?.message);
-      return plainPem(text, member);
-    });
-  return v.pipe(
-    table({
-      ca: v.optional(pem("ca")),
-      cert: v.optional(pem("cert")),
-      key: v.optional(v.pipe(pem("key"), v.transform((key) => new Secret(key)))),
-    }),
-    v.rawCheck(({ dataset, addIssue }) => {
-      // Only texts without mistakes of their own belong together.
-      if (!dataset.typed) return;
-      const { cert, key } = dataset.value;
-      for (const { member, message } of pairMistakes({ cert, key: key?.reveal() })) {
-        addIssue(
-          member === null ? { message } : {
-            message,
-            path: [pathItem(dataset.value, member)],
-          },
-        );
-      }
     }),
   );
 }

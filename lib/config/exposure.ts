@@ -1,6 +1,7 @@
 import { statSync } from "node:fs";
 import { dirname, resolve } from "node:path";
 import { isObject } from "../core/json.ts";
+import { PLATFORM } from "../core/platform.ts";
 import { readFile } from "./load.ts";
 import { filePath, isReference } from "./references.ts";
 import { parseYaml, YamlError } from "./yaml.ts";
@@ -20,6 +21,7 @@ const PUBLIC_KEYS = new Set(["schema", "ca", "cert", "directory", "sslrootcert",
  * itself if it has a secret in it. Production refuses the former; development does not.
  */
 export function findExposed(path: string): readonly Exposed[] {
+  if (!PLATFORM.has_modes) return [];
   const absolute = resolve(path);
   try {
     const { data } = parseYaml(readFile(absolute));
@@ -55,7 +57,7 @@ function filesOf(value: unknown): string[] {
   );
 }
 
-/** Whether `secrets` or `admin.tokens` have values instead of references. */
+/** Whether `secrets`, `admin.tokens` or `alerts` have values instead of references. */
 function hasSecret(data: unknown): boolean {
   if (!isObject(data)) return false;
   const secrets = isObject(data["secrets"]) ? data["secrets"] : {};
@@ -64,8 +66,21 @@ function hasSecret(data: unknown): boolean {
   const values = [
     ...Object.values(secrets),
     ...tokens.map((entry) => isObject(entry) ? entry["token"] : undefined),
+    ...targetsOf(data["alerts"]),
   ];
   return values.some((value) =>
     typeof value === "string" && !isReference(value) && !Object.hasOwn(secrets, value)
   );
+}
+
+/** The URLs of an `alerts` section, with which anybody could write there. */
+function targetsOf(alerts: unknown): unknown[] {
+  if (!isObject(alerts)) return [];
+  const { chat, mail, heartbeat } = alerts;
+  const url = (value: unknown, key: string) => isObject(value) ? value[key] : undefined;
+  return [
+    ...(Array.isArray(chat) ? chat : []).map((entry) => url(entry, "url")),
+    url(mail, "smtp"),
+    url(heartbeat, "url"),
+  ];
 }

@@ -16,10 +16,14 @@ export interface Context extends Surroundings {
   readonly secrets: ReadonlyMap<string, Secret | null>;
 }
 
-/** A value that `read` turns into its meaning. An `AppError` from `read` becomes the mistake. */
-export function leaf<T>(read: (value: unknown) => T) {
+/**
+ * A value that `read` turns into its meaning. An `AppError` from `read` becomes the mistake. `kind` says what it
+ * is, with unit and bounds, for docs/configuration.md.
+ */
+export function leaf<T>(kind: string, read: (value: unknown) => T) {
   return v.pipe(
     v.unknown(),
+    v.metadata({ kind }),
     v.rawTransform<unknown, T>(({ dataset, addIssue, NEVER }) => {
       try {
         if (dataset.value === null) throw invalid("Has no value; write one or remove the key");
@@ -31,6 +35,11 @@ export function leaf<T>(read: (value: unknown) => T) {
       }
     }),
   );
+}
+
+/** The same, for docs/configuration.md with a default that is not the schema's own, because it depends on others. */
+export function withPreset<T>(schema: v.GenericSchema<unknown, T>, preset: string) {
+  return v.pipe(schema, v.metadata({ preset }));
 }
 
 /** A mapping with these keys and no others. */
@@ -82,8 +91,9 @@ export function oneOrMore<T>(
   one: v.GenericSchema<unknown, T>,
   several: v.GenericSchema<unknown, T[]>,
 ) {
-  return v.lazy((input) =>
-    Array.isArray(input) ? several : v.pipe(one, v.transform((only) => [only]))
+  return v.pipe(
+    v.lazy((input) => Array.isArray(input) ? several : v.pipe(one, v.transform((only) => [only]))),
+    v.metadata({ one_of: [one, several] }),
   );
 }
 
@@ -95,17 +105,17 @@ export function asText(value: unknown): string {
   );
 }
 
-/** Text that matches; `rule` is the pattern in words. */
-export function textLike(pattern: RegExp, rule: string) {
-  return leaf((value) => {
+/** Text that matches; `kind` is the pattern in words. */
+export function textLike(pattern: RegExp, kind: string) {
+  return leaf(kind, (value) => {
     const read = asText(value);
-    if (!pattern.test(read)) throw invalid(`${rule}, not ${show(read)}`);
+    if (!pattern.test(read)) throw invalid(`Must be ${kind}, not ${show(read)}`);
     return read;
   });
 }
 
 /** A description of something, for people. */
-export const description = leaf((value) => {
+export const description = leaf(`1 to ${LIMITS.description} characters`, (value) => {
   const read = asText(value).trim();
   const max = LIMITS.description;
   if (read === "" || [...read].length > max) throw invalid(`Must have 1 to ${max} characters`);
@@ -114,11 +124,11 @@ export const description = leaf((value) => {
 
 /** A number from `min` to `max`. */
 export function number(min: number, max: number, kind: "integer" | "share") {
-  return leaf((value) => {
+  const name = kind === "integer" ? "an integer" : "a number";
+  return leaf(`${name}, ${min} to ${max}`, (value) => {
     const whole = kind === "share" || Number.isInteger(value);
     if (typeof value !== "number" || !whole || !(value >= min && value <= max)) {
-      const wanted = kind === "integer" ? "an integer" : "a number";
-      throw invalid(`Must be ${wanted} from ${min} to ${max}, not ${show(value)}`);
+      throw invalid(`Must be ${name} from ${min} to ${max}, not ${show(value)}`);
     }
     return value;
   });
@@ -126,10 +136,10 @@ export function number(min: number, max: number, kind: "integer" | "share") {
 
 /** A duration like `30s`, in milliseconds. */
 export function duration(min_ms: number, max_ms: number) {
-  return leaf((value) => {
+  const range = `${formatDuration(min_ms)} to ${formatDuration(max_ms)}`;
+  return leaf(`a duration, ${range}`, (value) => {
     const read = parseDuration(value);
     if (read < min_ms || read > max_ms) {
-      const range = `${formatDuration(min_ms)} to ${formatDuration(max_ms)}`;
       throw invalid(`Must be from ${range}, not ${show(value)}`);
     }
     return read;
@@ -138,7 +148,7 @@ export function duration(min_ms: number, max_ms: number) {
 
 /** One of these words. */
 export function oneOf<const T extends string>(...names: readonly T[]) {
-  return leaf((value): T => {
+  return leaf(names.map((name) => `\`${name}\``).join(" or "), (value): T => {
     const found = names.find((name) => name === value);
     if (found === undefined) throw invalid(`Must be ${names.join(" or ")}, not ${show(value)}`);
     return found;
@@ -146,13 +156,13 @@ export function oneOf<const T extends string>(...names: readonly T[]) {
 }
 
 /** `true` or `false`. */
-export const bool = leaf((value) => {
+export const bool = leaf("true or false", (value) => {
   if (typeof value !== "boolean") throw invalid(`Must be true or false, not ${show(value)}`);
   return value;
 });
 
 /** A network in CIDR notation. */
-export const cidr = leaf((value): Cidr => {
+export const cidr = leaf("a network, such as 10.0.0.0/8", (value): Cidr => {
   const read = asText(value);
   // The longest network has 43 characters; messages repeat nothing longer.
   if (read.length > 60) throw invalid("Must be a network like 10.0.0.0/8");
@@ -162,6 +172,7 @@ export const cidr = leaf((value): Cidr => {
 /** A private network: endpoints in listed networks may use plain http, so public ones may not be listed. */
 export const privateCidr = v.pipe(
   cidr,
+  v.metadata({ kind: "a private network, such as 10.20.0.0/16" }),
   v.check(
     isPrivate,
     "Must be a private network, such as 10.0.0.0/8; public addresses need no listing, but https",
@@ -180,7 +191,8 @@ export const SIGNING: SecretRule = { literal: false, mistake: secretMistake };
 
 /** A secret by its name in `secrets`, or by a reference. */
 export function secret(context: Context, rule: SecretRule) {
-  return leaf((value): Secret => {
+  const literal = rule.literal ? ", or the value itself (not in production)" : "";
+  return leaf(`a name of secrets, env:NAME or file:PATH${literal}`, (value): Secret => {
     const read = asText(value);
     const named = context.secrets.get(read);
     // The mistake is reported at the secret itself; this stand-in is never used.

@@ -10,7 +10,8 @@ import type { AdminToken, Config } from "./config.ts";
 
 /** File of the admin token in the database's directory. */
 export const TOKEN_FILE = "admin.token";
-const KEY_FILE = "encryption.key";
+/** File of the encryption key in the database's directory. */
+export const KEY_FILE = "encryption.key";
 
 /**
  * Tokens of the admin API: the configured ones, or, embedded without any, one that is made here.

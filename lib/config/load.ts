@@ -4,10 +4,10 @@ import { dirname, resolve } from "node:path";
 import * as v from "valibot";
 import { type AddressRules, checkEndpointUrl, parseCidr } from "../core/address.ts";
 import { AppError } from "../core/errors.ts";
-import { EVENT_TYPES } from "../core/event_types.ts";
+import { EVENT_TYPES, OPERATIONAL_NAMES } from "../core/event_types.ts";
 import { isObject } from "../core/json.ts";
 import type { Secret } from "../core/secret.ts";
-import { addressRules, type Config, type EndpointConfig } from "./config.ts";
+import { addressRules, type ChatTarget, type Config, type EndpointConfig } from "./config.ts";
 import { databaseSchema } from "./database.ts";
 import { endpointConfig, endpointSchema } from "./endpoint.ts";
 import { ConfigError, type ConfigMistake, MAX_MISTAKES } from "./error.ts";
@@ -28,7 +28,7 @@ const MAX_TYPES = 500;
 const MAX_ENDPOINTS = 5000;
 
 /** The file's keys, in the order of the example. */
-const SECTIONS = [
+export const SECTIONS = [
   "environment",
   "server",
   "database",
@@ -178,7 +178,6 @@ function build(reader: Reader, { path, directory, env }: Source): Config {
   const admin = reader.section("admin", sections.adminSchema(context));
   const delivery = reader.section("delivery", sections.deliverySchema);
   const retention = reader.section("retention", sections.retentionSchema);
-  const alerts = reader.section("alerts", sections.alertsSchema);
   const portal = reader.section("portal", sections.portalSchema);
   const builtIn = EVENT_TYPES.map((type) => type.name);
   const event_types = reader.entries(
@@ -203,6 +202,7 @@ function build(reader: Reader, { path, directory, env }: Source): Config {
       source_address: delivery.source_address ?? null,
     },
   };
+  const rules = rulesOf(reader, settings);
   return {
     path,
     environment,
@@ -221,14 +221,9 @@ function build(reader: Reader, { path, directory, env }: Source): Config {
     ),
     delivery: settings.delivery,
     retention,
-    alerts: {
-      failure_rate: alerts.failure_rate,
-      window_ms: alerts.window,
-      min_attempts: alerts.min_attempts,
-      to: alerts.to,
-    },
+    alerts: readAlerts(reader, context, rules),
     portal,
-    endpoints: readEndpoints(reader, context, builtIn, settings),
+    endpoints: readEndpoints(reader, context, builtIn, settings, rules),
     endpoint_lines: new Map(
       namesAt(reader, ["endpoints"], "id").map(({ name, path }) => [name, reader.lineOf(path)]),
     ),
@@ -251,26 +246,56 @@ function readSecrets(reader: Reader, around: Surroundings): ReadonlyMap<string, 
   );
 }
 
+/** Where endpoints and targets of alerts may be. */
+function rulesOf(
+  reader: Reader,
+  settings: Pick<Config, "environment" | "server" | "delivery">,
+): AddressRules {
+  const rules = addressRules(settings);
+  // A mistake in the networks must not become a mistake of each endpoint in them.
+  const known = !reader.mistakes.some(({ path }) => path.startsWith("delivery"));
+  return known ? rules : { ...rules, allow_networks: ["0.0.0.0/0", "::/0"].map(parseCidr) };
+}
+
+function readAlerts(reader: Reader, context: Context, rules: AddressRules): Config["alerts"] {
+  const { window, chat, mail, heartbeat, auto_pause, ...rest } = reader.section(
+    "alerts",
+    sections.alertsSchema(context, rules),
+  );
+  return {
+    ...rest,
+    window_ms: window,
+    chat: named(chat),
+    mail: mail ?? null,
+    heartbeat: heartbeat == null ? null : { url: heartbeat.url, every_ms: heartbeat.every },
+    auto_pause_ms: auto_pause ?? null,
+  };
+}
+
+/** Chat targets with names to tell them apart: `slack`, `teams`, `slack-2`. */
+function named(chat: readonly Omit<ChatTarget, "name">[]): ChatTarget[] {
+  return chat.map((target, index) => {
+    const before = chat.slice(0, index).filter(({ kind }) => kind === target.kind).length;
+    return { name: before === 0 ? target.kind : `${target.kind}-${before + 1}`, ...target };
+  });
+}
+
 function readEndpoints(
   reader: Reader,
   context: Context,
   builtIn: readonly string[],
-  settings: Pick<Config, "environment" | "server" | "delivery">,
+  settings: Pick<Config, "delivery">,
+  rules: AddressRules,
 ): readonly EndpointConfig[] {
-  const rules = addressRules(settings);
-  // A mistake in the networks must not become a mistake of each endpoint in them.
-  const known = !reader.mistakes.some(({ path }) => path.startsWith("delivery"));
-  const own: AddressRules = known
-    ? rules
-    : { ...rules, allow_networks: ["0.0.0.0/0", "::/0"].map(parseCidr) };
   const endpoints = reader.entries(
     "endpoints",
     endpointSchema({
       ...context,
       types: [
         ...new Set([...builtIn, ...namesAt(reader, ["events"], "name").map(({ name }) => name)]),
+        ...OPERATIONAL_NAMES,
       ],
-      urlMistake: (url) => checkEndpointUrl(url, own).mistake,
+      urlMistake: (url) => checkEndpointUrl(url, rules).mistake,
     }),
     MAX_ENDPOINTS,
   );

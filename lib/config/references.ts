@@ -2,6 +2,7 @@ import { Buffer } from "node:buffer";
 import { closeSync, openSync, readSync, statSync } from "node:fs";
 import { resolve } from "node:path";
 import { AppError, invalid } from "../core/errors.ts";
+import { PLATFORM } from "../core/platform.ts";
 import { looksSecret, textMistake } from "../core/secret.ts";
 import { decodeUtf8 } from "../core/utf8.ts";
 
@@ -110,8 +111,9 @@ function fromEnvironment(name: string, around: Surroundings): string {
 export function readText(path: string, strict: boolean): string {
   const bytes = readBytes(path, MAX_FILE_BYTES, (mode) => {
     const rights = (mode & 0o777).toString(8).padStart(4, "0");
-    if (strict && (mode & 0o004) !== 0) return `is readable by everyone (mode ${rights})`;
-    if (strict && (mode & 0o022) !== 0) return `is writable by others (mode ${rights})`;
+    if (!strict || !PLATFORM.has_modes) return undefined;
+    if ((mode & 0o004) !== 0) return `is readable by everyone (mode ${rights})`;
+    if ((mode & 0o022) !== 0) return `is writable by others (mode ${rights})`;
     return undefined;
   });
   const text = decodeUtf8(bytes);

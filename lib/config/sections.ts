@@ -1,10 +1,12 @@
 import { isIP } from "node:net";
 import * as v from "valibot";
-import { isLoopback } from "../core/address.ts";
+import { type AddressRules, checkEndpointUrl, isLoopback } from "../core/address.ts";
 import { invalid, show } from "../core/errors.ts";
 import { EVENT_NAME } from "../core/event_types.ts";
 import { isObject } from "../core/json.ts";
 import { isDeeperThan } from "../core/json_text.ts";
+import { isMailAddress, MAIL_ADDRESS_RULE } from "../core/mail_address.ts";
+import { isOperational } from "../core/matching.ts";
 import { parseSealKey } from "../core/seal.ts";
 import { Secret, secretMistake, textMistake, weaknessOf } from "../core/secret.ts";
 import { formatDuration, parseDuration, parseSize } from "../core/units.ts";
@@ -28,10 +30,14 @@ import {
   signingSecrets,
   table,
   textLike,
+  withPreset,
 } from "./fields.ts";
 import { filePath, isReference, readText, resolveSecret, type Surroundings } from "./references.ts";
+import { listenerTlsSchema } from "./tls.ts";
 
 const SECOND_MS = 1000;
+const MINUTE_MS = 60_000;
+const HOUR_MS = 3_600_000;
 const DAY_MS = 86_400_000;
 
 const MAX_SCHEMA_DEPTH = 64;
@@ -48,24 +54,30 @@ export const environmentSchema = v.optional(
 
 /** One entry of `secrets`. */
 export function secretSchema(around: Surroundings) {
-  return secret({ ...around, secrets: new Map() }, { literal: true, mistake: secretMistake });
+  return v.pipe(
+    secret({ ...around, secrets: new Map() }, { literal: true, mistake: secretMistake }),
+    v.metadata({ kind: "env:NAME, file:PATH, or the value itself (not in production)" }),
+  );
 }
 
 /** `server`. */
-export function serverSchema({ production }: Surroundings) {
+export function serverSchema(around: Surroundings) {
+  const { production } = around;
   return v.nullish(
     v.pipe(
       table({
-        listen: v.optional(leaf(readListen), DEFAULTS.listen),
+        listen: v.optional(leaf("HOST:PORT", readListen), DEFAULTS.listen),
+        tls: v.nullish(listenerTlsSchema(around), null),
         trusted_proxies: v.nullish(list(cidr), []),
-        public_url: v.nullish(leaf(readPublicUrl), null),
+        public_url: v.nullish(leaf("an http or https URL", readPublicUrl), null),
       }),
       v.forward(
         v.check(
-          ({ listen, trusted_proxies }) =>
-            !production || isLoopback(listen.host) || trusted_proxies.length > 0,
-          "In production the admin API must not be reachable from outside without TLS; listen on " +
-            "127.0.0.1, or put a TLS proxy in front and name it in server.trusted_proxies",
+          ({ listen, tls, trusted_proxies }) =>
+            !production || isLoopback(listen.host) || tls !== null || trusted_proxies.length > 0,
+          "In production the admin API must not be reachable from outside without TLS; set " +
+            "server.tls, listen on 127.0.0.1, or put a TLS proxy in front and name it in " +
+            "server.trusted_proxies",
         ),
         ["listen"],
       ),
@@ -112,7 +124,7 @@ function readListen(value: unknown): { host: string; port: number } {
  * open.
  */
 export function encryptionKeySchema(around: Surroundings) {
-  const one = leaf((value): Secret => {
+  const one = leaf("a key: env:NAME or file:PATH", (value): Secret => {
     const read = asText(value);
     if (!isReference(read)) {
       throw invalid("Must be env:NAME or file:PATH; the key must not be in the file");
@@ -149,7 +161,7 @@ export function ingestSchema(context: Context) {
   return v.nullish(
     table({
       secret: v.optional(signingSecrets(context)),
-      max_body: v.optional(leaf(readMaxBody), DEFAULTS.max_body),
+      max_body: v.optional(leaf("a size, 1KiB to 64MiB", readMaxBody), DEFAULTS.max_body),
       max_age: v.optional(duration(SECOND_MS, 365 * DAY_MS)),
     }),
     {},
@@ -171,9 +183,9 @@ export function adminSchema(context: Context) {
       tokens: v.nullish(
         list(v.pipe(
           table({
-            name: leaf(readTokenName),
+            name: leaf("1 to 64 letters, digits, _, . or -", readTokenName),
             token: secret(context, { literal: true, mistake: tokenMistake }),
-            role: leaf(readRole),
+            role: leaf("`admin` or `viewer`", readRole),
             payloads: v.optional(bool, true),
           }),
           check((token, add) => {
@@ -228,7 +240,7 @@ export const deliverySchema = v.nullish(
     retry: v.optional(retry, [...DEFAULTS.retry]),
     concurrency: v.optional(concurrency, DEFAULTS.concurrency),
     allow_networks: v.nullish(list(privateCidr), []),
-    source_address: v.optional(leaf((value) => {
+    source_address: v.optional(leaf("an IP address", (value) => {
       const read = asText(value);
       if (isIP(read) === 0) {
         throw invalid(`Must be an IP address of this machine, not ${show(read)}`);
@@ -239,7 +251,7 @@ export const deliverySchema = v.nullish(
   {},
 );
 
-const kept = v.optional(duration(SECOND_MS, 3650 * DAY_MS));
+const kept = v.optional(withPreset(duration(SECOND_MS, 3650 * DAY_MS), DEFAULTS.retention));
 
 /** The keys of `retention`: each may be kept as long as the next, at most. */
 const KEPT = ["payloads", "attempts", "events", "keys"] as const;
@@ -282,16 +294,86 @@ export const retentionSchema = v.nullish(
   {},
 );
 
-/** `alerts`. */
-export const alertsSchema = v.nullish(
-  table({
-    failure_rate: v.optional(number(0.001, 1, "share"), DEFAULTS.alerts.failure_rate),
-    window: v.optional(duration(SECOND_MS, 30 * DAY_MS), DEFAULTS.alerts.window),
-    min_attempts: v.optional(number(1, 1_000_000, "integer"), DEFAULTS.alerts.min_attempts),
-    to: v.nullish(list(textLike(/^[\w-]{1,64}$/, "Must be the id of an endpoint")), []),
-  }),
-  {},
-);
+/** `alerts`. `rules` say where their targets may be. */
+export function alertsSchema(context: Context, rules: AddressRules) {
+  const url = secret(context, { literal: true, mistake: (text) => urlMistake(text, rules) });
+  return v.nullish(
+    table({
+      failure_rate: v.optional(number(0.001, 1, "share"), DEFAULTS.alerts.failure_rate),
+      window: v.optional(duration(MINUTE_MS, DAY_MS), DEFAULTS.alerts.window),
+      min_attempts: v.optional(number(1, 1_000_000, "integer"), DEFAULTS.alerts.min_attempts),
+      to: v.nullish(list(textLike(/^[\w-]{1,64}$/, "the id of an endpoint"), 100), []),
+      chat: v.nullish(list(table({ kind: oneOf("slack", "teams"), url }), 20), []),
+      mail: v.nullish(
+        table({
+          smtp: secret(context, { literal: true, mistake: smtpMistake }),
+          from: leaf("a mail address, with or without a name", readSender),
+          to: v.pipe(
+            list(leaf("a mail address", readAddress), 50),
+            v.minLength(1, "Must name an address, such as ops@example.com"),
+          ),
+        }),
+      ),
+      heartbeat: v.nullish(
+        table({
+          url,
+          every: v.optional(duration(SECOND_MS, DAY_MS), DEFAULTS.alerts.heartbeat_every),
+        }),
+      ),
+      auto_pause: v.nullish(duration(12 * HOUR_MS, 30 * DAY_MS)),
+    }),
+    {},
+  );
+}
+
+// Such a URL is all that it takes to write there, so a message shows nothing of it.
+function urlMistake(text: string, rules: AddressRules): string | undefined {
+  const verdict = checkEndpointUrl(text, rules);
+  if (verdict.url !== undefined) return undefined;
+  switch (verdict.rule) {
+    case "scheme":
+      return "Must be an https URL";
+    case "address":
+      return "Its host is at an address that is not allowed: loopback is in environment development only, " +
+        "private ones where delivery.allow_networks lists them";
+    default:
+      return "Must be a URL such as https://hooks.example.com/services/…";
+  }
+}
+
+function smtpMistake(text: string): string | undefined {
+  const url = URL.parse(text);
+  const plain = url !== null && /^smtps?:$/.test(url.protocol) && url.hostname !== "" &&
+    /^\/?$/.test(url.pathname) && url.search + url.hash === "";
+  if (plain && ![url.username, url.password].every(isDecodable)) {
+    return "Has a % in its user or password that begins no escape such as %40; write %25 for it";
+  }
+  return plain
+    ? undefined
+    : "Must be a URL such as smtp://user:password@mail.example.com:587, or smtps:";
+}
+
+function isDecodable(text: string): boolean {
+  try {
+    decodeURIComponent(text);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+function readAddress(value: unknown): string {
+  const read = asText(value);
+  if (!isMailAddress(read)) throw invalid(`${MAIL_ADDRESS_RULE}, not ${show(read)}`);
+  return read;
+}
+
+function readSender(value: unknown): string {
+  const read = asText(value);
+  const [, address = read] = /^[^<>"\p{Cc}]{0,100}<([^<>]+)>$/u.exec(read) ?? [];
+  readAddress(address);
+  return read;
+}
 
 /** `portal`. */
 export const portalSchema = v.nullish(
@@ -302,10 +384,13 @@ export const portalSchema = v.nullish(
 /** One entry of `events`. `builtIn` are the names of the documentation's event types. */
 export function eventTypeSchema(around: Surroundings, builtIn: readonly string[]) {
   return table({
-    name: leaf((value) => {
+    name: leaf("a dotted name, at most 100 characters", (value) => {
       const read = asText(value);
       if (!EVENT_NAME.test(read) || read.length > 100) {
         throw invalid(`Must be a dotted name such as booking.moved, not ${show(read)}`);
+      }
+      if (isOperational(read)) {
+        throw invalid(`${show(read)} is one of this program's own events; choose another name`);
       }
       if (builtIn.includes(read)) {
         throw invalid(`${show(read)} is built in; remove the entry or choose another name`);
@@ -313,7 +398,9 @@ export function eventTypeSchema(around: Surroundings, builtIn: readonly string[]
       return read;
     }),
     description,
-    schema: v.optional(leaf((value) => readJsonSchema(asText(value), around))),
+    schema: v.optional(
+      leaf("the path of a JSON file", (value) => readJsonSchema(asText(value), around)),
+    ),
   });
 }
 

@@ -118,7 +118,8 @@ function sectionsOf(config: Config): Record<string, unknown> {
 }
 
 function fieldsOf(endpoint: EndpointConfig, defaults: Config["delivery"]): Record<string, unknown> {
-  const { url, events, businesses, secret, unsigned, headers, tls, description } = endpoint;
+  const { url, events, businesses, secret, unsigned, headers, tls, traceparent, description } =
+    endpoint;
   const { timeout_ms, retry_ms, concurrency, rate_limit_per_s } = endpoint;
   const own = <T>(value: T, preset: T) => canonical(value) === canonical(preset) ? null : value;
   return {
@@ -137,6 +138,7 @@ function fieldsOf(endpoint: EndpointConfig, defaults: Config["delivery"]): Recor
     headers: Object.entries(headers).map(([name, value]) => [name, new Secret(value)])
       .toSorted(by(([name]) => String(name))),
     tls,
+    traceparent,
     description: description ?? null,
   };
 }

@@ -1,6 +1,7 @@
 import { type Cidr, hostPort } from "../core/address.ts";
 import { isObject } from "../core/json.ts";
 import { REDACTED, Secret } from "../core/secret.ts";
+import { certificateInWords } from "../core/tls_settings.ts";
 import type { Config } from "./config.ts";
 
 /**
@@ -8,12 +9,13 @@ import type { Config } from "./config.ts";
  * `[redacted]` for secrets and for all values of headers, which may be credentials.
  */
 export function redactConfig(config: Config): Record<string, unknown> {
-  const { listen, trusted_proxies, public_url } = config.server;
+  const { listen, tls, trusted_proxies, public_url } = config.server;
   return {
     path: config.path,
     environment: config.environment,
     server: {
       listen: hostPort(listen.host, listen.port),
+      tls: tls === null ? null : { cert: certificateInWords(tls.cert), key: redact(tls.key) },
       trusted_proxies: texts(trusted_proxies),
       public_url,
     },
@@ -39,9 +41,20 @@ export function redactConfig(config: Config): Record<string, unknown> {
       allow_networks: texts(config.delivery.allow_networks),
     },
     retention: { ...config.retention },
-    alerts: { ...config.alerts, to: [...config.alerts.to] },
+    alerts: redactAlerts(config.alerts),
     portal: { ...config.portal },
     endpoints: config.endpoints.map(redactEndpoint),
+  };
+}
+
+function redactAlerts(alerts: Config["alerts"]): Record<string, unknown> {
+  const { to, chat, mail, heartbeat, ...rest } = alerts;
+  return {
+    ...rest,
+    to: [...to],
+    chat: chat.map(({ url, ...target }) => ({ ...target, url: redact(url) })),
+    mail: mail === null ? null : { ...mail, smtp: redact(mail.smtp), to: [...mail.to] },
+    heartbeat: heartbeat === null ? null : { ...heartbeat, url: redact(heartbeat.url) },
   };
 }
 
@@ -80,7 +93,7 @@ function redactEndpoint(endpoint: Config["endpoints"][number]): Record<string, u
 
 /**
  * The differences between two configurations, in words: `endpoint crm added`,
- * `endpoints.crm.url changed`. Never contains a value: some are secrets.
+ * `endpoints.crm.url changed`. Never contains a value, as some are secrets, but the listener's certificate.
  */
 export function diffConfig(before: Config, after: Config): string[] {
   const changes: string[] = [];
@@ -106,8 +119,13 @@ function compare(before: unknown, after: unknown, path: string, changes: string[
       compare(before[key], after[key], inner + key, changes);
     }
   } else {
-    changes.push(`${path} changed`);
+    changes.push(`${path} changed${path === "server.tls.cert" ? fromTo(before, after) : ""}`);
   }
+}
+
+function fromTo(before: unknown, after: unknown): string {
+  const [from, to] = [before, after].map((text) => certificateInWords(String(text)));
+  return from === to ? " in its authorities" : ` from ${from} to ${to}`;
 }
 
 function compareEntries(

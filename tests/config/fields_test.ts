@@ -138,6 +138,69 @@ const UNITS: readonly Case[] = [
     path: "alerts.to[0]",
     says: /id of an endpoint/,
   },
+  {
+    yaml: "alerts: { window: 59s }\n",
+    at: "1:19",
+    path: "alerts.window",
+    says: /1m to 24h|1m to 1d/,
+  },
+  {
+    yaml: "alerts: { auto_pause: 11h }\n",
+    at: "1:23",
+    path: "alerts.auto_pause",
+    says: /from 12h/,
+  },
+  {
+    yaml: "alerts: { chat: [{ kind: irc, url: https://chat.example.com/x }] }\n",
+    at: "1:26",
+    path: "alerts.chat[0].kind",
+    says: /slack or teams/,
+  },
+  {
+    yaml: "alerts: { chat: [{ kind: slack, url: ftp://chat.example.com/T0/KEEPTHIS }] }\n",
+    at: "1:38",
+    path: "alerts.chat[0].url",
+    says: /^(?!.*KEEPTHIS)Must be an https URL/,
+  },
+  {
+    yaml: "alerts: { chat: [{ kind: slack, url: https://169.254.169.254/KEEPTHIS }] }\n",
+    at: "1:38",
+    path: "alerts.chat[0].url",
+    says: /^(?!.*KEEPTHIS)Its host is at an address that is not allowed/,
+  },
+  {
+    yaml: "alerts: { heartbeat: { url: 'not a url, KEEPTHIS' } }\n",
+    at: "1:29",
+    path: "alerts.heartbeat.url",
+    says: /^(?!.*KEEPTHIS)Must be a URL such as/,
+  },
+  {
+    yaml:
+      "alerts: { mail: { smtp: 'http://user:KEEPTHIS@mail.example.com', from: a@b, to: [a@b] } }\n",
+    at: "1:25",
+    path: "alerts.mail.smtp",
+    says: /^(?!.*KEEPTHIS)Must be a URL such as smtp/,
+  },
+  {
+    yaml:
+      "alerts: { mail: { smtp: 'smtp://user:KEEPTHIS%@mail.example.com', from: a@b, to: [a@b] } }\n",
+    at: "1:25",
+    path: "alerts.mail.smtp",
+    says: /^(?!.*KEEPTHIS)Has a % in its user or password .*; write %25 for it/,
+  },
+  {
+    yaml:
+      'alerts: { mail: { smtp: "smtp://mail.example.com", from: a@b, to: ["a@b\\r\\nBcc: c@d"] } }\n',
+    at: "1:68",
+    path: "alerts.mail.to[0]",
+    says: /mail address/,
+  },
+  {
+    yaml: "alerts: { mail: { smtp: 'smtp://mail.example.com', from: nobody, to: [a@b] } }\n",
+    at: "1:58",
+    path: "alerts.mail.from",
+    says: /mail address/,
+  },
 ];
 
 Deno.test("loadConfig() names place and remedy: durations, sizes, numbers and networks", () => {

@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { ConfigError } from "../../lib/config/error.ts";
 import { loadConfig } from "../../lib/config/load.ts";
-import { diffConfig } from "../../lib/config/snapshot.ts";
+import { diffConfig, redactConfig } from "../../lib/config/snapshot.ts";
 import { describeAddress } from "../../lib/core/database_address.ts";
 import {
   FULL,
@@ -40,6 +40,7 @@ Deno.test("loadConfig() has the contract's defaults", () => {
   assert.equal(config.environment, "development");
   assert.deepEqual(config.server, {
     listen: { host: "127.0.0.1", port: 8080 },
+    tls: null,
     trusted_proxies: [],
     public_url: null,
   });
@@ -66,29 +67,39 @@ Deno.test("loadConfig() has the contract's defaults", () => {
     window_ms: 15 * minute,
     min_attempts: 20,
     to: [],
+    chat: [],
+    mail: null,
+    heartbeat: null,
+    auto_pause_ms: null,
   });
   assert.deepEqual(config.portal, { max_endpoints: 10 });
   assert.deepEqual(config.endpoints, []);
 });
 
-Deno.test("config.example.yaml names every key that is taken", () => {
-  const text = Deno.readTextFileSync(EXAMPLE);
-  const keys = [
-    "trusted_proxies",
-    "public_url",
-    "url",
-    "secrets",
-    "secret",
-    "max_age",
-    "tokens",
-    "public",
-  ]
-    .concat(["events", "schema", "allow_networks", "source_address", "endpoints", "id"])
-    .concat(["unsigned", "description", "businesses", "headers", "timeout", "retry"])
-    .concat(["concurrency", "rate_limit", "tls", "ca", "cert", "key", "portal", "max_endpoints"]);
-  for (const key of keys) {
-    assert.match(text, new RegExp(`(^|[ {])${key}:`, "m"), `The example does not show ${key}`);
-  }
+Deno.test("loadConfig() names the targets of alerts, and shows no URL of theirs", () => {
+  const config = load(`alerts:
+  chat:
+    - { kind: slack, url: https://hooks.example.com/services/KEEPTHIS }
+    - { kind: teams, url: https://teams.example.com/KEEPTHIS }
+    - { kind: slack, url: http://127.0.0.1:9/KEEPTHIS }
+  mail:
+    smtp: smtp://ops:KEEPTHIS@mail.example.com:587
+    from: BookMe <alerts@example.com>
+    to: [ops@example.com]
+  heartbeat: { url: https://beat.example.com/KEEPTHIS }
+  auto_pause: 5d
+`);
+  const { chat, mail, heartbeat, auto_pause_ms } = config.alerts;
+  assert.deepEqual(chat.map(({ name, kind }) => [name, kind]), [
+    ["slack", "slack"],
+    ["teams", "teams"],
+    ["slack-2", "slack"],
+  ]);
+  assert.equal(chat[2]?.url.reveal(), "http://127.0.0.1:9/KEEPTHIS");
+  assert.equal(mail?.smtp.reveal(), "smtp://ops:KEEPTHIS@mail.example.com:587");
+  assert.equal(heartbeat?.every_ms, 60_000);
+  assert.equal(auto_pause_ms, 5 * 86_400_000);
+  assert.doesNotMatch(JSON.stringify([config, redactConfig(config)]), /KEEPTHIS/);
 });
 
 Deno.test("config.example.yaml is still a configuration with its lists uncommented", () => {
@@ -136,6 +147,7 @@ Deno.test("loadConfig() reads every key", () => {
   assert.ok(crm !== undefined && local !== undefined);
   assert.equal(crm.secret[0]?.reveal(), OTHER, "one newline at the end of a file is dropped");
   assert.equal(crm.rate_limit_per_s, 5);
+  assert.equal(crm.traceparent, true);
   assert.deepEqual([crm.timeout_ms, crm.retry_ms, crm.concurrency], [300_000, [0], 8]);
   assert.deepEqual(crm.headers, {
     "X-Tenant": "bella",
@@ -156,6 +168,7 @@ Deno.test("loadConfig() reads every key", () => {
     retry_ms: [0, 500],
     concurrency: null,
     rate_limit_per_s: null,
+    traceparent: false,
     tls: null,
   });
 });

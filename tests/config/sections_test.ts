@@ -1,16 +1,20 @@
 import assert from "node:assert/strict";
+import { inspectConfig } from "../../lib/config/load.ts";
 import { redactConfig } from "../../lib/config/snapshot.ts";
 import {
   type Case,
   endpoint,
   expectMistake,
   expectMistakes,
+  inDirectory,
   load,
   mistakesOf,
   OTHER,
+  pem,
   STRONG,
   TOKEN,
 } from "../support/config.ts";
+import { testCertificates } from "../support/tls.ts";
 
 const KEY_TEXT = "q83vEjRWeJCrze8SNFZ4kKvN7xI0VniQq83vEjRWeJA=";
 
@@ -352,7 +356,7 @@ Deno.test("loadConfig() refuses in production what development accepts", () => {
       yaml: "server:\n  listen: 0.0.0.0:8080\n",
       at: "3:11",
       path: "server.listen",
-      says: /without TLS; listen on 127\.0\.0\.1, or put a TLS proxy in front/,
+      says: /without TLS; set server\.tls, listen on 127\.0\.0\.1, or put a TLS proxy in front/,
     },
     {
       yaml: "server:\n  listen: 0.0.0.0:8080\n  trusted_proxies: [0.0.0.0/0]\n",
@@ -394,6 +398,57 @@ Deno.test("loadConfig() accepts safe values in production", () => {
   ) {
     assert.deepEqual(mistakesOf(PRODUCTION + yaml, { c: OTHER }), [], yaml);
   }
+});
+
+Deno.test("loadConfig() names place and remedy: the listener's certificate and key", async () => {
+  const { good, soon } = await testCertificates();
+  const tls = (cert: string, key: string) =>
+    `server:\n  listen: 0.0.0.0:8443\n  tls:\n    cert: ${cert}\n    key: ${key}\n`;
+  const files = {
+    "tls.pem": good.cert,
+    "tls.key": good.key,
+    "other.key": soon.key,
+    "broken.pem": pem("CERTIFICATE"),
+    "encrypted.key": pem("ENCRYPTED PRIVATE KEY"),
+  };
+  const cert = (cert: string, says: RegExp): Case => {
+    return { yaml: tls(cert, "file:tls.key"), at: "4:11", path: "server.tls.cert", says };
+  };
+  const key = (key: string, says: RegExp): Case => {
+    return { yaml: tls("file:tls.pem", key), at: "5:10", path: "server.tls.key", says };
+  };
+  const cases: readonly Case[] = [
+    cert("file:none.pem", /none\.pem" .*(not exist|not found)/),
+    cert("file:broken.pem", /The certificate cannot be read; export it again as PEM/),
+    cert("file:tls.key", /Must name a PEM file with a certificate/),
+    cert("./tls.pem", /Must be file:PATH or env:NAME/),
+    key("file:other.key", /Is not the key of the first certificate in cert/),
+    key("file:encrypted.key", /Is encrypted with a passphrase; decrypt it/),
+    key("file:tls.pem", /Must name a PEM file with a private key/),
+    {
+      yaml: "server:\n  tls: { cert: file:tls.pem }\n",
+      at: "2:8",
+      path: "server.tls.key",
+      says: /Missing; this key is required/,
+    },
+  ];
+  expectMistakes(cases, files);
+  for (const start of ["", PRODUCTION]) {
+    assert.deepEqual(mistakesOf(start + tls("file:tls.pem", "file:tls.key"), files), []);
+  }
+});
+
+Deno.test("loadConfig() refuses a listener's key that everyone may read, in production", async () => {
+  const { good } = await testCertificates();
+  const yaml = `${PRODUCTION}server: { tls: { cert: file:tls.pem, key: file:tls.key } }\n`;
+  inDirectory(yaml, { "tls.pem": good.cert, "tls.key": good.key }, (path, directory) => {
+    Deno.chmodSync(`${directory}/tls.pem`, 0o644);
+    assert.deepEqual(inspectConfig(path, () => undefined).mistakes, []);
+    Deno.chmodSync(`${directory}/tls.key`, 0o644);
+    const [mistake] = inspectConfig(path, () => undefined).mistakes;
+    assert.equal(mistake?.path, "server.tls.key");
+    assert.match(mistake?.message ?? "", /readable by everyone \(mode 0644\); run chmod 600/);
+  });
 });
 
 Deno.test("loadConfig() accepts private networks of every kind", () => {

@@ -55,6 +55,7 @@ Deno.test("differences() names endpoints, fields and sections, and no value", as
     ["businesses: [bus_123]", "businesses: [bus_124]", ["endpoint crm differs in businesses"]],
     ["timeout: 5m", "timeout: 4m", ["endpoint crm differs in policy"]],
     ["rate_limit: 300/m", "rate_limit: 5/s", []], // the same rate
+    ["traceparent: true", "traceparent: false", ["endpoint crm differs in traceparent"]],
     ["Bearer abc", "Bearer abd", ["endpoint crm differs in headers"]],
     ["Customer relations", "CRM", ["endpoint crm differs in description"]],
     ["timeout: 10s", "timeout: 11s", ["delivery differs"]],

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { X509Certificate } from "node:crypto";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { loadConfig } from "../../lib/config/load.ts";
@@ -21,8 +22,13 @@ Deno.test("redactConfig() is JSON with the file's keys and no secret in it", () 
     assert.ok(!text.includes(secret), `${secret} is shown`);
   }
   const shown = JSON.parse(text);
+  const digest = new X509Certificate(FULL_FILES["cert.pem"]).fingerprint256;
   assert.deepEqual(shown.server, {
     listen: "[::1]:0",
+    tls: {
+      cert: `client until 2098-01-01 (SHA-256 ${digest})`,
+      key: "[redacted]",
+    },
     trusted_proxies: ["10.0.0.5/32", "fd00::/8"],
     public_url: null,
   });

@@ -68,10 +68,13 @@ const ARROWS: Readonly<Record<string, Readonly<Record<string, "all" | "types">>>
   delivery: { observe: "types", store: "all", http: "all", config: "all", core: "all" },
   in_force: { config: "all", core: "all" },
   admin: { in_force: "types", delivery: "types", store: "all", config: "all", core: "all" },
+  notify: { http: "all", config: "types", core: "all" },
   maintenance: {
     observe: "types",
     admin: "all",
     delivery: "all",
+    http: "types",
+    notify: "all",
     store: "all",
     config: "all",
     core: "all",
@@ -93,6 +96,7 @@ const ARROWS: Readonly<Record<string, Readonly<Record<string, "all" | "types">>>
     core: "all",
   },
   daemon: {
+    notify: "all",
     in_force: "all",
     routes: "all",
     maintenance: "all",
@@ -152,12 +156,12 @@ Deno.test("stores do not import each other", () => {
   // The room that opens connections knows no statement of the product.
   const connection = (path: string) => path.startsWith("lib/store/connection/");
   // What opens databases makes them, too.
-  const made = ["cluster", "connect", "embedded", "migrations", "transfer_mark"].map((name) =>
-    `lib/store/${name}.ts`
+  const made = ["backup", "cluster", "connect", "embedded", "migrations", "transfer_mark"].map(
+    (name) => `lib/store/${name}.ts`,
   );
-  const openers = ["connect", "database", "embedded", "health", "migrations", "transfer"].map((
-    name,
-  ) => `lib/store/${name}.ts`);
+  const openers = [
+    ...["backup", "connect", "database", "embedded", "health", "migrations", "restore", "transfer"],
+  ].map((name) => `lib/store/${name}.ts`);
   const wrong = imports.filter(({ from, to, types_only }) =>
     partOf(from) === "store" && partOf(to) === "store" && !shared.includes(to) &&
     !(openers.includes(from) && (made.includes(to) || connection(to))) && !types_only &&
@@ -182,6 +186,13 @@ Deno.test("only the store speaks SQL", async () => {
   }
 });
 
+Deno.test("one file speaks to OpenTelemetry, and loads it only when it is needed", async () => {
+  const users = imports.filter(({ to }) => to.startsWith("npm:@opentelemetry/"));
+  assert.deepEqual([...new Set(users.map(({ from }) => from))], ["lib/observe/traces.ts"]);
+  const text = await Deno.readTextFile(new URL("lib/observe/traces.ts", ROOT));
+  assert.equal(/^import (?!type\b).*opentelemetry/m.exec(text), null);
+});
+
 Deno.test("core is pure: no I/O, no clock, no randomness", async () => {
   const packages = [
     "deno.json",
@@ -196,8 +207,9 @@ Deno.test("core is pure: no I/O, no clock, no randomness", async () => {
     !packages.some((name) => to === name || to.startsWith(`${name}@`))
   );
   assert.deepEqual(wrong.map(show), []);
+  // The operating system is a constant of the program, as its version is.
   const impure =
-    /\bDeno\.(?!customInspect)|\bDate\.now\b|\bnew Date\(\)|\bperformance\.|\bMath\.random\b|\brandom(Bytes|UUID|Fill|Int)\b|getRandomValues|\bfetch\(|\bset(Timeout|Interval)\(/;
+    /\bDeno\.(?!customInspect|build\.os\b)|\bDate\.now\b|\bnew Date\(\)|\bperformance\.|\bMath\.random\b|\brandom(Bytes|UUID|Fill|Int)\b|getRandomValues|\bfetch\(|\bset(Timeout|Interval)\(/;
   for (const path of files.filter((path) => partOf(path) === "core")) {
     const text = await Deno.readTextFile(new URL(path, ROOT));
     const code = text.replace(/\/\*[\s\S]*?\*\/|\/\/.*|"[^"\n]*"/g, "");

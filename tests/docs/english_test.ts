@@ -34,7 +34,9 @@ async function textFiles(folder: string): Promise<string[]> {
   const found: string[] = [];
   for await (const { name, isDirectory } of Deno.readDir(new URL(folder, ROOT))) {
     if (isDirectory && folder !== "./") found.push(...await textFiles(`${folder}${name}/`));
-    else if (/\.(?:tsx?|sql|md|service|sh)$|^config\.example\.yaml$/.test(name)) {
+    else if (
+      /\.(?:tsx?|sql|md|service|sh)$|^(?:config\.example|prometheus|rules)\.yaml$/.test(name)
+    ) {
       found.push(folder + name);
     }
   }

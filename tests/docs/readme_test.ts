@@ -14,12 +14,14 @@ import { HTTP_STATUS } from "../../lib/core/errors.ts";
 import { REASONS } from "../../lib/core/outcome.ts";
 import { makeSecret } from "../../lib/core/secret.ts";
 import { makeSigner } from "../../lib/core/signature.ts";
+import { packagedConfig } from "../../deploy/deb/build.ts";
 import { start } from "../../lib/daemon.ts";
 import { makeLog } from "../../lib/observe/log.ts";
 import { OPERATIONS } from "../../routes/api/routes.ts";
 import { initialise } from "../support/databases.ts";
 import { cached } from "../support/postgres.ts";
 import { until } from "../support/wait.ts";
+import { pages } from "./shell.ts";
 
 const ROOT = new URL("../..", import.meta.url).pathname;
 const read = (path: string) => Deno.readTextFileSync(join(ROOT, path));
@@ -28,24 +30,6 @@ const RECEIVERS = read("docs/receivers.md");
 const API = read("docs/api.md");
 const DELIVERY = read("docs/delivery.md");
 const ARCHITECTURE = read("docs/architecture.md");
-const PAGES = [
-  "README.md",
-  "CHANGELOG.md",
-  "docs/api.md",
-  "docs/architecture.md",
-  "docs/comparison.md",
-  "docs/dashboard.md",
-  "docs/delivery.md",
-  "docs/reliability.md",
-  "docs/receivers.md",
-  "docs/operations.md",
-  "docs/security.md",
-  "SECURITY.md",
-  "bench/README.md",
-  ...[...Deno.readDirSync(join(ROOT, "docs/decisions"))].map(({ name }) =>
-    `docs/decisions/${name}`
-  ),
-];
 
 /** The fenced blocks of a language, below a heading. */
 function blocks(page: string, language: string, heading: string): string[] {
@@ -346,57 +330,6 @@ Deno.test("docs/receivers.md verifies with a Standard Webhooks library", async (
 // --- configuration and first steps -----------------------------------------------------------------
 
 Deno.test({
-  name: `README.md brings a first event to a first endpoint${skipped(hasCurl, "curl")}`,
-  ignore: !hasCurl,
-  async fn() {
-    using directory = temporary();
-    const section = "Your first endpoint";
-    const secret = makeSecret(randomBytes(32));
-    const env = (name: string) => name === "RECEIVER_SECRET" ? secret : undefined;
-    const path = join(directory.path, "config.yaml");
-    const text = block(README, "yaml", section);
-    Deno.writeTextFileSync(path, text);
-    const [written] = loadConfig(path, env).endpoints;
-    assert.equal(
-      written?.url,
-      `http://127.0.0.1:${optionOf("listen", "port")}${optionOf("listen", "path")}`,
-    );
-
-    const receiver = await startReceiver({
-      port: 0,
-      path: optionOf("listen", "path"),
-      keys: { secret, previous: [] },
-    });
-    Deno.writeTextFileSync(
-      path,
-      text.replace(written.url, receiver.url) + 'server: { listen: "127.0.0.1:0" }\n',
-    );
-    const daemon = await start(loadConfig(path, env), makeLog(() => {}, "json"));
-    try {
-      const shells = blocks(README, "bash", section).filter((shell) => /^curl/.test(shell));
-      assert.equal(shells.length, 2);
-      const run = (shell: string | undefined) =>
-        runShell((shell ?? "").replaceAll("http://127.0.0.1:8080", daemon.url), directory.path);
-      const answer = JSON.parse(await run(shells[0]));
-      assert.deepEqual(
-        { ...answer, id: answer.id.slice(0, 4) },
-        JSON.parse(/`202 (\{.*?\})`/.exec(README)?.[1]?.replace("evt_…", "evt_") ?? ""),
-      );
-      const request = await until("the event arrives", () => receiver.requests[0]);
-      assert.ok(request.verified);
-      assert.equal(request.event_id, answer.id);
-      await until(
-        "it is recorded",
-        async () => JSON.parse(await run(shells[1])).data[0].status === "delivered",
-      );
-    } finally {
-      await daemon.stop();
-      await receiver.stop();
-    }
-  },
-});
-
-Deno.test({
   name: `README.md and docs/api.md ask the API for what there is${skipped(hasCurl, "curl")}`,
   ignore: !hasCurl,
   async fn() {
@@ -425,20 +358,22 @@ endpoints: [{ id: receiver, url: "${receiver.url}", secret: receiver, events: ["
       assert.equal(event.deliveries, 1);
       // Names of what earlier lines answered stand where the page has dlv_… and its like.
       const known = new Map<string, string>();
-      const pages = [
+      const helper = block(API, "bash", "By curl").split("\n")[0] ?? "";
+      const shells = [
         ...blocks(README, "bash", "At three in the morning"),
         block(API, "bash", "By curl"),
-      ].filter((shell) => shell.startsWith("api()"));
-      assert.equal(pages.length, 2);
-      for (const shell of pages) {
-        const [helper = "", ...lines] = shell.trim().split("\n");
+        block(API, "bash", "Portal links"),
+      ].filter((shell) => shell.startsWith("api"));
+      assert.equal(shells.length, 3);
+      for (const shell of shells) {
+        const lines = shell.trim().split("\n");
         const run = async (line: string) => {
           const known_line = line.replace(/\b(\w+)_…/g, (all, prefix) => known.get(prefix) ?? all);
           const both = `${helper}\n${known_line}`.replaceAll("http://127.0.0.1:8080", daemon.url);
           const answer = JSON.parse(await runShell(both, directory.path));
           assert.equal(answer.detail, undefined, `${line}\n${JSON.stringify(answer)}`);
           const { id } = answer.data?.[0] ?? answer;
-          const [, prefix] = /^(ep|dlv|rpl)_/.exec(id ?? "") ?? [];
+          const [, prefix] = /^(ep|dlv|rpl|lnk)_/.exec(id ?? "") ?? [];
           if (prefix !== undefined) known.set(prefix, id);
           return answer;
         };
@@ -448,19 +383,13 @@ endpoints: [{ id: receiver, url: "${receiver.url}", secret: receiver, events: ["
         });
         for (const line of lines.filter((line) => line.startsWith("api "))) await run(line);
       }
-      assert.deepEqual([...known.keys()].toSorted(), ["dlv", "ep", "rpl"]);
+      assert.deepEqual([...known.keys()].toSorted(), ["dlv", "ep", "lnk", "rpl"]);
     } finally {
       await daemon.stop();
       await receiver.stop();
     }
   },
 });
-
-function optionOf(command: string, option: string): string {
-  const found = COMMANDS.find(({ name }) => name === command)?.options[option]?.default;
-  assert.ok(found, `${command} has no default for --${option}`);
-  return found;
-}
 
 async function runShell(text: string, cwd: string): Promise<string> {
   const { success, stdout, stderr } = await new Deno.Command("sh", {
@@ -473,17 +402,41 @@ async function runShell(text: string, cwd: string): Promise<string> {
   return new TextDecoder().decode(stdout);
 }
 
-Deno.test("docs/operations.md shows a configuration that is accepted", () => {
+Deno.test("docs/install.md shows configurations that the packaged one accepts", () => {
   using directory = temporary();
   const path = join(directory.path, "config.yaml");
-  const page = read("docs/operations.md");
-  Deno.writeTextFileSync(path, block(page, "yaml", "Installing it as a service"));
+  const page = read("docs/install.md");
+  Deno.writeTextFileSync(join(directory.path, "receiver.secret"), makeSecret(randomBytes(32)), {
+    mode: 0o640,
+  });
+  const packaged = packagedConfig(read("config.example.yaml"));
+  const first = packaged.replace("\nsecrets: {}\n", "\n").replace("\nendpoints: []\n", "\n") +
+    block(page, "yaml", "The first event");
+  Deno.writeTextFileSync(path, first);
   const config = loadConfig(path, () => undefined);
-  assert.equal(config.environment, "production");
-  const unit = read("deploy/bookme-webhooks.service");
-  const state = /^StateDirectory=(.+)$/m.exec(unit)?.[1];
+  assert.equal(config.environment, "development");
+  assert.deepEqual(config.endpoints.map(({ id }) => id), ["receiver"]);
+  const state = /^StateDirectory=(.+)$/m.exec(read("deploy/bookme-webhooks.service"))?.[1];
   assert.ok(config.database.kind === "embedded");
   assert.equal(config.database.directory, `/var/lib/${state}`);
+
+  const strict = block(page, "yaml", "Before production");
+  Deno.writeTextFileSync(path, packaged.replace("environment: development\n", strict));
+  assert.equal(loadConfig(path, () => undefined).environment, "production");
+
+  Deno.writeTextFileSync(path, block(page, "yaml", "Container"));
+  assert.equal(loadConfig(path, () => undefined).server.listen.host, "0.0.0.0");
+});
+
+Deno.test("every unit's command line is understood", () => {
+  for (const name of ["bookme-webhooks.service", "bookme-webhooks-backup.service"]) {
+    const line = /^ExecStart=\/usr\/local\/bin\/bookme-webhooks (.+)$/m.exec(
+      read(`deploy/${name}`),
+    );
+    const [command, ...rest] = line?.[1]?.split(" ") ?? [];
+    const found = COMMANDS.find(({ name }) => name === command) ?? assert.fail(name);
+    parseCommand(found, rest);
+  }
 });
 
 // --- what is listed --------------------------------------------------------------------------------
@@ -523,20 +476,14 @@ Deno.test("docs/architecture.md says why each dependency is there", () => {
 });
 
 Deno.test("Every page names only commands, tasks and files that exist", () => {
-  for (const page of PAGES) checkNames(page, read(page));
+  for (const page of pages()) checkNames(page, read(page));
 });
 
 function checkNames(page: string, text: string): void {
   for (const [, name] of code(text).matchAll(/\bbookme-webhooks ([a-z][a-z-]*)\b/g)) {
     assert.ok(COMMANDS.some((command) => command.name === name), `${page}: no command ${name}`);
   }
-  for (
-    const [, name, rest = ""] of text.matchAll(/^bookme-webhooks ([a-z][a-z-]*)([^\n#|$&]*)/gm)
-  ) {
-    const command = COMMANDS.find((command) => command.name === name);
-    if (command !== undefined) parseCommand(command, rest.split(" ").filter((arg) => arg !== ""));
-  }
-  for (const [, version, name = ""] of text.matchAll(/\bdeno@([\d.]+) task ([a-z]+)/g)) {
+  for (const [, version, name = ""] of text.matchAll(/\bdeno@([\d.]+) task ([a-z-]+)/g)) {
     assert.equal(version, "2.9.6", page);
     assert.ok(Object.hasOwn(project.tasks, name), `${page}: no task ${name}`);
   }
@@ -579,6 +526,14 @@ Deno.test("docs/architecture.md names functions and files that exist", () => {
     const called = name.split(".").at(-1) ?? "";
     assert.match(read(file), new RegExp(`\\b${called}\\b`), row);
   }
+});
+
+Deno.test("README.md lists every page", () => {
+  const linked = [...README.matchAll(/\]\(([^)#\s]+\.md)/g)].map(([, path]) => path);
+  const others = pages().filter((page) =>
+    page !== "README.md" && !linked.includes(page) && !page.startsWith("docs/decisions/")
+  );
+  assert.deepEqual(others, []);
 });
 
 Deno.test("README.md fits on a few pages", () => {
