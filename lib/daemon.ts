@@ -2,7 +2,6 @@ import { getRequestListener } from "@hono/node-server";
 import { makePace } from "./admin/pace.ts";
 import type { Reloaded } from "./admin/shown.ts";
 import { makeStreams } from "./admin/stream.ts";
-import { cidrContains } from "./core/address.ts";
 import { AppError } from "./core/errors.ts";
 import type { Secret } from "./core/secret.ts";
 import { VERSION } from "./core/version.ts";
@@ -15,15 +14,22 @@ import { makeHttpClient } from "./http/client.ts";
 import { examineTarget } from "./http/examine.ts";
 import { type HttpServer, listen } from "./http/server.ts";
 import { watchDisk } from "./disk.ts";
-import { engineForRoutes, hear, startEngine } from "./engine.ts";
+import { engineForRoutes, hear, startEngine, watchedOf } from "./engine.ts";
 import { listenersOf, makeInForce } from "./in_force.ts";
 import { holderOf, meetNeighbours } from "./neighbours.ts";
+import { makeMailer } from "./notify/mail.ts";
+import { makeMetrics } from "./metrics.ts";
 import type { Log } from "./observe/log.ts";
 import { logSignals } from "./observe/log_signals.ts";
 import { makeSignals } from "./observe/signals.ts";
+import type { Tracing } from "./observe/traces.ts";
+import { renewCertificate, warnOfCertificate } from "./own_certificate.ts";
 import { watchStatements } from "./readiness.ts";
+import { watchTroubles } from "./troubles.ts";
 import { makeReloader } from "./reload.ts";
+import type { Watched } from "./service_manager.ts";
 import { makeStop } from "./shutdown.ts";
+import { sourceAddress } from "./source_address.ts";
 import { type Actor, DAEMONS } from "./store/changes.ts";
 import type { Listener } from "./store/daemons.ts";
 import { type Database, openDatabase } from "./store/database.ts";
@@ -33,7 +39,7 @@ import { toProblem } from "../routes/middleware/problem.ts";
 
 /** A running daemon. */
 export interface Daemon {
-  /** Its address, `http://127.0.0.1:8080`. */
+  /** Its address, `http://127.0.0.1:8080`, or `https:` with TLS. */
   readonly url: string;
   /** A token of the role `admin`: the first configured one, or the one made at the first start. */
   readonly admin_token: Secret | undefined;
@@ -50,23 +56,27 @@ export interface Daemon {
   stop(): Promise<void>;
   /** Resolves once it has stopped. */
   readonly stopped: Promise<void>;
+  /** How it is, for a service manager. */
+  readonly watched: Watched;
 }
 
 /**
  * Starts everything: database, endpoints of the file, engine, HTTP. Once it resolves, events are
  * accepted. If anything is missing it throws and leaves nothing running. `opening` is the
- * configuration's database, in case it is being opened already.
+ * configuration's database, in case it is being opened already; `tracing` is what `startTracing` answered.
  */
 export async function start(
   config: Config,
   log: Log,
   opening: Promise<Database> = openDatabase(config, log),
+  tracing?: Tracing,
 ): Promise<Daemon> {
   const stack = new AsyncDisposableStack();
+  warnOfCertificate(config, log);
   try {
     const db = await opening;
     stack.defer(() => db.close());
-    return await startOn(stack, db, config, log);
+    return await startOn(stack, db, config, log, tracing);
   } catch (error) {
     await stack.disposeAsync();
     throw error;
@@ -78,6 +88,7 @@ async function startOn(
   db: Database,
   config: Config,
   log: Log,
+  tracing: Tracing | undefined,
 ): Promise<Daemon> {
   if (db.migrated.length > 0) log.info("Database migrated", { migrations: db.migrated.join(" ") });
   const { keys, ...made_key } = sealKeys(config);
@@ -85,9 +96,8 @@ async function startOn(
   let shared = await sharedOf(config);
 
   const signals = makeSignals();
-  const http = await listen(config.server.listen, signals, log);
+  const http = await listen({ ...config.server.listen, tls: config.server.tls }, signals, log);
   stack.defer(() => http.close());
-  checkSourceAddress(config, log);
   const { tokens, ...made_token } = adminTokens(config);
   let neighbouring: readonly Listener[] = [];
   let in_force = makeInForce(config, tokens, http);
@@ -97,52 +107,63 @@ async function startOn(
     db,
     log,
     signals,
+    tracing,
     clock: makeClock(),
     random: Math.random,
     holder: await holderOf(db, http),
   };
-  const addresses = {
-    rules: () => in_force.rules,
-    ...(config.delivery.source_address === null
-      ? {}
-      : { source_address: config.delivery.source_address }),
-  };
+  const addresses = { rules: () => in_force.rules, ...sourceAddress(config, log) };
   const client = makeHttpClient(addresses);
   stack.defer(() => client.close());
   logSignals(signals, log, ctx.clock.now);
+  const metrics = makeMetrics(ctx, () => in_force.event_types.names);
+  stack.defer(() => metrics.stop());
   const failing = watchStatements(signals);
   const reloader = makeReloader(ctx, (next, digests) => {
     in_force = makeInForce(next, adminTokens(next).tokens, http, neighbouring);
+    renewCertificate(http, next, log);
     shared = digests;
   });
   const file = { stored: fileOf(config, shared), shared };
-  const neighbours = await meetNeighbours(db, log, listenersOf(http), file, (others) => {
+  const disk = watchDisk(ctx.config, log);
+  stack.defer(() => disk.stop());
+  const troubles = watchTroubles(disk, signals);
+  const neighbours = await meetNeighbours(db, log, listenersOf(http), file, troubles, (others) => {
     neighbouring = others;
     in_force = makeInForce(in_force.config, in_force.tokens, http, neighbouring);
   });
   stack.defer(() => neighbours.stop());
-  const disk = watchDisk(ctx.config, log);
-  stack.defer(() => disk.stop());
-  const engine = await startEngine(ctx, client, keys, reloader.settled);
+  const engine = await startEngine(ctx, client, keys, reloader.settled, {
+    examine: (target) => examineTarget(target, addresses),
+    mailer: makeMailer(addresses),
+    base_url: () => in_force.base_url,
+    disk,
+    failing,
+  });
+  stack.defer(() => engine.heartbeat.stop());
   stack.defer(() => engine.dispatcher.stop(0));
   const streams = makeStreams(
     db,
     (cause) => log.warn("Streams wait for the database", { cause }),
   );
   const reload = async (actor: Actor) => {
-    const reloaded = await reloader.reload(actor, neighbours, engine.fleet.reload);
+    const reloaded = await metrics.watchReload(
+      reloader.reload(actor, neighbours, engine.fleet.reload),
+    );
     void engine.cancelUnowed();
     return reloaded;
   };
+  const routing = engineForRoutes(ctx, engine, disk, failing);
+  metrics.follow({ engine, disk, readiness: routing.readiness });
   serve(http, log, {
     ...ctx,
-    ...engineForRoutes(ctx, engine, disk, failing),
+    ...routing,
+    metrics: metrics.render,
     in_force: () => in_force,
     now: ctx.clock.now,
     seal_keys: keys,
     pace: makePace(() => performance.now()),
     streams,
-    examine: (target) => examineTarget(target, addresses),
     reload,
     plan_reload: reloader.plan,
   });
@@ -164,7 +185,8 @@ async function startOn(
     url: http.url,
     admin_token: tokens.find((token) => token.role === "admin")?.token,
     reload: () => reload({ name: "SIGHUP", address: null }),
-    ...makeStop({ http, client, db, disk, neighbours, streams, log, ...engine }),
+    watched: watchedOf(db, engine, routing, metrics),
+    ...makeStop({ http, client, db, disk, metrics, neighbours, streams, log, ...engine }),
   };
 }
 
@@ -176,14 +198,4 @@ function serve(http: HttpServer, log: Log, ctx: RouteContext): void {
   http.serve(getRequestListener(makeApp(ctx).fetch, {
     errorHandler: () => toProblem(new AppError("malformed", "Target and Host make no URL"), log),
   }));
-}
-
-// Receivers that allow the networks of /ip-ranges only would refuse what comes from elsewhere.
-function checkSourceAddress({ delivery, environment, ip_ranges }: Config, log: Log): void {
-  const { source_address } = delivery;
-  if (source_address === null) return;
-  const inside = ip_ranges[environment].some((cidr) => cidrContains(cidr, source_address));
-  const fields = { source_address, environment };
-  if (inside) log.info("delivery.source_address lies in the ip_ranges in force", fields);
-  else log.warn("delivery.source_address lies in none of the ip_ranges in force", fields);
 }

@@ -10,6 +10,8 @@ export interface Disk {
   problem(): string | undefined;
   /** Throws an `AppError` (`unavailable`) if there is too little room to accept events. */
   requireRoom(): void;
+  /** Its free space, and that below which ingest stops; undefined if it cannot be seen from here. */
+  room(): { readonly free_bytes: number; readonly min_free_bytes: number } | undefined;
   stop(): void;
 }
 
@@ -79,6 +81,14 @@ export function watchDisk(
       throw new AppError("unavailable", `${found}; nothing was stored, send it again later`, {
         retry_after_s: RETRY_AFTER_S,
       });
+    },
+    room() {
+      const { database } = config();
+      if (database.kind === "server") return undefined;
+      look();
+      return Number.isFinite(free_bytes)
+        ? { free_bytes, min_free_bytes: limitOf(database.min_free_bytes) }
+        : undefined;
     },
     stop: () => clearInterval(ticker),
   };

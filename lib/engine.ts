@@ -1,21 +1,31 @@
+import type { Examination } from "./core/examination.ts";
 import { makeEventIds } from "./core/ids.ts";
 import type { SealKey } from "./core/seal.ts";
 import type { Offer } from "./delivery/batch.ts";
 import { type Context, random32 } from "./delivery/context.ts";
 import { type Dispatcher, makeDispatcher } from "./delivery/dispatcher.ts";
-import type { Fleet } from "./delivery/fleet.ts";
+import type { Endpoint, Fleet } from "./delivery/fleet.ts";
 import { type FleetLoader, makeFleetLoader } from "./delivery/fleet_loader.ts";
 import { type Intake, makeIntake } from "./delivery/intake.ts";
 import type { Disk } from "./disk.ts";
 import type { HttpClient } from "./http/client.ts";
+import {
+  startAnnouncer,
+  type TargetTest,
+  testTargets,
+  type Ways,
+} from "./maintenance/announcer.ts";
 import { startEraser } from "./maintenance/eraser.ts";
 import { maintenanceJobs, unowedJobs } from "./maintenance/jobs.ts";
 import { countPosts, type PostCounts, writePosts } from "./maintenance/posts.ts";
 import type { Paced } from "./maintenance/paced.ts";
 import { startReplayer } from "./maintenance/replayer.ts";
-import { type Failing, readiness } from "./readiness.ts";
+import { type Heartbeat, startHeartbeat } from "./heartbeat.ts";
+import { type Failing, illnessOf, readiness, standstillOf } from "./readiness.ts";
+import type { Watched } from "./service_manager.ts";
 import { overview } from "./store/claims.ts";
 import { within } from "./store/deadline.ts";
+import type { Ended } from "./store/fragments.ts";
 import { type Schedule, startSchedule } from "./maintenance/schedule.ts";
 
 /** Everything that works on deliveries. */
@@ -26,9 +36,21 @@ export interface Engine {
   readonly maintenance: Schedule;
   readonly replayer: Paced;
   readonly eraser: Paced;
+  readonly examine: Outside["examine"];
+  readonly announcer: Paced;
+  readonly heartbeat: Heartbeat;
+  /** Sends a test to those who get alerts, or to one of them; `id` is new. */
+  readonly test_targets: (only: string | undefined, id: string) => Promise<TargetTest[]>;
   readonly posts: PostCounts;
   /** Cancels what endpoints are not owed any more; resolves after the first sweep. */
   readonly cancelUnowed: () => Promise<void>;
+}
+
+/** How the engine reaches others than receivers. */
+interface Outside extends Pick<Ways, "mailer" | "base_url"> {
+  readonly disk: Disk;
+  readonly failing: Failing;
+  readonly examine: (target: Endpoint["target"]) => Promise<Examination>;
 }
 
 /** Starts claiming, sending and maintenance. `settled` is that of `makeFleetLoader`. */
@@ -37,6 +59,7 @@ export async function startEngine(
   client: HttpClient,
   keys: readonly SealKey[],
   settled: () => Promise<void>,
+  { examine, disk, failing, ...ways }: Outside,
 ): Promise<Engine> {
   const fleet = makeFleetLoader(ctx, keys, settled, (next) => dispatcher.setFleet(next));
   const asked_at = performance.now();
@@ -44,14 +67,25 @@ export async function startEngine(
   // Before the first id: ids never go back, so this machine's clock must not make one.
   ctx.clock.sync(now_ms, asked_at);
   const dispatcher = makeDispatcher(ctx, client, first, fleet.tryReload);
-  const { interrupted } = dispatcher;
+  const { interrupted, probe } = dispatcher;
   const posts = countPosts(ctx);
+  const intake = makeIntake(ctx, dispatcher, fleet.reload);
+  const announcer = startAnnouncer(ctx, {
+    ...ways,
+    client,
+    accept: intake.accept,
+    fleet: () => dispatcher.fleet,
+  });
   const unowed = unowedJobs();
   const maintenance = startSchedule(ctx, [
     ...maintenanceJobs(ctx.db, {
       interrupted,
+      probe,
       policy: () => dispatcher.fleet.policy,
       unsendable: () => unsendableOf(dispatcher.fleet),
+      fleet: () => dispatcher.fleet,
+      examine,
+      announced: () => announcer.wake(),
     }, keys),
     ...unowed,
     writePosts(posts),
@@ -62,11 +96,20 @@ export async function startEngine(
   return {
     dispatcher,
     fleet,
-    intake: makeIntake(ctx, dispatcher, fleet.reload),
+    intake,
     maintenance,
     cancelUnowed,
     replayer: startReplayer(ctx, dispatcher.wake),
     eraser: startEraser(ctx, keys),
+    examine,
+    announcer,
+    heartbeat: startHeartbeat(
+      ctx.config,
+      client,
+      () => illnessOf(ctx.db, dispatcher, disk, failing),
+      ctx.log,
+    ),
+    test_targets: (only, id) => testTargets(ctx.config().alerts, { ...ways, client }, only, id),
     posts,
   };
 }
@@ -80,8 +123,8 @@ const CANCEL_PATIENCE_MS = 5_000;
 
 /** The engine, as far as routes reach it. */
 export function engineForRoutes(
-  { db, clock, random }: Context,
-  { dispatcher, fleet, intake, replayer, eraser, posts, cancelUnowed }: Engine,
+  { db, clock, random, signals }: Context,
+  { dispatcher, fleet, intake, replayer, eraser, posts, cancelUnowed, ...rest }: Engine,
   disk: Disk,
   failing: Failing,
 ) {
@@ -98,10 +141,28 @@ export function engineForRoutes(
     wake: dispatcher.wake,
     endpoints_changed: fleet.reload,
     cancel_unowed: () => within(cancelUnowed(), CANCEL_PATIENCE_MS).catch(() => {}),
+    ended: (all: readonly Ended[]) => all.forEach(signals.ended.emit),
     replays_changed: replayer.wake,
     erasures_changed: eraser.wake,
     count_posts: posts.flush,
+    examine: rest.examine,
+    test_targets: rest.test_targets,
     readiness: () => readiness(db, dispatcher, disk, failing),
+  };
+}
+
+/** The engine, as a service manager watches it. */
+export function watchedOf(
+  db: Context["db"],
+  { dispatcher }: Engine,
+  { readiness }: Pick<Watched, "readiness">,
+  { backlog }: Pick<Watched, "backlog">,
+): Watched {
+  return {
+    readiness,
+    backlog,
+    standstill: () => standstillOf(db, dispatcher),
+    in_flight: () => dispatcher.in_flight,
   };
 }
 

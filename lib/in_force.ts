@@ -6,6 +6,8 @@ import { makeSigner, type Signer } from "./core/signature.ts";
 /** What a reload replaces, all of it at once: the configuration and what is derived from it. */
 export interface InForce {
   readonly config: Config;
+  /** Whether the listener speaks TLS. */
+  readonly scheme: "http" | "https";
   /** Where endpoints may live. */
   readonly rules: AddressRules;
   /**
@@ -37,11 +39,15 @@ export function makeInForce(
   listener: Listener,
   others: readonly Listener[] = [],
 ): InForce {
+  const scheme = config.server.tls === null ? "http" : "https";
   return Object.freeze({
     config,
+    scheme,
     rules: { ...addressRules(config), own_listener: [...listenersOf(listener), ...others] },
     base_url: config.server.public_url ??
-      (isLoopback(listener.address) ? `http://${hostPort(listener.address, listener.port)}` : null),
+      (isLoopback(listener.address)
+        ? `${scheme}://${hostPort(listener.address, listener.port)}`
+        : null),
     hosts: hostsOf(config, listener.address),
     event_types: makeEventTypes(config.event_types),
     tokens,

@@ -1,6 +1,7 @@
 import { createHash, randomBytes } from "node:crypto";
 import { differencesAmong, type SharedFile } from "./config/shared.ts";
 import { isLoopback, isWildcard } from "./core/address.ts";
+import type { Trouble } from "./core/alerting/kinds.ts";
 import { listed, messageOf } from "./core/errors.ts";
 import { daemonId } from "./core/ids.ts";
 import { VERSION } from "./core/version.ts";
@@ -67,6 +68,7 @@ export async function meetNeighbours(
   log: Log,
   listeners: readonly Listener[],
   file: HeldFile,
+  troubles: () => readonly Trouble[],
   changed: (others: readonly Listener[]) => void,
 ): Promise<Neighbours> {
   const id = daemonId(randomBytes(10));
@@ -85,7 +87,7 @@ export async function meetNeighbours(
     actor?: Actor,
   ): Promise<readonly Synced[]> {
     const { digest } = file.stored;
-    const own: Daemon = { ...me, file: digest };
+    const own: Daemon = { ...me, file: digest, troubles: troubles() };
     const alone = db.kind === "embedded";
     const wait_ms = occasion === "beat" ? BEAT_TIMEOUT_MS : ANSWER_TIMEOUT_MS;
     const answer = <T>(work: Promise<T>) => within(work, wait_ms);

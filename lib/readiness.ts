@@ -2,7 +2,9 @@ import type { Disk } from "./disk.ts";
 import { messageOf } from "./core/errors.ts";
 import type { Dispatcher } from "./delivery/dispatcher.ts";
 import type { Signals, SignalValues } from "./observe/signals.ts";
+import { overdueEndpoint } from "./store/alerts.ts";
 import type { Database } from "./store/database.ts";
+import { within } from "./store/deadline.ts";
 import type { Readiness } from "../routes/context.ts";
 
 const CHECK_TIMEOUT_MS = 4_000;
@@ -50,4 +52,45 @@ export async function readiness(
 function engineCheck({ stopping, healthy }: Pick<Dispatcher, "healthy" | "stopping">): string {
   if (stopping) return "The daemon is stopping; it only stores events";
   return healthy ? "ok" : "The dispatcher has had no answer for 8 seconds";
+}
+
+/** Deliveries that are due for so long and not sent are a sign that something stands still. */
+const OVERDUE_MS = 600_000;
+
+/**
+ * Why this daemon should not pass for alive: it is not ready, or deliveries have been due for ten minutes at an
+ * endpoint that limits neither rate nor concurrency. Undefined while all is well.
+ */
+export async function illnessOf(
+  db: Pick<Database, "kind" | "check" | "admin">,
+  dispatcher: Pick<Dispatcher, "healthy" | "stopping">,
+  disk: Pick<Disk, "problem">,
+  failing: Failing,
+): Promise<string | undefined> {
+  const { checks } = await readiness(db, dispatcher, disk, failing);
+  return Object.values(checks).find((check) => check !== "ok") ?? await overdueIn(db);
+}
+
+/**
+ * Why a restart might help: the database or the dispatcher does not answer, or deliveries are overdue. A full disk or
+ * a refused statement would be no better after it. Undefined while everything moves.
+ */
+export async function standstillOf(
+  db: Pick<Database, "check" | "admin">,
+  dispatcher: Pick<Dispatcher, "healthy" | "stopping">,
+): Promise<string | undefined> {
+  try {
+    await db.check(CHECK_TIMEOUT_MS);
+    const check = engineCheck(dispatcher);
+    return check === "ok" ? await overdueIn(db) : check;
+  } catch (error) {
+    return messageOf(error);
+  }
+}
+
+async function overdueIn({ admin }: Pick<Database, "admin">): Promise<string | undefined> {
+  const late = await within(overdueEndpoint(admin, OVERDUE_MS), CHECK_TIMEOUT_MS);
+  return late === undefined
+    ? undefined
+    : `Deliveries to ${late} have been due for more than ten minutes`;
 }

@@ -102,16 +102,23 @@ function originOf(url: unknown): string {
 
 function readAgain(before: Config, log: Context["log"]): ReadAgain {
   const read = readFile(before, log);
+  return { read, next: reloadable(before, read) };
+}
+
+/** What of a file that was read again can be put in force while running: the rest is as before. */
+export function reloadable(before: Config, read: Config): Config {
   return {
-    read,
-    next: {
-      ...read,
-      server: { ...read.server, listen: before.server.listen },
-      database: databaseOf(before, read),
-      encryption_keys: before.encryption_keys,
-      delivery: { ...read.delivery, source_address: before.delivery.source_address },
-    },
+    ...read,
+    server: { ...read.server, listen: before.server.listen, tls: tlsOf(before, read) },
+    database: databaseOf(before, read),
+    encryption_keys: before.encryption_keys,
+    delivery: { ...read.delivery, source_address: before.delivery.source_address },
   };
+}
+
+// The socket speaks TLS or not for good. Only its certificate can be replaced.
+function tlsOf({ server: before }: Config, { server: read }: Config): Config["server"]["tls"] {
+  return before.tls === null || read.tls === null ? before.tls : read.tls;
 }
 
 // Another database would need another start. The limit to its disk does not.

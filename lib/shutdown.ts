@@ -3,6 +3,7 @@ import type { Disk } from "./disk.ts";
 import type { Engine } from "./engine.ts";
 import type { HttpClient } from "./http/client.ts";
 import type { HttpServer } from "./http/server.ts";
+import type { Metrics } from "./metrics.ts";
 import type { Log } from "./observe/log.ts";
 import type { Neighbours } from "./neighbours.ts";
 import type { Database } from "./store/database.ts";
@@ -15,6 +16,7 @@ interface Parts extends Engine {
   readonly db: Database;
   readonly neighbours: Neighbours;
   readonly disk: Disk;
+  readonly metrics: Pick<Metrics, "stop">;
   readonly streams: Streams;
   readonly log: Log;
 }
@@ -44,12 +46,13 @@ export function makeStop(parts: Parts): {
 }
 
 async function stop(parts: Parts): Promise<void> {
-  const { http, client, db, log, dispatcher, intake, maintenance, replayer, eraser } = parts;
+  const { http, client, db, log, dispatcher, intake, maintenance, ...paced } = parts;
   log.info("Stopping", { in_flight: dispatcher.in_flight });
   const grace_ms = dispatcher.fleet.max_timeout_ms + RECORD_GRACE_MS;
   const ends_at = performance.now() + grace_ms;
   // At once: their readers resume at another daemon.
   const streamed = parts.streams.stop();
+  parts.heartbeat.stop();
   dispatcher.quiesce();
   // Posts go on being stored, for other daemons or the next start: they are refused only between the end
   // of this process and the start of the next.
@@ -58,7 +61,7 @@ async function stop(parts: Parts): Promise<void> {
     grace_ms,
     Promise.all([
       streamed,
-      ...[maintenance, replayer, eraser].map((part) => part.stop()),
+      ...[maintenance, paced.replayer, paced.eraser, paced.announcer].map((part) => part.stop()),
       dispatcher.stop(grace_ms),
     ]),
   );
@@ -70,6 +73,7 @@ async function stop(parts: Parts): Promise<void> {
   await atMost(CLOSE_GRACE_MS, parts.posts.flush().catch(() => {}));
   client.close();
   parts.disk.stop();
+  parts.metrics.stop();
   await parts.neighbours.stop();
   await db.close();
   log.info("Stopped");

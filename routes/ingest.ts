@@ -4,15 +4,17 @@ import { createHash } from "node:crypto";
 import { type Context, Hono } from "hono";
 import type { Accepted } from "../lib/admin/shown.ts";
 import { cidrContains, parseCidr } from "../lib/core/address.ts";
-import { AppError } from "../lib/core/errors.ts";
+import { AppError, type ErrorCode, HTTP_STATUS } from "../lib/core/errors.ts";
 import { IDENTIFIER_RULE, isIdentifier, KEY_PLACE } from "../lib/core/identifier.ts";
 import { parseDeliveryId } from "../lib/core/ids.ts";
 import { type Format, type Parsed, type ParsedEvent, parseIngest } from "../lib/core/payload.ts";
 import { verifyBookme } from "../lib/core/signature.ts";
 import { millisecondsOf } from "../lib/core/time.ts";
+import { formatTraceparent, parseTraceparent } from "../lib/core/traceparent.ts";
 import { decodeUtf8 } from "../lib/core/utf8.ts";
 import { isOutage } from "../lib/store/errors.ts";
 import type { Offer } from "../lib/delivery/batch.ts";
+import type { PostFacts, Recording } from "../lib/observe/traces.ts";
 import { clientAddress } from "./middleware/client.ts";
 import type { Env, RouteContext } from "./context.ts";
 import { makeRoom, type Room, type RoomLimits } from "./middleware/body_budget.ts";
@@ -33,34 +35,78 @@ export function ingestRoutes(ctx: RouteContext, limits = ROOM): Hono<Env> {
   const room = makeRoom(limits);
   return new Hono<Env>().post("/", async (c) => {
     let posted: Posted | undefined;
+    let accepted: readonly ParsedEvent[] = [];
+    const began_at = performance.now();
+    let recording: Recording<PostFacts> | undefined;
     try {
       posted = await readEvents(c, ctx, room);
       const { single, events, digest } = posted;
       const key = header(c, "idempotency-key");
       const keyOf = keys(key, digest);
-      const accepted = await ctx.accept(events.map((event) => ({ event, ...keyOf(event) })));
-      const answers = accepted.map(({ id, deliveries, duplicate }): Accepted => ({
+      const came = traceOf(c);
+      recording = ctx.tracing?.ingest(performance.now() - began_at, came);
+      const trace = recording?.traceparent ?? came;
+      const stored = await ctx.accept(events.map((event) => ({ event, trace, ...keyOf(event) })));
+      accepted = events;
+      const answers = stored.map(({ id, deliveries, duplicate }): Accepted => ({
         id,
         deliveries,
         duplicate,
       }));
       const status = answers.every((answer) => answer.duplicate) ? 200 : 202;
+      recording?.end(acceptedFacts(status, events, answers));
       return c.json(single ? answers[0] : answers, status);
     } catch (error) {
-      reportRefused(c, ctx, error);
+      const code = codeOf(error);
+      reportRefused(c, ctx, code);
+      recording?.end(refusedFacts(code, posted?.events.length ?? 0));
       throw error;
     } finally {
       if (posted !== undefined) room.leave(posted.room_bytes);
+      if (ctx.signals.posted.heard) {
+        const now = ctx.now();
+        const ages_ms = accepted.map(({ timestamp }) => now - millisecondsOf(timestamp));
+        ctx.signals.posted.emit({ duration_ms: performance.now() - began_at, ages_ms });
+      }
     }
   });
 }
 
-function reportRefused(c: Context<Env>, ctx: RouteContext, error: unknown): void {
-  const code = error instanceof AppError
-    ? error.code
-    : isOutage(error)
-    ? "unavailable" as const
-    : undefined;
+/** The post's `traceparent`, as far as it is well-formed. */
+function traceOf(c: Context<Env>): string | null {
+  const came = c.req.header("traceparent");
+  const context = came === undefined ? undefined : parseTraceparent(came);
+  return context === undefined ? null : formatTraceparent(context);
+}
+
+/** The post of answered events, for its span. */
+function acceptedFacts(
+  status: number,
+  events: readonly ParsedEvent[],
+  answers: readonly Accepted[],
+): PostFacts {
+  const [event, more] = events;
+  const [answer] = answers;
+  const only = event === undefined || answer === undefined || more !== undefined
+    ? undefined
+    : { id: answer.id, type: event.type };
+  return { status, code: null, events: events.length, event: only };
+}
+
+/** A post that could be read and is refused, or fails, for its span. */
+function refusedFacts(code: ErrorCode | undefined, events: number): PostFacts {
+  return code === undefined
+    ? { status: 500, code: "internal", events }
+    : { status: HTTP_STATUS[code], code, events };
+}
+
+/** The code that an error is answered with; undefined for a bug. */
+function codeOf(error: unknown): ErrorCode | undefined {
+  if (error instanceof AppError) return error.code;
+  return isOutage(error) ? "unavailable" : undefined;
+}
+
+function reportRefused(c: Context<Env>, ctx: RouteContext, code: ErrorCode | undefined): void {
   if (code === undefined) return;
   ctx.signals.refused.emit({
     by: "ingest",

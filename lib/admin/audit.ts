@@ -1,3 +1,5 @@
+import { invalidAt } from "../core/errors.ts";
+import { IDENTIFIER_RULE, isIdentifier } from "../core/identifier.ts";
 import { auditId, parseAuditId } from "../core/ids.ts";
 import * as read from "../store/reports/audit.ts";
 import type { AdminContext, Asker } from "./context.ts";
@@ -20,6 +22,10 @@ export async function listAudit(
   { cursor, ...filter }: AuditQuery,
 ): Promise<shown.Page<shown.AuditEntry>> {
   refuseEmpty(filter);
+  for (const name of ["actor", "action", "object"] as const) {
+    // PostgreSQL refuses other text even as a parameter.
+    if (!isIdentifier(filter[name] ?? "none")) throw invalidAt(`/${name}`, IDENTIFIER_RULE);
+  }
   const before = readCursor(cursor, parseAuditId);
   return viewPage(
     await read.listAudit(ctx.db.admin, scope, { ...filter, before }),

@@ -7,6 +7,7 @@ import type { InForce } from "../in_force.ts";
 import type { Actor } from "../store/changes.ts";
 import type { Database } from "../store/database.ts";
 import type { FilePolicy } from "../store/endpoints.ts";
+import type { Ended } from "../store/fragments.ts";
 import type { Pace } from "./pace.ts";
 import type { Reloaded } from "./shown.ts";
 import type { Streams } from "./stream.ts";
@@ -48,10 +49,19 @@ export interface AdminContext {
   readonly endpoints_changed: () => Promise<void>;
   /** Cancels what endpoints are not owed any more: all of it, or as much as fits in a request. */
   readonly cancel_unowed: () => Promise<void>;
+  /** Reports deliveries that a statement ended. */
+  readonly ended: (ended: readonly Ended[]) => void;
   /** Announces a new replay. */
   readonly replays_changed: () => void;
   /** Announces a new erasure. */
   readonly erasures_changed: () => void;
+  /** Sends a test to those who get alerts, or to one of them; `id` is new. */
+  readonly test_targets: (
+    only: string | undefined,
+    id: string,
+  ) => Promise<
+    readonly { readonly target: string; readonly ok: boolean; readonly explanation: string }[]
+  >;
   /** The streams of what changes. */
   readonly streams: Streams;
   /** Writes down how this process has answered posts. */

@@ -118,7 +118,9 @@ export async function getDelivery(
   return {
     ...viewDelivery(delivery, by, ctx),
     hints: hints.get(delivery.uuid) ?? [],
-    attempts: attempts.map((attempt) => viewAttempt(attempt, delivery, event, by, ctx)),
+    // Without one that was recorded since the delivery was read: everything in the answer is of one moment.
+    attempts: attempts.filter(({ number }) => number <= delivery.attempts)
+      .map((attempt) => viewAttempt(attempt, delivery, event, by, ctx)),
   };
 }
 
@@ -190,11 +192,12 @@ export async function cancelDelivery(
   refuseCancel(before);
   ctx.pace(by, "change");
   const name = nameFor(before.owner, by.actor.name);
-  await cancel(ctx.db.admin, before.uuid, cancelledBy(name), {
+  const { ended } = await cancel(ctx.db.admin, before.uuid, cancelledBy(name), {
     actor: by.actor,
     action: "delivery.cancelled",
     object: deliveryId(before.uuid),
   });
+  ctx.ended(ended);
   const after = await findDelivery(ctx, by, id);
   refuseCancel(after);
   return viewDelivery(after, by, ctx);

@@ -9,7 +9,6 @@ import {
   SIGNED_AND_UNSIGNED,
 } from "../core/endpoint_rules.ts";
 import { invalidAt, jsonPointer, type Mistake, refuseMistakes } from "../core/errors.ts";
-import { isOperational } from "../core/matching.ts";
 import { firstExpiry } from "../core/rotation.ts";
 import type { Scope } from "../core/scope.ts";
 import { NONCE_BYTES, seal, type SealedContent, type SealKey } from "../core/seal.ts";
@@ -32,6 +31,7 @@ import {
   type StoredEndpoint,
 } from "../store/endpoints.ts";
 import type { AdminContext } from "./context.ts";
+import { eventTypesFor } from "./event_types.ts";
 import type { EndpointInput, EndpointPatch } from "./inputs.ts";
 import { sealingKey } from "./lookup.ts";
 
@@ -131,6 +131,7 @@ function blank(id: string, scope: Scope): EndpointFields {
       unsigned: false,
       description: null,
       headers: [],
+      traceparent: false,
       tls: null,
     },
   };
@@ -155,6 +156,7 @@ function merge(fields: EndpointFields, input: Given): EndpointFields {
       unsigned: given(input.unsigned, settings.unsigned),
       description: given(input.description, settings.description),
       headers: settings.headers,
+      traceparent: given(input.traceparent, settings.traceparent),
       tls: settings.tls,
     },
   };
@@ -205,8 +207,7 @@ function knownHeaders(
 export function endpointMistakes(ctx: AdminContext, scope: Scope, input: Given): Mistake[] {
   const in_force = ctx.in_force();
   const rules = scope === "everything" ? in_force.rules : publicOnly(in_force.rules);
-  const names = in_force.event_types.names
-    .filter((name) => scope === "everything" || !isOperational(name));
+  const { names } = eventTypesFor(ctx, { scope });
   const mistakes: Mistake[] = [];
   const add = (pointer: string, message: string) => void mistakes.push({ pointer, message });
   if (input.url !== undefined) {

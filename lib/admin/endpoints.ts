@@ -24,7 +24,7 @@ import type {
 } from "./inputs.ts";
 import { endpointHints } from "./hints.ts";
 import { CURSOR_RULE, type Paged, viewPage } from "./lists.ts";
-import { findEndpoint, findEndpointInForce } from "./lookup.ts";
+import { findEndpoint, findEndpointInForce, readEndpoint } from "./lookup.ts";
 import type * as shown from "./shown.ts";
 import { readActivity } from "./statistics.ts";
 import { viewEndpoint } from "./views.ts";
@@ -38,15 +38,14 @@ export interface EndpointQuery extends Paged {
 /** Endpoints, the last made first: those in force, or the retired ones. */
 export async function listEndpoints(
   ctx: AdminContext,
-  { scope }: Asker,
+  by: Asker,
   { cursor, ...filter }: EndpointQuery,
 ): Promise<shown.Page<shown.Endpoint>> {
-  const sql = ctx.db.admin;
   // Endpoints are never removed, so a cursor from a page names one.
-  if (cursor !== undefined && await read.getEndpoint(sql, scope, cursor) === undefined) {
+  if (cursor !== undefined && await readEndpoint(ctx, by, cursor) === undefined) {
     throw invalidAt("/cursor", CURSOR_RULE);
   }
-  const page = await read.listEndpoints(sql, scope, { ...filter, before: cursor });
+  const page = await read.listEndpoints(ctx.db.admin, by.scope, { ...filter, before: cursor });
   const activityOf = await readActivity(ctx, page.rows.map(({ no }) => no));
   return viewPage(page, (row) => viewEndpoint(row, activityOf(row.no), ctx));
 }

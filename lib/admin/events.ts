@@ -95,13 +95,17 @@ export async function getEvent(
   const uuid = parseEventId(id);
   const event = uuid === undefined ? undefined : await read.getEvent(sql, scope, uuid);
   if (event === undefined) throw notFound("event; it may have been purged");
-  const deliveries = await deliveriesOf(sql, scope, event.uuid);
-  const lasts = await lastAttemptsOf(sql, scope, deliveries.map((delivery) => delivery.uuid));
-  const endpoints = await endpointsAtEvent(sql, scope, event.uuid);
+  const [deliveries, endpoints] = await Promise.all([
+    deliveriesOf(sql, scope, event.uuid),
+    endpointsAtEvent(sql, scope, event.uuid),
+  ]);
   const unhappy = deliveries.filter(({ last_outcome }) =>
     last_outcome !== null && last_outcome !== "delivered"
   );
-  const hints = await deliveryHints(ctx, by, unhappy.slice(0, MAX_EXPLAINED));
+  const [lasts, hints] = await Promise.all([
+    lastAttemptsOf(sql, scope, deliveries.map((delivery) => delivery.uuid)),
+    deliveryHints(ctx, by, unhappy.slice(0, MAX_EXPLAINED)),
+  ]);
   return {
     ...viewEvent(event, by),
     payload: by.payloads ? event.payload : null,

@@ -1,7 +1,9 @@
 import type { Certificate } from "../core/certificates.ts";
-import { daysUntil, type Finding, judgeExamination } from "../core/examination.ts";
+import { daysUntil, type Finding, judgeCheck } from "../core/examination.ts";
+import { probeTime } from "../core/explain.ts";
 import { inSeconds } from "../core/time.ts";
 import type { Endpoint } from "../delivery/fleet.ts";
+import { storeCheck } from "../store/checks.ts";
 import type { StoredEndpoint } from "../store/endpoints.ts";
 import type { AdminContext, Asker } from "./context.ts";
 import { findEndpointInForce } from "./lookup.ts";
@@ -26,7 +28,9 @@ export async function checkEndpoint(
     },
   );
   const now_ms = Date.now();
-  const findings = [...judgeState(row, known), ...judgeExamination(found, now_ms)];
+  const check = judgeCheck(found, now_ms);
+  await storeCheck(ctx.db.admin, row.no, check);
+  const findings = [...judgeState(row, known, now_ms), ...check.findings];
   const [own] = found.chain;
   return {
     endpoint_id: row.id,
@@ -44,16 +48,8 @@ export async function checkEndpoint(
 }
 
 /** What keeps this daemon from sending, whatever the network is like. */
-function judgeState(row: StoredEndpoint, known: Endpoint | undefined): Finding[] {
-  const findings: Finding[] = [];
-  if (row.paused_at !== null) {
-    const since = inSeconds(row.paused_at.toISOString());
-    findings.push({
-      mark: "!",
-      text: `paused since ${since} (${row.pause_reason}): its deliveries wait`,
-      remedy: `\`bookme-webhooks resume ${row.id}\` sends them`,
-    });
-  }
+function judgeState(row: StoredEndpoint, known: Endpoint | undefined, now_ms: number): Finding[] {
+  const findings = judgePause(row, now_ms);
   if (known !== undefined && known.unsendable_reason !== null) {
     findings.push({
       mark: "✗",
@@ -63,6 +59,23 @@ function judgeState(row: StoredEndpoint, known: Endpoint | undefined): Finding[]
     });
   }
   return findings;
+}
+
+function judgePause(row: StoredEndpoint, now_ms: number): Finding[] {
+  const { id, paused_at, pause_reason, probe_at } = row;
+  if (paused_at === null) return [];
+  const since = `since ${inSeconds(paused_at.toISOString())} (${pause_reason})`;
+  const remedy = `\`bookme-webhooks resume ${id}\` sends them`;
+  if (probe_at === null) {
+    return [{ mark: "!", text: `paused ${since}: its deliveries wait`, remedy }];
+  }
+  const next = probeTime(probe_at.getTime(), now_ms);
+  return [{
+    mark: "!",
+    text: `paused automatically ${since}: one waiting delivery is tried ${next}, and all follow ` +
+      "once one arrives",
+    remedy: `${remedy} now`,
+  }];
 }
 
 function remedyOf({ id, source, sealed }: StoredEndpoint): string {

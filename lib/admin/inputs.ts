@@ -87,6 +87,9 @@ const SETTABLE = {
   rate_limit: v.optional(
     described(maybe(rate), "Attempts begun, in all daemons: 50/s, 300/m, 1000/h"),
   ),
+  traceparent: v.optional(
+    described(bool, "Sends a W3C traceparent header along, for the receiver's traces"),
+  ),
 };
 
 /** A new endpoint. */
@@ -256,6 +259,22 @@ export const ReplayInput = v.strictObject({
   dry_run: v.optional(described(bool, "Only count"), false),
 }, must("an object"));
 export type ReplayInput = v.InferOutput<typeof ReplayInput>;
+
+// --- alerts ------------------------------------------------------------------------------------------
+
+/** How long an alert stays quiet. */
+export const SnoozeInput = v.strictObject({
+  for: v.pipe(duration(60_000, 7 * DAY_MS), v.description("From now on, at most 7d")),
+}, must("an object"));
+export type SnoozeInput = v.InferOutput<typeof SnoozeInput>;
+
+/** Who gets a test. */
+export const TestAlertsInput = v.strictObject({
+  target: v.optional(
+    described(identifier, "A chat (`slack`, `teams-2`), `mail` or an endpoint's id; left out, all"),
+  ),
+}, must("an object"));
+export type TestAlertsInput = v.InferOutput<typeof TestAlertsInput>;
 
 // --- erasures ----------------------------------------------------------------------------------------
 

@@ -1,9 +1,10 @@
 import { is } from "valibot";
 import { AppError, invalidAt, show } from "../core/errors.ts";
-import { parseDeliveryId, parseErasureId, parseReplayId } from "../core/ids.ts";
+import { parseAlertId, parseDeliveryId, parseErasureId, parseReplayId } from "../core/ids.ts";
 import { nearest } from "../core/nearest.ts";
 import type { SealKey } from "../core/seal.ts";
 import type { StoredEndpoint } from "../store/endpoints.ts";
+import { getAlert, type ToldAlert } from "../store/reports/alerts.ts";
 import { type DeliveryRow, getDelivery } from "../store/reports/deliveries.ts";
 import { endpointIds, getEndpoint } from "../store/reports/endpoints.ts";
 import { type ErasureRow, getErasure } from "../store/reports/erasures.ts";
@@ -37,15 +38,24 @@ export function sealingKey({ seal_keys: [key] }: AdminContext, need: string): Se
   );
 }
 
+/** The endpoint of that id within the scope, retired ones included; undefined if there is none. */
+export async function readEndpoint(
+  ctx: AdminContext,
+  { scope }: Pick<Asker, "scope">,
+  id: string,
+): Promise<StoredEndpoint | undefined> {
+  // PostgreSQL refuses other text even as a parameter.
+  return is(identifier, id) ? await getEndpoint(ctx.db.admin, scope, id) : undefined;
+}
+
 /** The endpoint of that id, retired ones included. */
 export async function findEndpoint(
   ctx: AdminContext,
-  { scope }: Asker,
+  by: Asker,
   id: string,
 ): Promise<StoredEndpoint> {
-  // PostgreSQL refuses other text even as a parameter.
-  const row = is(identifier, id) ? await getEndpoint(ctx.db.admin, scope, id) : undefined;
-  if (row === undefined) throw new AppError("not_found", await unknownEndpoint(ctx, { scope }, id));
+  const row = await readEndpoint(ctx, by, id);
+  if (row === undefined) throw new AppError("not_found", await unknownEndpoint(ctx, by, id));
   return row;
 }
 
@@ -80,7 +90,7 @@ export async function filterEndpoint(
   id: string | undefined,
 ): Promise<StoredEndpoint | undefined> {
   if (id === undefined) return undefined;
-  const row = await getEndpoint(ctx.db.admin, by.scope, id);
+  const row = await readEndpoint(ctx, by, id);
   if (row === undefined) throw invalidAt("/endpoint", await unknownEndpoint(ctx, by, id));
   return row;
 }
@@ -130,5 +140,17 @@ export async function findReplay(
   const uuid = parseReplayId(id);
   const row = uuid === undefined ? undefined : await getReplay(ctx.db.admin, scope, uuid);
   if (row === undefined) throw notFound("replay");
+  return row;
+}
+
+/** The alert of that `alr_…`. */
+export async function findAlert(
+  ctx: AdminContext,
+  { scope }: Asker,
+  id: string,
+): Promise<ToldAlert> {
+  const uuid = parseAlertId(id);
+  const row = uuid === undefined ? undefined : await getAlert(ctx.db.admin, scope, uuid);
+  if (row === undefined) throw notFound("alert; it may have been purged");
   return row;
 }

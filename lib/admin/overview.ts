@@ -42,12 +42,16 @@ export interface EndpointHealth {
   readonly certificate_ends_at: string | null;
 }
 
-/** Deliveries of the last 24 hours. */
+/** Deliveries of the last 24 hours, and those that the 30-second promise covers: see `core/promise.ts`. */
 export interface Promptness {
+  /** First attempts, of all. */
+  readonly sent: number;
+  /** Deliveries that the promise covers, at their first attempt. */
+  readonly all: number;
   /** Those that arrived within 30 s of their event's acceptance. */
   readonly within_30s: number;
-  /** Those that were sent at all. */
-  readonly all: number;
+  /** Those of which the first attempt began within 30 s. */
+  readonly begun_in_time: number;
 }
 
 /** The same in the overview, with its last 24 hours. */
@@ -91,6 +95,8 @@ const MAX_CHANGES_READ = 50;
 /** Changes of how events are sent: tests and replays change nothing about that. */
 const CHANGES = /^(endpoint\.(?!tested)|endpoints\.|config\.|database\.)/;
 const HOURS = 24;
+/** 24 hours before now begin within an hour, which is read whole: the bars leave it out. */
+const HOURS_READ = HOURS + 1;
 const HOUR_MS = 3_600_000;
 
 /** An overview of the endpoints within the asker's scope. */
@@ -99,10 +105,9 @@ export async function getOverview(ctx: AdminContext, by: Asker): Promise<Overvie
   const sql = ctx.db.admin;
   const { rows } = await listEndpoints(sql, scope, { retired: false, limit: MAX_ENDPOINTS });
   const nos = rows.map(({ no }) => no);
-  const [day, hour, hours, owed, runs, posted, changes] = await Promise.all([
-    attemptCounts(sql, scope, HOURS * HOUR_MS, undefined),
+  const [day, hour, owed, runs, posted, changes] = await Promise.all([
+    attemptsByHour(sql, scope, HOURS_READ, "together"),
     attemptCounts(sql, scope, HOUR_MS, undefined),
-    attemptsByHour(sql, scope, HOURS, "together"),
     pendingStats(sql, scope, undefined),
     endpointRuns(sql, nos),
     hasEvents(sql, scope),
@@ -113,20 +118,19 @@ export async function getOverview(ctx: AdminContext, by: Asker): Promise<Overvie
   const first = sorted.slice(0, MAX_SHOWN);
   const [worst, each] = await Promise.all([
     lookAt(ctx, by, first),
-    attemptsByHour(sql, scope, HOURS, first.map(({ row }) => row.no)),
+    attemptsByHour(sql, scope, HOURS_READ, first.map(({ row }) => row.no)),
   ]);
-  const dayOf = Map.groupBy(day, ({ endpoint_no }) => endpoint_no);
-  const hoursOf = Map.groupBy(each, ({ endpoint_no }) => endpoint_no);
+  const dayOf = Map.groupBy(each, ({ endpoint_no }) => endpoint_no);
   return {
     endpoints: worst.map(({ no, ...one }) => ({
       ...one,
-      bars: bars(ctx, hoursOf.get(no) ?? []),
+      bars: bars(ctx, dayOf.get(no) ?? []),
       today: promptness(dayOf.get(no) ?? []),
     })),
     counts: countHealths(judged),
     today: promptness(day),
     hour: attemptsOf(hour),
-    bars: bars(ctx, hours),
+    bars: bars(ctx, day),
     ...totals(owed, judged),
     posted,
     changes: changes.data.filter(({ action }) => CHANGES.test(action)).slice(0, MAX_CHANGES),
@@ -142,7 +146,7 @@ export async function getEndpointHealth(
   const row = await findEndpoint(ctx, by, id);
   const sql = ctx.db.admin;
   const [day, hour, owed, runs] = await Promise.all([
-    attemptCounts(sql, by.scope, HOURS * HOUR_MS, [row.no]),
+    attemptsByHour(sql, by.scope, HOURS_READ, [row.no]),
     attemptCounts(sql, by.scope, HOUR_MS, [row.no]),
     pendingStats(sql, by.scope, [row.no]),
     endpointRuns(sql, [row.no]),
@@ -223,7 +227,8 @@ async function lookAt(
       },
       hints: hints.get(row.no) ?? [],
       first_exhausted_at: end === null ? null : new Date(end).toISOString(),
-      certificate_ends_at: found?.certificate_ends_at?.toISOString() ?? null,
+      certificate_ends_at: endpoint.check?.certificate_ends_at ??
+        found?.certificate_ends_at?.toISOString() ?? null,
     };
   });
 }
@@ -232,14 +237,16 @@ function bars(ctx: AdminContext, rows: readonly HourRow[]): HealthBar[] {
   return barsOf(rows, HOURS, ctx.now());
 }
 
-// Each delivery has one first attempt; a retry by hand may arrive in time once more.
-function promptness(counts: readonly AttemptCount[]): Promptness {
-  const sum = (of: (count: AttemptCount) => number) =>
+// At the edges of the window, an attempt may lie within it, and the first one of its delivery before.
+function promptness(counts: readonly HourRow[]): Promptness {
+  const sum = (of: (count: HourRow) => number) =>
     counts.reduce((total, count) => total + of(count), 0);
-  const all = sum(({ first_attempts }) => first_attempts);
+  const all = sum(({ promised }) => promised);
   return {
-    within_30s: Math.min(sum(({ delivered_within_30s }) => delivered_within_30s), all),
+    sent: sum(({ first_attempts }) => first_attempts),
     all,
+    within_30s: Math.min(sum(({ promised_delivered }) => promised_delivered), all),
+    begun_in_time: sum(({ promised_begun }) => promised_begun),
   };
 }
 

@@ -15,19 +15,20 @@ import { findReplay, unknownEndpoint } from "./lookup.ts";
 import type * as shown from "./shown.ts";
 import { viewReplay } from "./views.ts";
 
-/** Counts the deliveries that a replay would send, and what it would leave out. */
+/** Counts the deliveries that a replay would send, and what it would leave out, as far as `depth` says. */
 export async function countReplay(
   ctx: AdminContext,
   by: Asker,
   input: ReplayInput,
+  depth: read.CountDepth = "whole",
 ): Promise<shown.ReplayCount> {
-  const { selection, endpoint, counted } = await select(ctx, by, input);
+  const { selection, endpoint, counted } = await select(ctx, by, input, depth);
   const sql = ctx.db.admin;
   return {
     matched: counted.matched.count,
     matched_exact: counted.matched.exact,
     left_out: {
-      delivered: await read.countDeliveredSince(sql, selection),
+      delivered: await read.countDeliveredSince(sql, selection, depth),
       without_payload: counted.without_payload,
     },
     notes: endpoint === undefined
@@ -80,7 +81,7 @@ export async function createReplay(
   by: Asker,
   input: ReplayInput,
 ): Promise<shown.Replay> {
-  const { selection, counted: { matched } } = await select(ctx, by, input);
+  const { selection, counted: { matched } } = await select(ctx, by, input, "whole");
   const uuid = ctx.newUuid();
   const id = replayId(uuid);
   const { endpoint, type, reason, code, since, until, rate } = input;
@@ -211,7 +212,12 @@ function endOf(ctx: AdminContext, until: string | undefined): string {
 /** How far the database's clock may have been set back without a replay that misses a delivery. */
 const SLACK_MS = 3_600_000;
 
-async function select(ctx: AdminContext, by: Asker, input: ReplayInput) {
+async function select(
+  ctx: AdminContext,
+  by: Asker,
+  input: ReplayInput,
+  depth: read.CountDepth,
+) {
   refuseMistakes(await replayMistakes(ctx, by, input));
   // Its count reads more than any page of a list.
   ctx.pace(by, "change");
@@ -234,6 +240,6 @@ async function select(ctx: AdminContext, by: Asker, input: ReplayInput) {
     first_uuid,
     last_uuid,
   };
-  const counted = await read.countReplay(ctx.db.admin, by.scope, selection);
+  const counted = await read.countReplay(ctx.db.admin, by.scope, selection, depth);
   return { selection, endpoint, counted };
 }

@@ -1,4 +1,5 @@
 import * as v from "valibot";
+import { END_REASONS, KINDS } from "../core/alerting/kinds.ts";
 import { DELIVERY_STATES } from "../core/explain.ts";
 import { HINTS } from "../core/hints.ts";
 import { REASONS } from "../core/outcome.ts";
@@ -96,6 +97,16 @@ export type IpRanges = v.InferOutput<typeof IpRanges>;
 
 const CERTIFICATE = { subject: string, issuer: string, valid_from: time, valid_to: time };
 
+/** A verdict on a thing, with its remedy. */
+export const Finding = v.object({
+  mark: described(
+    v.picklist(["✓", "!", "✗"]),
+    "Good, worth a look, or a fault that keeps deliveries from arriving",
+  ),
+  text: string,
+  remedy: maybe(string),
+});
+
 /** An endpoint, without its secrets. */
 export const Endpoint = v.object({
   id: string,
@@ -128,6 +139,7 @@ export const Endpoint = v.object({
   ),
   concurrency: maybe(count),
   rate_limit: maybe(string),
+  traceparent: described(v.boolean(), "Whether requests carry a W3C traceparent header"),
   version: count,
   state: described(
     v.picklist(["active", "paused", "unsendable", "retired"]),
@@ -136,12 +148,33 @@ export const Endpoint = v.object({
   paused: v.boolean(),
   paused_at: maybe(time),
   pause_reason: maybe(string),
+  paused_by: described(
+    maybe(v.picklist(["hand", "gone", "automatic"])),
+    "Somebody, a 410, or alerts.auto_pause: the last ends by itself once an hourly try arrives",
+  ),
+  next_probe_at: described(
+    maybe(time),
+    "When an automatic pause is tried next: with one waiting delivery, or not at all if none waits",
+  ),
   sendable: described(v.boolean(), "Whether this daemon has the endpoint's secrets"),
   unsendable_reason: maybe(string),
   rotation: described(
     maybe(v.object({ activates_at: maybe(time), overlap_ends_at: maybe(time) })),
     "Of a rotation under way: when the new secret signs, and when the old ones stop. Both times are " +
       "null for an endpoint of the file: the new one signs, and the old one until the file drops it",
+  ),
+  check: described(
+    maybe(v.object({
+      checked_at: time,
+      ok: described(v.boolean(), "Whether no finding has the mark ✗"),
+      findings: v.array(Finding),
+      certificate_ends_at: described(
+        maybe(time),
+        "Of the receiver's certificate; null if none was seen",
+      ),
+      failing_since: described(maybe(time), "Since when each one has found a fault"),
+    })),
+    "The last look at its receiver, about once an hour: DNS, addresses, TLS; null before the first",
   ),
   last_success_at: described(maybe(time), "End of the last attempt that delivered"),
   failing_since: described(
@@ -192,16 +225,6 @@ const DATED = {
   ...CERTIFICATE,
   days_left: v.pipe(v.number(), v.integer()),
 };
-
-/** A verdict on a thing, with its remedy. */
-export const Finding = v.object({
-  mark: described(
-    v.picklist(["✓", "!", "✗"]),
-    "Good, worth a look, or a fault that keeps deliveries from arriving",
-  ),
-  text: string,
-  remedy: maybe(string),
-});
 
 /** An endpoint's state, DNS, addresses and TLS, as the daemon sees them. */
 export const EndpointCheck = v.object({
@@ -506,6 +529,10 @@ export type EventDetail = v.InferOutput<typeof EventDetail>;
 export const EventType = v.object({
   name: string,
   description: string,
+  operational: described(
+    v.boolean(),
+    "Whether it is about this program itself: `*` does not select it, nobody posts it, and a business does not have it",
+  ),
   schema: described(v.record(v.string(), v.unknown()), "JSON Schema (2020-12) of `data`"),
   sample: described(v.record(v.string(), v.unknown()), "A whole event"),
 });
@@ -567,6 +594,55 @@ export const Replay = v.object({
 });
 export type Replay = v.InferOutput<typeof Replay>;
 
+// --- alerts ------------------------------------------------------------------------------------------
+
+/** A condition that is announced when it begins and when it ends, with its figures as last announced. */
+export const Alert = v.object({
+  id: string,
+  kind: v.picklist(KINDS),
+  status: v.picklist(["open", "ended"]),
+  endpoint_id: described(maybe(string), "The endpoint that it is about; null: no single one"),
+  business: described(maybe(string), "The endpoint's owner, who sees the alert too"),
+  summary: described(string, "It in one sentence"),
+  began_at: described(time, "Since when it is so"),
+  opened_at: described(time, "When that was noticed"),
+  ended_at: maybe(time),
+  end_reason: maybe(v.picklist(END_REASONS)),
+  acknowledged_at: described(maybe(time), "Since then it is not announced again before it ends"),
+  acknowledged_by: described(maybe(string), "Name of an admin token"),
+  snoozed_until: described(maybe(time), "Until then it is not announced again, unless it ends"),
+  attempts: described(maybe(count), "Attempts, or posts, that were counted"),
+  failed: described(maybe(count), "Of these, the ones that failed, or were refused"),
+  share: described(maybe(number), "Failed ones among all, from 0 to 1"),
+  reason: described(maybe(string), "The commonest reason of those that failed"),
+  code: described(maybe(count), "The status that goes with it"),
+  example_delivery_id: described(maybe(string), "A delivery that failed for that reason"),
+  waiting: described(maybe(count), "Deliveries that wait for the endpoint"),
+  waiting_exact: described(v.boolean(), "False: at least this many"),
+  next: described(maybe(string), "What happens next, and what to do; null once it has ended"),
+  notices: described(
+    v.array(v.object({
+      what: v.picklist(["began", "reminded", "ended"]),
+      target: described(string, "`events`, `slack`, `slack-2`, `teams`, `mail` or `business-mail`"),
+      at: described(time, "When it arrived, was given up, or is to be sent"),
+      ok: described(maybe(v.boolean()), "Whether it arrived; null while that is tried"),
+      cause: described(maybe(string), "Why the last attempt failed"),
+    })),
+    "Announcements of it, the latest first, at most 50",
+  ),
+});
+export type Alert = v.InferOutput<typeof Alert>;
+
+/** What became of a test. */
+export const AlertTest = v.object({
+  targets: v.array(v.object({
+    target: described(string, "A chat, `mail`, or the id of an endpoint of alerts.to"),
+    ok: described(v.boolean(), "Whether the test arrived"),
+    explanation: string,
+  })),
+});
+export type AlertTest = v.InferOutput<typeof AlertTest>;
+
 // --- erasures ----------------------------------------------------------------------------------------
 
 /** An erasure and how far it is. It never shows what is looked for. */
@@ -617,6 +693,15 @@ const STATS = {
       "the delivery back",
   ),
   delivered_ms: described(PERCENTILES, "From there to delivery, within 9 %"),
+  promise: described(
+    v.strictObject({
+      deliveries: described(count, "Deliveries that it covers, at their first attempt"),
+      begun_in_time: described(count, "Those of which the first attempt began within 30 s"),
+      delivered_in_time: described(count, "Those that were delivered within 30 s"),
+    }),
+    "The promise to deliver within 30 s of the 202. It covers no tests, retries and replays, no endpoint that " +
+      "limits its rate or concurrency or waits before the first attempt, and nothing that a pause held back",
+  ),
   ...PENDING,
   sending: count,
   oldest_pending_ms: described(
@@ -754,7 +839,7 @@ export const AuditEntry = v.object({
 });
 export type AuditEntry = v.InferOutput<typeof AuditEntry>;
 
-/** What messages of a stream say, by their names: `event`, `delivery`, `endpoint`, `replay`, `many`. */
+/** What messages of a stream say, by their names: `event`, `delivery`, `endpoint`, `replay`, `alert`, `many`. */
 export interface StreamEvent {
   readonly id: string;
   readonly type: string;
@@ -793,10 +878,20 @@ export interface StreamReplay {
   readonly replayed: number;
 }
 
+/** An alert that was opened, announced again, acknowledged, snoozed or ended. */
+export interface StreamAlert {
+  readonly id: string;
+  readonly kind: Alert["kind"];
+  readonly status: Alert["status"];
+  readonly endpoint_id: string | null;
+  readonly acknowledged: boolean;
+}
+
 /** How many of each changed at once, instead of a message for each. */
 export interface StreamMany {
   readonly events: number;
   readonly deliveries: number;
   readonly endpoints: number;
   readonly replays: number;
+  readonly alerts: number;
 }

@@ -11,6 +11,7 @@ import {
   type PostsRow,
   postsSince,
 } from "../store/reports/stats.ts";
+import { readChecks, type StoredCheck } from "../store/checks.ts";
 import { type Expiring, listExpiring } from "../store/expiry.ts";
 import type { AdminContext, Asker } from "./context.ts";
 import { periodOf } from "./lists.ts";
@@ -105,6 +106,7 @@ function greatest(ages: readonly (number | null)[]): number | null {
 /** What an endpoint has been doing, as shown. */
 export type Activity = Pick<
   shown.Endpoint,
+  | "check"
   | "last_success_at"
   | "failing_since"
   | "expires"
@@ -125,12 +127,14 @@ export async function readActivity(
   const { admin } = ctx.db;
   const { events_ms } = ctx.policy().retention;
   const unsendable = endpoint_nos.filter((no) => ctx.endpoint(no)?.sendable === false);
-  const [{ counts }, owed, runs, expiring] = await Promise.all([
+  const [{ counts }, owed, runs, expiring, checks] = await Promise.all([
     attemptStats(admin, "everything", ACTIVITY_WINDOW_MS, endpoint_nos),
     pendingStats(admin, "everything", endpoint_nos),
     endpointRuns(admin, endpoint_nos),
     listExpiring(admin, events_ms, unsendable, endpoint_nos),
+    readChecks(admin, endpoint_nos),
   ]);
+  const checkOf = new Map(checks.map((check) => [check.endpoint_no, check]));
   const byEndpoint = Map.groupBy(counts, (counted) => counted.endpoint_no);
   return (endpoint_no) => {
     const { duration_ms, pending, pending_exact, overdue, oldest_overdue_ms } = statsOf(
@@ -139,11 +143,24 @@ export async function readActivity(
     );
     const run = runs.find((one) => one.endpoint_no === endpoint_no);
     return {
+      check: viewCheck(checkOf.get(endpoint_no)),
       last_success_at: run?.last_success_at?.toISOString() ?? null,
       failing_since: run?.failing_since?.toISOString() ?? null,
       expires: viewExpiring(expiring.find((one) => one.endpoint_no === endpoint_no)),
       ...{ duration_ms, pending, pending_exact, overdue, oldest_overdue_ms },
     };
+  };
+}
+
+function viewCheck(check: StoredCheck | undefined): shown.Endpoint["check"] {
+  if (check === undefined) return null;
+  const { checked_at, ok, findings, certificate_ends_at, failing_since } = check;
+  return {
+    checked_at: checked_at.toISOString(),
+    ok,
+    findings: [...findings],
+    certificate_ends_at: certificate_ends_at?.toISOString() ?? null,
+    failing_since: failing_since?.toISOString() ?? null,
   };
 }
 

@@ -1,8 +1,9 @@
-import { deliveryId, endpointNoOf, eventId, replayId } from "../core/ids.ts";
+import { alertId, deliveryId, endpointNoOf, eventId, replayId } from "../core/ids.ts";
 import type { Scope } from "../core/scope.ts";
 import { messageText } from "../core/server_sent.ts";
 import type { Database } from "../store/database.ts";
 import type { StoredEndpoint } from "../store/endpoints.ts";
+import { type AlertRow, alertsById } from "../store/reports/alerts.ts";
 import { deliveriesById } from "../store/reports/deliveries.ts";
 import { endpointNumbers, endpointsById } from "../store/reports/endpoints.ts";
 import { eventsById } from "../store/reports/events.ts";
@@ -36,6 +37,7 @@ export async function messagesOf(
     deliveries: seen.deliveries.length,
     endpoints: seen.endpoints.length,
     replays: seen.replays.length,
+    alerts: seen.alerts.length,
   };
   const count = Object.values(counts).reduce((sum, one) => sum + one, 0);
   if (count > MAX_LISTED) return messageText("many", counts);
@@ -49,6 +51,7 @@ export async function messagesOf(
     ...events.toReversed().map(eventMessage),
     ...deliveries.toReversed().map(deliveryMessage),
     ...seen.replays.toReversed().map(replayMessage),
+    ...seen.alerts.toReversed().map(alertMessage),
   ].join("");
 }
 
@@ -60,6 +63,8 @@ async function seenIn(
 ) {
   const replays = new Set(changes.flatMap((one) => one.replays));
   const found = replays.size === 0 ? [] : await replaysById(sql, scope, [...replays]);
+  const alert_uuids = unique(changes.flatMap((one) => one.alerts));
+  const alerts = alert_uuids.length === 0 ? [] : await alertsById(sql, scope, alert_uuids);
   const all = {
     events: changes.flatMap((one) =>
       one.events.filter((_, at) => scope === "everything" || one.businesses[at] === scope.business)
@@ -74,6 +79,7 @@ async function seenIn(
       deliveries: unique(all.deliveries.filter((uuid) => endpointNoOf(uuid) === endpoint.no)),
       endpoints: unique(all.endpoints.filter((id) => id === endpoint.id)),
       replays: found.filter((replay) => replay.endpoint === endpoint.id),
+      alerts: alerts.filter((alert) => alert.endpoint === endpoint.id),
     };
   }
   const own = scope === "everything" ? undefined : await endpointNumbers(sql, scope);
@@ -85,6 +91,7 @@ async function seenIn(
     ),
     endpoints: unique(all.endpoints.filter((id) => own === undefined || ids.has(id))),
     replays: found,
+    alerts,
   };
 }
 
@@ -131,4 +138,15 @@ function replayMessage(row: Awaited<ReturnType<typeof replaysById>>[number]): st
     replayed: Number(row.replayed),
   };
   return messageText("replay", message);
+}
+
+function alertMessage(row: AlertRow): string {
+  const message: shown.StreamAlert = {
+    id: alertId(row.uuid),
+    kind: row.kind,
+    status: row.ended_at === null ? "open" : "ended",
+    endpoint_id: row.endpoint,
+    acknowledged: row.acknowledged_at !== null,
+  };
+  return messageText("alert", message);
 }

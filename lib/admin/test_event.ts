@@ -1,9 +1,10 @@
 import { Buffer } from "node:buffer";
 import { AppError, invalidAt } from "../core/errors.ts";
-import { deliveryUuid, eventId } from "../core/ids.ts";
+import { alertId, deliveryUuid, eventId } from "../core/ids.ts";
 import { explainMismatch } from "../core/explain.ts";
 import { explainMatch, type Selection } from "../core/matching.ts";
-import { type EventType, SAMPLE_BUSINESS } from "../core/event_types.ts";
+import { changeOf, testAlertEvent } from "../core/alerting/event.ts";
+import { type EventType, OPERATIONAL_NAMES, SAMPLE_BUSINESS } from "../core/event_types.ts";
 import { nearest } from "../core/nearest.ts";
 import { type ParsedEvent, parseIngest } from "../core/payload.ts";
 import { inSeconds } from "../core/time.ts";
@@ -128,6 +129,8 @@ function testEvent(
   owner: string | null,
   { event, data, business }: TestInput,
 ): ParsedEvent {
+  const operational = OPERATIONAL_NAMES.find((name) => name === event);
+  if (operational !== undefined && owner === null) return testAlert(ctx, operational, data);
   const types = ctx.in_force().event_types;
   const type = types.get(event);
   if (type === undefined) {
@@ -147,6 +150,23 @@ function testEvent(
   if (parsed === undefined) throw invalidAt("/data", "Makes no event");
   // Some samples name no business; real events like them inherit it.
   return data === undefined && owner !== null ? { ...parsed, business: owner } : parsed;
+}
+
+/** A test of an operational event, which BookMe cannot post. */
+function testAlert(
+  ctx: AdminContext,
+  type: typeof OPERATIONAL_NAMES[number],
+  data: unknown,
+): ParsedEvent {
+  const timestamp = timestampOf(ctx);
+  return {
+    payload: data === undefined
+      ? testAlertEvent(changeOf(type), ctx.now(), alertId(ctx.newUuid()))
+      : writeEvent({ event: type, timestamp, data }),
+    type,
+    timestamp,
+    ...{ key: null, business: null, subject: null, subject_key: null, confirmation: null },
+  };
 }
 
 /** The sample of a type at this moment, made one of the owner's business: JSON text. */

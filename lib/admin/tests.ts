@@ -10,6 +10,7 @@ import { listEndpoints } from "../store/reports/endpoints.ts";
 import { type EventRow, getEvent } from "../store/reports/events.ts";
 import type { AdminContext, Asker } from "./context.ts";
 import { getDelivery, listDeliveries } from "./deliveries.ts";
+import { eventTypesFor } from "./event_types.ts";
 import { filterEndpoint, findEndpoint, notFound } from "./lookup.ts";
 import type * as shown from "./shown.ts";
 import { businessOf, sampleOf, wouldBeOwed } from "./test_event.ts";
@@ -49,14 +50,12 @@ export interface TestDraft {
   readonly type: string;
   /** The type's sample as it would be sent there, JSON text. */
   readonly sample: string;
-  /** The test asked for, else the last one; null if none was sent. */
+  /** The test asked for; null if none was. */
   readonly test: TestShown | null;
   /** Of the test, else of the sample: its type, and whether each endpoint would be owed a real one. */
   readonly real: { readonly type: string; readonly owed: readonly OwedNow[] };
   /** The last tests, the newest first. */
   readonly earlier: readonly shown.Delivery[];
-  /** False: there may be older ones than `earlier`, which a search of bounded depth did not reach. */
-  readonly earlier_exact: boolean;
 }
 
 /** The choices for a test. */
@@ -91,16 +90,17 @@ export async function draftTest(
     endpoint: chosen?.id,
     limit: MAX_EARLIER,
   });
-  const event = sent ?? await eventOf(ctx, by, earlier.data[0]?.event_id);
-  const test = event === undefined ? null : await showTest(ctx, by, event);
-  const endpoint = chosen ?? rows.find(({ id }) => id === test?.delivery.endpoint_id) ?? rows[0];
-  const type = typeOf(ctx, choice.type ?? event?.type);
+  const test = sent === undefined ? null : await showTest(ctx, by, sent);
+  const [last] = earlier.data;
+  const before = test?.delivery ?? last;
+  const endpoint = chosen ?? rows.find(({ id }) => id === before?.endpoint_id) ?? rows[0];
+  const type = typeOf(ctx, by, choice.type ?? before?.event_type);
   const sample = sampleOf(ctx, type, endpoint?.owner ?? null);
   // One that is not among the newest is offered nevertheless.
   const is_listed = endpoint === undefined || endpoint.retired_at !== null ||
     rows.some(({ no }) => no === endpoint.no);
   const offered = is_listed ? rows : [endpoint, ...rows];
-  const real = await realOf(ctx, by, event, {
+  const real = await realOf(ctx, by, sent, {
     type: type.name,
     payload: sample,
     business: endpoint?.owner ?? null,
@@ -108,14 +108,13 @@ export async function draftTest(
   return {
     endpoints: offered.map((row) => ({ id: row.id, name: nameOf(row) })),
     is_all: next === null,
-    types: ctx.in_force().event_types.names,
+    types: eventTypesFor(ctx, by).names,
     endpoint: endpoint?.id ?? null,
     type: type.name,
     sample,
     test,
     real: { type: real.type, owed: offered.map((row) => judge(ctx, row, real)) },
     earlier: earlier.data,
-    earlier_exact: earlier.next_cursor === null,
   };
 }
 
@@ -126,7 +125,7 @@ export async function sampleFor(
   endpoint_id: string,
   type_name: string,
 ): Promise<string> {
-  const type = ctx.in_force().event_types.get(type_name);
+  const type = eventTypesFor(ctx, by).get(type_name);
   if (type === undefined) return "";
   return sampleOf(ctx, type, (await findEndpoint(ctx, by, endpoint_id)).owner);
 }
@@ -150,8 +149,8 @@ async function showTest(ctx: AdminContext, by: Asker, event: EventRow): Promise<
 }
 
 /** The type of that name; by default the first one. */
-function typeOf(ctx: AdminContext, name: string | undefined): EventType {
-  const { event_types } = ctx.in_force();
+function typeOf(ctx: AdminContext, by: Asker, name: string | undefined): EventType {
+  const event_types = eventTypesFor(ctx, by);
   const type = event_types.get(name ?? event_types.names[0] ?? "");
   if (type !== undefined) return type;
   const near = nearest(name ?? "", event_types.names);

@@ -1,7 +1,9 @@
 import { Buffer } from "node:buffer";
+import { type Audience, headline, nextSteps, type Spoken } from "../core/alerting/words.ts";
 import { adviseOn } from "../core/advice.ts";
 import { explainDelivery } from "../core/explain.ts";
 import {
+  alertId,
   attemptId,
   auditId,
   deliveryId,
@@ -20,6 +22,7 @@ import { USER_AGENT } from "../core/version.ts";
 import type { Endpoint } from "../delivery/fleet.ts";
 import type { StoredEndpoint } from "../store/endpoints.ts";
 import type { PortalLinkRow } from "../store/portal_links.ts";
+import type { AlertRow, ToldAlert } from "../store/reports/alerts.ts";
 import type { AuditRow } from "../store/reports/audit.ts";
 import type { AttemptRow, DeliveryRow } from "../store/reports/deliveries.ts";
 import type { EventRow, EventSummary } from "../store/reports/events.ts";
@@ -69,11 +72,14 @@ export function viewEndpoint(
     inherited,
     concurrency: settings.concurrency,
     rate_limit: formatRate(settings.rate_limit_per_s),
+    traceparent: settings.traceparent,
     version: row.version,
     state: stateOf(row, known),
     paused: row.paused_at !== null,
     paused_at: iso(row.paused_at),
     pause_reason: row.pause_reason,
+    paused_by: row.paused_by,
+    next_probe_at: row.retired_at === null ? iso(row.probe_at) : null,
     sendable: row.retired_at === null && (known?.sendable ?? true),
     unsendable_reason: row.retired_at === null
       ? known?.unsendable_reason ?? null
@@ -164,6 +170,7 @@ export function explain(row: DeliveryRow, by: Reader, ctx: ViewContext) {
     last_cause: by.payloads ? row.last_cause : null,
     mentions_signature: by.payloads && row.mentions_signature,
     pause_reason: row.paused ? row.pause_reason ?? "" : null,
+    probe_at: row.probe_at?.getTime() ?? null,
     unsendable_reason: known?.unsendable_reason ?? null,
     retired: row.retired,
     is_spent: row.is_spent,
@@ -247,6 +254,7 @@ function headersOf(
         timestamp_s: Number(row.request_timestamp),
         signature: bookmeValue(row.request_signature),
         webhook_signature: standardValue(row.request_webhook_signature),
+        traceparent: null, // not kept
       }).split("\r\n"),
     ),
   ]);
@@ -319,6 +327,62 @@ export function viewReplay(row: ReplayRow): shown.Replay {
     created_at: iso(row.created_at),
     created_by: row.created_by,
     ended_at: iso(row.ended_at),
+  };
+}
+
+/** An alert as sentences about it are made of. */
+export function spokenOf(
+  row: Omit<AlertRow, "business" | "acknowledged_at" | "acknowledged_by" | "snoozed_until">,
+): Spoken {
+  const { kind, subject, endpoint, description, end_reason, details } = row;
+  return {
+    id: alertId(row.uuid),
+    kind,
+    subject,
+    endpoint: endpoint === null ? null : { id: endpoint, description },
+    began_at: row.began_at.getTime(),
+    opened_at: row.opened_at.getTime(),
+    ended_at: row.ended_at?.getTime() ?? null,
+    end_reason,
+    details,
+  };
+}
+
+/** An alert with what was sent about it, in the words of the audience. */
+export function viewAlert(row: ToldAlert, audience: Audience): shown.Alert {
+  const spoken = spokenOf(row);
+  const { attempts = null, failed = null, reason, code, example_delivery_id, ...details } =
+    row.details;
+  const steps = nextSteps(spoken, audience);
+  return {
+    id: spoken.id,
+    kind: row.kind,
+    status: row.ended_at === null ? "open" : "ended",
+    endpoint_id: row.endpoint,
+    business: row.business,
+    summary: headline(spoken, audience),
+    began_at: iso(row.began_at),
+    opened_at: iso(row.opened_at),
+    ended_at: iso(row.ended_at),
+    end_reason: row.end_reason,
+    acknowledged_at: iso(row.acknowledged_at),
+    acknowledged_by: row.acknowledged_by,
+    snoozed_until: iso(row.snoozed_until),
+    attempts,
+    failed,
+    share: attempts === null || failed === null || attempts === 0
+      ? null
+      : Math.round(10_000 * failed / attempts) / 10_000,
+    reason: reason ?? null,
+    code: code ?? null,
+    example_delivery_id: example_delivery_id ?? null,
+    waiting: details.waiting ?? null,
+    waiting_exact: details.waiting_exact ?? true,
+    next: steps.length === 0 ? null : steps.join(". "),
+    notices: row.notices.map(({ at_ms, ...notice }) => ({
+      ...notice,
+      at: new Date(at_ms).toISOString(),
+    })),
   };
 }
 

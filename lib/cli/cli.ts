@@ -1,7 +1,9 @@
 import { AppError } from "../core/errors.ts";
 import { denoMistake, VERSION } from "../core/version.ts";
 import { cancel, retry } from "./commands/change.ts";
+import { alerts } from "./commands/alerts.ts";
 import { audit } from "./commands/audit.ts";
+import { backup } from "./commands/backup.ts";
 import { check } from "./commands/check.ts";
 import { type Command, UsageError } from "./command.ts";
 import { makeCompletions } from "./commands/completions.ts";
@@ -16,6 +18,7 @@ import { event } from "./commands/event.ts";
 import { eventTypes } from "./commands/event_types.ts";
 import { report } from "./fault.ts";
 import { forward } from "./commands/forward.ts";
+import { healthcheck } from "./commands/healthcheck.ts";
 import { listen } from "./commands/listen.ts";
 import { migrate } from "./commands/migrate.ts";
 import { pause, resume } from "./commands/pause.ts";
@@ -24,10 +27,12 @@ import { rekey } from "./commands/rekey.ts";
 import { reload } from "./commands/reload.ts";
 import { replay } from "./commands/replay.ts";
 import { replays } from "./commands/replays.ts";
+import { restore } from "./commands/restore.ts";
 import { rotate } from "./commands/rotate.ts";
 import { secret } from "./commands/secret.ts";
 import { send } from "./commands/send.ts";
 import { serve } from "./commands/serve.ts";
+import { startTracing } from "../observe/traces.ts";
 import { type Io, standardIo } from "./terminal.ts";
 import { stats } from "./commands/stats.ts";
 import { transfer } from "./commands/transfer.ts";
@@ -40,6 +45,7 @@ export const COMMANDS: readonly Command[] = [
   demo,
   check,
   doctor,
+  healthcheck,
   reload,
   migrate,
   endpoints,
@@ -57,6 +63,7 @@ export const COMMANDS: readonly Command[] = [
   rotate,
   portalLink,
   portalLinks,
+  alerts,
   audit,
   daemons,
   send,
@@ -66,6 +73,8 @@ export const COMMANDS: readonly Command[] = [
   verify,
   secret,
   rekey,
+  backup,
+  restore,
   transfer,
   makeCompletions(() => COMMANDS),
 ];
@@ -76,7 +85,10 @@ export async function run(args: readonly string[], io: Io = standardIo()): Promi
   try {
     const { name, rest } = splitCommand(args);
     if (name === undefined && rest.some((arg) => arg === "--version" || arg === "-V")) {
-      io.out(`${PROGRAM} ${VERSION}`);
+      if (rest.includes("--json")) {
+        const { about } = await import("./about.ts");
+        io.out(JSON.stringify(about()));
+      } else io.out(`${PROGRAM} ${VERSION}`);
       return 0;
     }
     if (name === "help" || (name === undefined && rest.some((arg) => /^(--help|-h)$/.test(arg)))) {
@@ -95,7 +107,9 @@ export async function run(args: readonly string[], io: Io = standardIo()): Promi
     }
     const too_old = denoMistake(Deno.version.deno);
     if (too_old !== undefined) throw new AppError("unavailable", too_old);
-    return await command.run({ io, ...parsed });
+    // Before the first request: commands send searches and ids to the daemon.
+    const tracing = await startTracing(io.env);
+    return await command.run({ io, tracing, ...parsed });
   } catch (error) {
     return await report(error, command, io);
   }

@@ -3,6 +3,7 @@ import { dayExists } from "../core/time.ts";
 import { DURATION, formatDuration, parseDuration } from "../core/units.ts";
 import { STATUS_CODE } from "../core/outcome.ts";
 import { AppError } from "../core/errors.ts";
+import type { Tracing } from "../observe/traces.ts";
 import type { Io } from "./terminal.ts";
 
 /** Names that only a running daemon knows: shell completion asks it. */
@@ -36,6 +37,8 @@ export type Values<O extends Options> = { readonly [K in keyof O]: Value<O[K]> }
 /** What a command runs on. */
 export interface Invocation<O extends Options = Options> {
   readonly io: Io;
+  /** For the daemon. */
+  readonly tracing: Tracing | undefined;
   readonly values: Values<O>;
   readonly positionals: readonly string[];
 }

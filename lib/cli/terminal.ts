@@ -1,3 +1,5 @@
+import { PLATFORM } from "../core/platform.ts";
+
 /** What a command speaks through: the process's own streams, or a test's. */
 export interface Io {
   /** Writes a line to standard output. */
@@ -134,19 +136,23 @@ export function makeProgress(io: Io): Progress {
   return { show, [Symbol.dispose]: () => last = undefined };
 }
 
-/** Calls `handler` on SIGINT and SIGTERM, until it is disposed of. */
+/** Calls `handler` on Ctrl-C and when the process is asked to end, until it is disposed of. */
 export function onStop(handler: () => void): Disposable {
-  return onSignal(["SIGINT", "SIGTERM"], handler);
+  return onSignal(PLATFORM.stop_signals, handler);
 }
 
-/** Its signal is aborted by SIGINT and SIGTERM, until it is disposed of. */
+/** Calls `handler` on a request to reload by a signal, until it is disposed of. */
+export function onReload(handler: () => void): Disposable {
+  return onSignal(PLATFORM.reload_signals, handler);
+}
+
+/** Its signal is aborted as `onStop` calls, until it is disposed of. */
 export function stoppable(): Disposable & { readonly signal: AbortSignal } {
   const stopping = new AbortController();
   return Object.assign(onStop(() => stopping.abort()), { signal: stopping.signal });
 }
 
-/** Calls `handler` on each of the signals, until it is disposed of. */
-export function onSignal(signals: readonly Deno.Signal[], handler: () => void): Disposable {
+function onSignal(signals: readonly Deno.Signal[], handler: () => void): Disposable {
   for (const signal of signals) Deno.addSignalListener(signal, handler);
   return {
     [Symbol.dispose]() {

@@ -6,7 +6,8 @@ import { type Command, type Options, UsageError, type Values } from "./command.t
 /** What the program is called in its help. */
 export const PROGRAM = "bookme-webhooks";
 
-const HELP = { type: "boolean", short: "h", about: "Shows this help" } as const;
+/** `--help`, which every command has. */
+export const HELP = { type: "boolean", short: "h", about: "Shows this help" } as const;
 
 /** A command's arguments, understood; `help` where that was asked for. */
 export type Parsed =
@@ -120,7 +121,8 @@ export function programHelp(commands: readonly Command[]): string {
       [`${PROGRAM}`, "Run the daemon with config.yaml"],
     ]),
     "",
-    `${PROGRAM} COMMAND --help explains a command; --version tells the version.`,
+    `${PROGRAM} COMMAND --help explains a command; --version prints the version, and with`,
+    "--json also the commit, the runtime, the embedded PostgreSQL and the newest schema it knows.",
   ].join("\n");
 }
 

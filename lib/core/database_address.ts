@@ -319,7 +319,7 @@ function decodePart(text: string, from: number, to: number): string {
 // --- parameters --------------------------------------------------------------------------------------
 
 /** libpq's variables that count where the address is silent. No other variable does. */
-const VARIABLES: Readonly<Record<string, string>> = {
+const VARIABLES: ReadonlyMap<string, string> = new Map(Object.entries({
   host: "PGHOST",
   port: "PGPORT",
   user: "PGUSER",
@@ -334,7 +334,7 @@ const VARIABLES: Readonly<Record<string, string>> = {
   options: "PGOPTIONS",
   target_session_attrs: "PGTARGETSESSIONATTRS",
   channel_binding: "PGCHANNELBINDING",
-};
+}));
 
 const FLAG = ["0", "1"];
 
@@ -383,7 +383,7 @@ const KERBEROS = "GSSAPI is not supported; use a password or a client certificat
 const CRL = "Revocation lists are not supported; remove it";
 
 /** Parameters of libpq that cannot be honoured, and the remedy. */
-const REFUSED: Readonly<Record<string, string>> = {
+const REFUSED: ReadonlyMap<string, string> = new Map(Object.entries({
   passfile: "Password files are not read; give the password here or in PGPASSWORD",
   service: "Service files are not read; give the service's parameters here",
   servicefile: "Service files are not read; give the service's parameters here",
@@ -403,10 +403,10 @@ const REFUSED: Readonly<Record<string, string>> = {
   oauth_client_id: "OAuth is not supported; use a password or a client certificate instead",
   oauth_client_secret: "OAuth is not supported; use a password or a client certificate instead",
   oauth_scope: "OAuth is not supported; use a password or a client certificate instead",
-};
+}));
 
 const READ = [
-  ...Object.keys(VARIABLES),
+  ...VARIABLES.keys(),
   "hostaddr",
   "ssl",
   "client_encoding",
@@ -419,7 +419,7 @@ const READ = [
 ];
 
 const KNOWN: readonly string[] = [
-  ...new Set([...READ, ...Object.keys(FIXED), ...Object.keys(REFUSED)]),
+  ...new Set([...READ, ...Object.keys(FIXED), ...REFUSED.keys()]),
 ];
 
 function isKnown(name: string): boolean {
@@ -449,7 +449,7 @@ function makeValues(
   mistakes: AddressMistake[],
 ): Values {
   const variableOf = (parameter: string) => {
-    const name = VARIABLES[parameter];
+    const name = VARIABLES.get(parameter);
     return name === undefined || (given[parameter] ?? "") !== "" ? undefined : name;
   };
   const refuse = (parameter: string, message: string) => {
@@ -474,7 +474,7 @@ function makeValues(
 
 function refuseUnsupported(given: AddressParameters, mistakes: AddressMistake[]): void {
   for (const [parameter, value] of Object.entries(given)) {
-    const refused = REFUSED[parameter];
+    const refused = REFUSED.get(parameter);
     if (refused !== undefined) mistakes.push({ parameter, message: refused });
     else if (value.includes("\0")) {
       mistakes.push({ parameter, message: "Has a zero byte, which PostgreSQL cannot take" });
@@ -644,7 +644,8 @@ const OWN_SETTINGS =
 
 /** Settings of `-c name=value`, `-cname=value` and `--name=value`; a backslash keeps a space. */
 function readOptions(values: Values): Readonly<Record<string, string>> {
-  const settings: Record<string, string> = {};
+  // A setting may be called __proto__, and PostgreSQL is to refuse it.
+  const settings = new Map<string, string>();
   const text = values.text("options")?.trim() ?? "";
   const words = text.match(/(?:\\.|[^\s\\])+/gs) ?? [];
   for (let index = 0; index < words.length; index++) {
@@ -657,9 +658,9 @@ function readOptions(values: Values): Readonly<Record<string, string>> {
     }
     if (OWN_SETTINGS.test(name)) {
       values.refuse("options", `The program sets ${name} itself; remove it`);
-    } else settings[name] = found[2] ?? "";
+    } else settings.set(name, found[2] ?? "");
   }
-  return settings;
+  return Object.fromEntries(settings);
 }
 
 // How often and how long to probe is the heartbeat's business, which is quicker than any of these.

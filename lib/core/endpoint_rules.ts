@@ -95,6 +95,7 @@ const RESERVED_HEADERS = new Set([
   "http2-settings",
   "keep-alive",
   "te",
+  "traceparent",
   "trailer",
   "transfer-encoding",
   "upgrade",

@@ -307,6 +307,13 @@ export const EVENT_TYPES: readonly EventType[] = [
   },
 ];
 
+/** Events about this program itself: endpoints select them by name or as `webhooks.*`, and nobody posts them. */
+export const OPERATIONAL_NAMES = [
+  "webhooks.alert.began",
+  "webhooks.alert.reminded",
+  "webhooks.alert.ended",
+] as const;
+
 /** The documentation's event types and `custom` ones. */
 export function makeEventTypes(custom: readonly CustomEventType[]): EventTypes {
   const types = new Map([...EVENT_TYPES, ...custom.map(complete)].map((type) => [type.name, type]));

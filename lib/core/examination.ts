@@ -56,6 +56,17 @@ export interface Examination {
 export const FEW_DAYS = 21;
 const DAY_MS = 86_400_000;
 
+/** What a look at a receiver found, as it is kept. */
+export function judgeCheck(found: Examination, now_ms: number) {
+  const findings = judgeExamination(found, now_ms);
+  return {
+    ok: findings.every(({ mark }) => mark !== "✗"),
+    findings,
+    /** In milliseconds since 1970; null if none was seen. */
+    certificate_ends_at: found.chain[0]?.valid_to ?? null,
+  };
+}
+
 /** The verdicts on an examination: each fault with its remedy, or one that says that all is well. */
 export function judgeExamination(found: Examination, now_ms: number): readonly Finding[] {
   const unreachable = judgeRoute(found);
@@ -339,7 +350,7 @@ function judgeClientCertificate(
   }
   const text = `${whose} ${expiryOf(own.valid_to, now_ms)}`;
   return [
-    daysUntil(own.valid_to, now_ms) <= FEW_DAYS
+    isExpiringSoon(own.valid_to, now_ms)
       ? warn(text, "put a new one into tls.cert before that day, and its key into tls.key")
       : well(text),
   ];
@@ -418,6 +429,11 @@ function namesOf({ names, subject }: Certificate): string {
 export function expiryOf(valid_to: number, now_ms: number): string {
   if (valid_to < now_ms) return `expired on ${dateOf(valid_to)}`;
   return `expires in ${counted(daysUntil(valid_to, now_ms), "day")} (${dateOf(valid_to)})`;
+}
+
+/** Whether a certificate should be replaced now. */
+export function isExpiringSoon(valid_to: number, now_ms: number): boolean {
+  return daysUntil(valid_to, now_ms) <= FEW_DAYS;
 }
 
 function dateOf(at_ms: number): string {

@@ -21,6 +21,8 @@ export interface DeliveryFacts {
   readonly mentions_signature: boolean;
   /** Why the endpoint is paused, or null if it is not. */
   readonly pause_reason: string | null;
+  /** When that pause is next tried, if it is an automatic one, which ends by itself; else null. */
+  readonly probe_at: number | null;
   /** Why this daemon cannot send to it, or null. */
   readonly unsendable_reason: string | null;
   readonly retired: boolean;
@@ -160,8 +162,7 @@ function explainWaiting(facts: DeliveryFacts, now: number): Explanation<Delivery
     );
   }
   if (pause_reason !== null) {
-    const why = pause_reason === "" ? "" : `: ${pause_reason}`;
-    return say("paused", `Waits until the endpoint is resumed; it is paused${why}${so_far}`);
+    return say("paused", `${explainPause(pause_reason, facts.probe_at, now)}${so_far}`);
   }
   if (facts.unsendable_reason !== null) {
     return say(
@@ -174,6 +175,18 @@ function explainWaiting(facts: DeliveryFacts, now: number): Explanation<Delivery
     return say(state, `Attempt ${next} ${explanation}${so_far}`);
   }
   return say("waiting", `Attempt ${next} follows at ${moment(next_attempt_at, now)}${so_far}`);
+}
+
+function explainPause(reason: string, probe_at: number | null, now: number): string {
+  const why = reason === "" ? "" : `: ${reason}`;
+  if (probe_at === null) return `Waits until the endpoint is resumed; it is paused${why}`;
+  return `Waits because the endpoint is paused automatically${why}; one waiting delivery is tried ` +
+    `${probeTime(probe_at, now)}, and all follow once one arrives`;
+}
+
+/** When an automatic pause is tried next: `at …Z (in 12 min)`, or soon if that has passed. */
+export function probeTime(probe_at: number, now: number): string {
+  return probe_at > now ? `at ${moment(probe_at, now)}` : "within a minute";
 }
 
 /** What a due delivery waits for, and for how long it has. */

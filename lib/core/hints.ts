@@ -199,14 +199,14 @@ function nameOf({ outcome, status }: FailureFacts): string {
   return status === null ? NAMES[outcome] ?? "failure" : String(status);
 }
 
-/** `12 seconds`, `3 minutes`, `2 hours`, `5 days`: rounded down. */
+/** `12 seconds`, `3 minutes`, `2 hours`, `5 days`: rounded to the nearest, as the clock reads. */
 function inFullWords(ms: number): string {
-  const seconds = Math.floor(ms / 1_000);
+  const seconds = Math.round(ms / 1_000);
   const units = [[86_400, "day"], [3_600, "hour"], [60, "minute"], [1, "second"]] as const;
   // Below two of a unit the next one is more exact: 90 minutes, 36 hours.
   const [size, unit] = units.find(([size]) => seconds >= size * (size > 60 ? 2 : 1)) ??
     [1, "second"];
-  const value = Math.floor(seconds / size);
+  const value = Math.round(seconds / size);
   return `${value} ${unit}${value === 1 ? "" : "s"}`;
 }
 

@@ -155,6 +155,17 @@ export function parseErasureId(id: string): string | undefined {
   return digits === undefined ? undefined : uuid(digits + "00000000");
 }
 
+/** `alr_…` of an alert's UUID, which is made like an event's. */
+export function alertId(uuid: string): string {
+  return "alr_" + encode(uuid.slice(0, 28), EVENT_CHARS);
+}
+
+/** The UUID of an `alr_…`, or undefined for any other text. */
+export function parseAlertId(id: string): string | undefined {
+  const digits = decode(id, "alr_", EVENT_CHARS, 24);
+  return digits === undefined ? undefined : uuid(digits + "00000000");
+}
+
 /** `aud_…` of the UUID of an entry of the audit log. */
 export function auditId(uuid: string): string {
   return "aud_" + encode(uuid, FULL_CHARS);

@@ -1,4 +1,5 @@
 import { type ErrorCode, HTTP_STATUS } from "./errors.ts";
+import { isOperational } from "./matching.ts";
 
 /** Why a post to `/ingest` is refused, with the code of the answer (contract, section 4). */
 const CODES = {
@@ -30,6 +31,21 @@ export function refusalStatus(refusal: Refusal): number {
 export function refusalOf(code: string, signed: boolean): Refusal | undefined {
   if (code === "unauthorized") return signed ? "signature_wrong" : "signature_missing";
   return REFUSALS.find((refusal) => CODES[refusal] === code);
+}
+
+/**
+ * How an event counts that was stored, or is known already. Undefined for one that BookMe has not posted: tests are
+ * an operator's, and operational events our own.
+ */
+export function answerToEvent(
+  { type, test, duplicate }: {
+    readonly type: string;
+    readonly test: boolean;
+    readonly duplicate: boolean;
+  },
+): "stored" | "duplicate" | undefined {
+  if (test || isOperational(type)) return undefined;
+  return duplicate ? "duplicate" : "stored";
 }
 
 /** Refused posts of one kind, counted. */

@@ -11,6 +11,8 @@ export interface RequestFacts {
   /** Both empty for an unsigned endpoint. */
   readonly signature: string;
   readonly webhook_signature: string;
+  /** For an endpoint that asks for it, else null. */
+  readonly traceparent: string | null;
 }
 
 /**
@@ -18,11 +20,12 @@ export interface RequestFacts {
  * every attempt makes them.
  */
 export function requestLines(facts: RequestFacts): string {
-  const { type, event_id, delivery_id, attempt, test, timestamp_s, signature } = facts;
+  const { type, event_id, delivery_id, attempt, test, timestamp_s, signature, traceparent } = facts;
   return `X-BookMe-Event: ${type}\r\nX-BookMe-Event-Id: ${event_id}\r\n` +
     `X-BookMe-Delivery-Id: ${delivery_id}\r\nX-BookMe-Attempt: ${attempt}\r\n` +
     (test ? "X-BookMe-Test: true\r\n" : "") +
     `webhook-id: ${event_id}\r\nwebhook-timestamp: ${timestamp_s}\r\n` +
+    (traceparent === null ? "" : `traceparent: ${traceparent}\r\n`) +
     (signature === ""
       ? ""
       : `X-BookMe-Signature: ${signature}\r\nwebhook-signature: ${facts.webhook_signature}\r\n`);

@@ -15,12 +15,16 @@ export interface Progress {
   readonly counted: number;
   /** Interrupted attempts of this round that did not count. */
   readonly interruptions: number;
+  /** Whether this one tries whether the pause of its endpoint may end. */
+  readonly probe: boolean;
 }
 
 /** The future of a delivery after an attempt. A wait, not a date: the database adds it to its clock. */
 export type Decision =
   | { readonly verdict: "delivered" | "failed"; readonly counts: boolean }
-  | { readonly verdict: "retry"; readonly counts: boolean; readonly wait_ms: number };
+  | { readonly verdict: "retry"; readonly counts: boolean; readonly wait_ms: number }
+  /** A probe failed: its delivery goes on as if there had been none. */
+  | { readonly verdict: "kept"; readonly counts: false };
 
 /**
  * Decides what follows an attempt.
@@ -28,8 +32,9 @@ export type Decision =
  * `policy` is the wait in milliseconds before each attempt; its length is the number of attempts.
  * `random` returns a number in [0, 1).
  *
- * A success delivers and a 410 fails at once. An interrupted attempt is sent again without counting,
- * at most `MAX_INTERRUPTIONS` times, so that a delivery that kills its sender cannot do so forever.
+ * A success delivers and a 410 fails at once. A probe changes nothing otherwise. An interrupted attempt
+ * is sent again without counting, at most `MAX_INTERRUPTIONS` times, so that a delivery that kills its
+ * sender cannot do so forever.
  * Any other attempt counts. The next one waits as the policy says, with up to 10 % of jitter, or longer
  * if the receiver asked for it in a `Retry-After` on 429 or 503.
  */
@@ -41,6 +46,7 @@ export function decide(
 ): Decision {
   if (outcome.outcome === "delivered") return { verdict: "delivered", counts: true };
   if (outcome.outcome === "gone") return { verdict: "failed", counts: true };
+  if (progress.probe) return { verdict: "kept", counts: false };
   if (outcome.outcome === "interrupted" && progress.interruptions < MAX_INTERRUPTIONS) {
     return { verdict: "retry", counts: false, wait_ms: 0 };
   }

@@ -97,7 +97,7 @@ function unquoted(token: string): string {
 function unknown(name: string, value: string): SearchQuery {
   const near = nearest(name, QUALIFIERS);
   return mistake(
-    `There is no qualifier ${name}:; there is ${QUALIFIERS.map((one) => `${one}:`).join(", ")}`,
+    `${name}: is no filter; there are ${QUALIFIERS.map((one) => `${one}:`).join(", ")}`,
     near === undefined || value === "" ? null : `${near}:${value}`,
   );
 }

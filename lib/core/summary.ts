@@ -17,6 +17,12 @@ export interface Counted {
   readonly first_attempt: PackedHistogram;
   /** From acceptance, or what brought the delivery back, to the end of an attempt that delivered. */
   readonly delivered: PackedHistogram;
+  /** First attempts of deliveries that the 30-second promise covers: as many as there are of these. */
+  readonly promised: number;
+  /** Of these, the ones that began in time. */
+  readonly promised_begun: number;
+  /** Attempts of such deliveries that delivered in time. */
+  readonly promised_delivered: number;
 }
 
 interface Percentiles {
@@ -41,6 +47,12 @@ export interface Summary {
   /** How many of those that delivered ended within 30 s of that. */
   readonly delivered_within_30s: number;
   readonly delivered_ms: Percentiles;
+  /** Deliveries that the 30-second promise covers, and how many kept it. */
+  readonly promise: {
+    readonly deliveries: number;
+    readonly begun_in_time: number;
+    readonly delivered_in_time: number;
+  };
 }
 
 /** Sums up counted attempts. */
@@ -51,8 +63,12 @@ export function summarise(counts: readonly Counted[]): Summary {
     first_attempt: sumHistograms(),
     delivered: sumHistograms(),
   };
-  for (const { outcome, attempts, response, first_attempt, delivered } of counts) {
+  const promise = { deliveries: 0, begun_in_time: 0, delivered_in_time: 0 };
+  for (const { outcome, attempts, response, first_attempt, delivered, ...promised } of counts) {
     outcomes.set(outcome, (outcomes.get(outcome) ?? 0) + attempts);
+    promise.deliveries += promised.promised;
+    promise.begun_in_time += promised.promised_begun;
+    promise.delivered_in_time += promised.promised_delivered;
     sums.response.addPacked(response);
     sums.first_attempt.addPacked(first_attempt);
     sums.delivered.addPacked(delivered);
@@ -71,6 +87,7 @@ export function summarise(counts: readonly Counted[]): Summary {
     first_attempt_ms: percentilesOf(sums.first_attempt.counts),
     delivered_within_30s: within30s(sums.delivered.counts),
     delivered_ms: percentilesOf(sums.delivered.counts),
+    promise,
   };
 }
 

@@ -1,5 +1,6 @@
 import { packHistogram, sumHistograms } from "./histogram.ts";
 import { OUTCOMES } from "./outcome.ts";
+import { PROMISE } from "./promise.ts";
 import type { Counted } from "./summary.ts";
 
 /** One attempt of those that are not counted yet. Times in milliseconds. */
@@ -11,6 +12,8 @@ export interface Uncounted {
   readonly duration_ms: number;
   /** From the event's acceptance, or what brought the delivery back, to the attempt's end. */
   readonly age_ms: number;
+  /** A sum of `PROMISE`. */
+  readonly promise: number;
   /** Since 1970. */
   readonly recorded_at: number;
   readonly ended_at: number;
@@ -37,14 +40,11 @@ export function tally<Group extends string | number>(
       add(one, attempt);
     }
   }
-  return [...found.values()].map(({ group, endpoint_no, outcome, attempts, ...sums }) => ({
-    group,
-    endpoint_no,
-    outcome,
-    attempts,
-    response: packHistogram(sums.response.counts),
-    first_attempt: packHistogram(sums.first_attempt.counts),
-    delivered: packHistogram(sums.delivered.counts),
+  return [...found.values()].map(({ response, first_attempt, delivered, ...counted }) => ({
+    ...counted,
+    response: packHistogram(response.counts),
+    first_attempt: packHistogram(first_attempt.counts),
+    delivered: packHistogram(delivered.counts),
   }));
 }
 
@@ -57,17 +57,23 @@ function begin<Group>(group: Group, { endpoint_no, outcome }: Uncounted) {
     response: sumHistograms(),
     first_attempt: sumHistograms(),
     delivered: sumHistograms(),
+    promised: 0,
+    promised_begun: 0,
+    promised_delivered: 0,
   };
 }
 
 function add(
   one: ReturnType<typeof begin>,
-  { outcome, number, duration_ms, age_ms }: Uncounted,
+  { outcome, number, duration_ms, age_ms, promise }: Uncounted,
 ): void {
   one.attempts++;
   one.response.add(duration_ms);
   if (number === 1) one.first_attempt.add(Math.max(0, age_ms - duration_ms));
   if (outcome === "delivered") one.delivered.add(age_ms);
+  if ((promise & PROMISE.covered) !== 0) one.promised++;
+  if ((promise & PROMISE.begun) !== 0) one.promised_begun++;
+  if ((promise & PROMISE.delivered) !== 0) one.promised_delivered++;
 }
 
 /** How the attempts of an endpoint have been ending. Times in milliseconds since 1970, or null. */
@@ -76,6 +82,8 @@ export interface Run {
   /** End of the first attempt that failed after that. */
   readonly failing_since: number | null;
   readonly failure_at: number | null;
+  /** How many have failed since the last success, as they were recorded. */
+  readonly failures: number;
 }
 
 /** How each endpoint's attempts have been ending. One that a daemon interrupted says nothing. */
@@ -91,11 +99,17 @@ export function runsOf(attempts: readonly Uncounted[]): Map<number, Run> {
     runs.set(
       endpoint_no,
       outcome === "delivered"
-        ? { success_at: ended_at, failing_since: null, failure_at: before?.failure_at ?? null }
+        ? {
+          success_at: ended_at,
+          failing_since: null,
+          failure_at: before?.failure_at ?? null,
+          failures: 0,
+        }
         : {
           success_at: before?.success_at ?? null,
           failing_since: before?.failing_since ?? ended_at,
           failure_at: ended_at,
+          failures: (before?.failures ?? 0) + 1,
         },
     );
   }
@@ -103,8 +117,8 @@ export function runsOf(attempts: readonly Uncounted[]): Map<number, Run> {
 }
 
 /**
- * The run of both. Attempts of one may lie between those of the other, because daemons record them in any
- * order: then it may fail only from the other's last failure on.
+ * The run of both, `a` recorded before `b`. Attempts of one may lie between those of the other, because daemons
+ * record them in any order: then it may fail only from the other's last failure on.
  */
 export function joinRuns(a: Run, b: Run): Run {
   const success_at = latest([a.success_at, b.success_at]);
@@ -114,6 +128,9 @@ export function joinRuns(a: Run, b: Run): Run {
     success_at,
     failing_since: failures.length === 0 ? null : Math.min(...failures as number[]),
     failure_at: latest([a.failure_at, b.failure_at]),
+    failures: failures.length === 0
+      ? 0
+      : (b.success_at !== null && success_at === b.success_at ? 0 : a.failures) + b.failures,
   };
 }
 

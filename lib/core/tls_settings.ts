@@ -77,7 +77,7 @@ export function pairMistakes({ cert, key }: TlsTexts): TlsMistake[] {
   }];
 }
 
-/** The mistake of a client certificate that is not valid at a time, in milliseconds since 1970. */
+/** The mistake of a certificate that is not valid at a time, in milliseconds since 1970. */
 export function validityMistakes({ cert }: TlsTexts, now_ms: number): TlsMistake[] {
   const [own] = cert === undefined ? [] : certificatesIn(cert).map(readCertificate);
   if (own === undefined) return [];
@@ -103,6 +103,14 @@ export function tlsInWords({ ca, cert }: TlsShown): string {
     ...cert === null ? [] : [`${cert.subject} until ${cert.valid_to.slice(0, 10)}`],
     ...ca.length === 0 ? [] : [`trusts ${ca.map(({ subject }) => subject).join(" ")}`],
   ].join(", ");
+}
+
+/** The first certificate of a text and its digest: `hooks until 2027-06-01 (SHA-256 1A:2B:…)`. */
+export function certificateInWords(text: string): string {
+  const [own] = certificatesIn(text);
+  if (own === undefined) return "none";
+  const { subject, valid_to } = showCertificate(own);
+  return `${subject} until ${valid_to.slice(0, 10)} (SHA-256 ${own.fingerprint256})`;
 }
 
 function showCertificate(certificate: X509Certificate): CertificateShown {

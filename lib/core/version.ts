@@ -1,7 +1,14 @@
 import project from "../../deno.json" with { type: "json" };
+import build from "./build.json" with { type: "json" };
 
 /** This program's version (semver). */
 export const VERSION: string = project.version;
+
+/**
+ * The commit that an executable was compiled from; it ends with `-dirty` if files were changed since. Null in
+ * a checkout: deploy/compile.sh writes it into the copy that it compiles.
+ */
+export const COMMIT: string | null = build.commit;
 
 /** `User-Agent` of requests to endpoints. */
 export const USER_AGENT = `BookMe-Webhooks/${VERSION}`;

@@ -16,8 +16,12 @@ export interface Offer {
   readonly key: string | null;
   /** SHA-256 (hex) of what came under the key, if that is more than the payload. */
   readonly digest?: string;
+  /** The `traceparent` of its post. */
+  readonly trace?: string | null;
   /** A test event: for this endpoint only, whatever it selects; it inherits no business. */
   readonly test_endpoint_no?: number;
+  /** An operational event: for these endpoints only, whatever they select. */
+  readonly only_endpoint_nos?: readonly number[];
 }
 
 /** The answer to one accepted event. */
@@ -177,7 +181,7 @@ function firstAnswer(
 
 function addEvent(
   plan: Plan,
-  { event, key, test_endpoint_no }: Offer,
+  { event, key, trace = null, test_endpoint_no, only_endpoint_nos }: Offer,
   digest: string | null,
   fleet: Pick<Fleet, "endpoints" | "match">,
   businesses: Businesses,
@@ -192,11 +196,12 @@ function addEvent(
   if (!test && business !== null && event.subject_key !== null) {
     plan.subjects.named.set(event.subject_key, business);
   }
-  const stored = { uuid, type, business, subject, confirmation, test, payload };
+  const stored = { uuid, type, business, subject, confirmation, test, payload, trace };
   plan.events.push(stored);
-  const endpoints: readonly (Endpoint | undefined)[] = test
-    ? [fleet.endpoints.get(test_endpoint_no)]
-    : fleet.match(type, business);
+  const chosen = test ? [test_endpoint_no] : only_endpoint_nos;
+  const endpoints: readonly (Endpoint | undefined)[] = chosen === undefined
+    ? fleet.match(type, business)
+    : chosen.map((no) => fleet.endpoints.get(no));
   let deliveries = 0;
   for (const endpoint of endpoints) {
     if (endpoint === undefined) continue;

@@ -1,5 +1,13 @@
 import { within } from "../store/deadline.ts";
-import { claim, type Claimed, type Lease, RATE_HORIZON_MS, type Room } from "../store/claims.ts";
+import { claimProbes } from "../store/auto_pause.ts";
+import {
+  claim,
+  type Claimed,
+  type Lease,
+  RATE_HORIZON_MS,
+  type Room,
+  type Term,
+} from "../store/claims.ts";
 import { type Context, leaseOf } from "./context.ts";
 import type { Lane, Lanes } from "./lanes.ts";
 import { ANSWER_TIMEOUT_MS } from "./pulse.ts";
@@ -12,6 +20,8 @@ import type { Timers } from "./timers.ts";
 export interface Claimer {
   /** Claims as long as something is due and has room, unless it is claiming or must not. */
   pump(): void;
+  /** An automatic pause may be due for a probe: claims as soon as it may. */
+  probe(): void;
   /** An attempt ended: its slot is free. */
   freed(): void;
   /** Deliveries that wait for their turn of a rate limit. */
@@ -47,6 +57,7 @@ export function makeClaimer(ctx: Context, parts: Parts): Claimer {
   const held = new Set<Claimed>();
   let claiming: Promise<void> | undefined;
   let freed = 0; // slots since the last claim was sent
+  let probing = false; // something may be due for a probe
   let stopping = false;
 
   function pump(): void {
@@ -62,20 +73,28 @@ export function makeClaimer(ctx: Context, parts: Parts): Claimer {
     } catch (error) {
       return parts.failed("The search for lost leases failed, trying again", error);
     }
+    if (!await claimProbed()) return;
     for (let rooms = plan(); rooms.length > 0 && !stopping; rooms = plan()) {
       const asked = rooms.map((room) => lanes.get(room.endpoint_no));
       // Before the claim, so that a wake during it is not lost.
       for (const lane of asked) if (lane !== undefined) lane.due = false;
       freed = 0;
-      try {
-        await claimOnce(rooms);
-      } catch (error) {
+      const claimed = await take((term) => claim(ctx.db.engine, rooms, term));
+      if (claimed === undefined) {
         for (const lane of asked) if (lane !== undefined) lane.due = true;
-        returns.doubt(); // it may be committed
-        parts.failed("Claiming failed, trying again", error);
         return;
       }
+      lookAgain(rooms, claimed);
     }
+  }
+
+  // False if that failed. Where nothing is paused automatically the database is not asked.
+  async function claimProbed(): Promise<boolean> {
+    const endpoint_nos = probing && !stopping ? lanes.probed() : [];
+    probing = false;
+    if (endpoint_nos.length === 0) return true;
+    const claimed = await take((term) => claimProbes(ctx.db.engine, endpoint_nos, term));
+    return claimed !== undefined;
   }
 
   // How much to claim for whom. As many slots as became free since the last claim will become free while
@@ -90,10 +109,18 @@ export function makeClaimer(ctx: Context, parts: Parts): Claimer {
     return lanes.rooms(free, slots.doubtfulRoom(concurrency));
   }
 
-  async function claimOnce(rooms: readonly Room[]): Promise<void> {
+  // Undefined if the claim failed.
+  async function take(claims: (term: Term) => Promise<Claimed[]>): Promise<Claimed[] | undefined> {
     const term = { ms: leaseOf(max_timeout_ms()), holder: ctx.holder };
     const leased_at = performance.now();
-    const claimed = await within(claim(ctx.db.engine, rooms, term), ANSWER_TIMEOUT_MS);
+    let claimed: Claimed[];
+    try {
+      claimed = await within(claims(term), ANSWER_TIMEOUT_MS);
+    } catch (error) {
+      returns.doubt(); // it may be committed
+      parts.failed("Claiming failed, trying again", error);
+      return undefined;
+    }
     parts.answered();
     if (claimed.length > 0) {
       const duration_ms = performance.now() - leased_at;
@@ -103,13 +130,14 @@ export function makeClaimer(ctx: Context, parts: Parts): Claimer {
     // With something under way the next claim goes first.
     if (sender.in_flight === 0) sender.fill();
     parts.go_on();
-    lookAgain(rooms, claimed);
+    return claimed;
   }
 
   function takeIn(claimed: Claimed, leased_at: number, lease_ends_at: number): void {
     const lane = lanes.get(claimed.endpoint_no);
     if (lane === undefined || stopping) return returns.giveBack([claimed]);
-    lane.floor_us = Number(claimed.due);
+    // A probe may pass over deliveries that are due before it.
+    if (!claimed.probe) lane.floor_us = Number(claimed.due);
     const leased = { claimed, leased_at, lease_ends_at };
     if (claimed.wait_ms < 1) {
       slots.take(lane);
@@ -155,6 +183,10 @@ export function makeClaimer(ctx: Context, parts: Parts): Claimer {
 
   return {
     pump,
+    probe() {
+      probing = true;
+      pump();
+    },
     freed: () => void freed++,
     held,
     get stopping() {

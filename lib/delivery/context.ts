@@ -2,6 +2,7 @@ import type { Config } from "../config/config.ts";
 import type { SharedFile } from "../config/shared.ts";
 import type { Log } from "../observe/log.ts";
 import type { Signals } from "../observe/signals.ts";
+import type { Tracing } from "../observe/traces.ts";
 import type { Database } from "../store/database.ts";
 
 /** What every part of the engine needs, made once by the daemon. */
@@ -13,6 +14,8 @@ export interface Context {
   readonly db: Database;
   readonly log: Log;
   readonly signals: Signals;
+  /** Undefined while nothing is traced. */
+  readonly tracing?: Tracing | undefined;
   readonly clock: Clock;
   /** A number in [0, 1). */
   readonly random: () => number;

@@ -36,6 +36,8 @@ export interface Dispatcher {
   hold(owed: readonly Owed[]): Hold;
   /** Why it begins no attempt to an endpoint now, in words; null if it would. */
   holdup(endpoint_no: number): string | null;
+  /** Tries the endpoints of automatic pauses whose time for that has come. */
+  probe(): void;
   /** Decides about an attempt that never reported back, and records it. */
   interrupted(lease: Lease): void;
   /** Whether the database has answered within the last eight seconds. */
@@ -44,6 +46,8 @@ export interface Dispatcher {
   readonly stopping: boolean;
   /** Attempts under way. */
   readonly in_flight: number;
+  /** Results that wait to be recorded. */
+  readonly unrecorded: number;
   /** Claims and begins nothing more, and gives back what is leased and not yet sent. */
   quiesce(): void;
   /**
@@ -113,8 +117,7 @@ export function makeDispatcher(
     fleet = next;
     lanes.use(next);
     claimer.pump();
-    const { revision, endpoints } = next;
-    ctx.signals.endpoints_changed.emit({ revision, endpoint_nos: [...endpoints.keys()] });
+    ctx.signals.endpoints_changed.emit(identify(next));
   }
 
   function wake(endpoint_nos: Iterable<number> | "all", given_back = false): void {
@@ -165,7 +168,7 @@ export function makeDispatcher(
     if (claimer.stopping) return; // another process finds it
     const endpoint = fleet.endpoints.get(lease.endpoint_no);
     const until = performance.now() + RECORD_MARGIN_MS;
-    finish(interrupted(lease, endpoint, ctx.random, until));
+    finish(interrupted(lease, endpoint, ctx, until));
   }
 
   function quiesce(): void {
@@ -184,6 +187,7 @@ export function makeDispatcher(
     hold: holds.hold,
     holdup: (endpoint_no) =>
       holdupOf({ claimer, pulse, recorder, lanes, slots, concurrency }, endpoint_no),
+    probe: claimer.probe,
     interrupted: endInterrupted,
     get healthy() {
       return pulse.healthy;
@@ -193,6 +197,9 @@ export function makeDispatcher(
     },
     get in_flight() {
       return sender.in_flight;
+    },
+    get unrecorded() {
+      return recorder.backlog;
     },
     quiesce,
     async stop(grace_ms) {
@@ -207,6 +214,11 @@ export function makeDispatcher(
   };
 }
 
+// Without secrets: whoever listens may write down what it hears.
+function identify({ revision, endpoints }: Fleet): SignalValues["endpoints_changed"] {
+  return { revision, endpoints: [...endpoints.values()].map(({ no, id }) => ({ no, id })) };
+}
+
 function describe({ lease, outcome }: Unrecorded, { endpoints }: Fleet): SignalValues["attempted"] {
   const { endpoint_no, attempts } = lease;
   const { outcome: name, status, cause, duration_ms } = outcome;
@@ -217,7 +229,7 @@ function describe({ lease, outcome }: Unrecorded, { endpoints }: Fleet): SignalV
     status,
     cause,
     duration_ms,
-    test: "test" in lease && lease.test === true,
+    test: lease.test,
     attempt: attempts + 1,
   };
 }

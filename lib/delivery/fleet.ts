@@ -29,6 +29,10 @@ export interface Endpoint {
   readonly events: readonly string[];
   readonly businesses: readonly string[] | null;
   readonly paused: boolean;
+  /** Whether its pause is an automatic one, which a delivered probe ends. */
+  readonly probed: boolean;
+  /** When a pause of it ended last, in milliseconds since 1970, or null. */
+  readonly resumed_ms: number | null;
   /** Whether this process knows how to send to it, that is, has the endpoint's secrets. */
   readonly sendable: boolean;
   /** Why not, in words; null where it does. */
@@ -43,6 +47,8 @@ export interface Endpoint {
   readonly signers: readonly TimedSigner[];
   /** Header lines that are the same in each request. */
   readonly headers: string;
+  /** Whether requests carry the `traceparent` of their attempt. */
+  readonly traceparent: boolean;
 }
 
 /** The endpoints in force, as of one revision. */
@@ -72,6 +78,7 @@ export function toStored(endpoint: EndpointConfig): EndpointFields {
       unsigned: endpoint.unsigned,
       description: endpoint.description ?? null,
       headers: Object.keys(endpoint.headers),
+      traceparent: endpoint.traceparent,
       tls: endpoint.tls === null ? null : showTls({ ca: endpoint.tls.ca, cert: endpoint.tls.cert }),
     },
   };
@@ -89,8 +96,22 @@ export function fileOf(config: Config, shared: SharedFile): StoredFile {
   };
 }
 
-function policyOf({ delivery: { timeout_ms, retry_ms }, retention }: Config): FilePolicy {
-  return { timeout_ms, retry_ms, retention };
+function policyOf({ delivery: { timeout_ms, retry_ms }, retention, alerts }: Config): FilePolicy {
+  const { failure_rate, window_ms, min_attempts, to, chat, mail, auto_pause_ms } = alerts;
+  return {
+    timeout_ms,
+    retry_ms,
+    retention,
+    alerts: {
+      failure_rate,
+      window_ms,
+      min_attempts,
+      to,
+      chat: chat.map(({ name }) => name),
+      mail: mail !== null,
+      auto_pause_ms,
+    },
+  };
 }
 
 /** What of an endpoint only this process knows, or why it does not. */
@@ -193,6 +214,8 @@ function makeEndpoint(
     events: stored.events,
     businesses: stored.businesses,
     paused: stored.paused_at !== null,
+    probed: stored.paused_by === "automatic",
+    resumed_ms: stored.resumed_at?.getTime() ?? null,
     sendable: known !== undefined,
     unsendable_reason: "unsendable_reason" in local ? local.unsendable_reason : null,
     target: keepSame(previous, makeTarget(stored.url, known?.tls, stored.owner)),
@@ -208,6 +231,7 @@ function makeEndpoint(
     headers: `Content-Type: application/json\r\nUser-Agent: ${USER_AGENT}\r\n` +
       Object.entries(known?.headers ?? {})
         .map(([name, value]) => `${name}: ${value}\r\n`).join(""),
+    traceparent: settings.traceparent,
   };
 }
 

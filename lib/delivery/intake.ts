@@ -37,6 +37,8 @@ export interface Intake {
    * bytes, `unavailable` while the database is away.
    */
   accept(offers: readonly Offer[]): Promise<Accepted[]>;
+  /** Requests that wait for the next batch. */
+  readonly waiting: number;
   /** Resolves when no batch is under way. */
   settle(): Promise<void>;
 }
@@ -182,6 +184,9 @@ export function makeIntake(
         const writer: Promise<void> = write().finally(() => writers.delete(writer));
         writers.add(writer);
       }),
+    get waiting() {
+      return waiting.length;
+    },
     async settle() {
       while (writers.size > 0) await Promise.all(writers);
     },

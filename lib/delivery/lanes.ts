@@ -39,6 +39,8 @@ export interface Lanes {
   rooms(free: number, doubtful: number): Room[];
   /** The endpoints that could be sent to, but for which nothing is known to be due. */
   quiet(): Pick<Room, "endpoint_no" | "floor">[];
+  /** Numbers of the endpoints that may be sent probes. */
+  probed(): number[];
 }
 
 /** Fewer are claimed for a lane only where it has no room: looking costs more than taking. */
@@ -141,6 +143,8 @@ export function makeLanes(now: () => number): Lanes {
       [...lanes.values()]
         .filter(({ due, endpoint }) => !due && isOpen(endpoint))
         .map((lane) => ({ endpoint_no: lane.endpoint.no, floor: floorOf(lane) })),
+    probed: () =>
+      [...lanes.values()].map(({ endpoint }) => endpoint).filter(isProbed).map(({ no }) => no),
   };
 }
 
@@ -152,6 +156,11 @@ export function canSend({ endpoint, in_flight, cap }: Lane): boolean {
 /** Whether an endpoint may be sent to now. */
 export function isOpen({ sendable, paused }: Endpoint): boolean {
   return sendable && !paused;
+}
+
+/** Whether it may be sent probes. */
+export function isProbed({ sendable, probed }: Endpoint): boolean {
+  return sendable && probed;
 }
 
 function limitOf({ concurrency }: Endpoint): number {

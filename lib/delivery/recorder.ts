@@ -1,7 +1,9 @@
 import { deliveryId } from "../core/ids.ts";
 import { messageOf } from "../core/errors.ts";
+import { isOperational } from "../core/matching.ts";
 import { isAstray, isOfConnection, isRefusal } from "../store/errors.ts";
 import { within } from "../store/deadline.ts";
+import type { SignalValues } from "../observe/signals.ts";
 import type { Lease } from "../store/claims.ts";
 import { record, type Result } from "../store/results.ts";
 import type { Context } from "./context.ts";
@@ -10,6 +12,8 @@ import type { Context } from "./context.ts";
 export type Unrecorded = Result & {
   /** When its lease runs out, by `performance.now()`: recording is tried until then. */
   readonly lease_ends_at: number;
+  /** From when the delivery is owed to the attempt's end. */
+  readonly age_ms: number;
 };
 
 /** Records results in groups: those that arrive while a group is being written are the next. */
@@ -33,6 +37,16 @@ const ANSWER_TIMEOUT_MS = 35_000;
 const MAX_BACKOFF_MS = 1_000;
 const MIN_PATIENCE_MS = 1_000;
 
+/** Results at the front that are recorded together: those of operational events are counted nowhere. */
+function sizeOfGroup(queue: readonly Unrecorded[]): number {
+  const isCounted = ({ lease }: Unrecorded) => !isOperational(lease.type);
+  const [first] = queue;
+  const end = queue.findIndex((result, index) =>
+    index === MAX_BATCH || (first !== undefined && isCounted(result) !== isCounted(first))
+  );
+  return end < 0 ? queue.length : end;
+}
+
 /** A recorder that reports each result once it is written, and whether its delivery goes on. */
 export function makeRecorder(
   ctx: Pick<Context, "db" | "log" | "signals">,
@@ -53,7 +67,7 @@ export function makeRecorder(
     // Results of one turn of the event loop go together.
     await Promise.resolve();
     while (queue.length > 0) {
-      writing = queue.splice(0, MAX_BATCH);
+      writing = queue.splice(0, sizeOfGroup(queue));
       try {
         await write(writing);
         failing = false;
@@ -118,13 +132,12 @@ export function makeRecorder(
         ctx.log.warn("Endpoint paused: it answered 410 Gone", { endpoint });
       }
       for (const result of results) {
-        const { uuid, endpoint_no } = result.lease;
+        const { uuid } = result.lease;
         if (lost.has(uuid)) loseLease(result);
         else {
-          if (signals.recorded.heard) {
-            signals.recorded.emit({ endpoint_no, verdict: result.decision.verdict });
-          }
-          recorded(result, going_on.has(uuid));
+          const goes_on = going_on.has(uuid);
+          if (signals.recorded.heard) signals.recorded.emit(describe(result, goes_on));
+          recorded(result, goes_on);
         }
       }
     } catch (error) {
@@ -169,5 +182,27 @@ export function makeRecorder(
       // A database that gives no answer must not prolong this.
       await within(idle(), patience).catch(giveUp);
     },
+  };
+}
+
+function describe(
+  { lease, outcome, decision: { verdict }, age_ms, promise }: Unrecorded,
+  goes_on: boolean,
+): SignalValues["recorded"] {
+  return {
+    endpoint_no: lease.endpoint_no,
+    outcome: outcome.outcome,
+    verdict,
+    // A retry that does not go on was cancelled meanwhile.
+    status: goes_on
+      ? null
+      : verdict === "delivered" || verdict === "failed"
+      ? verdict
+      : "cancelled",
+    attempt: lease.attempts + 1,
+    duration_ms: outcome.duration_ms,
+    age_ms,
+    promise,
+    operational: isOperational(lease.type),
   };
 }

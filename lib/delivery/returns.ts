@@ -41,7 +41,7 @@ const DEPTH = 2_000;
 
 /** Gives leases back through the engine's connections. The first search is for those of a killed process. */
 export function makeReturns(
-  { db, log, holder }: Pick<Context, "db" | "log" | "holder">,
+  { db, log, holder, signals }: Pick<Context, "db" | "log" | "holder" | "signals">,
   { held, given_back, left_over }: Parts,
 ): Returns {
   const under_way = new Set<Promise<void>>();
@@ -51,7 +51,8 @@ export function makeReturns(
 
   async function tryRelease(leases: readonly Given[]): Promise<void> {
     try {
-      await within(release(db.engine, leases), ANSWER_TIMEOUT_MS);
+      const ended = await within(release(db.engine, leases), ANSWER_TIMEOUT_MS);
+      ended.forEach(signals.ended.emit);
       given_back(new Set(leases.map(({ endpoint_no }) => endpoint_no)));
     } catch (error) {
       doubt();

@@ -3,7 +3,7 @@ import type { HttpClient } from "../http/client.ts";
 import type { Claimed, Lease } from "../store/claims.ts";
 import { attempt, type Leased } from "./attempt.ts";
 import type { Context } from "./context.ts";
-import { isOpen, type Lane, type Lanes } from "./lanes.ts";
+import { isOpen, isProbed, type Lane, type Lanes } from "./lanes.ts";
 import type { Unrecorded } from "./recorder.ts";
 import type { Slots } from "./slots.ts";
 
@@ -63,7 +63,8 @@ export function makeSender(
   /** Claimed ahead, so that there is something to send while the next claim is made. */
   const ready: Leased[] = [];
   const abort = new AbortController();
-  const attempts = { client, clock: ctx.clock, random: ctx.random, signal: abort.signal };
+  const { clock, random, tracing } = ctx;
+  const attempts = { client, clock, random, tracing, signal: abort.signal };
 
   // Between two bursts the event loop turns: answers are read, and the next claim is on its way while
   // there is still something to send.
@@ -82,12 +83,16 @@ export function makeSender(
     if (ready.length > 0) go_on();
   }
 
-  function mayBegin({ leased_at, lease_ends_at }: Leased, lane: Lane, now: number): boolean {
+  function mayBegin(
+    { claimed, leased_at, lease_ends_at }: Leased,
+    lane: Lane,
+    now: number,
+  ): boolean {
     const { endpoint } = lane;
     // A process that was frozen wakes up with claims that others may hold by now.
     const is_late = now + endpoint.timeout_ms + RECORD_MARGIN_MS > lease_ends_at;
     // Not open: retired, paused, or no longer sendable, since it was claimed.
-    const is_open = isOpen(endpoint);
+    const is_open = claimed.probe ? isProbed(endpoint) : isOpen(endpoint);
     if (is_open && !is_late) return true;
     if (is_open) ctx.log.warn("A claim came too late to be sent", { age_ms: now - leased_at });
     slots.vacate(lane);

@@ -1,3 +1,6 @@
+import type { Signals } from "../observe/signals.ts";
+import type { Endings } from "../store/fragments.ts";
+
 /** Most rows that one statement of a job changes: locks are held briefly. */
 export const BATCH = 1_000;
 /** Most batches of one run, so that it ends; the next run goes on. */
@@ -15,4 +18,13 @@ export async function inBatches(
     if (found < BATCH) break;
   }
   return sum;
+}
+
+/** Reports what a statement ended, and returns how much it found. */
+export function reportEnded(
+  { ended: signal }: Pick<Signals, "ended">,
+  { found, ended }: Endings,
+): number {
+  ended.forEach(signal.emit);
+  return found;
 }

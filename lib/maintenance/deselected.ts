@@ -4,6 +4,7 @@ import {
   type Narrowed,
   narrowedEndpoints,
 } from "../store/deliveries.ts";
+import { reportEnded } from "./batches.ts";
 import type { Job } from "./schedule.ts";
 
 /** Deliveries that one step reads, and cancels at most. */
@@ -28,13 +29,13 @@ export function deselectedDeliveries(): Job {
     name: "deselected deliveries",
     pattern: "*/5 * * * * *",
     done: "Deliveries cancelled: their endpoints no longer select them",
-    async run({ db: { admin } }, stopping) {
+    async run({ db: { admin }, signals }, stopping) {
       let cancelled = 0;
       for (let i = 0; i < MAX_STEPS && !stopping.aborted; i++) {
         pass ??= nextPass(await narrowedEndpoints(admin), passed);
         if (pass === undefined) break;
         const step = await cancelDeselected(admin, pass.position, STEP);
-        cancelled += step.cancelled;
+        cancelled += reportEnded(signals, step);
         const stalled = step.position !== null && step.position === pass.position;
         pass.position = step.position;
         if (step.position === null) {

@@ -73,7 +73,7 @@ async function step(ctx: Context, turn: Turn, keys: readonly SealKey[]): Promise
     erasureId(turn.uuid),
     keys,
   );
-  if (turn.settling > 0) await settle(ctx.db.admin, turn);
+  if (turn.settling > 0) (await settle(ctx.db.admin, turn)).forEach(ctx.signals.ended.emit);
   switch (turn.phase) {
     case "events":
       return turn.settling > MAX_SETTLING

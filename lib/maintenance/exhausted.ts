@@ -1,6 +1,6 @@
 import { failExhausted } from "../store/deliveries.ts";
 import type { FilePolicy } from "../store/endpoints.ts";
-import { BATCH, inBatches } from "./batches.ts";
+import { BATCH, inBatches, reportEnded } from "./batches.ts";
 import type { Floors } from "./leases.ts";
 import type { Job } from "./schedule.ts";
 
@@ -13,10 +13,11 @@ export function exhaustedDeliveries(policy: () => FilePolicy, floors: Readonly<F
     name: "exhausted deliveries",
     pattern: "*/15 * * * * *",
     done: "Exhausted deliveries failed",
-    run: ({ db }, stopping) =>
-      inBatches(
-        stopping,
-        () => failExhausted(db.admin, floors.present, DEPTH, BATCH, policy().retry_ms.length),
-      ),
+    run: ({ db, signals }, stopping) =>
+      inBatches(stopping, async () => {
+        const { length } = policy().retry_ms;
+        const found = await failExhausted(db.admin, floors.present, DEPTH, BATCH, length);
+        return reportEnded(signals, found);
+      }),
   };
 }

@@ -1,6 +1,6 @@
 import { announceExpiring, cancelExpired } from "../store/expiry.ts";
 import type { FilePolicy } from "../store/endpoints.ts";
-import { BATCH, inBatches } from "./batches.ts";
+import { BATCH, inBatches, reportEnded } from "./batches.ts";
 import type { Job } from "./schedule.ts";
 
 const DAY_MS = 86_400_000;
@@ -19,7 +19,7 @@ export function expiredDeliveries(
     name: "expired deliveries",
     pattern: "35 */10 * * * *",
     done: "Deliveries cancelled: they waited longer than retention.events",
-    async run({ db, clock, log }, stopping) {
+    async run({ db, clock, log, signals }, stopping) {
       const { events_ms } = policy().retention;
       const now = clock.now();
       for (const one of await announceExpiring(db.admin, events_ms, unsendable())) {
@@ -37,7 +37,8 @@ export function expiredDeliveries(
       }
       return await inBatches(
         stopping,
-        () => cancelExpired(db.admin, events_ms, unsendable(), BATCH),
+        async () =>
+          reportEnded(signals, await cancelExpired(db.admin, events_ms, unsendable(), BATCH)),
       );
     },
   };

@@ -1,7 +1,12 @@
+import type { Examination } from "../core/examination.ts";
 import type { SealKey } from "../core/seal.ts";
 import type { Dispatcher } from "../delivery/dispatcher.ts";
+import type { Endpoint, Fleet } from "../delivery/fleet.ts";
 import type { Database } from "../store/database.ts";
 import type { FilePolicy } from "../store/endpoints.ts";
+import { alerts, oldAlerts } from "./alerts.ts";
+import { failingEndpointsPaused, probedEndpoints, probes } from "./auto_pause.ts";
+import { receiverChecks } from "./checks.ts";
 import { oldChanges } from "./changes.ts";
 import { checkpoints } from "./checkpoints.ts";
 import { deselectedDeliveries } from "./deselected.ts";
@@ -31,11 +36,16 @@ export function unowedJobs(): Job[] {
 }
 
 /** The engine, as far as jobs reach it. */
-interface Working extends Pick<Dispatcher, "interrupted"> {
+interface Working extends Pick<Dispatcher, "interrupted" | "probe"> {
   /** Of the file in force, which may be another daemon's. */
   readonly policy: () => FilePolicy;
   /** Numbers of the endpoints that this daemon cannot send to. */
   readonly unsendable: () => readonly number[];
+  readonly fleet: () => Pick<Fleet, "endpoints" | "match" | "policy">;
+  /** Looks at where deliveries to a target go. */
+  readonly examine: (target: Endpoint["target"]) => Promise<Examination>;
+  /** There are notices of alerts to be sent. */
+  readonly announced: () => void;
 }
 
 /**
@@ -44,7 +54,7 @@ interface Working extends Pick<Dispatcher, "interrupted"> {
  */
 export function maintenanceJobs(
   { kind }: Pick<Database, "kind">,
-  { interrupted, policy, unsendable }: Working,
+  { interrupted, probe, policy, unsendable, fleet, examine, announced }: Working,
   seal_keys: readonly SealKey[],
 ): Job[] {
   const floors: Floors = { present: [] };
@@ -53,6 +63,9 @@ export function maintenanceJobs(
     exhaustedDeliveries(policy, floors),
     expiredDeliveries(policy, unsendable),
     rollups,
+    failingEndpointsPaused(policy),
+    probes({ probe }),
+    probedEndpoints,
     expiredSecrets(seal_keys),
     weeksAhead,
     oldWeeks(policy),
@@ -64,6 +77,9 @@ export function maintenanceJobs(
     oldStatistics,
     oldChanges,
     oldSessions,
+    receiverChecks(fleet, examine),
+    alerts(fleet, announced),
+    oldAlerts,
     ...(kind === "embedded" ? [...deadRows, checkpoints] : []),
   ];
 }

@@ -1,4 +1,4 @@
-import { refusalOf } from "../core/refusals.ts";
+import { answerToEvent, refusalOf } from "../core/refusals.ts";
 import type { Context } from "../delivery/context.ts";
 import { addPosts, type Posted } from "../store/stats.ts";
 import type { Job } from "./schedule.ts";
@@ -9,7 +9,7 @@ export interface PostCounts {
   flush(): Promise<number>;
 }
 
-/** Counts events and refused posts from now on. Test events are an operator's, not posts. */
+/** Counts events and refused posts from now on. */
 export function countPosts(
   { db, clock, signals }: Pick<Context, "db" | "clock" | "signals">,
 ): PostCounts {
@@ -20,10 +20,10 @@ export function countPosts(
     const latest = known === undefined || more.last_at >= known.last_at ? more : known;
     counts.set(kind, { ...latest, posts: more.posts + (known?.posts ?? 0) });
   };
-  signals.ingested.on(({ type, test, duplicate }) => {
-    if (test) return;
-    const answer = duplicate ? "duplicate" : "stored";
-    add({ answer, type, posts: 1, last_at: clock.now(), last_address: null });
+  signals.ingested.on((event) => {
+    const answer = answerToEvent(event);
+    if (answer === undefined) return;
+    add({ answer, type: event.type, posts: 1, last_at: clock.now(), last_address: null });
   });
   signals.refused.on((refused) => {
     if (refused.by !== "ingest") return;

@@ -16,6 +16,8 @@ export interface Job {
 
 /** Jobs that run by the clock. */
 export interface Schedule {
+  /** Names of the jobs. */
+  readonly names: readonly string[];
   /** Runs a job now, after a run of it under way. Resolves when that run has ended. */
   run(job: Job): Promise<void>;
   /** Starts no further run; resolves when those under way have ended. */
@@ -38,6 +40,7 @@ export function startSchedule(ctx: Context, jobs: readonly Job[]): Schedule {
   const join = (job: Job) => running.get(job) ?? start(job);
   const crons = jobs.map((job) => new Cron(job.pattern, { protect: true }, () => join(job)));
   return {
+    names: jobs.map(({ name }) => name),
     async run(job) {
       await running.get(job);
       if (!stopping.signal.aborted) await join(job);

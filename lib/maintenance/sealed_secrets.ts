@@ -59,6 +59,29 @@ export async function rekey(db: Database, keys: readonly SealKey[]): Promise<Rek
   }
 }
 
+/** How many endpoints of a database have sealed secrets, and the ids of those that none of the keys opens. */
+export async function lookAtSealed(
+  sql: Database["admin"],
+  keys: readonly SealKey[],
+): Promise<{ readonly sealed: number; readonly unreadable: readonly string[] }> {
+  const unreadable: string[] = [];
+  let sealed = 0;
+  for (let after = 0;;) {
+    const rows = await listSealed(sql, after, REKEYED_AT_ONCE);
+    for (const row of rows) {
+      try {
+        unseal(bytesOf(row), row.id, keys);
+      } catch (error) {
+        if (!(error instanceof AppError)) throw error;
+        unreadable.push(row.id);
+      }
+    }
+    sealed += rows.length;
+    after = rows.at(-1)?.no ?? after;
+    if (rows.length < REKEYED_AT_ONCE) return { sealed, unreadable };
+  }
+}
+
 /** Drops secrets whose overlap has ended. `keys` open what is sealed. */
 export function expiredSecrets(keys: readonly SealKey[]): Job {
   return {

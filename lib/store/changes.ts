@@ -59,6 +59,7 @@ export interface Touched {
   readonly deliveries?: string;
   readonly endpoints?: string;
   readonly replays?: string;
+  readonly alerts?: string;
 }
 
 /**

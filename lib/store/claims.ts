@@ -1,7 +1,8 @@
 import type { Sql } from "postgres";
+import { timeOfUuid } from "../core/ids.ts";
 import { literal } from "./arrays.ts";
 import type { NewEvent } from "./events.ts";
-import { CANCEL_CHOSEN } from "./fragments.ts";
+import { CANCEL_CHOSEN, ENDED, type Ended, type Endings, OWED } from "./fragments.ts";
 
 /** How many deliveries of an endpoint to claim, and under which limits. */
 export interface Room {
@@ -27,6 +28,15 @@ export interface Lease {
   /** Of those, the ones that count against the policy in this round. */
   readonly counted: number;
   readonly interruptions: number;
+  /** Of the event. */
+  readonly type: string;
+  readonly test: boolean;
+  /** Since when it is owed, by its event or by what brought it back last, in milliseconds since 1970. */
+  readonly owed_ms: number;
+  /** Whether a retry or a replay brought it back, or owed it in the first place. */
+  readonly renewed: boolean;
+  /** Whether it tries whether an automatic pause may end: `claimProbes` gives such leases. */
+  readonly probe: boolean;
 }
 
 /** How long new leases last, and whose they are. */
@@ -39,9 +49,9 @@ export interface Term {
 /** A claimed delivery and its event. */
 export interface Claimed extends Lease {
   readonly event_uuid: string;
-  readonly type: string;
-  readonly test: boolean;
   readonly payload: string;
+  /** The `traceparent` of the event's post, or null. */
+  readonly trace: string | null;
   /** Due time (microseconds since 1970, as text), the floor of a later claim. */
   readonly due: string;
   /** Wait before sending, because of a rate limit. */
@@ -63,9 +73,13 @@ export function firstLease(
     type: event.type,
     test: event.test,
     payload: event.payload,
+    trace: event.trace,
     attempts: 0,
     counted: 0,
     interruptions: 0,
+    probe: false,
+    owed_ms: timeOfUuid(event.uuid),
+    renewed: false,
     token: 1,
     due: "0",
     wait_ms: 0,
@@ -176,10 +190,12 @@ export async function claim(
         token = token + 1
       -- Locked rows stay at their place.
       where ctid = any(array(select place from chosen))
-      returning id, token, endpoint_no, attempts, counted, interruptions, event_id, due_at
+      returning id, token, endpoint_no, attempts, counted, interruptions, event_id, due_at, ${
+    sql.unsafe(OWED)
+  }
     )
-    select l.id as uuid, l.token, l.endpoint_no, l.attempts, l.counted, l.interruptions,
-      l.event_id as event_uuid, e.type, e.test, e.payload,
+    select l.id as uuid, l.token, l.endpoint_no, l.attempts, l.counted, l.interruptions, false as probe,
+      l.event_id as event_uuid, l.owed_ms, l.renewed, e.type, e.test, e.payload, e.trace,
       (date_part('epoch', l.due_at) * 1000000)::bigint as due,
       ${sql.unsafe(wait_ms)}::float8 as wait_ms
     from leased l join events e on e.id = l.event_id
@@ -191,14 +207,14 @@ export async function claim(
 }
 
 /**
- * Gives leased deliveries back as they were. Nothing was sent, so no attempt is recorded. Deliveries that
- * were cancelled meanwhile end.
+ * Gives leased deliveries back as they were, probes too. Nothing was sent, so no attempt is recorded. Deliveries that
+ * were cancelled meanwhile end; returns how many.
  */
 export async function release(
   sql: Sql,
   leases: readonly Pick<Lease, "uuid" | "token">[],
-): Promise<void> {
-  await sql`
+): Promise<readonly Ended[]> {
+  const [row] = await sql<Pick<Endings, "ended">[]>`
     with held as materialized (
       select p.id, p.cancel_reason from unnest(
         ${literal(leases.map((l) => l.uuid))}::uuid[],
@@ -209,9 +225,13 @@ export async function release(
       for update of p
     ), chosen as (
       select id, false as leased, cancel_reason as reason from held where cancel_reason is not null
-    ), ${sql.unsafe(CANCEL_CHOSEN)}
-    update pending_deliveries set leased_until = null
-    where id = any(array(select id from held where cancel_reason is null))`;
+    ), ${sql.unsafe(CANCEL_CHOSEN)}, released as (
+      update pending_deliveries
+      set leased_until = null, due_at = coalesce(regular_due_at, due_at), regular_due_at = null
+      where id = any(array(select id from held where cancel_reason is null))
+    )
+    select ${sql.unsafe(ENDED)} as ended`;
+  return row?.ended ?? [];
 }
 
 /** The state of the queue, which the dispatcher reads once a second. */

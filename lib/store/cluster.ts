@@ -1,6 +1,7 @@
-import { closeSync, fsyncSync } from "node:fs";
+import { closeSync, fsyncSync, openSync } from "node:fs";
 import type { PGlite } from "@electric-sql/pglite";
 import { AppError } from "../core/errors.ts";
+import { PLATFORM } from "../core/platform.ts";
 
 /** PostgreSQL settings of a session, by name. */
 export type Settings = Readonly<Record<string, string | number>>;
@@ -14,9 +15,22 @@ export interface Cluster {
   close(): Promise<void>;
 }
 
+/** An open file of its file system: its descriptor outside, and its mode. */
+interface Stream {
+  readonly nfd: number;
+  readonly node: { readonly mode: number };
+}
+
+// Of a mode: the bits of the type, and a directory's.
+const FILE_TYPE = 0o170000;
+const DIRECTORY = 0o040000;
+
 /** The part of PGlite's WebAssembly module that we change. */
 interface Module {
-  readonly NODEFS: { readonly stream_ops: { fsync?: (stream: { nfd: number }) => number } };
+  readonly NODEFS: {
+    readonly stream_ops: { fsync?: (stream: Stream) => number };
+    realPath(node: Stream["node"]): string;
+  };
   readonly FS: { readonly streams: readonly ({ readonly nfd?: number } | null)[] };
   onRuntimeInitialized?: () => void;
   _PostgresMainLoopOnce(): void;
@@ -24,6 +38,9 @@ interface Module {
   _pgl_pq_flush(): void;
   stackRestore(place: number): void;
 }
+
+/** Version of the PostgreSQL that PGlite contains. A test asks it. */
+export const POSTGRES_VERSION = "18.6";
 
 /** The exit status by which PostgreSQL leaves a statement that failed, and goes on. */
 const STATEMENT_FAILED = 100;
@@ -136,8 +153,11 @@ async function durableFs(directory: string, prepare: (module: Module) => void) {
       const { emscriptenOpts } = await super.init(...args);
       const addFsync = (module: unknown) => {
         const { NODEFS } = module as Module;
-        NODEFS.stream_ops.fsync = (stream) => {
-          fsyncSync(stream.nfd);
+        NODEFS.stream_ops.fsync = ({ nfd, node }) => {
+          if (PLATFORM.opens_directories) fsyncSync(nfd);
+          else if ((node.mode & FILE_TYPE) !== DIRECTORY) {
+            flushOnWindows(nfd, NODEFS.realPath(node));
+          }
           return 0;
         };
         prepare(module as Module);
@@ -148,6 +168,21 @@ async function durableFs(directory: string, prepare: (module: Module) => void) {
     }
   }
   return new DurableFS(directory);
+}
+
+// A descriptor that only reads cannot flush there, and PostgreSQL flushes through such when it recovers.
+function flushOnWindows(nfd: number, path: string): void {
+  try {
+    fsyncSync(nfd);
+  } catch (error) {
+    if ((error as { code?: unknown }).code !== "EPERM") throw error;
+    const own = openSync(path, "r+");
+    try {
+      fsyncSync(own);
+    } finally {
+      closeSync(own);
+    }
+  }
 }
 
 function preRuns(options: { preRun?: unknown }): ((module: unknown) => void)[] {

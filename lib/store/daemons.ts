@@ -1,6 +1,8 @@
 import type { Sql } from "postgres";
+import type { Trouble } from "../core/alerting/kinds.ts";
 import type { SharedFile } from "../config/shared.ts";
 import { CHANNEL, DAEMONS } from "./changes.ts";
+import { SEEN } from "./fragments.ts";
 
 /** A socket that a daemon listens on. */
 export interface Listener {
@@ -18,6 +20,7 @@ export interface Daemon {
   readonly version: string;
   /** Digest of its configuration file. */
   readonly file: string;
+  readonly troubles: readonly Trouble[];
 }
 
 /** A daemon as stored. */
@@ -32,9 +35,6 @@ export interface StoredDaemon extends Daemon {
 /** Why a daemon announces itself. A reload makes its file the one seen last. */
 export type Occasion = "start" | "beat" | "reload";
 
-// A time in the future was written before the clock was set back.
-const SEEN = "seen_at between now() - interval '1 minute' and now() + interval '1 minute'";
-
 /**
  * Announces a daemon, for a minute, and its file. One that starts where nobody else lives takes the place
  * of those that stopped; with `alone`, the database has no other. Returns how long ago it announced itself
@@ -42,7 +42,7 @@ const SEEN = "seen_at between now() - interval '1 minute' and now() + interval '
  */
 export async function announce(
   sql: Sql,
-  { id, machine, listeners, version, file }: Daemon,
+  { id, machine, listeners, version, file, troubles }: Daemon,
   { sections, endpoints }: Pick<SharedFile, "sections" | "endpoints">,
   occasion: Occasion,
   alone: boolean,
@@ -70,11 +70,11 @@ export async function announce(
         and not exists (select from daemons d where d.file = f.digest)
         and not exists (select from file_in_force i where i.digest = f.digest)
     ), mine as (
-      insert into daemons (id, machine, listeners, version, file, seen_at)
-      values (${id}, ${machine}, ${
-    JSON.stringify(listeners)
-  }::text::jsonb, ${version}, ${file}, now())
-      on conflict (id) do update set file = excluded.file, seen_at = excluded.seen_at
+      insert into daemons (id, machine, listeners, version, file, troubles, seen_at)
+      values (${id}, ${machine}, ${JSON.stringify(listeners)}::text::jsonb, ${version}, ${file},
+        ${JSON.stringify(troubles)}::text::jsonb, now())
+      on conflict (id) do update set file = excluded.file, troubles = excluded.troubles,
+        seen_at = excluded.seen_at
     )
     select (select gap_ms from before) as gap_ms,
       case when ${occasion !== "beat"} or not exists (select from before where file = ${file})
@@ -116,7 +116,7 @@ export async function readCompany(sql: Sql): Promise<Company> {
     from file_in_force i`;
   if (state === undefined) throw new Error("The table file_in_force is empty");
   const daemons = await sql<StoredDaemon[]>`
-    select id, machine, listeners, version, file, started_at, seen_at, stopped_at,
+    select id, machine, listeners, version, file, troubles, started_at, seen_at, stopped_at,
       stopped_at is null and ${sql.unsafe(SEEN)} as lives
     from daemons order by started_at desc, id`;
   return { ...state, daemons };

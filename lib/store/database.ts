@@ -1,6 +1,7 @@
 import type { Sql } from "postgres";
 import type { Config } from "../config/config.ts";
 import type { DatabaseAddress } from "../core/database_address.ts";
+import { type Backups, makeBackups } from "./backup.ts";
 import { CHANNEL } from "./changes.ts";
 import {
   APPLICATION,
@@ -30,6 +31,8 @@ export interface Database {
   readonly engine: Sql;
   /** For everything that no delivery waits for. */
   readonly admin: Sql;
+  /** Backups of it; undefined on a server, which has its own. */
+  readonly backups?: Backups;
   /** Names of the migrations that opening applied. */
   readonly migrated: readonly string[];
   /**
@@ -89,10 +92,11 @@ export async function openDatabase(
     return await openServer(database.address, database.connect_timeout_ms, options);
   }
   const { openEmbedded } = await import("./embedded.ts");
-  return await openOnly(await openEmbedded(database.directory, { ...HOT, ...LOOKUPS }, say));
+  const { directory } = database;
+  return await openOnly(await openEmbedded(directory, { ...HOT, ...LOOKUPS }, say), directory);
 }
 
-async function openOnly(embedded: Embedded): Promise<Database> {
+async function openOnly(embedded: Embedded, directory: string): Promise<Database> {
   const { sql, close } = openSession(embedded);
   try {
     const migrated = await migrate(sql);
@@ -105,6 +109,7 @@ async function openOnly(embedded: Embedded): Promise<Database> {
       ingest: sql,
       engine: sql,
       admin: sql,
+      backups: makeBackups(sql, directory),
       migrated,
       // One process: no other could send anything.
       listen: () => {},
@@ -147,14 +152,18 @@ async function openServer(
     const migrated = await untilThere(connector, connect_timeout_ms, options, async () => {
       await ping(SILENCE_MS);
       heart ??= startHeart(ping, connector.reset);
-      const applied = await migrate(migrations.sql);
+      const applied = await migrate(
+        migrations.sql,
+        options.signal === undefined ? {} : { signal: options.signal },
+      );
       await makeAhead(migrations.sql);
       return applied;
     });
     void migrations.close();
     const ingest = open(2, { ...HOT, ...LOOKUPS }, { busy: true });
     const engine = open(2, { ...HOT, ...LOOKUPS }, { busy: true });
-    const admin = open(2, { statement_timeout: 10_000 });
+    // Its statements take milliseconds, compiling one a few hundred.
+    const admin = open(2, { statement_timeout: 10_000, jit: "off" });
     // So that the first event does not wait for a connection.
     for (const { sql } of [ingest, engine, admin]) sql`select 1`.catch(() => {});
     return {

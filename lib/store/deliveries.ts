@@ -3,7 +3,15 @@ import { NO_UUID } from "../core/ids.ts";
 import { announceDue, type Change, type Fragment, logged, noted } from "./changes.ts";
 import type { Lease, Room } from "./claims.ts";
 import { literal, texts } from "./arrays.ts";
-import { CANCEL_CHOSEN, DESELECTED, endWaiting, RENEW_CHOSEN } from "./fragments.ts";
+import {
+  CANCEL_CHOSEN,
+  DESELECTED,
+  ENDED,
+  type Endings,
+  endWaiting,
+  OWED,
+  RENEW_CHOSEN,
+} from "./fragments.ts";
 import { isOpen } from "./partitions.ts";
 
 // Endpoints with pending deliveries, and the first due time of each, found by skipping through the index:
@@ -47,14 +55,18 @@ export async function findExpired(
     from ${floorRows(sql, floors)} cross join lateral (
       select coalesce(min(q.due_at), now() - ${age_ms}::int * interval '1 ms') as floor,
         coalesce(json_agg(json_build_object('uuid', q.id, 'token', q.token, 'endpoint_no', q.endpoint_no,
-          'attempts', q.attempts, 'counted', q.counted, 'interruptions', q.interruptions))
+          'attempts', q.attempts, 'counted', q.counted, 'interruptions', q.interruptions,
+          'probe', q.regular_due_at is not null, 'renewed', q.renewed_at is not null,
+          'owed_ms', date_part('epoch', coalesce(q.renewed_at, q.created_at)) * 1000,
+          'type', e.type, 'test', e.test))
           filter (where q.leased_until < now()), '[]') as leases
       from (
         select * from pending_deliveries q
         where q.endpoint_no = f.endpoint_no and q.due_at >= f.due_at
           and q.due_at <= now() - ${age_ms}::int * interval '1 ms'
         order by q.due_at limit ${depth}
-      ) q
+      ) q left join lateral (
+        select type, test from events where q.leased_until < now() and id = q.event_id) e on true
     ) p`;
 }
 
@@ -75,19 +87,20 @@ function floorRows(sql: Sql, floors: readonly Floor[]): Fragment {
 export async function findHeld(sql: Sql, holder: number, depth: number): Promise<Lease[]> {
   return await sql<Lease[]>`
     ${sql.unsafe(ENDPOINTS_WITH_PENDING)}
-    select p.id as uuid, p.token, p.endpoint_no, p.attempts, p.counted, p.interruptions
+    select p.id as uuid, p.token, p.endpoint_no, p.attempts, p.counted, p.interruptions,
+      p.regular_due_at is not null as probe, ${sql.unsafe(OWED)}, v.type, v.test
     from e cross join lateral (
       select * from pending_deliveries q
       where q.endpoint_no = e.no and q.due_at >= e.due_at and q.due_at <= now()
       order by q.due_at limit ${depth}
-    ) p
+    ) p left join lateral (select type, test from events where id = p.event_id) v on true
     where p.leased_by = ${holder}::int and p.leased_until >= now()`;
 }
 
 /**
  * Fails up to `limit` due deliveries that have had all their attempts, because the policy became shorter,
  * among the first `depth` from each floor on; `default_attempts` is the length of the policy of endpoints
- * without their own. Returns how many.
+ * without their own.
  */
 export async function failExhausted(
   sql: Sql,
@@ -95,8 +108,8 @@ export async function failExhausted(
   depth: number,
   limit: number,
   default_attempts: number,
-): Promise<number> {
-  const rows = await sql`
+): Promise<Endings> {
+  const [row] = await sql<Endings[]>`
     with exhausted as materialized (
       select p.id from ${floorRows(sql, floors)}
       join endpoints n on n.no = f.endpoint_no
@@ -112,18 +125,19 @@ export async function failExhausted(
       delete from pending_deliveries
       where id = any(array(select id from exhausted)) and leased_until is null
       returning *
-    ), ${sql.unsafe(noted({ deliveries: "select id from removed" }))}
-    ${sql.unsafe(endWaiting("removed", { status: "'failed'" }))}
-    returning 1`;
-  return rows.length;
+    ), ${sql.unsafe(noted({ deliveries: "select id from removed" }))}, ended as (
+      ${sql.unsafe(endWaiting("removed", { status: "'failed'" }))}
+    )
+    select count(*)::int as found, ${sql.unsafe(ENDED)} as ended from removed`;
+  return row ?? { found: 0, ended: [] };
 }
 
 /**
- * Cancels up to `limit` pending deliveries of retired endpoints, and returns how many. One that is being
- * sent is marked, and ends with its attempt.
+ * Cancels up to `limit` pending deliveries of retired endpoints. One that is being sent is marked, and ends with
+ * its attempt.
  */
-export async function cancelRetired(sql: Sql, limit: number): Promise<number> {
-  const [row] = await sql<{ found: number }[]>`
+export async function cancelRetired(sql: Sql, limit: number): Promise<Endings> {
+  const [row] = await sql<Endings[]>`
     with chosen as materialized (
       select p.id, p.leased_until is not null as leased,
         'endpoint_retired' as reason
@@ -136,8 +150,8 @@ export async function cancelRetired(sql: Sql, limit: number): Promise<number> {
       where n.retired_at is not null and ${sql.unsafe(CANCELS)}
       limit ${limit}
     ), ${sql.unsafe(CANCEL_CHOSEN)}
-    select count(*)::int as found from chosen`;
-  return row?.found ?? 0;
+    select count(*)::int as found, ${sql.unsafe(ENDED)} as ended from chosen`;
+  return row ?? { found: 0, ended: [] };
 }
 
 // Of endpoints whose deliveries may be cancelled by now.
@@ -161,8 +175,7 @@ export async function narrowedEndpoints(sql: Sql): Promise<Narrowed[]> {
 }
 
 /** Result of one step of a pass over the pending deliveries. */
-export interface Deselected {
-  readonly cancelled: number;
+export interface Deselected extends Endings {
   /** Where the next step begins; null after the last. */
   readonly position: string | null;
 }
@@ -197,7 +210,7 @@ export async function cancelDeselected(
     ), held as materialized (
       select id from unowed where id not in (select id from chosen) order by id limit 1
     ), ${sql.unsafe(CANCEL_CHOSEN)}
-    select (select count(*) from chosen)::int as cancelled,
+    select (select count(*) from chosen)::int as found, ${sql.unsafe(ENDED)} as ended,
       case when exists (select from held) then coalesce(
           (select s.id from seen s, held h where s.id < h.id order by s.id desc limit 1),
           ${position ?? NO_UUID}::uuid)
@@ -216,14 +229,14 @@ export async function forgetNarrowed(sql: Sql, narrowed: readonly Narrowed[]): P
     where n.no = f.no and n.narrowed_at = f.at::timestamptz`;
 }
 
-/** Cancels a pending delivery. False if it is not pending or is being cancelled already. */
+/** Cancels a pending delivery. Nothing is found if it is not pending or is being cancelled already. */
 export async function cancel(
   sql: Sql,
   uuid: string,
   reason: string,
   change: Change,
-): Promise<boolean> {
-  const rows = await sql`
+): Promise<Endings> {
+  const [row] = await sql<Endings[]>`
     with chosen as materialized (
       select p.id, p.leased_until is not null as leased, ${reason}::text as reason
       from pending_deliveries p
@@ -232,8 +245,8 @@ export async function cancel(
     ), changed as (
       select id from chosen
     ), ${logged(sql, change)}, ${sql.unsafe(CANCEL_CHOSEN)}
-    select 1 from chosen`;
-  return rows.length > 0;
+    select count(*)::int as found, ${sql.unsafe(ENDED)} as ended from chosen`;
+  return row ?? { found: 0, ended: [] };
 }
 
 /**

@@ -1,5 +1,6 @@
 import { statfsSync } from "node:fs";
 import { dirname } from "node:path";
+import { PLATFORM } from "../core/platform.ts";
 
 /**
  * Free bytes of the file system that holds `directory`, or will hold it, as a process without
@@ -15,4 +16,11 @@ export function freeBytes(directory: string): number {
       if (!missing || path === dirname(path)) throw error;
     }
   }
+}
+
+/** Makes the entries of a directory durable: files made, renamed or removed in it. */
+export async function flushDirectory(path: string): Promise<void> {
+  if (!PLATFORM.opens_directories) return;
+  using directory = await Deno.open(path);
+  await directory.sync();
 }

@@ -1,6 +1,6 @@
 import { Buffer } from "node:buffer";
 import type { Sql } from "postgres";
-import type { Retention } from "../config/config.ts";
+import type { Config, Retention } from "../config/config.ts";
 import { type SealedContent, type SealKey, unseal } from "../core/seal.ts";
 import type { TlsShown } from "../core/tls_settings.ts";
 import { literal, texts } from "./arrays.ts";
@@ -26,6 +26,8 @@ export interface Settings {
   readonly description: string | null;
   /** Names of its own request headers: values may be credentials. */
   readonly headers: readonly string[];
+  /** Whether its requests carry the `traceparent` of their attempt. */
+  readonly traceparent: boolean;
   /** Its own certificates; the texts may have a key. */
   readonly tls: TlsShown | null;
 }
@@ -48,6 +50,12 @@ export interface StoredEndpoint extends EndpointFields {
   readonly version: number;
   readonly paused_at: Date | null;
   readonly pause_reason: string | null;
+  /** An automatic pause ends by itself; null without a pause. */
+  readonly paused_by: "hand" | "gone" | "automatic" | null;
+  /** When a pause ended last; null if none has. */
+  readonly resumed_at: Date | null;
+  /** When a delivery is next sent to try whether an automatic pause may end; null for any other. */
+  readonly probe_at: Date | null;
   readonly retired_at: Date | null;
   readonly created_at: Date;
   readonly updated_at: Date;
@@ -60,7 +68,8 @@ export interface StoredEndpoint extends EndpointFields {
 /** The columns of a `StoredEndpoint`, of the table `endpoints` or a CTE of its rows. */
 export const ENDPOINT_COLUMNS = `no, id, source, url, array_to_json(events) as events,
   array_to_json(businesses) as businesses, owner, settings, encode(sealed, 'hex') as sealed,
-  credentials, version, paused_at, pause_reason, retired_at, created_at, updated_at`;
+  credentials, version, paused_at, pause_reason, paused_by, resumed_at, probe_at,
+  retired_at, created_at, updated_at`;
 
 /** The sealed content of an endpoint made through the API. Throws an `AppError` if no key opens it. */
 export function openSealed(
@@ -77,6 +86,16 @@ export interface FilePolicy {
   readonly timeout_ms: number;
   readonly retry_ms: readonly number[];
   readonly retention: Retention;
+  readonly alerts: AlertPolicy;
+}
+
+/** What every daemon judges by and announces to. The targets' URLs stay in the file. */
+export interface AlertPolicy
+  extends
+    Pick<Config["alerts"], "failure_rate" | "window_ms" | "min_attempts" | "to" | "auto_pause_ms"> {
+  /** Names of the chat targets. */
+  readonly chat: readonly string[];
+  readonly mail: boolean;
 }
 
 /** All endpoints that are not retired, as of one revision. */
@@ -402,8 +421,9 @@ export async function updateEndpoint(
 }
 
 /**
- * Pauses an endpoint, whoever made it; `again` gives a paused one the new reason. Answers undefined if
- * it is paused already (for that reason) or retired.
+ * Pauses an endpoint, whoever made it; `again` gives a paused one the new reason. One that was paused
+ * automatically no longer resumes by itself. Answers undefined if it is paused already (for that reason) or
+ * retired.
  */
 export async function pauseEndpoint(
   sql: Sql,
@@ -415,9 +435,10 @@ export async function pauseEndpoint(
   const [row] = await sql<StoredEndpoint[]>`
     with changed as (
       update endpoints
-      set paused_at = coalesce(paused_at, now()), pause_reason = ${reason}, updated_at = now()
+      set paused_at = coalesce(paused_at, now()), pause_reason = ${reason}, paused_by = 'hand',
+        probe_at = null, updated_at = now()
       where id = ${id} and retired_at is null
-        and (paused_at is null or (${again} and pause_reason <> ${reason}))
+        and (paused_at is null or paused_by = 'automatic' or (${again} and pause_reason <> ${reason}))
       returning *
     ), ${logged(sql, change)}, ${sql.unsafe(announceFleet())}
     select ${sql.unsafe(ENDPOINT_COLUMNS)} from changed left join announced on true`;
@@ -432,7 +453,8 @@ export async function resumeEndpoint(
 ): Promise<StoredEndpoint | undefined> {
   const [row] = await sql<StoredEndpoint[]>`
     with changed as (
-      update endpoints set paused_at = null, pause_reason = null, updated_at = now()
+      update endpoints set paused_at = null, pause_reason = null, paused_by = null, probe_at = null,
+        resumed_at = now(), updated_at = now()
       where id = ${id} and paused_at is not null and retired_at is null
       returning *
     ), ${logged(sql, change)}, ${sql.unsafe(announceFleet())}

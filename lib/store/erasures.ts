@@ -2,7 +2,7 @@ import type { Sql } from "postgres";
 import { NO_UUID } from "../core/ids.ts";
 import { texts } from "./arrays.ts";
 import { type Change, type Fragment, logged } from "./changes.ts";
-import { CANCEL_CHOSEN } from "./fragments.ts";
+import { CANCEL_CHOSEN, ENDED, type Ended, type Endings } from "./fragments.ts";
 
 /** What an erasure looks for. */
 export type ErasureKind = "event" | "subject" | "containing";
@@ -277,10 +277,10 @@ const SETTLED_AT_ONCE = 500;
  * Removes what the events found still have, in steps that other statements cannot fall between. First an
  * event loses its payload, and what is pending of it is cancelled; from then on no delivery comes back. Once
  * nothing is pending any more, its attempts lose what came back, and it is forgotten. Waits for no lock:
- * what another statement holds, or an attempt under way, is left for later.
+ * what another statement holds, or an attempt under way, is left for later. Returns what it cancelled.
  */
-export async function settle(sql: Sql, { uuid, turn }: Turn): Promise<void> {
-  await sql`
+export async function settle(sql: Sql, { uuid, turn }: Turn): Promise<readonly Ended[]> {
+  const [row] = await sql<Pick<Endings, "ended">[]>`
     with erasure as materialized (
       select settling from erasures
       where id = ${uuid}::uuid and turn = ${turn}::int and state = 'running' for update
@@ -311,7 +311,9 @@ export async function settle(sql: Sql, { uuid, turn }: Turn): Promise<void> {
           or i.id in (select id from found except select id from quiet)), '[]'),
       attempts = r.attempts + coalesce((select count from answers), 0),
       cancelled = r.cancelled + (select count(*) from chosen)
-    where r.id = ${uuid}::uuid and exists (select from erasure)`;
+    where r.id = ${uuid}::uuid and exists (select from erasure)
+    returning ${sql.unsafe(ENDED)} as ended`;
+  return row?.ended ?? [];
 }
 
 /** The CTE `blanked`: the events in `found` lose their payloads; and `chosen`, what is cancelled of them. */

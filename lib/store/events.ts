@@ -16,6 +16,8 @@ export interface NewEvent {
   readonly confirmation: string | null;
   readonly test: boolean;
   readonly payload: string;
+  /** The `traceparent` of its post, or null. */
+  readonly trace: string | null;
 }
 
 /** Identifies repetitions of an event. */
@@ -121,7 +123,7 @@ export async function storeEvents(
         select from found where is_current and is_settled
       ), stored as (
         insert into events
-          (id, type, business, subject, confirmation, test, payload, received_at)
+          (id, type, business, subject, confirmation, test, payload, trace, received_at)
         select e.*, now() from gate, unnest(
           ${literal(events.map((e) => e.uuid))}::uuid[],
           string_to_array(${texts(events.map((e) => e.type))}, chr(30), ''),
@@ -129,7 +131,8 @@ export async function storeEvents(
           string_to_array(${texts(events.map((e) => e.subject))}, chr(30), ''),
           string_to_array(${texts(events.map((e) => e.confirmation))}, chr(30), ''),
           ${literal(events.map((e) => e.test))}::boolean[],
-          string_to_array(${texts(events.map((e) => e.payload))}, chr(30), '')
+          string_to_array(${texts(events.map((e) => e.payload))}, chr(30), ''),
+          string_to_array(${texts(events.map((e) => e.trace))}, chr(30), '')
         ) as e
         returning id, business
       ), keyed as (

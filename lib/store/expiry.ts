@@ -1,7 +1,7 @@
 import type { Sql } from "postgres";
 import { literal } from "./arrays.ts";
 import type { Fragment } from "./changes.ts";
-import { CANCEL_CHOSEN } from "./fragments.ts";
+import { CANCEL_CHOSEN, ENDED, type Endings } from "./fragments.ts";
 
 /** Deliveries that nobody sends: they wait at most as long as events are kept. */
 
@@ -58,15 +58,15 @@ export async function announceExpiring(
 
 /**
  * Cancels up to `limit` deliveries that have been due for `age_ms` at such endpoints, if that was announced
- * three days ago or earlier. Returns how many.
+ * three days ago or earlier.
  */
 export async function cancelExpired(
   sql: Sql,
   age_ms: number,
   unsendable: readonly number[],
   limit: number,
-): Promise<number> {
-  const [row] = await sql<{ found: number }[]>`
+): Promise<Endings> {
+  const [row] = await sql<Endings[]>`
     with chosen as materialized (
       select p.id, false as leased, 'expired' as reason
       from endpoints n
@@ -80,8 +80,8 @@ export async function cancelExpired(
         and n.expiry_announced_at <= now() - ${NOTICE_MS}::bigint * interval '1 ms'
       limit ${limit}
     ), ${sql.unsafe(CANCEL_CHOSEN)}
-    select count(*)::int as found from chosen`;
-  return row?.found ?? 0;
+    select count(*)::int as found, ${sql.unsafe(ENDED)} as ended from chosen`;
+  return row ?? { found: 0, ended: [] };
 }
 
 /** The CTE `expiring`: rows of `Expiring`. */

@@ -1,9 +1,13 @@
 import type { Sql } from "postgres";
 import { CANCEL_REASONS, CANCELLED_BY } from "../core/cancellation.ts";
 import { OUTCOMES, statusRange } from "../core/outcome.ts";
+import { literal } from "./arrays.ts";
 import { type Fragment, noted } from "./changes.ts";
 
-/** Parts of statements that move deliveries between `pending_deliveries` and `ended_deliveries`. */
+/**
+ * Parts of statements that move deliveries between `pending_deliveries` and `ended_deliveries`, and of those that
+ * read the counts of attempts.
+ */
 
 /**
  * Columns that `attempts` and `ended_deliveries` share: what is known of an attempt besides its outcome, its
@@ -34,8 +38,29 @@ export function insertEnded(rows: string, { status, reason = "null", ended_at }:
       ended_at, ${LAST_ATTEMPT})
     select id, endpoint_no, created_at, token, attempts, owed_by, ${status}, ${reason}, ${ended_at},
       ${AS_ATTEMPT}
-    from ${rows}`;
+    from ${rows}
+    returning endpoint_no, status`;
 }
+
+/** Deliveries of one endpoint that a statement ended. */
+export interface Ended {
+  readonly endpoint_no: number;
+  readonly status: "failed" | "cancelled";
+  readonly count: number;
+}
+
+/** What a statement found to end, and what it ended. */
+export interface Endings {
+  /** Deliveries: those that end with the attempt under way are counted here only. */
+  readonly found: number;
+  readonly ended: readonly Ended[];
+}
+
+/** An expression: what the CTE `ended` has ended, as rows of `Ended`. */
+export const ENDED = `coalesce((
+  select json_agg(e) from (
+    select endpoint_no, status, count(*)::int as count from ended group by endpoint_no, status
+  ) e), '[]')`;
 
 /**
  * Inserts the deliveries in `rows`, a table expression of rows just deleted from `pending_deliveries`, into
@@ -169,17 +194,61 @@ const PLACES = `'{${OUTCOMES.join(",")}}'::text[]`;
 
 /**
  * Writes the attempts in `rows`, a table expression, down as not yet counted: endpoint_no, outcome, attempts
- * (the number of this one), duration_us, lag_us, ended_at, and the delivery's owed_at: since when it is owed,
- * by its event or by what brought it back last.
+ * (the number of this one), duration_us, lag_us, promise, ended_at, and the delivery's owed_at: since when it is
+ * owed, by its event or by what brought it back last.
  */
 export function journal(rows: string): string {
   return `
     insert into uncounted_attempts
-      (endpoint_nos, outcomes, numbers, durations_ms, ages_ms, lags_ms)
+      (endpoint_nos, outcomes, numbers, durations_ms, ages_ms, lags_ms, promises)
     select array_agg(endpoint_no), array_agg(array_position(${PLACES}, outcome)::smallint),
       array_agg(attempts::smallint), array_agg((duration_us / 1000.0::float8)::real),
       -- Never below zero: the database's clock may have been set back in between.
       array_agg(greatest(0, date_part('epoch', ended_at - owed_at) * 1000)::real),
-      array_agg((lag_us / 1000.0::float8)::real)
+      array_agg((lag_us / 1000.0::float8)::real), array_agg(promise)
     from ${rows} having count(*) > 0`;
+}
+
+/**
+ * Whether a daemon's heartbeat is at most a minute old. A time in the future was written before the clock was set
+ * back.
+ */
+export const SEEN = "seen_at between now() - interval '1 minute' and now() + interval '1 minute'";
+
+/** The columns `owed_ms` and `renewed` of a pending delivery. */
+export const OWED = `
+  (date_part('epoch', coalesce(renewed_at, created_at)) * 1000)::float8 as owed_ms,
+  renewed_at is not null as renewed`;
+
+/** Spans that attempt_stats counts by. */
+export type Span = "minute" | "ten_minutes" | "hour" | "day";
+
+// In hours, because a day's length depends on the session's time zone.
+const LENGTHS: Readonly<Record<Span, string>> = {
+  minute: "1 minute",
+  ten_minutes: "10 minutes",
+  hour: "1 hour",
+  day: "24 hours",
+};
+
+/**
+ * The rows `s` of attempt_stats of these endpoints for the spans that begin from `first` on and before `end`, as a
+ * table expression. Each is a look-up: by a range of times, PostgreSQL goes through the spans of all endpoints once
+ * for each endpoint.
+ */
+export function spansOf(
+  sql: Sql,
+  endpoint_nos: readonly number[],
+  span: Span,
+  first: Fragment,
+  end: Fragment,
+): Fragment {
+  return sql`unnest(${literal(endpoint_nos)}::int[]) as x (no)
+    cross join generate_series(${first}, ${end} - interval '1 us',
+      ${sql.unsafe(`interval '${LENGTHS[span]}'`)}) as t (at)
+    cross join lateral (
+      -- Without the offset it becomes a join, for which PostgreSQL reads the whole table.
+      select * from attempt_stats s where s.span = ${sql.unsafe(`'${span}'`)}
+        and s.starts_at = t.at and s.endpoint_no = x.no offset 0
+    ) s`;
 }

@@ -1,5 +1,6 @@
 import { Buffer } from "node:buffer";
 import type { Sql } from "postgres";
+import { isOperational } from "../core/matching.ts";
 import type { Outcome } from "../core/outcome.ts";
 import type { Decision } from "../core/retry.ts";
 import { bookmeMac, standardMacs } from "../core/signature.ts";
@@ -26,6 +27,8 @@ export interface Result {
   readonly sent: SentRecord | null;
   /** When the attempt ended, in milliseconds of any clock. */
   readonly ended_at: number;
+  /** What it says about the 30-second promise: a sum of `PROMISE` in `core/promise.ts`. */
+  readonly promise: number;
 }
 
 /** What recording did, by the UUIDs of deliveries. Those in neither list have ended. */
@@ -43,8 +46,13 @@ export interface Recorded {
  * to `attempts`, or it ends, and its row has the attempt. Writes only under the token of the present lease.
  * `now` is by the clock of `ended_at`; stored times are the database's, counted back from its own.
  *
- * A 410 pauses the endpoint in the same statement, with an entry in the audit log. A delivery that was
- * cancelled meanwhile ends as cancelled instead of waiting for another attempt.
+ * They are counted in the statistics, unless they are of operational events: results of both kinds may not come
+ * together.
+ *
+ * A 410 pauses the endpoint in the same statement, with an entry in the audit log; a pause that was automatic
+ * is no longer. A delivered probe notes that the pause of its endpoint is to end: `resumeProbed` does that. A
+ * probe that failed leaves its delivery due when it was. A delivery that was cancelled meanwhile ends as
+ * cancelled instead of waiting for another attempt.
  */
 export async function record(
   sql: Sql,
@@ -52,11 +60,23 @@ export async function record(
   now: number,
 ): Promise<Recorded> {
   const ids = results.map(({ lease }) => lease.uuid);
-  const finals = results.filter(({ decision }) => decision.verdict !== "retry");
-  const retries = results.filter(({ decision }) => decision.verdict === "retry");
+  const goesOn = ({ decision: { verdict } }: Result) => verdict === "retry" || verdict === "kept";
+  const finals = results.filter((result) => !goesOn(result));
+  const retries = results.filter(goesOn);
   const rescheduling = retries.length > 0;
   const pausing = finals.some(({ outcome }) => outcome.outcome === "gone");
+  const resuming = finals.some(({ lease, outcome }) =>
+    lease.probe && outcome.outcome === "delivered"
+  );
   const held = rescheduling ? ["ending", "going_on"] : ["ending"];
+  const further = [
+    `ended as (${ended(held)})`,
+    ...(pausing ? [PAUSED] : []),
+    ...(resuming ? [RESUMING] : []),
+    ...(results.some(isCounted)
+      ? [`journal as (${journal(`(${union(COUNTED, held)}) held`)})`]
+      : []),
+  ];
   // One row for all results, because most need no mention. Each result's many columns pass through as few
   // CTEs as possible: every one copies them. CTEs that these results do not need are left out: starting
   // them costs a third of the statement.
@@ -68,10 +88,7 @@ export async function record(
       returning ${sql.unsafe(HELD)},
         case r.outcome when 'delivered' then 'delivered' else 'failed' end as final
     ), ${rescheduling ? rescheduled(sql, rowsOf(sql, retries, now)) : sql``}
-    ended as (${sql.unsafe(ended(held))}
-    ), ${sql.unsafe(pausing ? PAUSED : "")}
-    journal as (${sql.unsafe(journal(`(${union(COUNTED, held)}) held`))}
-    )
+    ${sql.unsafe(further.join(", "))}
     select
       case when (select count(*) from (${sql.unsafe(union("", held))}) held) < ${ids.length}::int
         then (
@@ -85,6 +102,10 @@ export async function record(
     ${sql.unsafe(pausing ? "from (select) one left join announced on true" : "")}`);
   if (recorded === undefined) throw new Error("Recording came back empty");
   return recorded;
+}
+
+function isCounted({ lease }: Result): boolean {
+  return !isOperational(lease.type);
 }
 
 /** The CTEs that `rows`, results to be tried again, need. Those that were cancelled meanwhile end. */
@@ -103,8 +124,8 @@ function rescheduled(sql: Sql, rows: Fragment): Fragment {
       where id = any(array(select id from going_on where final is not null))
     ), kept as (
       update pending_deliveries p
-      set due_at = h.ended_at + h.wait_ms * interval '1 ms', leased_until = null,
-        attempts = h.attempts, counted = h.counted, interruptions = h.interruptions,
+      set due_at = coalesce(h.ended_at + h.wait_ms * interval '1 ms', p.regular_due_at),
+        leased_until = null, regular_due_at = null, attempts = h.attempts, counted = h.counted, interruptions = h.interruptions,
         last_outcome = h.outcome, last_status = h.status, last_attempt_at = h.ended_at
       from going_on h where h.final is null and p.id = h.id
     ), logged as (
@@ -118,22 +139,32 @@ function rescheduled(sql: Sql, rows: Fragment): Fragment {
 /** The CTEs that a 410 needs, which ends its delivery and pauses its endpoint. */
 const PAUSED = `
     paused as (
-      update endpoints set paused_at = now(), pause_reason = 'The endpoint answered 410 Gone',
+      update endpoints set paused_at = coalesce(paused_at, now()),
+        pause_reason = 'The endpoint answered 410 Gone', paused_by = 'gone', probe_at = null,
         updated_at = now()
       where no = any(array(select endpoint_no from ending where outcome = 'gone'))
-        and paused_at is null
+        and (paused_at is null or paused_by = 'automatic')
       returning id, pause_reason
     ), audited as (
       insert into audit (actor, action, object, after)
       select 'the dispatcher', 'endpoint.paused', id, jsonb_build_object('reason', pause_reason)
       from paused
-    ), ${announceFleet("paused")},`;
+    ), ${announceFleet("paused")}`;
+
+/** The CTE that delivered probes need. Somebody may have paused or resumed the endpoint meanwhile. */
+const RESUMING = `
+    resuming as (
+      insert into resumptions (endpoint_no)
+      select e.endpoint_no from ending e join endpoints n on n.no = e.endpoint_no
+      where e.probe and e.outcome = 'delivered' and n.paused_by = 'automatic' and n.retired_at is null
+      on conflict do nothing
+    )`;
 
 /** A table expression: a row per result. */
 function rowsOf(sql: Sql, results: readonly Result[], now: number): Fragment {
   const outcomes = results.map((r) => r.outcome);
   return sql`(
-      select id, token, endpoint_version, counts, wait_ms, duration_us, lag_us, outcome,
+      select id, token, endpoint_version, counts, wait_ms, duration_us, lag_us, promise, outcome,
         status, cause, address, request_timestamp, decode(signature, 'hex') as request_signature,
         decode(webhook_signature, 'base64') as request_webhook_signature, response_head,
         decode(response_body, 'hex') as response_body,
@@ -148,6 +179,7 @@ function rowsOf(sql: Sql, results: readonly Result[], now: number): Fragment {
         ${literal(results.map((r) => waitOf(r.decision)))}::bigint[],
         ${literal(outcomes.map((o) => Math.ceil(o.duration_ms * 1000)))}::bigint[],
         ${literal(results.map((r) => Math.floor((now - r.ended_at) * 1000)))}::bigint[],
+        ${literal(results.map((r) => r.promise))}::smallint[],
         string_to_array(${texts(outcomes.map((o) => o.outcome))}, chr(30)),
         ${literal(outcomes.map((o) => o.status))}::smallint[],
         string_to_array(${foreignTexts(outcomes.map((o) => o.cause))}, chr(30), ''),
@@ -169,7 +201,7 @@ function rowsOf(sql: Sql, results: readonly Result[], now: number): Fragment {
         ${literal(outcomes.map((o) => microseconds(o.phases.waiting_ms)))}::int[],
         ${literal(outcomes.map((o) => o.phases.reused))}::boolean[],
         ${literal(outcomes.map((o) => o.certificate_ends_at))}::bigint[]
-      ) as r (id, token, endpoint_version, counts, wait_ms, duration_us, lag_us,
+      ) as r (id, token, endpoint_version, counts, wait_ms, duration_us, lag_us, promise,
         outcome, status, cause, address, request_timestamp, signature, webhook_signature,
         response_head, response_body, response_truncated, dns_us, connect_us, tls_us, waiting_us,
         connection_reused, certificate_ends_ms)
@@ -182,14 +214,14 @@ const STILL_HELD = "p.token = r.token and p.leased_until is not null";
 /** Columns that recording needs of a result r and its delivery p. */
 const HELD = `
   r.*, p.endpoint_no, p.created_at, p.cancel_reason, p.owed_by,
-  coalesce(p.renewed_at, p.created_at) as owed_at,
-  p.attempts + 1 as attempts, p.counted + r.counts as counted,
-  p.interruptions + 1 - r.counts as interruptions,
+  coalesce(p.renewed_at, p.created_at) as owed_at, p.regular_due_at is not null as probe,
+  p.attempts + 1 as attempts, p.counted + coalesce(r.counts, 0) as counted,
+  p.interruptions + coalesce(1 - r.counts, 0) as interruptions,
   now() - r.lag_us * interval '1 us' as ended_at,
   now() - (r.lag_us + r.duration_us) * interval '1 us' as started_at`;
 
 /** Columns of the attempts that were recorded, for the statistics. */
-const COUNTED = "endpoint_no, outcome, attempts, duration_us, lag_us, ended_at, owed_at";
+const COUNTED = "endpoint_no, outcome, attempts, duration_us, lag_us, promise, ended_at, owed_at";
 
 const GOING_ON = "coalesce((select json_agg(id) from going_on where final is null), '[]')";
 
@@ -207,7 +239,7 @@ function ended(ctes: readonly string[]): string {
   });
 }
 
-// Of a delivery that ends neither is needed: columns of nulls cost nothing.
+// Of a delivery that ends neither is needed, of a failed probe neither changes: columns of nulls cost nothing.
 function waitOf(decision: Decision): number | null {
   return decision.verdict === "retry" ? Math.ceil(decision.wait_ms) : null;
 }

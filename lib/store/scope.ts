@@ -25,11 +25,11 @@ export function eventInScope(sql: Sql, scope: Scope): Fragment {
 
 /**
  * An expression: the actor in this column as the scope may know it. All portal links that change anything of
- * a business are its own.
+ * a business are its own. Null stays null.
  */
 export function actorInScope(sql: Sql, scope: Scope, column: string): Fragment {
   const actor = sql`${sql.unsafe(column)}`;
   return scope === "everything"
     ? actor
-    : sql`case when ${actor} like ${`${PORTAL_ACTOR}%`} then ${actor} else ${OPERATOR} end`;
+    : sql`case when ${actor} not like ${`${PORTAL_ACTOR}%`} then ${OPERATOR} else ${actor} end`;
 }

@@ -12,13 +12,14 @@ export interface UncountedColumns {
   readonly durations_ms: readonly number[];
   readonly ages_ms: readonly number[];
   readonly lags_ms: readonly number[];
+  readonly promises: readonly number[];
   /** Of each attempt, or one for all, in milliseconds since 1970. */
   readonly recorded_at: number | readonly number[];
 }
 
 /** The attempts in these columns. */
 export function* attemptsIn(columns: UncountedColumns): Generator<Uncounted> {
-  const { endpoint_nos, outcomes, numbers, durations_ms, ages_ms, lags_ms } = columns;
+  const { endpoint_nos, outcomes, numbers, durations_ms, ages_ms, lags_ms, promises } = columns;
   for (const [at, endpoint_no] of endpoint_nos.entries()) {
     const recorded_at = typeof columns.recorded_at === "number"
       ? columns.recorded_at
@@ -31,6 +32,7 @@ export function* attemptsIn(columns: UncountedColumns): Generator<Uncounted> {
       number: numbers[at] ?? 0,
       duration_ms: durations_ms[at] ?? 0,
       age_ms: ages_ms[at] ?? 0,
+      promise: promises[at] ?? 0,
       recorded_at,
       ended_at: recorded_at - (lags_ms[at] ?? 0),
     };
@@ -60,7 +62,7 @@ export async function rollUp(sql: Sql): Promise<RolledUp> {
     select no::float8, (date_part('epoch', recorded_at) * 1000)::float8 as recorded_at,
       to_json(endpoint_nos) as endpoint_nos, to_json(outcomes) as outcomes,
       to_json(numbers) as numbers, to_json(durations_ms) as durations_ms,
-      to_json(ages_ms) as ages_ms, to_json(lags_ms) as lags_ms
+      to_json(ages_ms) as ages_ms, to_json(lags_ms) as lags_ms, to_json(promises) as promises
     from uncounted_attempts order by no limit ${MAX_STATEMENTS}`;
   if (rows.length === 0) return { counted: 0, is_behind: false };
   const attempts = rows.flatMap((row) => [...attemptsIn(row)]);
@@ -95,9 +97,11 @@ async function count(
       returning 1
     ), counted as (
       insert into attempt_stats as s
-        (span, starts_at, endpoint_no, outcome, attempts, response, first_attempt, delivered)
+        (span, starts_at, endpoint_no, outcome, attempts, response, first_attempt, delivered,
+          promised, promised_begun, promised_delivered)
       select g.span, 'epoch'::timestamptz + g.starts_at * interval '1 ms', g.endpoint_no, g.outcome,
-        g.attempts, g.response, g.first_attempt, g.delivered
+        g.attempts, g.response, g.first_attempt, g.delivered, g.promised, g.promised_begun,
+        g.promised_delivered
       from unnest(
         string_to_array(${texts(spans.map(([span]) => span ?? ""))}, chr(30)),
         ${literal(spans.map(([, starts_at]) => Number(starts_at)))}::bigint[],
@@ -106,8 +110,12 @@ async function count(
         ${literal(groups.map((g) => g.attempts))}::bigint[],
         string_to_array(${texts(groups.map((g) => JSON.stringify(g.response)))}, chr(30)),
         string_to_array(${texts(groups.map((g) => JSON.stringify(g.first_attempt)))}, chr(30)),
-        string_to_array(${texts(groups.map((g) => JSON.stringify(g.delivered)))}, chr(30))
-      ) as g (span, starts_at, endpoint_no, outcome, attempts, response, first_attempt, delivered)
+        string_to_array(${texts(groups.map((g) => JSON.stringify(g.delivered)))}, chr(30)),
+        ${literal(groups.map((g) => g.promised))}::bigint[],
+        ${literal(groups.map((g) => g.promised_begun))}::bigint[],
+        ${literal(groups.map((g) => g.promised_delivered))}::bigint[]
+      ) as g (span, starts_at, endpoint_no, outcome, attempts, response, first_attempt, delivered,
+        promised, promised_begun, promised_delivered)
       where exists (select from gone)
       -- Sorted, so that two daemons cannot deadlock.
       order by 1, 2, 3, 4
@@ -115,31 +123,39 @@ async function count(
         attempts = s.attempts + excluded.attempts,
         response = add_histograms(s.response, excluded.response),
         first_attempt = add_histograms(s.first_attempt, excluded.first_attempt),
-        delivered = add_histograms(s.delivered, excluded.delivered)
+        delivered = add_histograms(s.delivered, excluded.delivered),
+        promised = s.promised + excluded.promised,
+        promised_begun = s.promised_begun + excluded.promised_begun,
+        promised_delivered = s.promised_delivered + excluded.promised_delivered
     ), ran as (
-      insert into endpoint_runs as r (endpoint_no, last_success_at, failing_since, last_failure_at)
+      insert into endpoint_runs as r
+        (endpoint_no, last_success_at, failing_since, last_failure_at, failures)
       select e.endpoint_no, 'epoch'::timestamptz + e.success_at * interval '1 ms',
         'epoch'::timestamptz + e.failing_since * interval '1 ms',
-        'epoch'::timestamptz + e.failure_at * interval '1 ms'
+        'epoch'::timestamptz + e.failure_at * interval '1 ms', e.failures
       from unnest(
         ${literal([...runs.keys()])}::int[],
         ${literal(ended.map((run) => run.success_at))}::float8[],
         ${literal(ended.map((run) => run.failing_since))}::float8[],
-        ${literal(ended.map((run) => run.failure_at))}::float8[]
-      ) as e (endpoint_no, success_at, failing_since, failure_at)
+        ${literal(ended.map((run) => run.failure_at))}::float8[],
+        ${literal(ended.map((run) => run.failures))}::bigint[]
+      ) as e (endpoint_no, success_at, failing_since, failure_at, failures)
       where exists (select from gone)
       order by e.endpoint_no
       -- As joinRuns of lib/core/tally.ts has it: a test holds the two together.
-      on conflict (endpoint_no) do update set (last_success_at, failing_since, last_failure_at) = (
-        select n.success_at, (
-            select min(f.at) from unnest(array[r.failing_since, r.last_failure_at,
-              excluded.failing_since, excluded.last_failure_at]) as f (at)
-            where f.at > coalesce(n.success_at, '-infinity')),
-          greatest(r.last_failure_at, excluded.last_failure_at)
+      on conflict (endpoint_no) do update set (last_success_at, failing_since, last_failure_at, failures) = (
+        select n.success_at, f.first_at, greatest(r.last_failure_at, excluded.last_failure_at),
+          case when f.first_at is null then 0
+            when n.success_at = excluded.last_success_at then excluded.failures
+            else r.failures + excluded.failures end
         -- In the future if the database's clock was set back.
         from (select greatest(
           case when r.last_success_at > now() then now() else r.last_success_at end,
-          excluded.last_success_at)) n (success_at))
+          excluded.last_success_at)) n (success_at)
+        cross join lateral (
+          select min(f.at) as first_at from unnest(array[r.failing_since, r.last_failure_at,
+            excluded.failing_since, excluded.last_failure_at]) as f (at)
+          where f.at > coalesce(n.success_at, '-infinity')) f)
     )
     select count(*)::int as gone from gone`;
   return row !== undefined && row.gone > 0;

@@ -19,6 +19,7 @@ export interface Changes {
   readonly endpoints: readonly string[];
   /** UUIDs. */
   readonly replays: readonly string[];
+  readonly alerts: readonly string[];
 }
 
 /**
@@ -128,7 +129,8 @@ export async function readChanges(
       (extract(epoch from clock_timestamp()) * 1000)::float8 as now_ms,
       (select coalesce(json_agg(json_build_object('no', c.no,
           'at_ms', extract(epoch from c.at) * 1000, 'events', c.events, 'businesses', c.businesses,
-          'deliveries', c.deliveries, 'endpoints', c.endpoints, 'replays', c.replays)
+          'deliveries', c.deliveries, 'endpoints', c.endpoints, 'replays', c.replays,
+          'alerts', c.alerts)
           order by c.no), '[]')
         from changes c where c.no in (select no from found)) as rows`;
   if (row === undefined) throw new Error("Reading changes answered nothing");
@@ -149,9 +151,10 @@ export async function purgeChanges(sql: Sql, limit: number): Promise<number> {
       select max(no) as no from changes
     ), blanked as (
       update changes c
-      set events = '{}', businesses = '{}', deliveries = '{}', endpoints = '{}', replays = '{}'
+      set events = '{}', businesses = '{}', deliveries = '{}', endpoints = '{}', replays = '{}',
+        alerts = '{}'
       from last where c.no = last.no and c.no in (select no from old)
-        and cardinality(events || deliveries || replays) + cardinality(endpoints) > 0
+        and cardinality(events || deliveries || replays || alerts) + cardinality(endpoints) > 0
     )
     delete from changes c using old, last where c.no = old.no and c.no < last.no
     returning 1`;

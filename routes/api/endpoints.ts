@@ -145,6 +145,7 @@ export const endpointOperations = [
         paused: true,
         paused_at: "2026-11-24T10:00:00.000Z",
         pause_reason: "Maintenance until noon",
+        paused_by: "hand",
       },
     },
     handle: (ctx, { by, id, body }) => admin.pauseEndpoint(ctx, by, id, body),

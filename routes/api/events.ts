@@ -91,6 +91,9 @@ export const eventOperations = [
     tag,
     portal: true,
     summary: "Lists the event types, each with the JSON Schema of its data and a sample",
+    description:
+      "Operators get the operational ones too, which are about this program itself: endpoints select them by name " +
+      "or as `webhooks.*`.",
     query: TypesQuery,
     status: 200,
     response: shown.page(shown.EventType),
@@ -100,12 +103,13 @@ export const eventOperations = [
         data: [{
           name: "booking.created",
           description: "Triggered when a new booking is created.",
+          operational: false,
           schema: { type: "object", required: ["appointment"] },
           sample: { event: "booking.created", timestamp: "2025-10-31T15:30:00Z", data: {} },
         }],
         next_cursor: null,
       },
     },
-    handle: (ctx, { query }) => listEventTypes(ctx, query),
+    handle: (ctx, { by, query }) => listEventTypes(ctx, by, query),
   }),
 ];

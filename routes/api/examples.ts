@@ -7,6 +7,7 @@ export const ENDPOINT_ID = "ep_4k9x2m7q0c5t8w1z3v6b";
 export const EVENT_ID = "evt_06yn3v1m8r5k0000b2c4";
 export const DELIVERY_ID = "dlv_06yn3v1m8r5k0000b2c4000003";
 export const ERASURE_ID = "era_06yn4b7c2d5f0000e1g3";
+export const ALERT_ID = "alr_06yn4b2k7q3e0000d1f2";
 export const AUDIT_ID = "aud_0034keav7800171ybw0j6hb7h4";
 export const REPLAY_ID = "rpl_06yn4b7c2d5f0000e1g3";
 export const PORTAL_LINK_ID = "lnk_06yn4c1f8r2d0000h5j7";
@@ -36,14 +37,29 @@ export const endpoint: shown.Endpoint = {
   inherited: ["retry_ms"],
   concurrency: null,
   rate_limit: "50/s",
+  traceparent: false,
   version: 1,
   state: "active",
   paused: false,
   paused_at: null,
   pause_reason: null,
+  paused_by: null,
+  next_probe_at: null,
   sendable: true,
   unsendable_reason: null,
   rotation: null,
+  check: {
+    checked_at: "2026-11-24T09:31:25.040Z",
+    ok: true,
+    findings: [{
+      mark: "✓",
+      text:
+        "crm.example.com has the address 192.0.2.10, and a certificate that is good for 61 days",
+      remedy: null,
+    }],
+    certificate_ends_at: "2027-01-24T12:00:00.000Z",
+    failing_since: null,
+  },
   last_success_at: "2026-11-24T09:58:41.120Z",
   failing_since: null,
   expires: null,
@@ -229,6 +245,47 @@ export const replay: shown.Replay = {
   created_at: "2026-11-24T10:00:00.000Z",
   created_by: "ops",
   ended_at: null,
+};
+
+export const alert: shown.Alert = {
+  id: ALERT_ID,
+  kind: "endpoint_failing",
+  status: "open",
+  endpoint_id: ENDPOINT_ID,
+  business: null,
+  summary: "Customer relations has been failing since 2026-11-24T09:47:10.000Z: it answers 401",
+  began_at: "2026-11-24T09:47:10.000Z",
+  opened_at: "2026-11-24T10:02:20.000Z",
+  ended_at: null,
+  end_reason: null,
+  acknowledged_at: null,
+  acknowledged_by: null,
+  snoozed_until: null,
+  attempts: 340,
+  failed: 340,
+  share: 1,
+  reason: "http_4xx",
+  code: 401,
+  example_delivery_id: DELIVERY_ID,
+  waiting: 214,
+  waiting_exact: true,
+  next: "The first runs out of attempts on 2026-11-25T21:26:00.000Z",
+  notices: [
+    {
+      what: "began",
+      target: "slack",
+      at: "2026-11-24T10:02:21.000Z",
+      ok: true,
+      cause: null,
+    },
+    {
+      what: "began",
+      target: "events",
+      at: "2026-11-24T10:02:20.000Z",
+      ok: true,
+      cause: null,
+    },
+  ],
 };
 
 export const portal_link: shown.PortalLink = {

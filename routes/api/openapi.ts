@@ -44,6 +44,7 @@ const COMPONENTS = {
   ReplayInput: inputs.ReplayInput,
   Replay: shown.Replay,
   ReplayCount: shown.ReplayCount,
+  Alert: shown.Alert,
   ErasureInput: inputs.ErasureInput,
   Erasure: shown.Erasure,
   Stats: shown.Stats,

@@ -54,6 +54,8 @@ export interface Operation<Q extends Schema, B extends Schema, R extends Schema>
    * same for all operations at a path.
    */
   readonly portal?: true;
+  /** Whether it needs a token that may write, though it is a GET. */
+  readonly admin?: true;
   /** A strict object of texts. */
   readonly query?: Q;
   readonly body?: B;
@@ -118,7 +120,8 @@ export async function perform(
   c: Context<Env>,
 ): Promise<Response> {
   const query = validQuery(operation.query ?? NOTHING, c.req.queries());
-  const { by, isGood } = c.get("bearer");
+  const { by, reads_only, isGood } = c.get("bearer");
+  if (operation.admin === true && reads_only !== null) throw new AppError("forbidden", reads_only);
   const body = operation.method === "get" ? {} : await validBody(
     operation.body ?? NOTHING,
     (body) => operation.rules?.(ctx, by, body) ?? [],

@@ -46,6 +46,7 @@ const STATS_EXAMPLE = {
   first_attempt_ms: { p50: 2.1, p95: 9.3, p99: 40.2 },
   delivered_within_30s: 961,
   delivered_ms: { p50: 44.6, p95: 205.8, p99: 61_000.3 },
+  promise: { deliveries: 980, begun_in_time: 980, delivered_in_time: 958 },
   pending: 12,
   pending_exact: true,
   sending: 2,

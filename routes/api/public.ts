@@ -99,6 +99,14 @@ function json(schema: Schema, examples: Content["examples"]): Content {
   return { type: "application/json", schema, examples };
 }
 
+/** Refusals of pages that need a token unless `admin.public` opens them. */
+const CLOSED = {
+  unauthorized: "No token, or a wrong one",
+  not_found: "A portal link's token",
+  too_many_requests: "Too many wrong tokens from this address",
+  unavailable: "The database that knows portal links cannot be used now",
+};
+
 /** The operations outside `/api`. */
 export const PUBLIC_OPERATIONS: readonly PublicOperation[] = [
   {
@@ -207,6 +215,27 @@ export const PUBLIC_OPERATIONS: readonly PublicOperation[] = [
     refuses: {},
   },
   {
+    id: "getMetrics",
+    method: "get",
+    path: "/metrics",
+    tag: "Operation",
+    summary: "Shows the metrics, in Prometheus' text format",
+    description: "Without a token if admin.public has `metrics`. docs/metrics.md lists them.",
+    security: ["token", null],
+    answers: [{
+      status: 200,
+      description: "Version 0.0.4 of the format",
+      type: "text/plain",
+      schema: v.string(),
+      examples: {
+        shortened:
+          "# HELP bookme_webhooks_ready 1 if /readyz answers 200\n# TYPE bookme_webhooks_ready gauge\n" +
+          "bookme_webhooks_ready 1\n",
+      },
+    }],
+    refuses: CLOSED,
+  },
+  {
     id: "getOpenApi",
     method: "get",
     path: "/openapi.json",
@@ -219,12 +248,6 @@ export const PUBLIC_OPERATIONS: readonly PublicOperation[] = [
       description: "OpenAPI 3.1",
       ...json(v.record(v.string(), v.unknown()), { shortened: { openapi: "3.1.0" } }),
     }],
-    refuses: {
-      unauthorized: "No token, or a wrong one",
-      not_found: "A portal link's token",
-      misdirected: "The Host is not this program's",
-      too_many_requests: "Too many wrong tokens from this address",
-      unavailable: "The database that knows portal links cannot be used now",
-    },
+    refuses: { ...CLOSED, misdirected: "The Host is not this program's" },
   },
 ];

@@ -1,4 +1,6 @@
 import { Hono, type MiddlewareHandler } from "hono";
+import { alertOperations } from "./alerts.ts";
+import { backupOperations } from "./backup.ts";
 import { deliveryOperations } from "./deliveries.ts";
 import { endpointOperations } from "./endpoints.ts";
 import { erasureOperations } from "./erasures.ts";
@@ -20,18 +22,24 @@ export const OPERATIONS: readonly AnyOperation[] = [
   ...eventOperations,
   ...deliveryOperations,
   ...replayOperations,
+  ...alertOperations,
   ...portalLinkOperations,
   ...erasureOperations,
   ...signatureOperations,
   ...streamOperations,
   ...overviewOperations,
+  ...backupOperations,
 ];
 
 /** The paths that portal tokens reach. */
 const PORTAL_PATHS = OPERATIONS.filter(({ portal }) => portal === true)
   .map(({ path }) => pathPattern(path.replace("{id}", ":id")));
 
-/** The admin API under `/api`, and the document of it at `/openapi.json`. */
+/** Paths of what `admin.public` may open. */
+const PUBLIC_PAGES = { metrics: "/metrics", openapi: "/openapi.json" } as const;
+const METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8";
+
+/** The admin API under `/api`, the document of it at `/openapi.json`, and `/metrics`. */
 export function apiRoutes(ctx: RouteContext): Hono<Env> {
   const auth = requireToken(ctx, PORTAL_PATHS);
   const app = new Hono<Env>();
@@ -40,9 +48,14 @@ export function apiRoutes(ctx: RouteContext): Hono<Env> {
     const path = operation.path.replace("{id}", ":id");
     app.on(operation.method.toUpperCase(), path, (c) => perform(ctx, operation, c));
   }
-  app.use("/openapi.json", closed, async (c, next) => {
-    if (ctx.in_force().config.admin.public.includes("openapi")) await next();
-    else return await auth(c, next);
+  for (const page of ["metrics", "openapi"] as const) {
+    app.use(PUBLIC_PAGES[page], closed, async (c, next) => {
+      if (ctx.in_force().config.admin.public.includes(page)) await next();
+      else return await auth(c, next);
+    });
+  }
+  app.get("/metrics", async (c) => {
+    return c.body(await ctx.metrics(), 200, { "content-type": METRICS_TYPE });
   });
   let document: string | undefined;
   app.get("/openapi.json", (c) => {

@@ -28,7 +28,7 @@ export const streamOperations = [
     tag: "Operation",
     summary: "Streams what changes, at every daemon, as server-sent events",
     description:
-      "Messages are `event`, `delivery`, `endpoint` and `replay`, each with the present state as JSON; " +
+      "Messages are `event`, `delivery`, `endpoint`, `replay` and `alert`, each with the present state as JSON; " +
       "`many` has counts instead, if more than 200 things change within a second; `ready` says that " +
       "whatever changes from now on is shown; `reset` that changes were missed: read the lists again. " +
       "Resumed with Last-Event-ID within ten minutes, a stream repeats some messages but misses none. " +

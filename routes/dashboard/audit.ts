@@ -1,4 +1,5 @@
 import { Hono } from "hono";
+import { alertHeadlines } from "../../lib/admin/alerts.ts";
 import { listAudit } from "../../lib/admin/audit.ts";
 import { endpointNames } from "../../lib/admin/names.ts";
 import type { RouteContext } from "../context.ts";
@@ -23,11 +24,18 @@ export function auditPages(ctx: RouteContext, _house: House): Hono<PageEnv> {
       listAudit(ctx, visit.by, { ...filter, cursor, limit: LIMIT }),
       endpointNames(ctx, visit.by),
     ]);
+    const alerts = await alertHeadlines(ctx, visit.by, entries.data.map(({ object }) => object));
     return await page(
       c,
       visit,
       { title: "Audit", nav: "audit" },
-      AuditPage({ visit, entries, names, filter, is_first: cursor === undefined }),
+      AuditPage({
+        visit,
+        entries,
+        names: new Map([...names, ...alerts]),
+        filter,
+        is_first: cursor === undefined,
+      }),
     );
   });
 }

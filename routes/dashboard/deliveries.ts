@@ -55,7 +55,7 @@ export function deliveryPages(ctx: RouteContext, house: House): Hono<PageEnv> {
 async function listPage(c: Context<PageEnv>, ctx: RouteContext, house: House): Promise<Response> {
   const visit = c.get("visit");
   const read = readFilters((name) => c.req.query(name), house.audience, visit.now);
-  const title = house.audience === "operator" ? "Deliveries" : "Sent to your systems";
+  const title = "Deliveries";
   const basics = await basicsOf(ctx, visit, read);
   try {
     if (read.selection === null) {

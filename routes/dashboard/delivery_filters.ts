@@ -102,7 +102,7 @@ export function readFilters(
 }
 
 /** Other names for what a list shows: those of the API. */
-const SYNONYMS: Readonly<Record<string, Shown>> = { pending: "waiting", test: "tests" };
+const SYNONYMS: ReadonlyMap<string, Shown> = new Map([["pending", "waiting"], ["test", "tests"]]);
 
 function readShown(
   typed: string,
@@ -112,9 +112,9 @@ function readShown(
 ): Shown {
   // A filter asks for all that it finds, and a business looks for what has arrived.
   if (typed === "") return audience === "operator" && !is_narrowed ? "attention" : "all";
-  const shown = SHOWN.find((one) => one === typed) ?? SYNONYMS[typed];
+  const shown = SHOWN.find((one) => one === typed) ?? SYNONYMS.get(typed);
   if (shown !== undefined) return shown;
-  errors.set("status", `There is no status ${typed.slice(0, 40)}; there is ${SHOWN.join(", ")}`);
+  errors.set("status", `No status is called ${typed.slice(0, 40)}; there are ${SHOWN.join(", ")}`);
   return "all";
 }
 

@@ -36,6 +36,7 @@ export function settingsValues(endpoint: shown.Endpoint, types: readonly string[
     retry: [endpoint.retry_ms.map(formatDuration).join(", ")],
     concurrency: [endpoint.concurrency === null ? "" : String(endpoint.concurrency)],
     rate_limit: [endpoint.rate_limit ?? ""],
+    ...(endpoint.traceparent ? { traceparent: ["on"] } : {}),
     ...(endpoint.unsigned ? { unsigned: ["on"] } : {}),
   };
 }
@@ -73,6 +74,7 @@ export function readSettings(form: Form, before: Before, has_businesses: boolean
     concurrency: readInteger(form.text("concurrency"), refuse),
     rate_limit: form.text("rate_limit").replaceAll(" ", "") || null,
     tls: readTls(form, before),
+    traceparent: form.flag("traceparent"),
     unsigned: form.flag("unsigned"),
   };
   const body = Object.fromEntries(

@@ -1,12 +1,14 @@
 import type { Context } from "hono";
+import { alertsOfEndpoint } from "../../lib/admin/alerts.ts";
 import { listAudit } from "../../lib/admin/audit.ts";
 import { findInFile } from "../../lib/admin/configuration.ts";
 import { getEndpoint, listEndpoints } from "../../lib/admin/endpoints.ts";
+import { eventTypesFor } from "../../lib/admin/event_types.ts";
 import { getHealth } from "../../lib/admin/health.ts";
 import { getEndpointHealth, getOverview } from "../../lib/admin/overview.ts";
 import type * as shown from "../../lib/admin/shown.ts";
+import { headline, isoTime } from "../../lib/core/alerting/words.ts";
 import { AppError } from "../../lib/core/errors.ts";
-import { isOperational } from "../../lib/core/matching.ts";
 import type { RouteContext } from "../context.ts";
 import { settingsValues, withoutSecrets } from "./endpoint_form.ts";
 import { type FormState, freshForm, type Note, readNote } from "./forms.ts";
@@ -39,7 +41,11 @@ const PAGE_ROWS = 50;
 export async function showEndpoints(c: PageContext, ctx: RouteContext): Promise<Response> {
   const visit = c.get("visit");
   const { all, retired, cursor } = c.req.query();
-  const head = { title: "Endpoints", nav: "endpoints", live: { deliveries: true } } as const;
+  const head = {
+    title: "Endpoints",
+    nav: "endpoints",
+    live: { deliveries: true, endpoints: true },
+  } as const;
   const room = await roomOf(ctx, visit);
   if (all === undefined && retired === undefined) {
     const overview = await getOverview(ctx, visit.by);
@@ -62,11 +68,6 @@ async function roomOf(ctx: RouteContext, { by }: Visit) {
   return { has: data.length, most };
 }
 
-/** The event types that somebody may select. */
-function selectable(ctx: RouteContext): string[] {
-  return ctx.in_force().event_types.names.filter((name) => !isOperational(name));
-}
-
 function defaultsOf(ctx: RouteContext) {
   const { timeout_ms, retry_ms } = ctx.policy();
   return { timeout_ms, retry_ms };
@@ -85,7 +86,7 @@ export async function showNew(
     visit,
     state: { ...state, values: withoutSecrets(state.values) },
     endpoint: null,
-    types: selectable(ctx),
+    types: eventTypesFor(ctx, visit.by).names,
     defaults: defaultsOf(ctx),
     room: await roomOf(ctx, visit),
   });
@@ -114,7 +115,9 @@ export async function showEndpoint(
     pinsOf(ctx, visit, endpoint),
     readNote(c, ctx, visit),
   ]);
-  const types = selectable(ctx);
+  // An endpoint of a business has the types of a business, whoever looks at it.
+  const scope = endpoint.owner === null ? by.scope : { business: endpoint.owner };
+  const types = eventTypesFor(ctx, { scope }).names;
   const body = EndpointPage({
     visit,
     facts,
@@ -151,10 +154,23 @@ async function pinsOf(
   { id, failing_since }: shown.Endpoint,
 ): Promise<Pin[]> {
   const since = new Date(now - HOURS * HOUR_MS).toISOString();
-  const { data } = await listAudit(ctx, by, { object: id, since, limit: 4 * MAX_PINS });
+  const [{ data }, alerts] = await Promise.all([
+    listAudit(ctx, by, { object: id, since, limit: 4 * MAX_PINS }),
+    alertsOfEndpoint(ctx, by, id, since, MAX_PINS),
+  ]);
   const changes = data.filter(({ action }) => action !== "endpoint.tested").slice(0, MAX_PINS)
     .toReversed();
-  return changes.map((entry, index) => {
+  const marks = alerts.map((spoken): Pin => ({
+    at: isoTime(Math.max(spoken.began_at, Date.parse(since))),
+    who: "Alert:",
+    text: headline({ ...spoken, ended_at: null }, house.audience),
+    failed_at: null,
+    alert: {
+      began_at: isoTime(spoken.began_at),
+      ended_at: spoken.ended_at === null ? null : isoTime(spoken.ended_at),
+    },
+  }));
+  const pins = changes.map((entry, index): Pin => {
     const next = changes[index + 1]?.at ?? null;
     const is_followed = failing_since !== null && failing_since >= entry.at &&
       (next === null || failing_since < next);
@@ -162,8 +178,10 @@ async function pinsOf(
       at: entry.at,
       ...changeWords(entry, house.audience, null),
       failed_at: is_followed ? failing_since : null,
+      alert: null,
     };
   });
+  return [...pins, ...marks].toSorted((a, b) => a.at.localeCompare(b.at)).slice(-MAX_PINS);
 }
 
 function noteOf(note: Note | null, { message }: Refused): Note | null {

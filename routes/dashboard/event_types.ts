@@ -12,7 +12,7 @@ const LIMIT = 200;
 export function eventTypePages(ctx: RouteContext, _house: House): Hono<PageEnv> {
   return new Hono<PageEnv>().get("/event-types", async (c) => {
     const visit = c.get("visit");
-    const { data: types } = listEventTypes(ctx, { limit: LIMIT });
+    const { data: types } = listEventTypes(ctx, visit.by, { limit: LIMIT });
     const selecting = await selectingEndpoints(ctx, visit.by, types.map(({ name }) => name));
     return await page(
       c,

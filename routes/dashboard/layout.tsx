@@ -2,7 +2,11 @@ import type { Context } from "hono";
 import type { JSX } from "hono/jsx/jsx-runtime";
 import { VERSION } from "../../lib/core/version.ts";
 import { ASSETS } from "./assets.ts";
-import { Moment } from "./components/time.tsx";
+import type { OpenAlerts } from "../../lib/admin/alerts.ts";
+import { headline } from "../../lib/core/alerting/words.ts";
+import { State } from "./components/state.tsx";
+import { Moment, TimedText } from "./components/time.tsx";
+import { number } from "./verdicts/verdict.ts";
 import type { House, PageEnv, Visit } from "./visit.ts";
 
 /** The entry of the sidebar that a page belongs to. */
@@ -26,6 +30,7 @@ export interface Live {
   /** Changes of endpoints. */
   readonly endpoints?: boolean;
   readonly replays?: boolean;
+  readonly alerts?: boolean;
   /** Only what concerns this endpoint. */
   readonly endpoint?: string;
   /** Only what names this id: of a delivery, an event or a replay. */
@@ -65,6 +70,8 @@ export async function page(
   body: JSX.Element,
 ): Promise<Response> {
   const { house } = visit;
+  const open = await c.get("alerts") ?? null;
+  const says_alerts = nav === "alerts" || nav === "overview" && house.audience === "operator";
   // The answer to a post, or to a mistake, is not what its address shows.
   const seen = c.req.method === "GET" && status === 200 ? live : undefined;
   return await html(
@@ -72,7 +79,7 @@ export async function page(
     { title: `${title} · ${brandOf(house)}`, status, base: house.base },
     <>
       <a class="skip" href="#main">Skip to the content</a>
-      <Side visit={visit} nav={nav} />
+      <Side visit={visit} nav={nav} open={open} />
       <Top visit={visit} query={nav === "deliveries" ? c.req.query("q") : undefined} />
       <main
         id="main"
@@ -80,6 +87,7 @@ export async function page(
         data-live-endpoint={seen?.endpoint}
         data-live-id={seen?.id}
       >
+        {open === null || says_alerts ? null : <Banner visit={visit} open={open} />}
         {body}
       </main>
       <Keys />
@@ -96,11 +104,12 @@ export async function barePage(
   return await html(c, { title, status, bare: true }, <main id="main">{body}</main>);
 }
 
-function kindsOf({ deliveries, endpoints, replays, endpoint, id }: Live): string {
+function kindsOf({ deliveries, endpoints, replays, alerts, endpoint, id }: Live): string {
   const kinds = [
     ...(deliveries || id !== undefined ? ["delivery", "event"] : []),
     ...(endpoints || endpoint !== undefined ? ["endpoint"] : []),
     ...(replays || id !== undefined ? ["replay"] : []),
+    ...(alerts ? ["alert"] : []),
   ];
   return kinds.join(" ");
 }
@@ -111,7 +120,7 @@ function brandOf({ audience }: House): string {
 
 type Entry = readonly [nav: NonNullable<Nav>, path: string, label: string];
 
-/** The sidebar in groups. A business has no alerts and no audit of its own. */
+/** The sidebar in groups. */
 function groupsOf({ audience }: House): readonly (readonly Entry[])[] {
   const is_operator = audience === "operator";
   return [
@@ -125,9 +134,10 @@ function groupsOf({ audience }: House): readonly (readonly Entry[])[] {
       ["replays", "/replays", "Replays"],
       ["verify", "/verify", "Signature checker"],
     ],
-    ...(is_operator
-      ? [[["alerts", "/alerts", "Alerts"], ["audit", "/audit", "Audit"]] as const]
-      : []),
+    [
+      ["alerts", "/alerts", "Alerts"],
+      ...(is_operator ? [["audit", "/audit", "Audit"] as const] : []),
+    ],
     [
       ["event-types", "/event-types", "Event types"],
       ["help", "/help", is_operator ? "Help for receivers" : "Help"],
@@ -135,7 +145,27 @@ function groupsOf({ audience }: House): readonly (readonly Entry[])[] {
   ];
 }
 
-function Side({ visit, nav }: { readonly visit: Visit; readonly nav: Nav }) {
+/** The worst alert that nobody looks after, on each page. */
+function Banner({ visit, open }: { readonly visit: Visit; readonly open: OpenAlerts }) {
+  const { worst: [worst], loud, exact } = open;
+  if (worst === undefined || worst.is_quiet) return null;
+  const { base, audience } = visit.house;
+  return (
+    <aside class="banner" aria-label="Alert">
+      <p>
+        <State kind="failed" word="Alert" /> <TimedText text={headline(worst.spoken, audience)} />.
+        {" "}
+        <a href={`${base}/alerts`}>{loud === 1 ? "See it" : `See all ${number(loud, exact)}`}</a>
+      </p>
+    </aside>
+  );
+}
+
+function Side({ visit, nav, open }: {
+  readonly visit: Visit;
+  readonly nav: Nav;
+  readonly open: OpenAlerts | null;
+}) {
   const { house, name, environment, may_write, link_ends_at } = visit;
   const is_operator = house.audience === "operator";
   return (
@@ -156,6 +186,9 @@ function Side({ visit, nav }: { readonly visit: Visit; readonly nav: Nav }) {
                   <li>
                     <a href={house.base + path} aria-current={entry === nav ? "page" : undefined}>
                       {label}
+                      {entry === "alerts" && open !== null && open.count > 0
+                        ? <span class="count">{` ${number(open.count, open.exact)}`}</span>
+                        : null}
                     </a>
                   </li>
                 ))}

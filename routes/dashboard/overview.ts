@@ -26,28 +26,37 @@ export function overviewPages(ctx: RouteContext, { audience }: House): Hono<Page
   const head = {
     title: "Overview",
     nav: "overview",
-    live: { deliveries: true, endpoints: true },
+    live: { deliveries: true, endpoints: true, alerts: true },
   } as const;
   return new Hono<PageEnv>()
-    .get("/", async (c) => page(c, c.get("visit"), head, await show(ctx, c.get("visit"))));
+    .get("/", async (c) => {
+      const body = await show(ctx, c.get("visit"), c.get("alerts"));
+      return await page(c, c.get("visit"), head, body);
+    });
 }
 
-async function operatorPage(ctx: RouteContext, visit: Visit) {
-  const [overview, names] = await Promise.all([
+async function operatorPage(
+  ctx: RouteContext,
+  visit: Visit,
+  open: PageEnv["Variables"]["alerts"],
+) {
+  const [alerts = null, overview, names] = await Promise.all([
+    open,
     getOverview(ctx, visit.by),
     endpointNames(ctx, visit.by),
   ]);
   // Later on, what is delivered shows it.
   const checks = overview.posted ? {} : (await ctx.readiness()).checks;
   rememberFigures(ctx, visit, figuresOf(overview));
-  return OverviewPage({ visit, overview, names, first_post: firstPost(ctx, visit.now), checks });
+  const first_post = firstPost(ctx, visit.now);
+  return OverviewPage({ visit, overview, names, alerts, first_post, checks });
 }
 
 /** A command that posts an event, as this daemon's configuration demands it. */
 function firstPost(ctx: RouteContext, now: number) {
-  const { base_url, config, ingest_signers } = ctx.in_force();
+  const { base_url, config, ingest_signers, scheme } = ctx.in_force();
   const { listen } = config.server;
-  const url = `${base_url ?? `http://${listen.host}:${listen.port}`}/ingest`;
+  const url = `${base_url ?? `${scheme}://${listen.host}:${listen.port}`}/ingest`;
   const body = JSON.stringify({
     event: "booking.confirmed",
     timestamp: inSeconds(new Date(now).toISOString()),

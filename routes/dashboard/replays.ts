@@ -43,7 +43,7 @@ export function replayPages(ctx: RouteContext, { base }: House): Hono<PageEnv> {
     .get("/replays/new", async (c) => {
       const typed = readTyped((name) => c.req.queries(name) ?? []);
       const is_asked = [...FIELDS, "missing"].some((name) => c.req.query(name) !== undefined);
-      return await showNew(c, ctx, typed, is_asked);
+      return await showNew(c, ctx, typed, is_asked ? depthOf(c.req.query("count")) : null);
     })
     .get("/replays/:id", (c) => showOne(c, ctx, c.req.param("id")))
     .post("/replays", async (c) => {
@@ -56,7 +56,8 @@ export function replayPages(ctx: RouteContext, { base }: House): Hono<PageEnv> {
           const { id } = await createReplay(ctx, visit.by, input);
           return { location: `${base}/replays/${id}` };
         },
-        refused: (state, status) => showNew(c, ctx, typed, true, { state, status }),
+        refused: (state, status) =>
+          showNew(c, ctx, typed, depthOf(form.text("count")), { state, status }),
       });
     })
     .post("/replays/:id/cancel", async (c) => {
@@ -105,17 +106,23 @@ async function showOne(
   );
 }
 
-/** The form, and what the replay would send if it is asked for. */
+/** How far the page counts: to the end only if it is asked to. */
+function depthOf(count: string | undefined): ReplayCounted["depth"] {
+  return count === "all" ? "whole" : "glance";
+}
+
+/** The form, and what the replay would send if a depth is asked for. */
 async function showNew(
   c: PageContext,
   ctx: RouteContext,
   typed: Typed,
-  is_asked: boolean,
+  depth: ReplayCounted["depth"] | null,
   refused?: { readonly state: FormState; readonly status: PageStatus },
 ): Promise<Response> {
   const visit = c.get("visit");
-  const found = is_asked ? await count(ctx, visit, typed) : { counted: null, failure: null };
-  const { counted, failure } = found;
+  const { counted, failure } = depth === null
+    ? { counted: null, failure: null }
+    : await count(ctx, visit, typed, depth);
   const form = makeForm(new URLSearchParams(Object.entries(typed)));
   const state = refused?.state ??
     (failure === null ? freshForm() : formState(form, failure));
@@ -142,10 +149,15 @@ interface Found {
   readonly failure: AppError | null;
 }
 
-async function count(ctx: RouteContext, visit: Visit, typed: Typed): Promise<Found> {
+async function count(
+  ctx: RouteContext,
+  visit: Visit,
+  typed: Typed,
+  depth: ReplayCounted["depth"],
+): Promise<Found> {
   try {
     const settled = await readReplay(ctx, visit, typed);
-    return { counted: await countSettled(ctx, visit, settled), failure: null };
+    return { counted: await countSettled(ctx, visit, settled, depth), failure: null };
   } catch (failure) {
     if (!(failure instanceof AppError) || failure.code !== "invalid") throw failure;
     return { counted: null, failure };
@@ -156,10 +168,11 @@ async function countSettled(
   ctx: RouteContext,
   { by }: Visit,
   { input, typed }: Settled,
+  depth: ReplayCounted["depth"],
 ): Promise<ReplayCounted> {
   const { missing, status, endpoint, type, reason, code, since, until } = input;
   const [count, groups] = await Promise.all([
-    countReplay(ctx, by, input),
+    countReplay(ctx, by, input, depth),
     missing ? null : groupDeliveries(ctx, by, {
       status: status ?? (reason === undefined ? "failed" : undefined),
       endpoint,
@@ -170,7 +183,7 @@ async function countSettled(
       until,
     }),
   ]);
-  return { count, groups, typed, missing };
+  return { count, groups, typed, missing, depth };
 }
 
 /** Refuses a large replay whose number was not typed. */
@@ -178,6 +191,6 @@ function refuseUnconfirmed(matched: string, typed: string): void {
   if (!/^\d+$/.test(matched)) {
     throw new AppError("conflict", "Nothing was counted before; count it first");
   }
-  if (Number(matched) <= MUCH || typed.replaceAll(/[,.\s]/g, "") === matched) return;
+  if (Number(matched) <= MUCH || typed.replaceAll(/[,.+\s]/g, "") === matched) return;
   throw invalidAt("/confirm", `Type ${matched} to confirm`);
 }

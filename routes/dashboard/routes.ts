@@ -81,6 +81,13 @@ export function dashboardRoutes(ctx: RouteContext): Hono<PageEnv> {
 
 /** Opens a house to those who are signed in. */
 function open(app: Hono<PageEnv>, ctx: RouteContext, house: House, outside: Outside): void {
+  app.use(`${house.base}/*`, async (c, next) => {
+    const { pathname, search } = new URL(c.req.url);
+    // People add a slash. Not to the path of a portal link, which no answer repeats.
+    const is_other = !pathname.endsWith("/") || pathname.startsWith(`${house.base}/open/`);
+    if (is_other || !/^(?:GET|HEAD)$/.test(c.req.method)) return await next();
+    return c.redirect(pathname.slice(0, -1) + search, 301);
+  });
   app.use(`${house.base}/*`, requireVisit(ctx, house, outside));
   app.route(house.base, logoutRoutes(ctx, house));
   app.get(`${house.base}/stream`, (c) => follow(c, ctx, house));

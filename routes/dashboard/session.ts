@@ -8,6 +8,7 @@ import { findSession, recallSession, type Session, SESSION_MS } from "../../lib/
 import { isLoopback } from "../../lib/core/address.ts";
 import { AppError } from "../../lib/core/errors.ts";
 import { equalInConstantTime } from "../../lib/core/signature.ts";
+import { openAlerts } from "../../lib/admin/alerts.ts";
 import type { RouteContext } from "../context.ts";
 import { readBody } from "../middleware/body.ts";
 import { clientAddress } from "../middleware/client.ts";
@@ -23,23 +24,27 @@ export interface Door {
 }
 
 /**
- * The way in: over https if `InForce.base_url` says so, else over plain http on this machine, where the cookie is
- * named by its port, because browsers share cookies among ports. Null for any other way, on which everybody
- * could read along.
+ * The way in: over https if `server.public_url` says so or the listener speaks TLS, else over plain http on this
+ * machine. Without `public_url` the cookie is named by its port, because browsers share cookies among ports. Null for
+ * any other way, on which everybody could read along.
  */
 export function doorOf(c: Context<PageEnv>, ctx: RouteContext, house: House): Door | null {
-  const { base_url } = ctx.in_force();
+  const { config: { server: { public_url } }, scheme } = ctx.in_force();
   const name = house.audience === "operator" ? "bookme" : "bookme_portal";
-  if (base_url?.startsWith("https:")) {
-    return { cookie: `__Host-${name}`, is_secure: true, origin: new URL(base_url).origin };
+  if (public_url?.startsWith("https:")) {
+    return { cookie: `__Host-${name}`, is_secure: true, origin: new URL(public_url).origin };
+  }
+  const here = URL.parse(`${scheme}://${c.req.header("host") ?? ""}`);
+  if (here === null) return null;
+  // The browser has checked that the certificate is for this host.
+  if (scheme === "https") {
+    const cookie = `__Host-${name}_${here.port || 443}`;
+    return { cookie, is_secure: true, origin: here.origin };
   }
   // Behind a proxy the client is elsewhere, whatever the peer's address.
   if (PROXIED.some((name) => c.req.header(name) !== undefined)) return null;
-  const here = URL.parse(`http://${c.req.header("host") ?? ""}`);
   const peer = (c.env.incoming.socket.remoteAddress ?? "").replace(/^::ffff:/, "");
-  if (here === null || !isLoopback(peer) || !isLoopback(here.hostname.replace(/^\[|\]$/g, ""))) {
-    return null;
-  }
+  if (!isLoopback(peer) || !isLoopback(here.hostname.replace(/^\[|\]$/g, ""))) return null;
   return { cookie: `${name}_${here.port || 80}`, is_secure: false, origin: here.origin };
 }
 
@@ -51,8 +56,8 @@ export function requireDoor(c: Context<PageEnv>, ctx: RouteContext, house: House
   if (door !== null) return door;
   throw new AppError(
     "forbidden",
-    "Signing in needs TLS: put a TLS proxy in front and set server.public_url to its https address, or open " +
-      "this page on the daemon's own machine as http://localhost",
+    "Signing in needs TLS: set server.tls, or put a TLS proxy in front and set server.public_url to its https " +
+      "address, or open this page on the daemon's own machine as http://localhost",
   );
 }
 
@@ -235,6 +240,16 @@ export function requireVisit(
     c.set("visit", visitOf(c, ctx, house, signed_in));
     c.set("cookie", signed_in.cookie);
     if (!is_read) await checkForm(c, ctx, house, signed_in.cookie);
+    if (is_read && c.req.path !== `${house.base}/stream`) {
+      // While the page reads what it is about. A page without it is better than none.
+      c.set(
+        "alerts",
+        openAlerts(ctx, signed_in.session.by).catch((error) => {
+          ctx.log.warn("Open alerts could not be read", { error });
+          return null;
+        }),
+      );
+    }
     await next();
   });
 }

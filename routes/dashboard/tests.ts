@@ -74,7 +74,7 @@ async function show(
     nav: "test",
     status,
     ...(draft.test === null ? {} : { live: { id: draft.test.delivery.id } }),
-  }, TestPage({ visit, draft, endpoint, state, is_asked: choice.sent !== undefined }));
+  }, TestPage({ visit, draft, endpoint, state }));
 }
 
 /** The test that a form asks for. Throws an `AppError` whose mistakes are at the form's fields. */

@@ -1,5 +1,6 @@
 import type { HttpBindings } from "@hono/node-server";
 import type { Hono } from "hono";
+import type { OpenAlerts } from "../../lib/admin/alerts.ts";
 import type { Asker } from "../../lib/admin/context.ts";
 import type { RouteContext } from "../context.ts";
 import type { Form } from "./forms.ts";
@@ -46,6 +47,8 @@ export interface PageEnv {
     visit: Visit;
     /** Value of the session's cookie. */
     cookie: string;
+    /** The open alerts within the visitor's scope, on pages that were asked for; null if they cannot be read. */
+    alerts?: Promise<OpenAlerts | null>;
     /** Of a post that comes from a form of this session. */
     form: Form;
   };

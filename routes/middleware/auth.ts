@@ -42,7 +42,7 @@ export function requireToken(
       throw new AppError("forbidden", reads_only);
     }
     const isGood = async () => isDeepStrictEqual(await findRights(ctx, sent, address), found);
-    c.set("bearer", { by, isGood });
+    c.set("bearer", { by, reads_only, isGood });
     await next();
   });
 }

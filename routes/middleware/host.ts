@@ -17,7 +17,7 @@ export function requireKnownHost(ctx: RouteContext): MiddlewareHandler<Env> {
         "misdirected",
         in_force.config.server.public_url === null
           ? "The Host header is not this machine's. The daemon listens on loopback: use " +
-            "http://localhost or http://127.0.0.1, set server.public_url, or add your proxy to " +
+            `${in_force.scheme}://localhost or 127.0.0.1, set server.public_url, or add your proxy to ` +
             "server.trusted_proxies"
           : "The Host header is neither that of server.public_url nor an address that the daemon " +
             "listens on; a proxy in front has to pass on the Host header that it gets",

@@ -127,6 +127,60 @@ Deno.test("resume --all says why a 410 paused an endpoint, and what is sent now"
   ]);
 });
 
+Deno.test("an automatic pause says when it is tried next, wherever the endpoint is shown", async () => {
+  await using database = await serverDatabase();
+  await using receiver = await startReceiver(statuses(500));
+  await using daemon = await startOperated({
+    database: database.section,
+    delivery: { retry: ["0s", "1h"] },
+    endpoints: [
+      endpoint("crm", receiver.url),
+      endpoint("analytics", receiver.url, { events: ["service.*"] }),
+    ],
+  });
+  const { body: event } = await daemon.post(booking("apt_1"));
+  const id = await daemon.deliveryId(event.id);
+  await daemon.delivery(id, (found) => found.attempt_count === 1 && !found.sending);
+  await using db = await database.open();
+  await db.admin`
+    update endpoints set paused_at = now(), pause_reason = 'Nothing but failures for 5 days',
+      paused_by = 'automatic', probe_at = now() + interval '12 min 30 s'`;
+
+  const shown = (await daemon.api("endpoints/crm")).body;
+  assert.equal(shown.paused_by, "automatic");
+  const at = shown.next_probe_at;
+  const [row] = await db.admin`select probe_at from endpoints where id = 'crm'`;
+  assert.equal(at, row?.probe_at.toISOString());
+  const { explanation } = (await daemon.api(`deliveries/${id}`)).body;
+  assert.match(
+    explanation,
+    /^Waits because the endpoint is paused automatically: Nothing but failures for 5 days; one waiting delivery is tried at /,
+  );
+  assert.ok(explanation.includes(`is tried at ${at} (in `));
+
+  const list = (await daemon.cli(["endpoints"])).out.replaceAll(/\s+/g, " ");
+  assert.match(
+    list,
+    /crm is paused since \S+ \(.*\): Nothing but failures for 5 days; resumes by itself/,
+  );
+  assert.ok(list.includes(`one that waits is tried at ${at} (in `));
+  assert.match(
+    list,
+    /analytics is paused .* resumes by itself once a delivery arrives; none waits/,
+  );
+  const one = (await daemon.cli(["endpoints", "crm"])).out.replaceAll(/\s+/g, " ");
+  assert.ok(
+    one.includes(` resumes by itself once a delivery arrives; one that waits is tried at ${at}`),
+  );
+  const checked = (await daemon.cli(["endpoints", "crm", "--check"])).out.replaceAll(/\s+/g, " ");
+  assert.ok(checked.includes(`one waiting delivery is tried at ${at} (in `));
+  assert.match(checked, /`bookme-webhooks resume crm` sends them now/);
+
+  await daemon.cli(["pause", "crm"]);
+  const by_hand = (await daemon.api("endpoints/crm")).body;
+  assert.deepEqual([by_hand.paused_by, by_hand.next_probe_at], ["hand", null]);
+});
+
 Deno.test("rotate prints the new secret to standard output alone, and ends its overlap", async () => {
   await using database = await serverDatabase();
   await using receiver = await startReceiver();

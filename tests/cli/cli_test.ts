@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { stringify } from "yaml";
 import { COMMANDS } from "../../lib/cli/cli.ts";
 import { printable } from "../../lib/cli/terminal.ts";
+import { OPERATIONAL_TYPES } from "../../lib/core/alerting/event.ts";
 import { EVENT_TYPES } from "../../lib/core/event_types.ts";
 import { decodeWhsec } from "../../lib/core/secret.ts";
 import { VERSION } from "../../lib/core/version.ts";
@@ -211,9 +212,10 @@ Deno.test("migrate applies missing migrations once, and exits with 1 if the data
 });
 
 Deno.test("events lists the types, and prints a sample exactly as the documentation has it", async () => {
+  const types = [...EVENT_TYPES, ...OPERATIONAL_TYPES];
   const list = await runHere(["events"]);
-  assert.equal(list.out.trimEnd().split("\n").length, EVENT_TYPES.length);
-  for (const { name, description, sample } of EVENT_TYPES) {
+  assert.equal(list.out.trimEnd().split("\n").length, types.length);
+  for (const { name, description, sample } of types) {
     assert.match(
       list.out,
       new RegExp(`^${RegExp.escape(name)} +${RegExp.escape(description)}$`, "m"),
@@ -223,7 +225,12 @@ Deno.test("events lists the types, and prints a sample exactly as the documentat
   const { data } = JSON.parse((await runHere(["events", "--json"])).out);
   assert.deepEqual(
     data,
-    EVENT_TYPES.map(({ name, description, sample }) => ({ name, description, sample })),
+    types.map(({ name, description, sample }) => ({
+      name,
+      description,
+      operational: name.startsWith("webhooks."),
+      sample,
+    })),
   );
 });
 

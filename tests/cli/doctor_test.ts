@@ -4,14 +4,14 @@ import { type AddressInfo, createServer, type Socket } from "node:net";
 import { createServer as createTlsServer, type TlsOptions } from "node:tls";
 import { parse, stringify } from "yaml";
 import type { Endpoint } from "../../lib/admin/shown.ts";
-import { checkPort } from "../../lib/cli/doctor/configuration.ts";
+import { checkCertificate, checkPort } from "../../lib/cli/doctor/configuration.ts";
 import { judgeDatabase } from "../../lib/cli/doctor/database.ts";
 import { checkExpiring } from "../../lib/cli/doctor/endpoints.ts";
 import { checkAddresses, checkDisk } from "../../lib/cli/doctor/machine.ts";
 import type { Verdict } from "../../lib/cli/doctor/verdict.ts";
 import { widthOf } from "../../lib/cli/table.ts";
 import { parseCidr } from "../../lib/core/address.ts";
-import { makeSecret } from "../../lib/core/secret.ts";
+import { makeSecret, Secret } from "../../lib/core/secret.ts";
 import {
   type CliOptions,
   type Ended,
@@ -27,7 +27,7 @@ import { type Operated, startOperated } from "../support/operated.ts";
 import { connectTo, freePort, startPostgres } from "../support/postgres.ts";
 import { sentencesOf } from "../support/sentences.ts";
 import { startReceiver, statuses } from "../support/receiver.ts";
-import { testCertificates } from "../support/tls.ts";
+import { type Leaf, testCertificates } from "../support/tls.ts";
 import { until } from "../support/wait.ts";
 
 /** Every line that these tests have caused, for the last one. */
@@ -491,6 +491,37 @@ Deno.test("doctor finds what is due and waits", async () => {
   assertLine(await visit(daemon.cli), /^✓ traffic: /);
 });
 
+Deno.test("doctor names the endpoints of alerts.to that alerts do not reach", async () => {
+  await using database = await serverDatabase();
+  await using receiver = await startReceiver();
+  await using daemon = await startOperated({
+    database: database.section,
+    alerts: { to: ["ops-alerts", "ops-alert"] },
+    // It selects nothing that BookMe posts, which is usual.
+    endpoints: [endpoint("ops-alerts", receiver.url, { events: ["webhooks.*"] })],
+  });
+  const checked = await daemon.cli(["check"]);
+  assert.equal(checked.code, 0, "the API may have made it");
+  const ill = await visit(daemon.cli);
+  assert.equal(ill.code, 1);
+  assertLine(
+    ill,
+    /^✗ alerts\.to: there is no endpoint ops-alert, so it gets no alerts; correct the id and reload, or make/,
+  );
+  await edit(daemon.path, (file) => {
+    file["alerts"] = { to: ["ops-alerts"] };
+  });
+  await daemon.api("reload", ADMIN, "POST");
+  assert.doesNotMatch((await visit(daemon.cli)).out, /alerts\.to/);
+  await daemon.cli(["pause", "ops-alerts", "--reason", "moves"]);
+  assertLine(
+    await visit(daemon.cli),
+    /^! alerts\.to: the endpoint ops-alerts is paused, so alerts wait; `bookme-webhooks resume ops-alerts`/,
+  );
+  await daemon.cli(["resume", "ops-alerts"]);
+  assert.doesNotMatch((await visit(daemon.cli)).out, /alerts\.to/);
+});
+
 // --- events -----------------------------------------------------------------------------------------------
 
 Deno.test("doctor counts the events without a known business, and refused posts", async () => {
@@ -653,6 +684,28 @@ Deno.test("checkPort() knows the ports that take a privilege", () => {
       [80, undefined],
     ] as const
   ) assert.deepEqual(checkPort(port, privileges), []);
+});
+
+Deno.test("checkCertificate() knows a listener's certificate that has ended, or soon will", async () => {
+  const { good, soon, expired, not_yet } = await testCertificates();
+  const judge = ({ cert, key }: Leaf) => {
+    const tls = { cert, key: new Secret(key) };
+    const listen = { host: "127.0.0.1", port: 8443 };
+    const server = { listen, tls, trusted_proxies: [], public_url: null };
+    const found = checkCertificate(server, Date.now());
+    note(found);
+    return found.map(lineOf).join();
+  };
+  assert.match(judge(good), /^✓ server\.tls: the certificate of localhost, .* expires in \d+ days/);
+  assert.match(
+    judge(soon),
+    /^! server\.tls: the certificate of .* expires in 1\d days .*then reload$/,
+  );
+  assert.match(
+    judge(expired),
+    /^✗ server\.tls: .* not valid: Expired at 2025-02-01T00:00:00Z; put/,
+  );
+  assert.match(judge(not_yet), /^✗ server\.tls: .* not valid: Is not valid before 2099-01-01/);
 });
 
 Deno.test("doctor looks at everything with the permissions of the executable", async () => {

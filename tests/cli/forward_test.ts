@@ -193,3 +193,33 @@ onServer("forward says what its token lacks", async (database) => {
   assert.equal(nobody.code, 1);
   assert.match(nobody.err, /refuses the token/);
 });
+
+onServer("forward says what a paused endpoint is sent meanwhile", async (database) => {
+  await using real = await startReceiver();
+  await using daemon = await startOperated({
+    database: database.section,
+    endpoints: [endpoint("crm", real.url)],
+  });
+  await using db = await database.open();
+  for (
+    const [by, probe_at, says] of [
+      ["hand", null, "nothing is sent until it is resumed"],
+      [
+        "automatic",
+        "1 hour",
+        "one delivery is tried each hour, and the rest is sent once one arrives",
+      ],
+    ] as const
+  ) {
+    await db.admin`
+      update endpoints set paused_at = now(), pause_reason = 'Moving', paused_by = ${by},
+        probe_at = now() + ${probe_at}::text::interval`;
+    const forward = startCli(
+      ["forward", "--endpoint", "crm", "--to", "http://127.0.0.1:9/", "--config", daemon.path],
+    );
+    await forward.until(/Forwarding crm/);
+    forward.kill("SIGINT");
+    const { out } = await forward.ended;
+    assert.ok(out.includes(`The endpoint crm is paused: ${says}\n`), out);
+  }
+});

@@ -484,6 +484,7 @@ Deno.test("completions complete commands, options and values in bash", async () 
     return new TextDecoder().decode(stdout).trim();
   };
   assert.equal(await complete("bookme-webhooks deli"), "deliveries delivery");
+  assert.equal(await complete("bookme-webhooks health"), "healthcheck");
   assert.equal(await complete("bookme-webhooks deliveries --st"), "--status");
   assert.equal(
     await complete("bookme-webhooks deliveries --status "),

@@ -324,6 +324,26 @@ Deno.test("resolveDatabaseAddress() reads parameters one by one", () => {
   });
 });
 
+Deno.test("resolveDatabaseAddress() reads nothing into names that every object has", () => {
+  for (const name of ["constructor", "toString", "__proto__"]) {
+    const pair = `${name}=1`;
+    const given = Object.fromEntries([["user", "u"], ["dbname", "n"], [name, "x"]]);
+    assert.deepEqual(addressOf(resolveDatabaseAddress(given, sources())), {
+      ...DEFAULT,
+      user: "u",
+      name: "n",
+    });
+    const unknown = parseDatabaseUrl(`postgres://u@h/n?${pair}`, sources());
+    assert.ok("mistakes" in unknown, name);
+    assert.deepEqual(unknown.mistakes.map(({ at }) => at), [17]);
+    const options = encodeURIComponent(`-c ${pair}`);
+    const { options: settings } = addressOf(
+      parseDatabaseUrl(`postgres://u@h/n?options=${options}`, sources()),
+    );
+    assert.deepEqual(Object.entries(settings), [[name.toLowerCase(), "1"]]);
+  }
+});
+
 Deno.test("mayHavePassword() is true of every URL that may show one", () => {
   for (const url of ["postgres://u:p@h", "postgres://h?password=p", "postgres://u:%@h", "x"]) {
     assert.ok(mayHavePassword(url), url);

@@ -30,6 +30,7 @@ const delivery = (change: Partial<DeliveryFacts>): DeliveryFacts => ({
   last_cause: null,
   mentions_signature: false,
   pause_reason: null,
+  probe_at: null,
   unsendable_reason: null,
   retired: false,
   is_spent: false,
@@ -182,6 +183,17 @@ Deno.test("explainDelivery() prefers what holds a delivery up over when it is du
     explain({ ...waiting, pause_reason: "" }),
     "paused: Waits until the endpoint is resumed; it is paused",
   );
+  const automatic = { ...waiting, pause_reason: "Nothing but failures for 5 days" };
+  assert.equal(
+    explain({ ...automatic, probe_at: NOW + 12 * MINUTE, last_outcome: "timeout" }),
+    "paused: Waits because the endpoint is paused automatically: Nothing but failures for 5 days; " +
+      "one waiting delivery is tried at 2026-11-24T10:12:00.000Z (in 12 min), and all follow once " +
+      "one arrives; attempt 2 ended with timeout",
+  );
+  assert.match(
+    explain({ ...automatic, probe_at: NOW - 1 }),
+    /; one waiting delivery is tried within a minute, and all follow once one arrives$/,
+  );
   assert.equal(
     explain({ unsendable_reason: all.unsendable_reason }),
     "unsendable: Waits because this daemon cannot send it: No key opens its secrets",
@@ -220,6 +232,7 @@ const ANY_DELIVERY: fc.Arbitrary<DeliveryFacts> = fc.record({
   last_cause: fc.constantFrom(null, "ECONNREFUSED 127.0.0.1:9"),
   mentions_signature: fc.boolean(),
   pause_reason: mostly<string | null>(null, "", "Maintenance"),
+  probe_at: fc.constantFrom(null, NOW - 1, NOW + HOUR),
   unsendable_reason: mostly<string | null>(null, "No key opens its secrets"),
   retired: mostly<boolean>(false, true),
   is_spent: mostly<boolean>(false, true),
@@ -246,7 +259,8 @@ Deno.test("explainDelivery() says for every state what is true of it and what fo
       /^Attempt \d (is under way and is the last: unless|never .* cancels the delivery: )/,
     interrupted: /^Attempt \d never reported back; .* due again$/,
     ending: /(a|the next) sweep (cancels|fails) the delivery|^The next sweep cancels/,
-    paused: /^Waits until the endpoint is resumed/,
+    paused:
+      /^Waits (until the endpoint is resumed; it is paused|because the endpoint is paused automatically.* is tried (at|within) )/,
     unsendable: /^Waits because this daemon cannot send it: /,
     rate_limited:
       /^Attempt \d (is due now|has been due for .*) and waits for the endpoint's rate limit of /,

@@ -93,7 +93,10 @@ Deno.test("how long before is said in one unit, and never as zero", () => {
       ?.replace(/^The secret was rotated (.*) the first 401$/, "$1");
   assert.equal(ago(0), "before");
   assert.equal(ago(400), "just before");
-  assert.equal(ago(1_999), "1 second before");
+  assert.equal(ago(1_499), "1 second before");
+  // As the clock reads: 13:56:00.7 and 13:59:00.3 are three minutes apart.
+  assert.equal(ago(3 * MINUTE - 400), "3 minutes before");
+  assert.equal(ago(3 * MINUTE + 400), "3 minutes before");
   assert.equal(ago(59 * SECOND), "59 seconds before");
   assert.equal(ago(MINUTE), "1 minute before");
   assert.equal(ago(90 * MINUTE), "90 minutes before");

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { REASONS } from "../../lib/core/outcome.ts";
+import { OUTCOMES, REASONS } from "../../lib/core/outcome.ts";
 import { decide, MAX_INTERRUPTIONS } from "../../lib/core/retry.ts";
 
 const SECOND = 1000;
@@ -9,6 +9,9 @@ const HOUR = 60 * MINUTE;
 const POLICY = [0, MINUTE, 5 * MINUTE, 15 * MINUTE, HOUR, 6 * HOUR, 24 * HOUR];
 
 const FAILED = { outcome: "http_5xx", status: 500, retry_after_ms: null } as const;
+/** Of a delivery that has had no attempt. */
+const FRESH = { counted: 0, interruptions: 0, probe: false } as const;
+
 const CUT_OFF = { outcome: "interrupted", status: null, retry_after_ms: null } as const;
 
 /** Lets a delivery meet one outcome after another; the waits between its attempts. */
@@ -17,7 +20,7 @@ function waits(outcomes: readonly (typeof FAILED | typeof CUT_OFF)[], random: ()
   let counted = 0;
   let interruptions = 0;
   for (const outcome of outcomes) {
-    const decision = decide(outcome, { counted, interruptions }, POLICY, random);
+    const decision = decide(outcome, { counted, interruptions, probe: false }, POLICY, random);
     if (decision.verdict !== "retry") return { found, verdict: decision.verdict };
     if (decision.counts) counted++;
     else interruptions++;
@@ -39,7 +42,7 @@ Deno.test("decide() makes seven attempts with the documentation's waits", () => 
 
 Deno.test("decide() delivers on success and fails on 410, whatever came before", () => {
   for (let counted = 0; counted < 7; counted++) {
-    const progress = { counted, interruptions: 0 };
+    const progress = { ...FRESH, counted };
     assert.deepEqual(
       decide(
         { outcome: "delivered", status: 204, retry_after_ms: HOUR },
@@ -62,7 +65,7 @@ Deno.test("decide() waits after every other reason", () => {
     assert.deepEqual(
       decide(
         { outcome: reason, status: null, retry_after_ms: null },
-        { counted: 0, interruptions: 0 },
+        FRESH,
         POLICY,
         () => 0,
       ),
@@ -76,7 +79,7 @@ Deno.test("decide() is never early and adds at most 10 % of jitter", () => {
   const policy = fc.array(fc.integer({ min: 0, max: 48 * HOUR }), { minLength: 1, maxLength: 12 });
   const chance = fc.double({ min: 0, max: 1, maxExcluded: true, noNaN: true });
   fc.assert(fc.property(policy, chance, fc.nat({ max: 12 }), (policy, chance, counted) => {
-    const decision = decide(FAILED, { counted, interruptions: 0 }, policy, () => chance);
+    const decision = decide(FAILED, { ...FRESH, counted }, policy, () => chance);
     const wait_ms = policy[counted + 1];
     if (wait_ms === undefined) return decision.verdict === "failed";
     return decision.verdict === "retry" && Number.isInteger(decision.wait_ms) &&
@@ -94,7 +97,7 @@ Deno.test("decide() lets a Retry-After lengthen a wait on 429 and 503, up to a d
     const outcome = status < 500 ? "http_4xx" as const : "http_5xx" as const;
     const decision = decide(
       { outcome, status, retry_after_ms },
-      { counted: 0, interruptions: 0 },
+      FRESH,
       POLICY,
       () => 0,
     );
@@ -115,7 +118,7 @@ Deno.test("decide() never shortens a wait because of a Retry-After", () => {
   const wait = fc.integer({ min: 0, max: 72 * HOUR });
   fc.assert(fc.property(wait, wait, fc.constantFrom(429, 503, 500), (wait_ms, asked_ms, status) => {
     const outcome = { outcome: "http_5xx", status, retry_after_ms: asked_ms } as const;
-    const decision = decide(outcome, { counted: 0, interruptions: 0 }, [0, wait_ms], () => 0);
+    const decision = decide(outcome, FRESH, [0, wait_ms], () => 0);
     return decision.verdict === "retry" && decision.wait_ms >= wait_ms &&
       decision.wait_ms <= Math.max(wait_ms, 24 * HOUR);
   }));
@@ -124,7 +127,7 @@ Deno.test("decide() never shortens a wait because of a Retry-After", () => {
 Deno.test("decide() makes no eighth attempt because of a Retry-After", () => {
   const outcome = { outcome: "http_5xx", status: 503, retry_after_ms: HOUR } as const;
   assert.equal(
-    decide(outcome, { counted: 6, interruptions: 0 }, POLICY, () => 0).verdict,
+    decide(outcome, { ...FRESH, counted: 6 }, POLICY, () => 0).verdict,
     "failed",
   );
 });
@@ -149,6 +152,44 @@ Deno.test("decide() ends every delivery, with seven counted attempts where none 
   }));
 });
 
+Deno.test("decide() keeps a delivery as it was after a failed probe, whatever came before", () => {
+  for (const reason of REASONS) {
+    if (reason === "gone") continue;
+    for (const counted of [0, 6]) {
+      assert.deepEqual(
+        decide(
+          { outcome: reason, status: 503, retry_after_ms: HOUR },
+          { counted, interruptions: MAX_INTERRUPTIONS, probe: true },
+          POLICY,
+          () => 0,
+        ),
+        { verdict: "kept", counts: false },
+        reason,
+      );
+    }
+  }
+});
+
+Deno.test("decide() keeps deliveries after probes only, and ends them by a probe as by any attempt", () => {
+  const progress = fc.record({
+    counted: fc.nat({ max: 12 }),
+    interruptions: fc.nat({ max: MAX_INTERRUPTIONS }),
+  });
+  const outcome = fc.record({
+    outcome: fc.constantFrom(...OUTCOMES),
+    status: fc.constantFrom(null, 200, 410, 429, 503),
+    retry_after_ms: fc.option(fc.nat({ max: 48 * HOUR })),
+  });
+  const policy = fc.array(fc.nat({ max: 48 * HOUR }), { minLength: 1, maxLength: 12 });
+  fc.assert(fc.property(outcome, progress, policy, (outcome, progress, policy) => {
+    const probed = decide(outcome, { ...progress, probe: true }, policy, () => 0);
+    const usual = decide(outcome, { ...progress, probe: false }, policy, () => 0);
+    assert.notEqual(usual.verdict, "kept");
+    const ends = outcome.outcome === "delivered" || outcome.outcome === "gone";
+    assert.deepEqual(probed, ends ? usual : { verdict: "kept", counts: false });
+  }));
+});
+
 Deno.test("decide() makes one attempt under a policy of one", () => {
-  assert.equal(decide(FAILED, { counted: 0, interruptions: 0 }, [0], () => 0).verdict, "failed");
+  assert.equal(decide(FAILED, FRESH, [0], () => 0).verdict, "failed");
 });

@@ -55,11 +55,11 @@ Deno.test("parseSearch() says which qualifiers there are", () => {
   assert.deepEqual(parseSearch("statsu:failed"), {
     kind: "mistake",
     message:
-      "There is no qualifier statsu:; there is status:, endpoint:, type:, reason:, code:, since:, until:",
+      "statsu: is no filter; there are status:, endpoint:, type:, reason:, code:, since:, until:",
     meant: "status:failed",
   });
   const table: [string, string, string | null][] = [
-    ["colour:red", "There is no qualifier colour:; there is", null],
+    ["colour:red", "colour: is no filter; there are", null],
     ["status:", "status: needs a value, such as status:failed", null],
     ["status:failed status:pending", "status: is there twice; a delivery has one", null],
     ["BK1 status:failed", "BK1 cannot be combined with status", "status:failed"],

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { createHmac } from "node:crypto";
 import { attempt, interrupted, type Leased } from "../../lib/delivery/attempt.ts";
 import { MAX_INTERRUPTIONS } from "../../lib/core/retry.ts";
+import { makeClock } from "../../lib/delivery/context.ts";
 import { firstLease } from "../../lib/store/claims.ts";
 import { endpoint, SECRET } from "../support/daemon.ts";
 import { onServer } from "../support/databases.ts";
@@ -14,6 +15,7 @@ const EVENT = {
   test: false,
   key: null,
   digest: null,
+  trace: null,
 };
 
 function leased(endpoint_no: number): Leased {
@@ -92,11 +94,12 @@ onServer(
 
 Deno.test("interrupted() is sent again without counting, at most five times", () => {
   const { claimed } = leased(1);
-  const again = interrupted(claimed, undefined, () => 0, 1);
+  const calm = { clock: makeClock(), random: () => 0 };
+  const again = interrupted(claimed, undefined, calm, 1);
   assert.deepEqual(again.decision, { verdict: "retry", counts: false, wait_ms: 0 });
   assert.equal(again.sent, null);
   const worn = { ...claimed, interruptions: MAX_INTERRUPTIONS };
-  assert.deepEqual(interrupted(worn, undefined, () => 0, 1).decision, {
+  assert.deepEqual(interrupted(worn, undefined, calm, 1).decision, {
     verdict: "failed",
     counts: true,
   });

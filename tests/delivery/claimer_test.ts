@@ -10,7 +10,7 @@ import { type Engine, offer, startEngine } from "../support/engine.ts";
 import { until } from "../support/wait.ts";
 
 /** A claimer whose timers run when the test says so, and whose attempts end at once. */
-function startClaimer({ ctx, fleet }: Engine) {
+function startClaimer({ ctx, dispatcher: { fleet } }: Engine) {
   const lanes = makeLanes(ctx.clock.now);
   lanes.use(fleet);
   const slots = makeSlots();
@@ -38,12 +38,14 @@ function startClaimer({ ctx, fleet }: Engine) {
     go_on() {},
   });
   return {
+    lanes,
     timers,
     sent: () => sent,
     wake() {
       lanes.wake("all");
       claimer.pump();
     },
+    probe: () => claimer.probe(),
     settle: () => claimer.settle(),
   };
 }
@@ -79,3 +81,30 @@ onServer(
     assert.deepEqual(timers, [], "it found nothing, so the poll is soon enough");
   },
 );
+
+onServer("Claimer looks for what is due before a probe as well", async (database) => {
+  await using db = await database.open();
+  await using engine = await startEngine(db, {
+    database: database.section,
+    endpoints: [endpoint("crm", "http://127.0.0.1:9")],
+  });
+  await engine.dispatcher.stop(0); // what is stored from now on is for the claimer under test
+  for (let nth = 1; nth <= 2; nth++) await engine.intake.accept([offer()]);
+  await db.admin`
+    update endpoints set paused_at = now(), pause_reason = 'Failures', paused_by = 'automatic',
+      probe_at = now()`;
+  await db.admin`
+    update pending_deliveries set due_at = now() - interval '1 hour', last_outcome = 'http_4xx',
+      last_attempt_at = now()
+    where id = (select min(id::text)::uuid from pending_deliveries)`;
+  await engine.reload();
+  const { lanes, sent, probe, settle } = startClaimer(engine);
+  probe();
+  await settle();
+  assert.equal(sent(), 1);
+  const [probed] = await db.admin`
+    select due_at > now() - interval '30 min' as is_second from pending_deliveries where leased_until is not null`;
+  assert.equal(probed?.is_second, true);
+  const [no = 0] = engine.dispatcher.fleet.endpoints.keys();
+  assert.equal(lanes.get(no)?.floor_us, 0);
+});

@@ -35,6 +35,9 @@ async function configured(...urls: string[]) {
     version: 1,
     paused_at: null,
     pause_reason: null,
+    paused_by: null,
+    resumed_at: null,
+    probe_at: null,
     retired_at: null,
     owner: null,
     created_at: at,
@@ -73,6 +76,7 @@ function result(lease: Claimed, outcome: Outcome) {
     decision: decide(outcome, lease, [0, 60_000], Math.random),
     sent: null,
     ended_at: 0,
+    promise: 0,
   };
 }
 

@@ -41,8 +41,8 @@ onServer("Recorder records what holds its lease, and signals what lost it", asyn
     assert.ok(mine !== undefined && lost !== undefined);
     const until = performance.now() + 60_000;
     const [crm] = engine.fleet.endpoints.values();
-    recorder.add(interrupted(mine, crm, () => 0, until));
-    recorder.add(interrupted({ ...lost, token: 99 }, crm, () => 0, until));
+    recorder.add(interrupted(mine, crm, engine.ctx, until));
+    recorder.add(interrupted({ ...lost, token: 99 }, crm, engine.ctx, until));
     assert.equal(recorder.backlog, 2);
     await recorder.flush(10_000);
     assert.equal(recorder.backlog, 0);

@@ -13,6 +13,7 @@ import { travelDatabase } from "../support/travel.ts";
 import { until } from "../support/wait.ts";
 import { storeEndpoints } from "../support/file.ts";
 import { makePartitions } from "../../lib/store/partitions.ts";
+import { makeSignals } from "../../lib/observe/signals.ts";
 
 /** Below all ids of the events here, and of the same week. */
 const FIRST = "00000000-0000-7000-8000-000000000000";
@@ -199,6 +200,7 @@ Deno.test("narrowing while events are stored leaves nothing owed, and cancels no
   await database.drop();
 });
 
+const signals = makeSignals();
 const never = new AbortController().signal;
 
 Deno.test("the sweep cancels by the selection as it is then, late events included", async () => {
@@ -206,7 +208,7 @@ Deno.test("the sweep cancels by the selection as it is then, late events include
   {
     await using db = await openUrl(database.url);
     const sweep = async (job = deselectedDeliveries()) =>
-      await job.run({ db } as unknown as Context, never);
+      await job.run({ db, signals } as unknown as Context, never);
     const put = async (events: string[], businesses: string[] | null = null) => {
       const settings = { retry_ms: null, headers: [] } as never;
       const url = "http://127.0.0.1:9/";
@@ -293,15 +295,18 @@ onServer(
     assert.deepEqual([synced?.cancels, synced?.cancels_exact], [6_000, true]);
     // The first daemon is killed after a step: what it had in mind is lost, the mark is not.
     const killed = new AbortController();
-    const stopping = { db: { admin: one.admin } };
+    const stopping = { db: { admin: one.admin }, signals };
     const first = deselectedDeliveries().run(stopping as unknown as Context, killed.signal);
     killed.abort();
     const before = await first;
     const runs = [one, two].map((db) =>
-      deselectedDeliveries().run({ db } as unknown as Context, never)
+      deselectedDeliveries().run({ db, signals } as unknown as Context, never)
     );
     const counts = await Promise.all(runs);
-    const rest = await deselectedDeliveries().run({ db: two } as unknown as Context, never);
+    const rest = await deselectedDeliveries().run(
+      { db: two, signals } as unknown as Context,
+      never,
+    );
     assert.equal(before + (counts[0] ?? 0) + (counts[1] ?? 0) + rest, 6_000, "each once");
     const [left] = await one.admin`
     select (select count(*)::int from pending_deliveries) as pending,

@@ -4,6 +4,7 @@ import { expiredDeliveries } from "../../lib/maintenance/expired.ts";
 import { makeLog } from "../../lib/observe/log.ts";
 import type { Database } from "../../lib/store/database.ts";
 import { makePartitions } from "../../lib/store/partitions.ts";
+import { makeSignals } from "../../lib/observe/signals.ts";
 import { checkedApi } from "../support/checked.ts";
 import { booking, endpoint, type LogLine, startDaemon } from "../support/daemon.ts";
 import { onBoth, onServer } from "../support/databases.ts";
@@ -17,10 +18,11 @@ const UNSENDABLE = 2;
 /** Endpoints 1 (paused), 2 and 3 with deliveries that have been due for so many days. */
 async function store(db: Database, days: readonly number[]): Promise<void> {
   await db.admin`
-    insert into endpoints (no, id, source, url, events, settings, paused_at, pause_reason)
+    insert into endpoints (no, id, source, url, events, settings, paused_at, pause_reason, paused_by)
     overriding system value
     select n, id, 'api', 'http://127.0.0.1:1/', '{*}', '{}', paused_at,
-      case when paused_at is not null then 'maintenance' end
+      case when paused_at is not null then 'maintenance' end,
+      case when paused_at is not null then 'hand' end
     from (values (1, 'paused', now()), (2, 'unsendable', null), (3, 'active', null))
       as e (n, id, paused_at)`;
   await makePartitions(db.admin, ["01000000-0000-7000-8000-000000000000"]);
@@ -51,6 +53,7 @@ function sweeper(db: Database) {
     db,
     log: makeLog((line) => lines.push(JSON.parse(line)), "json"),
     clock: { now: () => now },
+    signals: makeSignals(),
   } as unknown as Context;
   return {
     /** Runs it; returns how many deliveries were cancelled, and what was logged. */
@@ -116,10 +119,11 @@ onServer(
     const { sweep, pass } = sweeper(db);
     await sweep();
     await pass(4);
-    await db.admin`update endpoints set paused_at = null, pause_reason = null where id = 'paused'`;
+    await db
+      .admin`update endpoints set paused_at = null, pause_reason = null, paused_by = null where id = 'paused'`;
     assert.equal((await sweep())[0], 1, "what is unsendable");
     await db
-      .admin`update endpoints set paused_at = now(), pause_reason = 'again' where id = 'paused'`;
+      .admin`update endpoints set paused_at = now(), pause_reason = 'again', paused_by = 'hand' where id = 'paused'`;
     const [cancelled, warned] = await sweep();
     assert.deepEqual([cancelled, warned], [0, [["warn", "paused", 1]]], "three days from now");
     assert.deepEqual(await left(db), { active: 1, paused: 1, "unsendable expired": 1 });

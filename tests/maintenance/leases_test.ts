@@ -4,6 +4,7 @@ import type { Context } from "../../lib/delivery/context.ts";
 import { expiredLeases, type Floors } from "../../lib/maintenance/leases.ts";
 import { exhaustedDeliveries } from "../../lib/maintenance/exhausted.ts";
 import type { Database } from "../../lib/store/database.ts";
+import { makeSignals } from "../../lib/observe/signals.ts";
 import { onServer, serverDatabase } from "../support/databases.ts";
 
 const FULL_AFTER_MS = 20_000;
@@ -139,7 +140,7 @@ onServer("sweeps pass the dead rows of ended deliveries once", async (database) 
     await sweep.run(2_000);
     const policy = () => ({ retry_ms: [0, 0] }) as never;
     await exhaustedDeliveries(policy, sweep.floors).run(
-      { db: { admin: session } } as never,
+      { db: { admin: session }, signals: makeSignals() } as never,
       new AbortController().signal,
     );
     counts.push(await read());

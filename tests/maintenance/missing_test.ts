@@ -212,7 +212,7 @@ const CHANGE = { actor: { name: "ops", address: null }, action: "replay.created"
 /** Stores an event for these endpoints, as of the fleet's present revision, and returns its UUID. */
 async function store(db: Database, endpoint_nos: readonly number[]): Promise<string> {
   const uuid = ids.next(Date.now());
-  const nothing = { business: null, subject: null, confirmation: null };
+  const nothing = { business: null, subject: null, confirmation: null, trace: null };
   const event = { ...nothing, uuid, type: "booking.created", test: false, payload: "{}" };
   const { revision } = await loadFleet(db.admin);
   const deliveries = endpoint_nos.map((endpoint_no) => ({

@@ -42,7 +42,15 @@ async function sweep(
   };
   const { policy } = fileOf(config, shared);
   const interrupted = () => assert.fail("no lease has run out");
-  const jobs = maintenanceJobs(db, { interrupted, policy: () => policy, unsendable: () => [] }, []);
+  const jobs = maintenanceJobs(db, {
+    interrupted,
+    probe: () => {},
+    policy: () => policy,
+    unsendable: () => [],
+    fleet: () => ({ endpoints: new Map(), match: () => [], policy }),
+    examine: () => assert.fail("no receiver is looked at"),
+    announced: () => assert.fail("no alert begins"),
+  }, []);
   for (let n = 0; n < times; n++) {
     for (const job of jobs) await runJob(ctx, job, new AbortController().signal);
   }

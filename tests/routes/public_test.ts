@@ -62,9 +62,10 @@ onBoth("every public route answers as the document says", async (database) => {
   for (const path of ["/livez", "/readyz", "/ip-ranges"]) {
     assert.equal((await api.fetch("GET", path)).status, 200);
   }
-  const openapi = await api.fetch("GET", "/openapi.json", {
-    headers: { authorization: `Bearer ${ADMIN}` },
-  });
+  const headers = { authorization: `Bearer ${ADMIN}` };
+  assert.equal((await api.fetch("GET", "/metrics", { headers })).status, 200);
+  assert.equal((await api.fetch("GET", "/metrics")).status, 401);
+  const openapi = await api.fetch("GET", "/openapi.json", { headers });
   assert.deepEqual(openapi.body, api.document);
   assert.equal((await api.fetch("GET", "/openapi.json")).status, 401);
   const missing = PUBLIC_OPERATIONS.map(({ id }) => id).filter((id) => !api.succeeded.has(id));

@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 
 const TESTS = new URL("./", import.meta.url);
-const ATTACK = /(?:Deno\.test|onServer|onBoth|refuses)\(\s*(?:\{\s*name:\s*)?"([a-z]+\.[a-z]+): /g;
+const ATTACK =
+  /(?:Deno\.test|onServer|onBoth|onWires|refuses)\(\s*(?:\{\s*name:\s*)?"([a-z]+\.[a-z]+): /g;
 const ROW =
   /^\| `([a-z]+\.[a-z]+)` +\| ([^|]+) \| ([^|]+) \| \[(\w+)\]\(\.\.\/tests\/security\/(\w+)_test\.ts\) *\|$/;
 

@@ -1,11 +1,15 @@
 import assert from "node:assert/strict";
+import { once } from "node:events";
 import { connect, type Socket } from "node:net";
 import { getRequestListener } from "@hono/node-server";
 import { Hono } from "hono";
+import { Secret } from "../../lib/core/secret.ts";
 import { HTTP_LIMITS, type HttpLimits, listen } from "../../lib/http/server.ts";
+import type { ServerTls } from "../../lib/http/server_tls.ts";
 import { makeSignals } from "../../lib/observe/signals.ts";
 import { countRefusals } from "../support/refusals.ts";
-import { END, type Part, speak, type Spoken } from "../support/raw.ts";
+import { dial, END, type Part, type Place, speak, type Spoken } from "../support/raw.ts";
+import { testCertificates } from "../support/tls.ts";
 import { sleep, until } from "../support/wait.ts";
 
 const QUIET = { warn() {} };
@@ -18,18 +22,32 @@ interface Seen {
   readonly body: string;
 }
 
-/** A server that records what reaches the program. */
-async function withServer(
+type WithServer = (
   limits: Partial<HttpLimits>,
   test: (
-    port: number,
+    port: Place,
     seen: Seen[],
     refusals: Record<string, number>,
     gate: { hold(): PromiseWithResolvers<void> },
   ) => Promise<void>,
-) {
+) => Promise<void>;
+
+const { ca, good } = await testCertificates();
+const TLS = { cert: good.cert, key: new Secret(good.key) };
+
+/** Registers a test for a plain server and one for a server with TLS. */
+function onWires(id: string, run: (withServer: WithServer) => Promise<void>): void {
+  Deno.test(id, () => run((limits, test) => serveSeen(null, limits, test)));
+  Deno.test(`${id} (TLS)`, () => run((limits, test) => serveSeen(TLS, limits, test)));
+}
+
+/** A server that records what reaches the program. */
+async function serveSeen(
+  tls: ServerTls | null,
+  ...[limits, test]: Parameters<WithServer>
+): Promise<void> {
   const signals = makeSignals();
-  const server = await listen({ host: "127.0.0.1", port: 0 }, signals, QUIET, {
+  const server = await listen({ host: "127.0.0.1", port: 0, tls }, signals, QUIET, {
     ...HTTP_LIMITS,
     ...limits,
   });
@@ -46,7 +64,8 @@ async function withServer(
   });
   server.serve(getRequestListener(app.fetch));
   try {
-    await test(server.port, seen, countRefusals(signals, "http"), gate);
+    const place = tls === null ? server.port : { port: server.port, ca };
+    await test(place, seen, countRefusals(signals, "http"), gate);
   } finally {
     await server.close();
     // @hono/node-server looks at an unread body twice, each time after a timer of 0 ms.
@@ -61,7 +80,7 @@ function refuses(
   attacks: Readonly<Record<string, string>>,
   answer?: RegExp,
 ) {
-  Deno.test(id, () =>
+  onWires(id, (withServer) =>
     withServer({}, async (port, seen) => {
       for (const [name, bytes] of Object.entries(attacks)) {
         const spoken = await speak(port, [bytes], Infinity);
@@ -166,36 +185,39 @@ refuses("http.head: a head over 16 KiB or 100 fields is refused", 431, {
   "an endless trailer": `${CHUNKED}0\r\n${"X-A: aaaaaaaaaaaaaaaa\r\n".repeat(3000)}\r\n`,
 });
 
-Deno.test("http.tunnel: CONNECT is hung up on", () =>
+onWires("http.tunnel: CONNECT is hung up on", (withServer) =>
   withServer({}, async (port, seen) => {
     const spoken = await speak(port, ["CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n"], Infinity);
     assert.ok(spoken.closed && spoken.statuses.every((status) => status >= 400), spoken.text);
     assert.deepEqual(seen, []);
   }));
 
-Deno.test("http.smuggled: no body is ever read as the next request", () =>
-  withServer({}, async (port, seen) => {
-    const inner = "GET /smuggled HTTP/1.1\r\nHost: x\r\n\r\n";
-    const length = `Content-Length: ${inner.length}\r\n\r\n${inner}`;
-    const attacks: Record<string, [text: string, answers: number]> = {
-      "a GET with a body": [`${GET}${length}${GET}\r\n`, 2],
-      "a body that is a request": [`${POST}${length}${GET}\r\n`, 2],
-      "chunks that are one": [
-        `${CHUNKED}${inner.length.toString(16)}\r\n${inner}\r\n0\r\n\r\n${GET}\r\n`,
-        2,
-      ],
-      "behind a refused one": [`${POST}Upgrade: h2c\r\n${length}${GET}\r\n`, Infinity],
-      "behind both lengths": [
-        `${POST}Content-Length: 6\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n${inner}`,
-        Infinity,
-      ],
-    };
-    for (const [name, [text, answers]] of Object.entries(attacks)) {
-      const { statuses } = await speak(port, [text], answers);
-      assert.deepEqual(statuses, answers === 2 ? [200, 200] : [400], name);
-    }
-    assert.deepEqual(seen.filter(({ path }) => path === "/smuggled"), []);
-  }));
+onWires(
+  "http.smuggled: no body is ever read as the next request",
+  (withServer) =>
+    withServer({}, async (port, seen) => {
+      const inner = "GET /smuggled HTTP/1.1\r\nHost: x\r\n\r\n";
+      const length = `Content-Length: ${inner.length}\r\n\r\n${inner}`;
+      const attacks: Record<string, [text: string, answers: number]> = {
+        "a GET with a body": [`${GET}${length}${GET}\r\n`, 2],
+        "a body that is a request": [`${POST}${length}${GET}\r\n`, 2],
+        "chunks that are one": [
+          `${CHUNKED}${inner.length.toString(16)}\r\n${inner}\r\n0\r\n\r\n${GET}\r\n`,
+          2,
+        ],
+        "behind a refused one": [`${POST}Upgrade: h2c\r\n${length}${GET}\r\n`, Infinity],
+        "behind both lengths": [
+          `${POST}Content-Length: 6\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n${inner}`,
+          Infinity,
+        ],
+      };
+      for (const [name, [text, answers]] of Object.entries(attacks)) {
+        const { statuses } = await speak(port, [text], answers);
+        assert.deepEqual(statuses, answers === 2 ? [200, 200] : [400], name);
+      }
+      assert.deepEqual(seen.filter(({ path }) => path === "/smuggled"), []);
+    }),
+);
 
 const GOOD = `${POST}Content-Length: 2\r\n\r\n{}`;
 
@@ -215,55 +237,64 @@ refuses("http.after: nothing after a refused request in the same write is begun"
   "HTTP/1.2": `GET /a HTTP/1.2\r\nHost: x\r\n\r\n${GOOD}`,
 });
 
-Deno.test("http.before: good requests before a mistake are answered, then the connection closes", () =>
-  withServer({}, async (port, seen) => {
-    const mistakes: Record<string, [string, ...(typeof END)[]]> = {
-      "garbage": ["garbage\r\n\r\n"],
-      "much garbage": ["\0".repeat(200_000)],
-      "a tunnel": ["CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n"],
-      "half a body": [`${POST}Content-Length: 5\r\n\r\n{}`, END],
-      "a malformed chunk": [`${CHUNKED}zz\r\n${GOOD}`],
-      "both lengths": [`${POST}Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n`],
-      "a folded field": [`${POST}X-A: a\r\n b\r\nContent-Length: 2\r\n\r\n{}`],
-      "TLS": ["\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"],
-      "the end": ["", END],
-    };
-    for (const [name, [first = "", ...parts]] of Object.entries(mistakes)) {
-      for (const good of [GOOD, GOOD + GOOD]) {
-        const spoken = await speak(port, [good + first, ...parts], Infinity);
-        const expected = Array(good.length / GOOD.length).fill(200);
-        assert.deepEqual(spoken.statuses, expected, `${name}: ${spoken.text}`);
-        assert.ok(spoken.closed, name);
-        assert.equal(seen.splice(0).length, expected.length, `${name}: all it ran is answered`);
+onWires(
+  "http.before: good requests before a mistake are answered, then the connection closes",
+  (withServer) =>
+    withServer({}, async (port, seen) => {
+      const mistakes: Record<string, [string, ...(typeof END)[]]> = {
+        "garbage": ["garbage\r\n\r\n"],
+        "much garbage": ["\0".repeat(200_000)],
+        "a tunnel": ["CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n"],
+        "half a body": [`${POST}Content-Length: 5\r\n\r\n{}`, END],
+        "a malformed chunk": [`${CHUNKED}zz\r\n${GOOD}`],
+        "both lengths": [`${POST}Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n`],
+        "a folded field": [`${POST}X-A: a\r\n b\r\nContent-Length: 2\r\n\r\n{}`],
+        "TLS": ["\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"],
+        "the end": ["", END],
+      };
+      for (const [name, [first = "", ...parts]] of Object.entries(mistakes)) {
+        for (const good of [GOOD, GOOD + GOOD]) {
+          const spoken = await speak(port, [good + first, ...parts], Infinity);
+          const expected = Array(good.length / GOOD.length).fill(200);
+          assert.deepEqual(spoken.statuses, expected, `${name}: ${spoken.text}`);
+          assert.ok(spoken.closed, name);
+          assert.equal(seen.splice(0).length, expected.length, `${name}: all it ran is answered`);
+        }
       }
-    }
-  }));
+    }),
+);
 
-Deno.test("http.closing: nothing after Connection: close or HTTP/1.0 is begun", () =>
-  withServer({}, async (port, seen) => {
-    for (
-      const first of [
-        `${POST}Connection: close\r\nContent-Length: 2\r\n\r\n{}`,
-        "POST /a HTTP/1.0\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}",
-      ]
-    ) {
-      const spoken = await speak(port, [first + GOOD], Infinity);
-      assert.deepEqual(spoken.statuses, [200], spoken.text);
-      assert.equal(seen.splice(0).length, 1);
-    }
-  }));
+onWires(
+  "http.closing: nothing after Connection: close or HTTP/1.0 is begun",
+  (withServer) =>
+    withServer({}, async (port, seen) => {
+      for (
+        const first of [
+          `${POST}Connection: close\r\nContent-Length: 2\r\n\r\n{}`,
+          "POST /a HTTP/1.0\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}",
+        ]
+      ) {
+        const spoken = await speak(port, [first + GOOD], Infinity);
+        assert.deepEqual(spoken.statuses, [200], spoken.text);
+        assert.equal(seen.splice(0).length, 1);
+      }
+    }),
+);
 
-Deno.test("http.turns: a request begins once the one before is answered", () =>
-  withServer({}, async (port, seen, _, gate) => {
-    const turn = gate.hold();
-    const asked = speak(port, [GOOD.repeat(3)], 3);
-    await until("the first has begun", () => seen.length > 0);
-    assert.deepEqual((await speak(port, [`GET /b HTTP/1.1\r\nHost: x\r\n\r\n`])).statuses, [200]);
-    assert.equal(seen.filter(({ path }) => path === "/ingest").length, 1);
-    turn.resolve();
-    assert.deepEqual((await asked).statuses, [200, 200, 200]);
-    assert.equal(seen.length, 4);
-  }));
+onWires(
+  "http.turns: a request begins once the one before is answered",
+  (withServer) =>
+    withServer({}, async (port, seen, _, gate) => {
+      const turn = gate.hold();
+      const asked = speak(port, [GOOD.repeat(3)], 3);
+      await until("the first has begun", () => seen.length > 0);
+      assert.deepEqual((await speak(port, [`GET /b HTTP/1.1\r\nHost: x\r\n\r\n`])).statuses, [200]);
+      assert.equal(seen.filter(({ path }) => path === "/ingest").length, 1);
+      turn.resolve();
+      assert.deepEqual((await asked).statuses, [200, 200, 200]);
+      assert.equal(seen.length, 4);
+    }),
+);
 
 const LONG = "a".repeat(17_000);
 const ENDLESS = "a".repeat(2_000_000);
@@ -283,38 +314,47 @@ refuses("http.endless: chunk sizes, extensions and trailers are cut off at 16 Ki
   "a trailer without end": `${CHUNKED}2\r\n{}\r\n0\r\nX-A: ${ENDLESS}`,
 });
 
-Deno.test("http.chunked: many chunks with extensions below the limit are one body", () =>
-  withServer({}, async (port, seen) => {
-    const chunks = `1;${"a".repeat(15_000)}\r\n{\r\n`.repeat(20) + "1\r\n}\r\n".repeat(20_000);
-    const spoken = await speak(port, [`${CHUNKED}${chunks}0\r\nX-A: b\r\n\r\n${GOOD}`], 2);
-    assert.deepEqual(spoken.statuses, [200, 200]);
-    assert.deepEqual(seen.map(({ body }) => body), ["{".repeat(20) + "}".repeat(20_000), "{}"]);
-  }));
+onWires(
+  "http.chunked: many chunks with extensions below the limit are one body",
+  (withServer) =>
+    withServer({}, async (port, seen) => {
+      const chunks = `1;${"a".repeat(15_000)}\r\n{\r\n`.repeat(20) + "1\r\n}\r\n".repeat(20_000);
+      const spoken = await speak(port, [`${CHUNKED}${chunks}0\r\nX-A: b\r\n\r\n${GOOD}`], 2);
+      assert.deepEqual(spoken.statuses, [200, 200]);
+      assert.deepEqual(seen.map(({ body }) => body), ["{".repeat(20) + "}".repeat(20_000), "{}"]);
+    }),
+);
 
-Deno.test("http.pipelined: requests in one piece are answered one by one, in order", () =>
-  withServer({}, async (port, seen) => {
-    const text = Array.from(
-      { length: 500 },
-      (_, nth) => `GET /${nth} HTTP/1.1\r\nHost: x\r\n\r\n`,
-    );
-    const { statuses } = await speak(port, [text.join("")], 500);
-    assert.deepEqual(statuses, Array(500).fill(200));
-    assert.deepEqual(seen.map(({ path }) => path), text.map((_, nth) => `/${nth}`));
-  }));
+onWires(
+  "http.pipelined: requests in one piece are answered one by one, in order",
+  (withServer) =>
+    withServer({}, async (port, seen) => {
+      const text = Array.from(
+        { length: 500 },
+        (_, nth) => `GET /${nth} HTTP/1.1\r\nHost: x\r\n\r\n`,
+      );
+      const { statuses } = await speak(port, [text.join("")], 500);
+      assert.deepEqual(statuses, Array(500).fill(200));
+      assert.deepEqual(seen.map(({ path }) => path), text.map((_, nth) => `/${nth}`));
+    }),
+);
 
-Deno.test("http.expect: 100-continue is answered, other expectations are not met", () =>
-  withServer({}, async (port, seen) => {
-    const asked = await speak(port, [
-      `${POST}Expect: 100-continue\r\nContent-Length: 2\r\n\r\n`,
-      50,
-      "{}",
-    ]);
-    assert.match(asked.text, /^HTTP\/1\.1 100 Continue\r\n\r\nHTTP\/1\.1 200/);
-    assert.deepEqual(seen, [{ path: "/ingest", body: "{}" }]);
-    const odd = await speak(port, [`${POST}Expect: banana\r\nContent-Length: 2\r\n\r\n{}`]);
-    assert.deepEqual(odd.statuses, [417]);
-    assert.equal(seen.length, 1);
-  }));
+onWires(
+  "http.expect: 100-continue is answered, other expectations are not met",
+  (withServer) =>
+    withServer({}, async (port, seen) => {
+      const asked = await speak(port, [
+        `${POST}Expect: 100-continue\r\nContent-Length: 2\r\n\r\n`,
+        50,
+        "{}",
+      ]);
+      assert.match(asked.text, /^HTTP\/1\.1 100 Continue\r\n\r\nHTTP\/1\.1 200/);
+      assert.deepEqual(seen, [{ path: "/ingest", body: "{}" }]);
+      const odd = await speak(port, [`${POST}Expect: banana\r\nContent-Length: 2\r\n\r\n{}`]);
+      assert.deepEqual(odd.statuses, [417]);
+      assert.equal(seen.length, 1);
+    }),
+);
 
 const SHORT = { headers_ms: 600, request_ms: 900, keep_alive_ms: 500, check_ms: 50 };
 
@@ -323,36 +363,42 @@ function drip(text: string): Part[] {
   return [...text].flatMap((char) => [char, 40]);
 }
 
-Deno.test("http.slow: slow heads, slow bodies and silence are answered 408 in time", () =>
-  withServer(SHORT, async (port, seen) => {
-    const attacks: Record<string, Part[]> = {
-      "silence": [],
-      "a slow request line": drip(`GET /${"a".repeat(100)} HTTP/1.1\r\n`),
-      "a slow head": [GET, ...drip("X-A: aaaaaaaaaaa\r\n".repeat(8))],
-      "half a head": [GET],
-      "a slow body": [`${POST}Content-Length: 200\r\n\r\n`, ...drip("a".repeat(200))],
-      "half a body": [`${POST}Content-Length: 200\r\n\r\nabc`],
-      "slow chunks": [CHUNKED, ...drip("1\r\na\r\n".repeat(30))],
-    };
-    const spoken = await Promise.all(
-      Object.values(attacks).map((parts) => speak(port, parts, Infinity)),
-    );
-    for (const [nth, name] of Object.keys(attacks).entries()) {
-      assert.deepEqual(spoken[nth]?.statuses, [408], name);
-      assert.ok(spoken[nth]?.closed, name);
-    }
-    assert.deepEqual(seen, []);
-  }));
+onWires(
+  "http.slow: slow heads, slow bodies and silence are answered 408 in time",
+  (withServer) =>
+    withServer(SHORT, async (port, seen) => {
+      const attacks: Record<string, Part[]> = {
+        "silence": [],
+        "a slow request line": drip(`GET /${"a".repeat(100)} HTTP/1.1\r\n`),
+        "a slow head": [GET, ...drip("X-A: aaaaaaaaaaa\r\n".repeat(8))],
+        "half a head": [GET],
+        "a slow body": [`${POST}Content-Length: 200\r\n\r\n`, ...drip("a".repeat(200))],
+        "half a body": [`${POST}Content-Length: 200\r\n\r\nabc`],
+        "slow chunks": [CHUNKED, ...drip("1\r\na\r\n".repeat(30))],
+      };
+      const spoken = await Promise.all(
+        Object.values(attacks).map((parts) => speak(port, parts, Infinity)),
+      );
+      for (const [nth, name] of Object.keys(attacks).entries()) {
+        assert.deepEqual(spoken[nth]?.statuses, [408], name);
+        assert.ok(spoken[nth]?.closed, name);
+      }
+      assert.deepEqual(seen, []);
+    }),
+);
 
-Deno.test("http.idle: a connection without a request is closed", () =>
-  withServer(SHORT, async (port) => {
-    const spoken = await speak(port, [`${GET}\r\n`], Infinity);
-    assert.deepEqual(spoken.statuses, [200]);
-    assert.ok(spoken.closed);
-  }));
+onWires(
+  "http.idle: a connection without a request is closed",
+  (withServer) =>
+    withServer(SHORT, async (port) => {
+      const spoken = await speak(port, [`${GET}\r\n`], Infinity);
+      assert.deepEqual(spoken.statuses, [200]);
+      assert.ok(spoken.closed);
+    }),
+);
 
 Deno.test("http.unread: a client that does not read its answer is disconnected", async () => {
-  const server = await listen({ host: "127.0.0.1", port: 0 }, makeSignals(), QUIET, {
+  const server = await listen({ host: "127.0.0.1", port: 0, tls: null }, makeSignals(), QUIET, {
     ...HTTP_LIMITS,
     silence_ms: 500,
   });
@@ -373,29 +419,45 @@ Deno.test("http.unread: a client that does not read its answer is disconnected",
   }
 });
 
-Deno.test("http.connections: connections above the limit are closed, and later ones accepted", () =>
-  withServer({ connections: 8 }, async (port) => {
-    const sockets = await Promise.all(Array.from({ length: 8 }, () => open(port)));
-    await until("the ninth is hung up on", async () => {
-      const { statuses, closed } = await speak(port, [`${GET}\r\n`]);
-      return closed && statuses.length === 0;
-    });
-    for (const socket of sockets) socket.destroy();
-    await until("there is room again", async () => {
-      const { statuses } = await speak(port, [`${GET}\r\n`]);
-      return statuses[0] === 200;
-    });
-  }));
+onWires(
+  "http.connections: connections above the limit are closed, and later ones accepted",
+  (withServer) =>
+    withServer({ connections: 8 }, async (port) => {
+      const sockets = await Promise.all(Array.from({ length: 8 }, async () => {
+        const socket = dial(port);
+        await once(socket, typeof port === "number" ? "connect" : "secureConnect");
+        return socket;
+      }));
+      await until("the ninth is hung up on", async () => {
+        const { statuses, closed } = await speak(port, [`${GET}\r\n`]);
+        return closed && statuses.length === 0;
+      });
+      for (const socket of sockets) socket.destroy();
+      await until("there is room again", async () => {
+        const { statuses } = await speak(port, [`${GET}\r\n`]);
+        return statuses[0] === 200;
+      });
+    }),
+);
 
-Deno.test("http.descriptors: a server that had no descriptors left takes connections again", async () => {
+Deno.test("http.descriptors: a server that had no descriptors left takes connections again", () =>
+  starve(null));
+
+Deno.test("http.descriptors (TLS): so does one with TLS", () => starve(TLS));
+
+async function starve(tls: ServerTls | null): Promise<void> {
+  const pem = tls === null ? null : { cert: tls.cert, key: tls.key.reveal() };
   const script = `
       import { HTTP_LIMITS, listen } from "./lib/http/server.ts";
       import { makeSignals } from "./lib/observe/signals.ts";
+      import { Secret } from "./lib/core/secret.ts";
+      const pem = ${JSON.stringify(pem)};
+      const tls = pem === null ? null : { cert: pem.cert, key: new Secret(pem.key) };
       // As a daemon does: Deno 2.9 needs a descriptor for its first signal listener, or panics.
       Deno.addSignalListener("SIGHUP", () => {});
       const log = { warn: (text) => console.log(text) };
-      const limits = { ...HTTP_LIMITS, watch_ms: 200 };
-      const server = await listen({ host: "127.0.0.1", port: 0 }, makeSignals(), log, limits);
+      const limits = { ...HTTP_LIMITS, handshake_ms: 500, watch_ms: 200 };
+      const server = await listen({ host: "127.0.0.1", port: 0, tls }, makeSignals(), log, limits);
       server.serve((_, outgoing) => outgoing.end("ok"));
       console.log(server.port);`;
   const { pathname: cwd } = new URL("../..", import.meta.url);
@@ -415,7 +477,8 @@ Deno.test("http.descriptors: a server that had no descriptors left takes connect
     assert.match((await lines.read()).value ?? "", /was reopened/);
     // Perhaps not the first, which may have reached the old socket.
     await until("it answers", async () => {
-      const { statuses } = await speak(port, [`${GET}\r\n`]);
+      const place = tls === null ? port : { port, ca };
+      const { statuses } = await speak(place, [`${GET}\r\n`]);
       return statuses[0] === 200;
     });
   } finally {
@@ -424,7 +487,7 @@ Deno.test("http.descriptors: a server that had no descriptors left takes connect
     child.kill("SIGKILL");
     await child.status;
   }
-});
+}
 
 function open(port: number): Promise<Socket> {
   return new Promise((resolve, reject) => {
@@ -433,14 +496,17 @@ function open(port: number): Promise<Socket> {
   });
 }
 
-Deno.test("http.counted: refused shapes are counted by their mistake, and answered as a problem", () =>
-  withServer({}, async (port, _, refusals) => {
-    const spoken: Spoken = await speak(port, [`${GET}Upgrade: h2c\r\n\r\n`]);
-    assert.match(spoken.text, /\r\ncontent-type: application\/problem\+json\r\n/i);
-    const { code, detail } = JSON.parse(spoken.body);
-    assert.equal(code, "malformed");
-    assert.match(detail, /HTTP\/1\.1/);
-    await speak(port, [`${GET}Host: y\r\n\r\n`]);
-    await speak(port, [`${GET}Host: y\r\n\r\n`]);
-    assert.deepEqual(refusals, { upgrade: 1, host: 2 });
-  }));
+onWires(
+  "http.counted: refused shapes are counted by their mistake, and answered as a problem",
+  (withServer) =>
+    withServer({}, async (port, _, refusals) => {
+      const spoken: Spoken = await speak(port, [`${GET}Upgrade: h2c\r\n\r\n`]);
+      assert.match(spoken.text, /\r\ncontent-type: application\/problem\+json\r\n/i);
+      const { code, detail } = JSON.parse(spoken.body);
+      assert.equal(code, "malformed");
+      assert.match(detail, /HTTP\/1\.1/);
+      await speak(port, [`${GET}Host: y\r\n\r\n`]);
+      await speak(port, [`${GET}Host: y\r\n\r\n`]);
+      assert.deepEqual(refusals, { upgrade: 1, host: 2 });
+    }),
+);

@@ -490,7 +490,7 @@ async function withRoute(
     ingestRoutes(ctx, { bytes, patience_ms: 100, waiting: 1 }),
   );
   app.onError((error) => toProblem(error, log));
-  const server = await listen({ host: "127.0.0.1", port: 0 }, signals, log, {
+  const server = await listen({ host: "127.0.0.1", port: 0, tls: null }, signals, log, {
     ...HTTP_LIMITS,
     headers_ms: 2_000,
     request_ms,

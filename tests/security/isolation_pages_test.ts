@@ -53,6 +53,7 @@ const NAMED: Readonly<Record<string, (of: Names) => string>> = {
   deliveries: ({ delivery }) => delivery,
   events: ({ event }) => event,
   replays: ({ replay }) => replay,
+  alerts: ({ alert }) => alert,
   "event-types": () => "booking.created",
 };
 
@@ -67,7 +68,7 @@ function pathOf({ path }: Route, of: Names): string | undefined {
 
 /** Queries that name somebody's things, at this page. */
 function queriesOf(path: string, of: Names): readonly string[] {
-  const { endpoint, event, delivery, replay, business, subject, confirmation, actor } = of;
+  const { endpoint, event, delivery, replay, alert, business, subject, confirmation, actor } = of;
   if (path.includes("/:")) return ["", `compare=${delivery}`];
   const sought = [endpoint, event, delivery, replay, business, subject, confirmation]
     .concat(`endpoint:${endpoint}`, `${confirmation.slice(0, -1)}x`, `https://${business}.invalid/`)
@@ -84,7 +85,13 @@ function queriesOf(path: string, of: Names): readonly string[] {
       `missing=true&endpoint=${endpoint}`,
       "status=failed&since=all",
     ],
-    "/audit": [`object=${endpoint}`, `actor=${actor}`, "cursor=aud_7zzzzzzzzzzzzzzzzzzzzzzzzc"],
+    "/alerts": [`cursor=${alert}`],
+    "/audit": [
+      `object=${endpoint}`,
+      `object=${business}`,
+      `actor=${actor}`,
+      "cursor=aud_7zzzzzzzzzzzzzzzzzzzzzzzzc",
+    ],
     "/test": [`sent=${event}`, `sent=${delivery}`],
   };
   return ["", `endpoint=${endpoint}`, ...more[path] ?? []];

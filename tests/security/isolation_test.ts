@@ -66,13 +66,17 @@ const STEPS: Readonly<Record<string, Step>> = {
   compareAttempts: { id: "delivery", queries: () => ["", "attempt=1", "attempt=1&with=1"] },
   listReplays: { queries: ({ replay }) => ["", "limit=1", `cursor=${replay}`] },
   getReplay: { id: "replay" },
+  listAlerts: { queries: ({ alert, endpoint }) => ["", `cursor=${alert}`, `endpoint=${endpoint}`] },
+  acknowledgeAlert: { id: "alert" },
+  snoozeAlert: { id: "alert", body: () => ({ for: "1h" }) },
   getStats: {
     queries: ({ endpoint }) => ["", "window=30d", `endpoint=${endpoint}`],
   },
   listAudit: {
-    queries: ({ endpoint, delivery, replay, actor }) => [
+    queries: ({ endpoint, delivery, replay, business, actor }) => [
       ...["", "limit=1", "action=endpoint.paused", "action=portal_link.created", WINDOW],
-      ...[endpoint, delivery, replay, actor.replace("portal:", "")].map((one) => `object=${one}`),
+      ...[endpoint, delivery, replay, business, actor.replace("portal:", "")]
+        .map((one) => `object=${one}`),
       "cursor=aud_7zzzzzzzzzzzzzzzzzzzzzzzzc",
       ...[
         `actor=${actor}`,

@@ -9,10 +9,11 @@ import fc from "fast-check";
 import { deliveryUuid, makeEventIds } from "../../lib/core/ids.ts";
 import { NO_PHASES, type Outcome } from "../../lib/core/outcome.ts";
 import { decide, MAX_INTERRUPTIONS } from "../../lib/core/retry.ts";
+import { claimProbes } from "../../lib/store/auto_pause.ts";
 import type { Change } from "../../lib/store/changes.ts";
 import type { Database } from "../../lib/store/database.ts";
 import { cancel, findExpired, findFloors, retryNow } from "../../lib/store/deliveries.ts";
-import { claim, type Claimed, type Lease, release } from "../../lib/store/claims.ts";
+import { claim, type Claimed, firstLease, type Lease, release } from "../../lib/store/claims.ts";
 import { record } from "../../lib/store/results.ts";
 import { loadFleet } from "../../lib/store/endpoints.ts";
 import { storeEvents } from "../../lib/store/events.ts";
@@ -36,6 +37,8 @@ interface Expected {
   token: number;
   lease: "none" | "held" | "expired";
   due: boolean;
+  /** While it is leased as a probe: whether it is due otherwise; else null. */
+  regular: boolean | null;
   cancelling: boolean;
 }
 
@@ -77,7 +80,7 @@ function ingest(worker: number, leased: readonly boolean[]): Command {
       wait_ms: 0,
       leased: leased[at] ?? false,
     }));
-    const nothing = { business: null, subject: null, confirmation: null };
+    const nothing = { business: null, subject: null, confirmation: null, trace: null };
     const event = {
       ...nothing,
       uuid: event_uuid,
@@ -91,7 +94,12 @@ function ingest(worker: number, leased: readonly boolean[]): Command {
     for (const { uuid, endpoint_no, leased } of deliveries) {
       const token = leased ? 1 : 0;
       const none = { counted: 0, interruptions: 0 };
-      const state = { lease: leased ? "held" : "none", due: true, cancelling: false } as const;
+      const state = {
+        lease: leased ? "held" : "none",
+        due: true,
+        regular: null,
+        cancelling: false,
+      } as const;
       model.deliveries.set(uuid, {
         uuid,
         endpoint_no,
@@ -101,7 +109,7 @@ function ingest(worker: number, leased: readonly boolean[]): Command {
         ...none,
         ...state,
       });
-      if (leased) held[worker]?.push({ uuid, endpoint_no, token, attempts: 0, ...none });
+      if (leased) held[worker]?.push(firstLease({ uuid, event, endpoint_no }));
     }
   });
 }
@@ -139,6 +147,34 @@ function claimTogether(workers: readonly number[], endpoint: number, room: numbe
       }
       assert.equal(claimed.attempts, delivery.outcomes.length);
     }
+  });
+}
+
+/** A worker probes the automatic pause of an endpoint. Claims do not look at pauses: their callers do. */
+function probeOne(worker: number, endpoint: number): Command {
+  return command(`probe(${worker}, ${endpoint})`, async (model, { db, endpoints, held }) => {
+    const endpoint_no = endpoints[endpoint] ?? 0;
+    const open = [...model.deliveries.values()].filter((delivery) =>
+      delivery.status === "pending" && delivery.endpoint_no === endpoint_no &&
+      delivery.lease === "none" && !delivery.cancelling
+    );
+    await db.admin`
+      with ended as (delete from resumptions)
+      update endpoints set paused_at = now(), pause_reason = 'Failures', paused_by = 'automatic', probe_at = now()
+      where no = ${endpoint_no}`;
+    const [claimed, ...more] = await claimProbes(db.engine, [endpoint_no], TERM);
+    assert.deepEqual([claimed !== undefined, more.length], [open.length > 0, 0]);
+    if (claimed === undefined) return;
+    const delivery = open.find(({ uuid }) => uuid === claimed.uuid);
+    assert(delivery, "what is leased or cancelled was probed");
+    assert(delivery.due || open.every(({ due }) => !due), "another was due before it");
+    Object.assign(delivery, { lease: "held", due: true, regular: delivery.due });
+    delivery.token++;
+    for (const field of ["token", "counted", "interruptions"] as const) {
+      assert.equal(claimed[field], delivery[field], field);
+    }
+    assert.deepEqual([claimed.attempts, claimed.probe], [delivery.outcomes.length, true]);
+    held[worker]?.push(claimed);
   });
 }
 
@@ -184,6 +220,7 @@ async function recordAll(model: Model, { db }: Real, leases: readonly Lease[], m
     decision: decide(outcomeOf(met), lease, POLICY, () => 0),
     sent: null,
     ended_at: 0,
+    promise: 0,
   }));
   const { lost, going_on } = await record(db.engine, results, 0);
   for (const { lease, decision } of results) {
@@ -193,15 +230,22 @@ async function recordAll(model: Model, { db }: Real, leases: readonly Lease[], m
       delivery.token === lease.token;
     assert.equal(!lost.includes(lease.uuid), holds, "the token decides who may write");
     if (!holds) continue;
+    assert.equal(lease.probe, delivery.regular !== null, "a lease knows whether it is a probe");
     delivery.outcomes.push(met);
     if (decision.counts) delivery.counted++;
-    else delivery.interruptions++;
-    delivery.lease = "none";
-    if (decision.verdict !== "retry") delivery.status = decision.verdict;
-    else if (delivery.cancelling) delivery.status = "cancelled";
-    else delivery.due = decision.wait_ms === 0;
+    else if (decision.verdict !== "kept") delivery.interruptions++;
+    if (decision.verdict === "delivered" || decision.verdict === "failed") {
+      delivery.status = decision.verdict;
+    } else if (delivery.cancelling) delivery.status = "cancelled";
+    else if (decision.verdict === "retry") delivery.due = decision.wait_ms === 0;
+    endLease(delivery);
     assert.equal(going_on.includes(lease.uuid), delivery.status === "pending");
   }
+}
+
+/** A probe is due again when it was. */
+function endLease(delivery: Expected): void {
+  Object.assign(delivery, { lease: "none", due: delivery.regular ?? delivery.due, regular: null });
 }
 
 function outcomeOf(met: Met): Outcome {
@@ -226,7 +270,7 @@ function releaseOne(worker: number, which: number): Command {
     await release(db.engine, [lease]);
     const delivery = model.deliveries.get(lease.uuid);
     if (delivery?.status !== "pending" || delivery.token !== lease.token) return;
-    delivery.lease = "none";
+    endLease(delivery);
     if (delivery.cancelling) delivery.status = "cancelled";
   });
 }
@@ -264,8 +308,15 @@ function sweep(): Command {
 /** What waits has waited. */
 function pass(): Command {
   return command("pass()", async (model, { db }) => {
-    await db.admin`update pending_deliveries set due_at = now() where due_at > now()`;
-    for (const delivery of model.deliveries.values()) delivery.due = true;
+    await db.admin`
+      update pending_deliveries
+      set due_at = least(due_at, now()),
+        regular_due_at = case when regular_due_at > now() then now() else regular_due_at end
+      where due_at > now() or regular_due_at > now()`;
+    for (const delivery of model.deliveries.values()) {
+      delivery.due = true;
+      if (delivery.regular !== null) delivery.regular = true;
+    }
   });
 }
 
@@ -291,7 +342,7 @@ function cancelOne(which: number): Command {
     const delivery = anyOf(model, which);
     if (delivery === undefined) return;
     const open = delivery.status === "pending" && !delivery.cancelling;
-    assert.equal(await cancel(db.admin, delivery.uuid, "By hand", BY_HAND), open);
+    assert.equal((await cancel(db.admin, delivery.uuid, "By hand", BY_HAND)).found === 1, open);
     if (!open) return;
     if (delivery.lease === "none") delivery.status = "cancelled";
     else delivery.cancelling = true;
@@ -315,7 +366,7 @@ async function compare({ deliveries }: Model, { db }: Real): Promise<void> {
     select id as uuid, 'pending' as status, attempts::int, counted::int, interruptions::int, token,
       case when leased_until is null then 'none' when leased_until < now() then 'expired'
         else 'held' end as lease,
-      due_at <= now() as due, cancel_reason is not null as cancelling,
+      due_at <= now() as due, regular_due_at <= now() as regular, cancel_reason is not null as cancelling,
       last_outcome as last,
       (select coalesce(json_agg(number order by number), '[]') from attempts a
         where a.delivery_id = p.id) as apart,
@@ -323,7 +374,7 @@ async function compare({ deliveries }: Model, { db }: Real): Promise<void> {
         where a.delivery_id = p.id) as outcomes
     from pending_deliveries p
     union all
-    select id, status, attempts, null, null, token, null, null, null, last_outcome,
+    select id, status, attempts, null, null, token, null, null, null, null, last_outcome,
       (select coalesce(json_agg(number order by number), '[]') from attempts a
         where a.delivery_id = d.id),
       (select coalesce(json_agg(outcome order by number), '[]') from attempts_all a
@@ -352,7 +403,14 @@ async function compare({ deliveries }: Model, { db }: Real): Promise<void> {
   }
 }
 
-const ENDED = { counted: null, interruptions: null, lease: null, due: null, cancelling: null };
+const ENDED = {
+  counted: null,
+  interruptions: null,
+  lease: null,
+  due: null,
+  regular: null,
+  cancelling: null,
+};
 
 const worker = fc.nat(WORKERS - 1);
 const which = fc.nat(20);
@@ -360,6 +418,7 @@ const COMMANDS = [
   fc.tuple(worker, fc.array(fc.boolean(), { minLength: 2, maxLength: 2 })).map((a) => ingest(...a)),
   fc.tuple(fc.uniqueArray(worker, { minLength: 1 }), fc.nat(1), fc.integer({ min: 1, max: 5 }))
     .map((a) => claimTogether(...a)),
+  fc.tuple(worker, fc.nat(1)).map((a) => probeOne(...a)),
   fc.tuple(worker, which, fc.constantFrom(...OUTCOMES), fc.boolean()).map((a) => recordOne(...a)),
   fc.tuple(worker, which).map((a) => releaseOne(...a)),
   fc.tuple(worker, fc.boolean()).map((a) => crash(...a)),
@@ -369,7 +428,7 @@ const COMMANDS = [
   which.map(cancelOne),
 ];
 
-Deno.test("claim(), record(), release(), cancel(), retryNow() and the sweep keep to the model", async () => {
+Deno.test("claim(), claimProbes(), record(), release(), cancel(), retryNow() and the sweep keep to the model", async () => {
   await using database = await serverDatabase();
   const db = await database.open();
   try {

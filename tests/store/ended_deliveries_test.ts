@@ -146,7 +146,7 @@ onServer("a replay of delivered ones takes each of every endpoint once", async (
       first_uuid,
       last_uuid,
     };
-    const { matched } = await countReplay(db.admin, "everything", selection);
+    const { matched } = await countReplay(db.admin, "everything", selection, "whole");
     const uuid = ids.next(FROM);
     await createReplay(db.admin, { ...selection, uuid, rate_per_s: null, matched }, change);
     let steps = 0;

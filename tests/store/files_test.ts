@@ -30,7 +30,7 @@ async function openFiles(database: TestDatabase) {
     say: (id: string, file: string, occasion: Occasion = "beat") =>
       announce(
         sql,
-        { id, machine: "m", listeners: [], version: "1", file },
+        { id, machine: "m", listeners: [], version: "1", file, troubles: [] },
         { sections: { of: file }, endpoints: {} },
         occasion,
         false,

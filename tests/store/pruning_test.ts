@@ -136,6 +136,7 @@ const resultOf = (lease: Claimed, nth: number): Result => ({
     : { verdict: "failed", counts: true },
   sent: null,
   ended_at: 0,
+  promise: 0,
 });
 
 /** The costs of statements at so many weeks. */
@@ -155,7 +156,7 @@ async function measure(weeks: number): Promise<Record<string, Cost>> {
   const ingest = (sql: Sql) => {
     const uuid = ids.next(FROM + (weeks - 1) * WEEK_MS + 3_600_000);
     const event = { uuid, type: "booking.created", payload: "{}", test: false };
-    const none = { business: null, subject: null, confirmation: null };
+    const none = { business: null, subject: null, confirmation: null, trace: null };
     const delivery = { event_uuid: uuid, endpoint_no: no, wait_ms: 0, leased: false };
     return storeEvents(
       { kind: "server", ingest: sql } as Database,

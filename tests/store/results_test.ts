@@ -4,6 +4,7 @@ import type { Sql } from "postgres";
 import { deliveryUuid, firstUuidAt } from "../../lib/core/ids.ts";
 import { bookmeValue, makeSigner, standardValue } from "../../lib/core/signature.ts";
 import { NO_PHASES, type Outcome } from "../../lib/core/outcome.ts";
+import type { Endings } from "../../lib/store/fragments.ts";
 import { claim, type Claimed } from "../../lib/store/claims.ts";
 import type { Database } from "../../lib/store/database.ts";
 import { cancel } from "../../lib/store/deliveries.ts";
@@ -32,6 +33,7 @@ async function claimOne(db: Database): Promise<Claimed> {
     test: false,
     key: null,
     digest: null,
+    trace: null,
     payload: "{}",
   };
   const delivery = { event_uuid: EVENT, endpoint_no: no, wait_ms: 0, leased: false };
@@ -68,7 +70,7 @@ function result(
   const decision = verdict === "retry"
     ? { verdict, counts: true, wait_ms: 60_000 } as const
     : { verdict, counts: true } as const;
-  const nothing = { sent: null, ended_at: 0 };
+  const nothing = { sent: null, ended_at: 0, promise: 0 };
   return { lease, endpoint_version: 1, outcome: REFUSED, decision, ...nothing, ...more };
 }
 
@@ -155,7 +157,7 @@ onServer("a cancel that waited for record() takes its attempt along", async (dat
     action: "delivery.cancelled",
     object: "a delivery",
   };
-  let cancelling: Promise<boolean> | undefined;
+  let cancelling: Promise<Endings> | undefined;
   await other.admin.begin(async (tx) => {
     await record(tx as unknown as Sql, [result(lease, "retry")], 0);
     cancelling = cancel(db.admin, lease.uuid, "By hand", change);
@@ -168,7 +170,10 @@ onServer("a cancel that waited for record() takes its attempt along", async (dat
       return row?.waits;
     });
   });
-  assert.equal(await cancelling, true);
+  assert.deepEqual(await cancelling, {
+    found: 1,
+    ended: [{ endpoint_no: lease.endpoint_no, status: "cancelled", count: 1 }],
+  });
   assert.deepEqual(await places(db), { apart: null, folded: [1], all: [1] });
 });
 

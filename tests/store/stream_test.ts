@@ -3,7 +3,7 @@ import { deliveryUuid, makeEventIds, NO_UUID } from "../../lib/core/ids.ts";
 import { NO_PHASES, type Outcome } from "../../lib/core/outcome.ts";
 import type { Decision } from "../../lib/core/retry.ts";
 import type { Change } from "../../lib/store/changes.ts";
-import { claim, type Lease, release } from "../../lib/store/claims.ts";
+import { claim, firstLease, type Lease, release } from "../../lib/store/claims.ts";
 import type { Database } from "../../lib/store/database.ts";
 import * as deliveries from "../../lib/store/deliveries.ts";
 import * as endpoints from "../../lib/store/endpoints.ts";
@@ -29,12 +29,12 @@ function change(action: string): Change {
 async function owe(db: Database, endpoint_no: number, wait_ms = 0): Promise<Lease> {
   const event_uuid = ids.next(Date.now());
   const uuid = deliveryUuid(event_uuid, endpoint_no);
-  const nothing = { subject: null, confirmation: null, test: false, payload: "{}" };
+  const nothing = { subject: null, confirmation: null, trace: null, test: false, payload: "{}" };
   const event = { uuid: event_uuid, type: "booking.created", business: "bus_1", ...nothing };
   const { revision } = await endpoints.loadFleet(db.admin);
   const delivery = { uuid, event_uuid, endpoint_no, wait_ms, leased: wait_ms === 0 };
   assert.equal(await storeEvents(db, [event], [delivery], revision, TERM), "stored");
-  return { uuid, token: 1, endpoint_no, attempts: 0, counted: 0, interruptions: 0 };
+  return firstLease({ uuid, event, endpoint_no });
 }
 
 async function end(db: Database, lease: Lease, decision: Decision, more: Partial<Outcome> = {}) {
@@ -50,7 +50,15 @@ async function end(db: Database, lease: Lease, decision: Decision, more: Partial
     response: null,
     ...more,
   };
-  const result = { lease, endpoint_version: 1, outcome, decision, sent: null, ended_at: 0 };
+  const result = {
+    lease,
+    endpoint_version: 1,
+    outcome,
+    decision,
+    sent: null,
+    ended_at: 0,
+    promise: 0,
+  };
   assert.deepEqual((await record(db.engine, [result], 0)).lost, []);
 }
 
@@ -163,11 +171,11 @@ async function* everything(db: Database): AsyncGenerator<string> {
   yield "a replay is cancelled";
   await release(db.engine, [await owe(db, b.no)]);
   const floors = await deliveries.findFloors(admin);
-  assert.ok(await deliveries.failExhausted(admin, floors, 100, 100, 0) > 0);
+  assert.ok((await deliveries.failExhausted(admin, floors, 100, 100, 0)).found > 0);
   yield "exhausted deliveries fail";
   await owe(db, c.no, 3_600_000);
   await file(["service.*"], "a", "b", "c");
-  assert.equal((await deliveries.cancelDeselected(admin, null, 100)).cancelled, 1);
+  assert.equal((await deliveries.cancelDeselected(admin, null, 100)).found, 1);
   yield "the file narrows an endpoint, and what it was owed is cancelled";
   await release(db.engine, [await owe(db, c.no)]);
   await endpoints.pauseEndpoint(admin, "c", "why", false, change("endpoint.paused"));
@@ -176,11 +184,11 @@ async function* everything(db: Database): AsyncGenerator<string> {
   await announceExpiring(admin, 86_400_000, []);
   await admin`update endpoints set expiry_announced_at = now() - interval '4 days' where id = 'c'`;
   await admin`delete from touched`;
-  assert.equal(await cancelExpired(admin, 86_400_000, [], 100), 1);
+  assert.equal((await cancelExpired(admin, 86_400_000, [], 100)).found, 1);
   yield "deliveries expire";
   await owe(db, c.no, 3_600_000);
   await file(["service.*"], "a", "b");
-  assert.equal(await deliveries.cancelRetired(admin, 100), 1);
+  assert.equal((await deliveries.cancelRetired(admin, 100)).found, 1);
   yield "the file retires an endpoint, and what it was owed is cancelled";
   const sealed = { bytes: new Uint8Array([1]), secret_expires_at: null };
   const fields = { id: "d", ...PLAIN, settings: PLAIN_SETTINGS };
@@ -283,6 +291,7 @@ onServer(
     const { no, at_ms: _, ...content } = last ?? { no: 0, at_ms: 0 };
     const none: string[] = [];
     const nothing = {
+      alerts: none,
       events: none,
       businesses: none,
       deliveries: none,

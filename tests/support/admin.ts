@@ -51,7 +51,7 @@ export async function administer(db: Database, sections: Sections): Promise<Admi
         leased: false,
       }));
       const test = test_endpoint_no !== undefined;
-      return { event: { ...event, uuid, test }, deliveries };
+      return { event: { ...event, uuid, test, trace: null }, deliveries };
     });
     await storeEvents(
       db,
@@ -85,10 +85,12 @@ export async function administer(db: Database, sections: Sections): Promise<Admi
       await cancelRetired(db.admin, 1_000);
       await cancelDeselected(db.admin, null, 1_000);
     },
+    ended: () => {},
     replays_changed: () => {},
     erasures_changed: () => {},
     streams: makeStreams(db, () => {}),
     count_posts: () => Promise.resolve(),
+    test_targets: () => Promise.resolve([]),
     examine: () => Promise.reject(new Error("No endpoint is examined here")),
     reload: () => Promise.reject(new AppError("unavailable", "No daemon runs")),
     plan_reload: () => Promise.reject(new AppError("unavailable", "No daemon runs")),

@@ -5,7 +5,6 @@ import deno from "../../deno.json" with { type: "json" };
 export const TASK_PERMISSIONS = deno.tasks.cli.split(" ").filter((arg) => /^--allow-/.test(arg));
 
 const MAIN = new URL("../../main.ts", import.meta.url).pathname;
-const ROOT = new URL("../../", import.meta.url).pathname;
 
 /** Exit code and output of a command. */
 export interface Ended {
@@ -19,6 +18,8 @@ export interface CliOptions {
   readonly stdin?: string | Uint8Array;
   /** Only in its own process: its permissions (default: all). */
   readonly permissions?: readonly string[];
+  /** Only in its own process: `main.ts` of another version of the program. */
+  readonly main?: string;
   /** Only in its own process: its directory (default: that of the tests). */
   readonly cwd?: string;
   /** Only in this process: whether standard output is a terminal. */
@@ -60,11 +61,12 @@ export interface Running {
 
 /** Starts the program as a user does, under the Deno that runs the tests. */
 export function startCli(args: readonly string[], options: CliOptions = {}): Running {
+  const main = options.main ?? MAIN;
   const child = new Deno.Command(Deno.execPath(), {
     args: [
-      ...["run", "--frozen", "--quiet", "--config", `${ROOT}deno.json`],
+      ...["run", "--frozen", "--quiet", "--config", main.replace(/main\.ts$/, "deno.json")],
       ...(options.permissions ?? ["-A"]),
-      ...[MAIN, ...args],
+      ...[main, ...args],
     ],
     env: { NO_COLOR: "1", ...options.env },
     ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
@@ -98,7 +100,14 @@ export function startCli(args: readonly string[], options: CliOptions = {}): Run
     return { code: status.code, ...written };
   };
   return {
-    kill: (signal) => child.kill(signal),
+    kill(signal) {
+      try {
+        child.kill(signal);
+      } catch (error) {
+        // It has ended by itself.
+        if (!(error instanceof TypeError)) throw error;
+      }
+    },
     ended: end(),
     async until(pattern) {
       for (;;) {

@@ -140,7 +140,10 @@ export function pem(kind: string): string {
 
 /** A file that has every key. */
 export const FULL = `environment: development
-server: { listen: "[::1]:0", trusted_proxies: [10.0.0.5/32, fd00::/8] }
+server:
+  listen: "[::1]:0"
+  trusted_proxies: [10.0.0.5/32, fd00::/8]
+  tls: { cert: file:cert.pem, key: file:key.pem }
 database: { url: env:DATABASE_URL }
 ip_ranges: { development: [172.16.0.0/12], production: [] }
 secrets:
@@ -176,6 +179,7 @@ endpoints:
     retry: [0s]
     concurrency: 8
     rate_limit: 300/m
+    traceparent: true
     description: Customer relations
     tls: { ca: file:ca.pem, cert: file:cert.pem, key: file:key.pem }
   - { id: 9-lives_x, url: "http://10.20.1.1:9000/in", unsigned: true, events: [booking.moved] }

@@ -1,7 +1,7 @@
 import { stringify } from "yaml";
 import type { Config } from "../../lib/config/config.ts";
 import { loadConfig } from "../../lib/config/load.ts";
-import { start } from "../../lib/daemon.ts";
+import { type Daemon, start } from "../../lib/daemon.ts";
 import { makeLog } from "../../lib/observe/log.ts";
 import { until } from "./wait.ts";
 
@@ -53,6 +53,7 @@ export interface LogLine {
 
 export interface TestDaemon extends Front, AsyncDisposable {
   readonly log: readonly LogLine[];
+  readonly watched: Daemon["watched"];
   stop(): Promise<void>;
 }
 
@@ -75,7 +76,13 @@ export async function startDaemon(
       remove();
     };
     let closed: Promise<void> | undefined;
-    return { ...frontOf(daemon.url), log, stop, [Symbol.asyncDispose]: () => closed ??= close() };
+    return {
+      ...frontOf(daemon.url),
+      log,
+      watched: daemon.watched,
+      stop,
+      [Symbol.asyncDispose]: () => closed ??= close(),
+    };
   } catch (error) {
     remove();
     throw error;
@@ -107,10 +114,10 @@ function roomy(database: Sections["database"]) {
   return "directory" in database ? { min_free: "0B", ...database } : database;
 }
 
-/** The interface of the daemon at a URL. */
-export function frontOf(url: string): Front {
+/** The interface of the daemon at a URL; `client` trusts its certificate. */
+export function frontOf(url: string, client?: Deno.HttpClient): Front {
   const ask = async (path: string, init: RequestInit): Promise<Answered> => {
-    const response = await fetch(url + path, init);
+    const response = await fetch(url + path, { ...init, ...(client ? { client } : {}) });
     const text = await response.text();
     const isJson = /json/.test(response.headers.get("content-type") ?? "");
     return {
@@ -168,10 +175,19 @@ export interface DaemonProcess extends Front, AsyncDisposable {
 
 const MAIN = new URL("../../main.ts", import.meta.url).pathname;
 
-/** Starts `main.ts serve` as a process, with its log on a pipe; `flags` are for Deno. */
-export function spawnServe(path: string, flags: readonly string[] = []): Deno.ChildProcess {
+/**
+ * Starts `main.ts serve` as a process, with its log on a pipe; `flags` and `env` are for Deno. `main` is that of
+ * this program, or of another version.
+ */
+export function spawnServe(
+  path: string,
+  flags: readonly string[] = [],
+  env: Readonly<Record<string, string>> = {},
+  main = MAIN,
+): Deno.ChildProcess {
   return new Deno.Command(Deno.execPath(), {
-    args: ["run", "-A", "--no-check", ...flags, MAIN, "serve", "--config", path],
+    args: ["run", "-A", "--no-check", ...flags, main, "serve", "--config", path],
+    env,
     stdin: "null",
     stdout: "null",
     stderr: "piped",
@@ -180,14 +196,16 @@ export function spawnServe(path: string, flags: readonly string[] = []): Deno.Ch
 
 /**
  * Starts `main.ts` as a process and waits until it listens, while `meanwhile` runs. Throws with its
- * output if it ends instead.
+ * output if it ends instead. `env` adds to the environment; `main` may be that of another version.
  */
 export async function spawnDaemon(
   sections: Sections,
   meanwhile: (kill: DaemonProcess["kill"]) => Promise<void> = () => Promise.resolve(),
+  env: Readonly<Record<string, string>> = {},
+  main?: string,
 ): Promise<DaemonProcess> {
   const { path, remove } = writeConfig(sections);
-  const child = spawnServe(path);
+  const child = spawnServe(path, [], env, main);
   const log: LogLine[] = [];
   const noise: string[] = [];
   let over = false;

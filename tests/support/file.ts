@@ -18,6 +18,7 @@ export const PLAIN_SETTINGS: EndpointFields["settings"] = {
   concurrency: null,
   rate_limit_per_s: null,
   unsigned: true,
+  traceparent: false,
   description: null,
   headers: [],
   tls: null,
@@ -32,6 +33,15 @@ export const PLAIN_POLICY: StoredFile["policy"] = {
     attempts_ms: 86_400_000,
     events_ms: 86_400_000,
     keys_ms: 86_400_000,
+  },
+  alerts: {
+    failure_rate: 0.2,
+    window_ms: 900_000,
+    min_attempts: 20,
+    to: [],
+    chat: [],
+    mail: false,
+    auto_pause_ms: null,
   },
 };
 
@@ -70,6 +80,7 @@ async function store(db: Database, file: StoredFile): Promise<Synced[]> {
     listeners: [],
     version: "0",
     file: file.digest,
+    troubles: [],
   };
   await announce(db.admin, daemon, { sections: {}, endpoints: {} }, "reload", false);
   const synced = await syncFile(db.admin, file);

@@ -1,20 +1,24 @@
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
 import {
+  alertId,
   deliveryId,
   deliveryUuid,
   endpointId,
   eventId,
+  parseAlertId,
   parseDeliveryId,
   parseEventId,
   parseReplayId,
   replayId,
 } from "../../lib/core/ids.ts";
 import type { Sql } from "postgres";
+import { putAlert, stopJudging } from "./alerts.ts";
 import { ENCRYPTION_KEY } from "./checked.ts";
 import { ADMIN, booking, endpoint, startDaemon, type TestDaemon, VIEWER } from "./daemon.ts";
 import type { TestDatabase } from "./databases.ts";
 import { type Receiver, startReceiver } from "./receiver.ts";
+import { openLink } from "./visitor.ts";
 import { until } from "./wait.ts";
 
 /*
@@ -37,6 +41,7 @@ export interface Names {
   readonly event: string;
   readonly delivery: string;
   readonly replay: string;
+  readonly alert: string;
   readonly business: string;
   readonly subject: string;
   readonly confirmation: string;
@@ -82,6 +87,10 @@ export async function buildHouse(database: TestDatabase, sql: Sql): Promise<Hous
     encryption_key: ENCRYPTION_KEY,
     server: { listen: "127.0.0.1:0", trusted_proxies: ["127.0.0.1/32"] },
     delivery: { retry: ["0s"] },
+    alerts: {
+      chat: [{ kind: "slack", url: `${receiver.url}/basalt` }],
+      mail: { smtp: "smtp://127.0.0.1:9", from: "a@basalt.invalid", to: ["b@basalt.invalid"] },
+    },
     admin: {
       tokens: [
         { name: "basalt-ops", token: ADMIN, role: "admin" },
@@ -94,6 +103,7 @@ export async function buildHouse(database: TestDatabase, sql: Sql): Promise<Hous
       endpoint("basalt-for-quince", receiver.url, { businesses: ["bus_quince"] }),
     ],
   });
+  await stopJudging(sql);
   const ask: Asked = async (method, path, body, token = ADMIN) => {
     const response = await fetch(`${daemon.url}/api/${path}`, {
       method,
@@ -108,9 +118,9 @@ export async function buildHouse(database: TestDatabase, sql: Sql): Promise<Hous
     assert.ok(response.ok, `${method} ${path}: ${JSON.stringify(answer)}`);
     return answer;
   };
-  const quince = await moveIn(daemon, ask, "quince");
-  const walnut = await moveIn(daemon, ask, "walnut");
-  const operator = await operate(daemon, ask);
+  const quince = await moveIn(daemon, sql, ask, "quince");
+  const walnut = await moveIn(daemon, sql, ask, "walnut");
+  const operator = await operate(daemon, sql, ask);
   await settle(sql);
   await deliver(sql, [quince, walnut]);
   return {
@@ -147,7 +157,12 @@ export function posted(word: string, nth: number, business?: string) {
 
 const SINCE = "2026-01-01T00:00:00Z";
 
-async function moveIn(daemon: TestDaemon, ask: Asked, word: string): Promise<Party> {
+async function moveIn(
+  daemon: TestDaemon,
+  sql: Sql,
+  ask: Asked,
+  word: string,
+): Promise<Party> {
   const business = `bus_${word}`;
   const writer = await ask("POST", "portal-links", { business });
   const reader = await ask("POST", "portal-links", { business, read_only: true });
@@ -178,8 +193,14 @@ async function moveIn(daemon: TestDaemon, ask: Asked, word: string): Promise<Par
   await ask("POST", `endpoints/${open.id}/pause`, {});
   await ask("POST", `endpoints/${open.id}/resume`, {});
   await ask("POST", `endpoints/${paused.id}/pause`, { reason: `seen to by hand at ${word}` });
+  const mail = `${word}@${word}.invalid`;
+  const saved = await (await openLink(daemon.url, writer.token))
+    .submit("/portal/alerts/contact", { endpoint: open.id, mail }, "/portal/alerts");
+  assert.equal(saved.status, 303, saved.text);
+  const alert = await alarm(sql, open.id, paused.id);
   return {
     word,
+    alert,
     endpoint: open.id,
     event: first.id,
     delivery,
@@ -195,7 +216,28 @@ async function moveIn(daemon: TestDaemon, ask: Asked, word: string): Promise<Par
   };
 }
 
-async function operate(daemon: TestDaemon, ask: Asked): Promise<Party> {
+/** An open alert about each of two endpoints, and an older one that ended; the operator looks after the first. */
+async function alarm(sql: Sql, endpoint: string, other: string): Promise<string> {
+  const told = { "basalt-chat": false, mail: true, "business-mail": true };
+  await putAlert(sql, {
+    kind: "endpoint_gone",
+    endpoint,
+    began: 90,
+    ended: { ago: 60, reason: "resumed" },
+    told,
+  });
+  await putAlert(sql, { kind: "deliveries_overdue", endpoint: other, began: 30, told });
+  return await putAlert(sql, {
+    kind: "endpoint_failing",
+    endpoint,
+    began: 20,
+    details: { attempts: 7, failed: 7, reason: "dns" },
+    acknowledged_by: "basalt-ops",
+    told,
+  });
+}
+
+async function operate(daemon: TestDaemon, sql: Sql, ask: Asked): Promise<Party> {
   const made = await ask("POST", "endpoints", {
     url: "https://basalt.invalid/",
     events: ["*"],
@@ -212,8 +254,12 @@ async function operate(daemon: TestDaemon, ask: Asked): Promise<Party> {
   await daemon.delivery(await daemon.deliveryId(shared.id, "basalt-all"));
   await ask("POST", "endpoints/basalt-all/test", { event: "booking.created" });
   const replay = await ask("POST", "replays", { endpoint: "basalt-all", since: SINCE });
+  await putAlert(sql, { kind: "disk_low", subject: "basalt-daemon", began: 20 });
+  await putAlert(sql, { kind: "target_failing", subject: "business-mail:bus_quince", began: 20 });
+  const alert = await alarm(sql, "basalt-for-quince", made.id);
   return {
     word: "basalt",
+    alert,
     endpoint: made.id,
     event: event.id,
     delivery,
@@ -255,9 +301,17 @@ async function withMarks(sql: Sql, party: Party): Promise<Party> {
   }
     -- Without dlv_, to find attempts as well.
     union all select substr(d.id, 5) from deliveries d join endpoints n on n.id = d.endpoint where ${owner}`;
+  const alerts = await sql<{ id: string }[]>`
+    select a.id from alerts a where ${
+    is_operator ? sql`a.business is null` : sql`a.business = ${party.business}`
+  }`;
   return {
     ...party,
-    marks: [party.word, ...party.marks, party.replay, ...rows.map(({ id }) => id)],
+    marks: [
+      ...[party.word, ...party.marks, party.replay],
+      ...rows.map(({ id }) => id),
+      ...alerts.map(({ id }) => alertId(id)),
+    ],
   };
 }
 
@@ -272,6 +326,7 @@ export function neverWas(names: Names): Names {
     event,
     delivery: deliveryId(deliveryUuid(twisted(uuid), no)),
     replay: replayId(twisted(parseReplayId(names.replay) ?? "")),
+    alert: alertId(twisted(parseAlertId(names.alert) ?? "")),
     business: other(names.business),
     subject: other(names.subject),
     confirmation: other(names.confirmation),

@@ -6,8 +6,9 @@ import type { House, Names, Party } from "./house.ts";
 
 /** A text without these names. */
 export function nameless(text: string, names: Names): string {
-  const { endpoint, event, delivery, replay, business, subject, confirmation, actor } = names;
-  return [confirmation, delivery, delivery.slice(4), endpoint, event, replay].concat(
+  const { endpoint, event, delivery, replay, alert, business, subject, confirmation, actor } =
+    names;
+  return [confirmation, delivery, delivery.slice(4), endpoint, event, replay, alert].concat(
     [actor, actor.replace("portal:", ""), subject, subject.slice(0, -1), business],
   ).reduce((rest, name) => rest.replaceAll(name, "NAME"), text);
 }
@@ -37,6 +38,9 @@ const TABLES = ["endpoints", "endpoint_versions", "events", "keys", "subjects", 
     "audit",
     "portal_links",
     "erasures",
+    "alerts",
+    "alert_notices",
+    "alert_contacts",
   ],
 );
 
@@ -52,6 +56,9 @@ export async function stateOf(sql: Sql, but?: Party): Promise<Record<string, str
     ended_deliveries: `t.endpoint_no not in ${own}`,
     attempts: `t.endpoint_no not in ${own}`,
     replays: `t.endpoint_no not in ${own}`,
+    alerts: "t.business is distinct from $1",
+    alert_notices: "t.alert_id not in (select id from alerts where business = $1)",
+    alert_contacts: "t.business <> $1",
     audit: "t.actor not in (select 'portal:' || id from portal_links where business = $1)",
   };
   const state: Record<string, string> = {};

@@ -6,6 +6,7 @@
 
 import { createRequire } from "node:module";
 import { createConnection } from "node:net";
+import { dirname } from "node:path";
 import postgres, { type Sql } from "postgres";
 import { until } from "./wait.ts";
 
@@ -92,12 +93,16 @@ export async function sharedPostgres(): Promise<SharedServer> {
   return { url: urlAt(port) };
 }
 
-/** Starts a server with `more` settings. It ends with the test file, or when it is closed. */
+/**
+ * Starts a server with `more` settings. It ends with the test file, or when it is closed. `data` is copied instead
+ * of an empty cluster, `bin` has the programs to use.
+ */
 export async function startPostgres(
   more: Readonly<Record<string, string>> = {},
+  { data, bin }: { readonly data?: string; readonly bin?: string } = {},
 ): Promise<PostgresServer> {
   const directory = Deno.makeTempDirSync({ prefix: "bookme-postgres-" });
-  return await serveCluster(directory, await prepareCluster(directory, more));
+  return await serveCluster(directory, await prepareCluster(directory, more, data, bin));
 }
 
 async function serveCluster(
@@ -161,8 +166,9 @@ async function prepareCluster(
   directory: string,
   more: Readonly<Record<string, string>>,
   source?: string,
+  programs?: string,
 ) {
-  const { bin, data, user } = await prepared();
+  const { bin, data, user } = await prepared(programs);
   if (user !== undefined) Deno.chownSync(directory, user.uid, user.gid);
   const copy = `${directory}/data`;
   await run(["rm", "-rf", copy], user);
@@ -279,7 +285,8 @@ function isFree(port: number): Promise<boolean> {
 
 // --- programs and a database to copy, made once per machine
 
-interface User {
+/** A user of this machine. */
+export interface User {
   readonly uid: number;
   readonly gid: number;
 }
@@ -292,15 +299,17 @@ interface Prepared {
   readonly user: User | undefined;
 }
 
-let preparing: Promise<Prepared> | undefined;
+const preparing = new Map<string, Promise<Prepared>>();
 
-function prepared(): Promise<Prepared> {
-  return preparing ??= prepare();
+function prepared(programs = ""): Promise<Prepared> {
+  const found = preparing.get(programs) ?? prepare(programs);
+  preparing.set(programs, found);
+  return found;
 }
 
-async function prepare(): Promise<Prepared> {
-  const user = Deno.uid() === 0 ? unprivileged() : undefined;
-  const bin = Deno.env.get("POSTGRES_BIN") ?? await packagedBin() ?? machineBin();
+async function prepare(programs: string): Promise<Prepared> {
+  const user = serverUser();
+  const bin = programs || Deno.env.get("POSTGRES_BIN") || await packagedBin() || machineBin();
   const version = /\d+(\.\d+)*/.exec(await run([`${bin}/postgres`, "--version"], user))?.[0];
   const data = await cached(`data-${version}-${user?.uid ?? Deno.uid()}`, async (made) => {
     if (user !== undefined) Deno.chownSync(made, user.uid, user.gid);
@@ -308,6 +317,11 @@ async function prepare(): Promise<Prepared> {
     await run([...initdb, "-E", "UTF8", "--locale", "C"], user);
   });
   return { bin, data, user };
+}
+
+/** The user that servers run as; undefined if it is the one who runs the tests. */
+export function serverUser(): User | undefined {
+  return Deno.uid() === 0 ? unprivileged() : undefined;
 }
 
 function unprivileged(): User {
@@ -346,9 +360,17 @@ async function packagedBin(): Promise<string | undefined> {
   }) + "/bin";
 }
 
-function machineBin(): string {
+/** The programs of the machine's newest PostgreSQL. Throws if there is none. */
+export function machineBin(): string {
   const versions = [...Deno.readDirSync("/usr/lib/postgresql")].map(({ name }) => Number(name));
   return `/usr/lib/postgresql/${Math.max(...versions)}/bin`;
+}
+
+/** Where a directory that is made once is, or will be. */
+export function cachePath(name: string): string {
+  // The user that PostgreSQL runs as cannot read root's own cache.
+  const home = Deno.env.get("XDG_CACHE_HOME") ?? `${Deno.env.get("HOME")}/.cache`;
+  return `${Deno.uid() === 0 ? "/var/cache" : home}/bookme-webhooks/${name}`;
 }
 
 /** A directory that is made once. It is made aside and renamed, because other processes make it too. */
@@ -356,11 +378,9 @@ export async function cached(
   name: string,
   make: (directory: string) => Promise<void>,
 ): Promise<string> {
-  // The user that PostgreSQL runs as cannot read root's own cache.
-  const home = Deno.env.get("XDG_CACHE_HOME") ?? `${Deno.env.get("HOME")}/.cache`;
-  const cache = `${Deno.uid() === 0 ? "/var/cache" : home}/bookme-webhooks`;
-  const path = `${cache}/${name}`;
+  const path = cachePath(name);
   if (exists(path)) return path;
+  const cache = dirname(path);
   Deno.mkdirSync(cache, { recursive: true });
   const aside = Deno.makeTempDirSync({ dir: cache, prefix: `${name}.` });
   Deno.chmodSync(aside, 0o755);

@@ -1,7 +1,8 @@
 /** Raw bytes over a socket, for requests that no HTTP client would send. */
 
 import { Buffer } from "node:buffer";
-import { connect } from "node:net";
+import { connect, type Socket } from "node:net";
+import { connect as connectTls } from "node:tls";
 import { sleep } from "./wait.ts";
 
 /** The answers, up to the expected number or until the other side closed. */
@@ -23,9 +24,19 @@ export const END = Symbol("end");
 
 const PATIENCE_MS = 30_000;
 
+/** A port on loopback; over TLS if it comes with the authority of its certificate. */
+export type Place = number | { readonly port: number; readonly ca: string };
+
+/** Opens a connection, without waiting for it. */
+export function dial(place: Place): Socket {
+  const host = "127.0.0.1";
+  if (typeof place === "number") return connect({ host, port: place });
+  return connectTls({ host, ...place, servername: "localhost" });
+}
+
 /** Sends `parts` (text as Latin-1) to a port on loopback and reads the answers. */
-export async function speak(port: number, parts: readonly Part[], answers = 1): Promise<Spoken> {
-  const socket = connect({ host: "127.0.0.1", port });
+export async function speak(place: Place, parts: readonly Part[], answers = 1): Promise<Spoken> {
+  const socket = dial(place);
   const chunks: Buffer[] = [];
   const over = Promise.withResolvers<boolean>();
   const gone = new Promise<void>((resolve) => socket.once("close", () => resolve()));

@@ -19,6 +19,8 @@ export interface Received {
 export type Answer =
   | {
     readonly status: number;
+    /** The phrase after the status (default: `Status`). */
+    readonly reason?: string;
     readonly headers?: Readonly<Record<string, string>>;
     readonly body?: string | Uint8Array;
   }
@@ -134,11 +136,11 @@ const END = "\r\n\r\n";
 
 function bytesOf(answer: Exclude<Answer, "hang" | "reset">): Buffer {
   if (answer === "garbage") return Buffer.from("SSH-2.0-OpenSSH_9.2\r\n");
-  const { status, headers = {}, body = "" } = answer;
+  const { status, reason = "Status", headers = {}, body = "" } = answer;
   const content = Buffer.from(body);
   const length = status === 204 ? {} : { "Content-Length": content.length };
   const fields = Object.entries({ ...headers, ...length })
     .map(([name, value]) => `${name}: ${value}\r\n`).join("");
-  const head = Buffer.from(`HTTP/1.1 ${status} Status\r\n${fields}\r\n`, "latin1");
+  const head = Buffer.from(`HTTP/1.1 ${status} ${reason}\r\n${fields}\r\n`, "latin1");
   return Buffer.concat([head, content]);
 }

@@ -132,6 +132,14 @@ async function make(): Promise<TestCertificates> {
   };
 }
 
+/** A key that passes for that of `leaf`, and signs with the one of `other`. */
+export function forgedKey(leaf: Leaf, other: Leaf): string {
+  const key = new Uint8Array(PemConverter.decodeFirst(leaf.key));
+  // PKCS #8 of a key on P-256: the private number follows a head of 36 bytes.
+  key.set(new Uint8Array(PemConverter.decodeFirst(other.key), 36, 32), 36);
+  return PemConverter.encode(key, "PRIVATE KEY");
+}
+
 let serial = 0;
 
 /** A certificate with a new key, signed by `signer`, or by itself. */

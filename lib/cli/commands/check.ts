@@ -51,7 +51,7 @@ the running daemon what a reload would change, and how many pending deliveries t
 
 async function showDiff(io: Io, values: ApiValues, json: boolean): Promise<number> {
   const path = values.config;
-  const planned = await askReload(io, await openApi(io, values), true);
+  const planned = await askReload(io, await openApi(io, values, { may_be_newer: true }), true);
   if (planned === undefined) return 2;
   const warning = otherFile(path, planned);
   if (json) io.out(JSON.stringify({ path, valid: true, mistakes: [], diff: planned }, null, 2));
@@ -74,19 +74,24 @@ function otherFile(path: string, { file }: Reloaded): string | undefined {
       `${path}: the changes are those of the daemon's file`;
 }
 
-function noteExpiry(cert: string | undefined): string {
+function noteExpiry(cert: string | undefined, whose: string): string {
   const shown = showTls({ cert });
   if (shown === null || shown.cert === null) return "";
-  return `  (client certificate ${expiryOf(Date.parse(shown.cert.valid_to), Date.now())})`;
+  return `  (${whose} ${expiryOf(Date.parse(shown.cert.valid_to), Date.now())})`;
 }
 
 function summary(path: string, config: Config): string[] {
   const { database, ingest, admin, endpoints, event_types, environment } = config;
-  const { host, port } = config.server.listen;
+  const { listen: { host, port }, tls } = config.server;
   const ranges = config.ip_ranges[environment].map((cidr) => cidr.text);
   const rows: [string, string][] = [
     ["environment", environment],
-    ["listens on", hostPort(host, port)],
+    [
+      "listens on",
+      `${hostPort(host, port)}${
+        tls === null ? "" : `, with TLS${noteExpiry(tls.cert, "certificate")}`
+      }`,
+    ],
     [
       "database",
       database.kind === "embedded"
@@ -115,7 +120,7 @@ function summary(path: string, config: Config): string[] {
     ...endpoints.map(({ id, url, events, unsigned, tls }) =>
       // Only the host: a path or query may hold what lets one in.
       `    ${id.padEnd(width)}  ${new URL(url).host}  ${events.join(" ")}` +
-      (unsigned ? "  (unsigned)" : "") + noteExpiry(tls?.cert)
+      (unsigned ? "  (unsigned)" : "") + noteExpiry(tls?.cert, "client certificate")
     ),
   ];
 }

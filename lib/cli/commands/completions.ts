@@ -1,8 +1,13 @@
 import { type Command, command, type Completes, type Option, UsageError } from "../command.ts";
-import { didYouMean, PROGRAM } from "../usage.ts";
+import { didYouMean, HELP, PROGRAM } from "../usage.ts";
 
 const SHELLS = { bash, zsh, fish } as const;
 const NAMES = Object.keys(SHELLS);
+
+/** The completions of a shell for `commands`: a script, without a line break at its end. */
+export function completionsOf(shell: keyof typeof SHELLS, commands: readonly Command[]): string {
+  return SHELLS[shell](commands).join("\n");
+}
 
 /** The command that prints shell completions for `commands`. */
 export function makeCompletions(commands: () => readonly Command[]): Command {
@@ -38,11 +43,7 @@ from the running daemon that --config names, or else ./config.yaml.`,
 
 /** Options of a command with the help that every one has. */
 function optionsOf({ options }: Command): [string, Option][] {
-  return [...Object.entries(options), ["help", {
-    type: "boolean",
-    short: "h",
-    about: "Shows this help",
-  }]];
+  return [...Object.entries(options), ["help", HELP]];
 }
 
 /** The shell functions, in each of the scripts, that print names which only a running daemon knows. */

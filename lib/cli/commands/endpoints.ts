@@ -1,5 +1,5 @@
 import { expiryOf as certificateExpiryOf } from "../../core/examination.ts";
-import { inWords } from "../../core/explain.ts";
+import { inWords, probeTime } from "../../core/explain.ts";
 import { summariseRefusals } from "../../core/refusals.ts";
 import { formatDuration } from "../../core/units.ts";
 import type {
@@ -147,7 +147,10 @@ function notes(io: Io, endpoints: readonly Endpoint[]): string[] {
     const rotation = rotationOf(endpoint);
     const texts = [
       ...(state === "paused"
-        ? [`${id} is paused since ${whenExactly(paused_at, now_ms)}: ${pause_reason}`]
+        ? [
+          `${id} is paused since ${whenExactly(paused_at, now_ms)}: ${pause_reason}` +
+          (endpoint.next_probe_at === null ? "" : `; resumes ${probeOf(endpoint, now_ms)}`),
+        ]
         : state === "unsendable"
         ? [`${id} cannot be sent to: ${unsendable_reason}`]
         : []),
@@ -155,6 +158,15 @@ function notes(io: Io, endpoints: readonly Endpoint[]): string[] {
     ];
     return texts.flatMap((text) => wrap(printable(text), columnsOf(io)));
   });
+}
+
+/** How an automatic pause ends; null if there is none. */
+function probeOf({ next_probe_at, pending }: Endpoint, now_ms: number): string | null {
+  if (next_probe_at === null) return null;
+  return pending === 0
+    ? "by itself once a delivery arrives; none waits to be tried"
+    : "by itself once a delivery arrives; one that waits is tried " +
+      probeTime(Date.parse(next_probe_at), now_ms);
 }
 
 function stateCell({ state }: Endpoint, palette: Palette): Cell {
@@ -209,6 +221,7 @@ async function showOne(io: Io, api: Api, id: string, json: boolean): Promise<num
     ["state", stateCell(endpoint, palette)],
     ["paused since", whenExactly(endpoint.paused_at, now_ms)],
     ["because", endpoint.pause_reason ?? endpoint.unsendable_reason],
+    ["resumes", probeOf(endpoint, now_ms)],
     ["last hour", hourCell(stats, palette)],
     [
       "failing since",
@@ -217,6 +230,7 @@ async function showOne(io: Io, api: Api, id: string, json: boolean): Promise<num
     ...hintFacts(endpoint.hints, now_ms),
     ["last success", whenExactly(endpoint.last_success_at, now_ms) ?? "-"],
     ["latency", p50 === null ? "-" : `p50 ${millisecondsOf(p50)}, p95 ${millisecondsOf(p95)}`],
+    ["connection", connectionOf(endpoint, now_ms)],
     ["pending", pendingOf(endpoint)],
     ["expires", expiryOf(endpoint, now_ms)],
     ["url", endpoint.url],
@@ -232,6 +246,7 @@ async function showOne(io: Io, api: Api, id: string, json: boolean): Promise<num
     ["attempts after", endpoint.retry_ms.map(formatDuration).join(", ")],
     ["concurrency", endpoint.concurrency === null ? null : String(endpoint.concurrency)],
     ["rate limit", endpoint.rate_limit],
+    ["traceparent", endpoint.traceparent ? "sent" : null],
     ["source", endpoint.source === "file" ? "the configuration file" : "the API"],
     ["version", String(endpoint.version)],
     ["created", whenExactly(endpoint.created_at, now_ms)],
@@ -242,6 +257,17 @@ async function showOne(io: Io, api: Api, id: string, json: boolean): Promise<num
   for (const line of lines) io.out(line);
   await showFailures(io, api, id, now_ms);
   return 0;
+}
+
+/** The last look at its receiver: the worst finding, and since when. */
+function connectionOf({ check }: Endpoint, now_ms: number): string | null {
+  if (check === null) return null;
+  const { ok, findings, checked_at, failing_since } = check;
+  const found = findings.find(({ mark }) => mark === (ok ? "!" : "✗")) ?? findings[0];
+  const seen = failing_since === null
+    ? `looked at ${whenExactly(checked_at, now_ms)}`
+    : `so since ${whenExactly(failing_since, now_ms)}`;
+  return `${ok ? "" : "✗ "}${found?.text ?? "good"} (${seen})`;
 }
 
 function clientCertificateOf({ tls }: Endpoint, now_ms: number): string | null {

@@ -1,7 +1,9 @@
 import { loadConfig } from "../../config/load.ts";
 import type { EventType as Shown } from "../../admin/shown.ts";
+import { OPERATIONAL_TYPES } from "../../core/alerting/event.ts";
 import { AppError } from "../../core/errors.ts";
-import { EVENT_TYPES, type EventType, makeEventTypes } from "../../core/event_types.ts";
+import { type EventType, makeEventTypes } from "../../core/event_types.ts";
+import { isOperational } from "../../core/matching.ts";
 import { command, CONFIG, UsageError } from "../command.ts";
 import type { Api } from "../daemon_api/client.ts";
 import { columnsOf, wrap } from "../table.ts";
@@ -12,9 +14,9 @@ export const eventTypes = command({
   name: "event-types",
   alias: "events",
   summary: "Lists event types, or prints the sample payload of one",
-  about:
-    `Without --config, lists the eight types of BookMe's documentation; with it, also those that the
-file adds. Samples are printed exactly as documented.`,
+  about: `Without --config, lists the eight types of BookMe's documentation and this program's own
+(webhooks.*), which an operator's endpoint selects by name; with it, also those that the file adds.
+Samples are printed exactly as documented.`,
   positionals: { usage: "[NAME]", min: 0, max: 1 },
   options: {
     config: { type: "string", short: "c", value: "FILE", about: CONFIG.about },
@@ -70,11 +72,11 @@ function typesOf(
   path: string | undefined,
   env: (name: string) => string | undefined,
 ): readonly EventType[] {
-  if (path === undefined) return EVENT_TYPES;
-  const types = makeEventTypes(loadConfig(path, env).event_types);
-  return types.names.map((name) => types.get(name)).filter((type) => type !== undefined);
+  const types = makeEventTypes(path === undefined ? [] : loadConfig(path, env).event_types);
+  const posted = types.names.map((name) => types.get(name)).filter((type) => type !== undefined);
+  return [...posted, ...OPERATIONAL_TYPES];
 }
 
 function view({ name, description, sample }: EventType) {
-  return { name, description, sample };
+  return { name, description, operational: isOperational(name), sample };
 }

@@ -113,7 +113,12 @@ async function look(api: Api, id: string, say: (line: string) => void): Promise<
   if (names.length > 0) {
     say(`Without ${names.join(", ")}: values of an endpoint's own headers are not shown`);
   }
-  if (endpoint.paused) say(`The endpoint ${id} is paused: nothing is sent until it is resumed`);
+  if (endpoint.paused) {
+    const until = endpoint.next_probe_at === null
+      ? "nothing is sent until it is resumed"
+      : "one delivery is tried each hour, and the rest is sent once one arrives";
+    say(`The endpoint ${id} is paused: ${until}`);
+  }
 }
 
 function hidden({ token_name }: Api): AppError {

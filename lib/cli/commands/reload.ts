@@ -25,7 +25,7 @@ printed as check does, and the exit code is 2. (SIGHUP and the API never ask.)`,
     ["bookme-webhooks reload --force", "In a script that removes endpoints on purpose"],
   ],
   async run({ io, values }) {
-    const api = await openApi(io, values);
+    const api = await openApi(io, values, { may_be_newer: true });
     const planned = await askReload(io, api, true);
     if (planned === undefined) return 2;
     if (!values.force && cancelsAny(planned) && !agreed(io, planned)) return 1;

@@ -1,9 +1,10 @@
 import { loadConfig } from "../../config/load.ts";
 import type { Daemon } from "../../daemon.ts";
 import { logConsole, standardLog } from "../../observe/log.ts";
+import { makeServiceManager } from "../../service_manager.ts";
 import { command, CONFIG } from "../command.ts";
 import { bug } from "../fault.ts";
-import { onSignal, onStop, onUncaught } from "../terminal.ts";
+import { onReload, onStop, onUncaught } from "../terminal.ts";
 
 /**
  * How long what was cut off by a second signal has to be recorded. A database that is away must not
@@ -27,7 +28,7 @@ way finish, then stops, and a second one stops at once.`,
     ["cp config.example.yaml config.yaml && bookme-webhooks", "First start, on loopback"],
     ["bookme-webhooks serve --config /etc/bookme-webhooks/config.yaml", "As a service"],
   ],
-  async run({ io, values }) {
+  async run({ io, values, tracing }) {
     const started = Promise.withResolvers<Daemon>();
     started.promise.catch(() => {});
     // A start that is given up leaves nothing half done that the next one would not clear away.
@@ -35,8 +36,11 @@ way finish, then stops, and a second one stops at once.`,
     const atOnce = Promise.withResolvers<void>();
     let asked = false;
     let daemon: Daemon | undefined;
+    const { log, lines } = standardLog();
+    const manager = makeServiceManager(io.env, log);
     // From the very beginning: without a listener a signal ends the process, whatever is half done.
     using _stop = onStop(() => {
+      manager.stopping();
       daemon?.stop();
       if (daemon === undefined) {
         starting.abort();
@@ -45,11 +49,9 @@ way finish, then stops, and a second one stops at once.`,
       asked = true;
     });
     // A file with mistakes changes nothing, and the log has said so.
-    using _reload = onSignal(
-      ["SIGHUP"],
-      () => void started.promise.then((daemon) => daemon.reload()).catch(() => {}),
+    using _reload = onReload(
+      () => void started.promise.then(({ reload }) => manager.reloading(reload)).catch(() => {}),
     );
-    const { log, lines } = standardLog();
     using _console = logConsole(log);
     using _uncaught = onUncaught(async (error) => {
       const { message, ...more } = bug(error, io);
@@ -65,8 +67,9 @@ way finish, then stops, and a second one stops at once.`,
       const opening = openDatabase(config, log, starting.signal);
       opening.catch(() => {});
       const { start } = await import("../../daemon.ts");
-      daemon = await start(config, log, opening);
+      daemon = await start(config, log, opening, tracing);
       started.resolve(daemon);
+      manager.follow(daemon.watched);
       await daemon.stopped;
     };
     try {
@@ -76,6 +79,8 @@ way finish, then stops, and a second one stops at once.`,
       // With no reader, saying why would wait for one.
       if (!await lines.flush(LAST_LINES_MS)) return 1;
       throw error;
+    } finally {
+      await manager.close();
     }
     await lines.flush(LAST_LINES_MS);
     return 0;

@@ -62,6 +62,7 @@ than 6h with a whole hour, one of more than 7d with a whole day (UTC).`,
 
 function totals(io: Io, { totals, since, until, ...found }: Stats): string[] {
   const palette = paletteOf(io);
+  const { promise } = totals;
   const least = found.events_without_business_exact ? "" : "at least ";
   return facts(io, [
     ["since", since],
@@ -73,9 +74,9 @@ function totals(io: Io, { totals, since, until, ...found }: Stats): string[] {
     ["delivered after", percentilesOf(totals.delivered_ms)],
     [
       "within 30 s",
-      totals.delivered === 0
+      promise.deliveries === 0
         ? null
-        : `${totals.delivered_within_30s} of ${totals.delivered} delivered`,
+        : `${promise.delivered_in_time} of ${promise.deliveries} delivered, ${promise.begun_in_time} begun`,
     ],
     ["pending", pendingOf(totals)],
     [

@@ -3,6 +3,7 @@ import { loadConfig } from "../../config/load.ts";
 import { readDatabaseUrl } from "../../config/database.ts";
 import { type DatabaseAddress, mayHavePassword } from "../../core/database_address.ts";
 import { AppError } from "../../core/errors.ts";
+import { counted } from "../../core/units.ts";
 import { command, CONFIG, readSecret, UsageError } from "../command.ts";
 import { type Io, makeProgress, paletteOf } from "../terminal.ts";
 
@@ -61,7 +62,9 @@ of the target, on the terminal or as a line of standard input, because both data
     }
     const { green } = paletteOf(io);
     if (done.resumed) io.out("Finished an earlier transfer");
-    for (const { table, rows } of done.tables) io.out(`${green("✓")} ${table}: ${rows} rows`);
+    for (const { table, rows } of done.tables) {
+      io.out(`${green("✓")} ${table}: ${counted(rows, "row")}`);
+    }
     io.out("\nAll of it is there, compared by number and checksum. Now change the configuration:");
     io.out(
       `  database: { url: ${

@@ -1,13 +1,13 @@
 import type { Endpoint, Page } from "../../admin/shown.ts";
-import { readAccess } from "../../config/access.ts";
+import { type Access, readAccess, readAddress } from "../../config/access.ts";
 import { hostPort, ownAddressOf } from "../../core/address.ts";
 import { DELIVERY_REASONS } from "../../core/cancellation.ts";
 import { AppError, type ErrorCode, HTTP_STATUS } from "../../core/errors.ts";
 import { isObject } from "../../core/json.ts";
 import { CONFIG, readSecret, SECRET_VALUE, UsageError, type Values } from "../command.ts";
 import type { Message } from "../../core/server_sent.ts";
-import { type Answer, type Method, send } from "./request.ts";
-import { streamFrom } from "./stream.ts";
+import { type Answer, type Method, type OwnCertificate, readJson, send } from "./request.ts";
+import { bytesFrom, streamFrom } from "./stream.ts";
 import type { Io } from "../terminal.ts";
 
 /** Options of every command that talks to the daemon. */
@@ -61,6 +61,8 @@ type Query = Readonly<Record<string, string | undefined>>;
 /** The running daemon's admin API. */
 export interface Api {
   readonly url: string;
+  /** Its certificate by the configuration; null if that names none. */
+  readonly cert: OwnCertificate | null;
   /** Which token is shown, in words; never the token. */
   readonly token_name: string;
   get<T>(path: string, query?: Query): Promise<T>;
@@ -71,29 +73,44 @@ export interface Api {
    * aborts.
    */
   follow(query: Query, last_id: string | undefined, signal: AbortSignal): AsyncGenerator<Message>;
+  /** An answer of any length, until its end or `signal` aborts: it is incomplete then. */
+  download(path: string, signal: AbortSignal): AsyncGenerator<Uint8Array>;
   /** Up to `limit` entries of a list from the query's cursor on, from as many pages as that takes. */
   list<Row>(path: string, query: Query, limit: number): Promise<Page<Row>>;
 }
 
 /** How long a change may take, in milliseconds: a test event waits for its endpoint. */
 const CHANGE_PATIENCE_MS = 360_000;
+/** A daemon counts its rows before the first byte of a backup, in milliseconds. */
+const DOWNLOAD_SILENCE_MS = 600_000;
 const MAX_PAGE = 200;
 
 /**
  * The API of the daemon that runs by this configuration, or that `--url` names. Nothing is sent yet.
- * Its calls reject with an `AppError` that says what to do.
+ * Its calls reject with an `AppError` that says what to do. `may_be_newer`: the certificate of the
+ * configuration may have changed since the daemon read it.
  */
-export async function openApi(io: Io, values: ApiValues): Promise<Api> {
-  const { url, token, token_name } = await accessOf(io, values);
+export async function openApi(
+  io: Io,
+  values: ApiValues,
+  { may_be_newer }: Pick<OwnCertificate, "may_be_newer"> = { may_be_newer: false },
+): Promise<Api> {
+  const { url, pem, token, token_name } = await accessOf(io, values);
+  const cert = pem === null ? null : { pem, may_be_newer };
   const start = values.url === undefined
     ? `is the daemon running? Start it with \`bookme-webhooks --config ${values.config}\`, which ` +
       "names this address (server.listen), or name another one with --url"
     : "is the daemon running? Check --url, and that it runs there";
   const headers = { authorization: `Bearer ${token}`, accept: "application/json" };
+  const hinted = (error: unknown) =>
+    error instanceof AppError && error.message.startsWith("No answer from")
+      ? new AppError("unavailable", `${error.message}; ${start}`)
+      : error;
   const ask = async (method: Method, target: URL, body?: unknown): Promise<unknown> => {
     try {
       const answer = await send(target, {
         method,
+        cert,
         headers: {
           ...headers,
           ...(body === undefined ? {} : { "content-type": "application/json" }),
@@ -103,17 +120,14 @@ export async function openApi(io: Io, values: ApiValues): Promise<Api> {
       });
       return readAnswer(answer, target, token_name);
     } catch (error) {
-      if (!(error instanceof AppError) || !error.message.startsWith("No answer from")) throw error;
-      throw new AppError(
-        "unavailable",
-        `${error.message}; ${start}`,
-      );
+      throw hinted(error);
     }
   };
   const get = async <T>(path: string, query: Query = {}) =>
     await ask("GET", locate(url, path, query)) as T;
   return {
     url,
+    cert,
     token_name,
     get,
     post: async <T>(path: string, body?: unknown) =>
@@ -122,9 +136,17 @@ export async function openApi(io: Io, values: ApiValues): Promise<Api> {
     follow(query, last_id, signal) {
       const target = locate(url, "stream", query);
       const from = last_id === undefined ? {} : { "last-event-id": last_id };
-      return streamFrom(target, { ...headers, ...from }, signal, (answer) => {
-        return refusalOf(answer, target, token_name);
-      });
+      const refused = (answer: Answer) => refusalOf(answer, target, token_name);
+      return streamFrom(target, { headers: { ...headers, ...from }, signal, cert, refused });
+    },
+    async *download(path, signal) {
+      const target = locate(url, path, {});
+      const refused = (answer: Answer) => refusalOf(answer, target, token_name);
+      try {
+        yield* bytesFrom(target, DOWNLOAD_SILENCE_MS, { headers, signal, cert, refused });
+      } catch (error) {
+        throw hinted(error);
+      }
     },
     async list<Row>(path: string, query: Query, limit: number) {
       const data: Row[] = [];
@@ -154,9 +176,24 @@ async function accessOf(io: Io, values: ApiValues) {
     ? readAccess(values.config, io.env)
     : undefined;
   return {
-    url: url ?? urlOf(config?.listen ?? { host: "", port: 0 }, values.config),
+    url: url ?? (config === undefined ? "" : urlOf(config, values.config)),
+    pem: config?.cert ?? null,
     token: given ?? config?.token.reveal() ?? "",
     token_name: given === undefined ? config?.token_name ?? "" : `of --token ${values.token}`,
+  };
+}
+
+/** Where the daemon is, for a request without a token. Throws a `ConfigError` or a `UsageError`. */
+export function placeOfDaemon(
+  io: Io,
+  values: Pick<ApiValues, "config" | "url">,
+): { readonly url: string; readonly cert: OwnCertificate | null } {
+  if (values.url !== undefined) return { url: readUrl(values.url), cert: null };
+  const address = readAddress(values.config, io.env);
+  const { cert: pem } = address;
+  return {
+    url: urlOf(address, values.config),
+    cert: pem === null ? null : { pem, may_be_newer: true },
   };
 }
 
@@ -168,14 +205,17 @@ function readUrl(text: string): string {
   return url.href.replace(/\/$/, "");
 }
 
-function urlOf({ host, port }: { host: string; port: number }, config: string): string {
+function urlOf(
+  { listen: { host, port }, cert }: Pick<Access, "listen" | "cert">,
+  config: string,
+): string {
   if (port === 0) {
     throw new UsageError(
       `server.listen of ${config} takes any free port: say with --url where the daemon is (its log ` +
         "says so when it starts)",
     );
   }
-  return `http://${hostPort(ownAddressOf(host), port)}`;
+  return `${cert === null ? "http" : "https"}://${hostPort(ownAddressOf(host), port)}`;
 }
 
 function locate(url: string, path: string, query: Query): URL {
@@ -187,13 +227,13 @@ function locate(url: string, path: string, query: Query): URL {
 }
 
 function readAnswer({ status, body }: Answer, target: URL, token_name: string): unknown {
-  const read = parse(body);
+  const read = readJson(body);
   if (status >= 200 && status < 300 && read !== undefined) return read;
   throw refusalOf({ status, body }, target, token_name);
 }
 
 function refusalOf({ status, body }: Answer, target: URL, token_name: string): AppError {
-  const read = parse(body);
+  const read = readJson(body);
   const problem = isObject(read) ? read : {};
   if (status === 401) {
     return new AppError(
@@ -221,14 +261,6 @@ function refusalOf({ status, body }: Answer, target: URL, token_name: string): A
 function codeOf(status: number): ErrorCode {
   const codes = Object.keys(HTTP_STATUS) as ErrorCode[];
   return codes.find((code) => HTTP_STATUS[code] === status) ?? "unavailable";
-}
-
-function parse(body: string): unknown {
-  try {
-    return JSON.parse(body);
-  } catch {
-    return undefined;
-  }
 }
 
 /** Part of a path that somebody typed. */

@@ -2,7 +2,11 @@ import type { Config } from "../../config/config.ts";
 import { type ConfigMistake, formatMistake } from "../../config/error.ts";
 import { type Exposed, findExposed } from "../../config/exposure.ts";
 import { inspectConfig } from "../../config/load.ts";
-import { badBy, good, odd, type Verdict } from "./verdict.ts";
+import { certificatesIn, readCertificate } from "../../core/certificates.ts";
+import { expiryOf, isExpiringSoon } from "../../core/examination.ts";
+import { PLATFORM } from "../../core/platform.ts";
+import { validityMistakes } from "../../core/tls_settings.ts";
+import { bad, badBy, good, odd, type Verdict } from "./verdict.ts";
 
 /** A configuration as far as it is valid. */
 export interface Known {
@@ -50,7 +54,12 @@ export function checkPosture(known: Known): Verdict[] {
   return [
     ...known.isSound("ingest", "secrets") ? [checkSigning(config)] : [],
     ...checkExposed(findExposed(path)),
-    ...known.isSound("server") ? checkPort(config.server.listen.port, privilegesHere()) : [],
+    ...known.isSound("server")
+      ? [
+        ...checkCertificate(config.server, Date.now()),
+        ...checkPort(config.server.listen.port, privilegesHere()),
+      ]
+      : [],
   ];
 }
 
@@ -73,6 +82,21 @@ function checkExposed(exposed: readonly Exposed[]): Verdict[] {
   );
 }
 
+/** Clients refuse a certificate that is not valid, BookMe's among them. */
+export function checkCertificate({ tls }: Config["server"], now_ms: number): Verdict[] {
+  if (tls === null) return [];
+  const subject = "server.tls";
+  const [mistake] = validityMistakes({ cert: tls.cert }, now_ms);
+  const [own] = certificatesIn(tls.cert).map(readCertificate);
+  const remedy = "put a new certificate and its key into the files of server.tls, then reload";
+  if (mistake !== undefined || own === undefined) {
+    return [bad(subject, `the certificate is not valid: ${mistake?.message}`, remedy)];
+  }
+  const text = `the certificate of ${own.names.join(", ") || own.subject} ` +
+    expiryOf(own.valid_to, now_ms);
+  return [isExpiringSoon(own.valid_to, now_ms) ? odd(subject, text, remedy) : good(subject, text)];
+}
+
 /** What of this process bears on the ports that it may listen on. */
 export interface Privileges {
   readonly is_root: boolean;
@@ -80,8 +104,9 @@ export interface Privileges {
   readonly unprivileged_from: number;
 }
 
-/** Undefined if this process may not ask. */
+/** Undefined if this process may not ask, or ports take no privilege here. */
 function privilegesHere(): Privileges | undefined {
+  if (!PLATFORM.has_privileged_ports) return undefined;
   if (Deno.permissions.querySync({ name: "sys", kind: "uid" }).state !== "granted") {
     return undefined;
   }

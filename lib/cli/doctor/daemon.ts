@@ -64,7 +64,10 @@ export async function checkDaemon(io: Io, known: Known, values: ApiValues): Prom
 }
 
 async function examine(api: Api, known: Known, values: ApiValues): Promise<DaemonCheck> {
-  const { status, body } = await send(`${api.url}/readyz`, { patience_ms: PATIENCE_MS });
+  const { status, body } = await send(`${api.url}/readyz`, {
+    patience_ms: PATIENCE_MS,
+    cert: api.cert,
+  });
   const said = parse(body);
   const checks = isObject(said) && isObject(said["checks"]) ? said["checks"] : undefined;
   if (checks === undefined) {
@@ -112,9 +115,9 @@ function startIt({ config }: ApiValues): string {
   return `start it with \`bookme-webhooks --config ${config}\``;
 }
 
-async function checkVersion(api: Api): Promise<Verdict> {
+async function checkVersion({ url, cert }: Api): Promise<Verdict> {
   const subject = "daemon's version";
-  const said = parse((await send(`${api.url}/livez`)).body);
+  const said = parse((await send(`${url}/livez`, { cert })).body);
   const version = isObject(said) ? String(said["version"]) : "unknown";
   return version === VERSION
     ? good(subject, version)

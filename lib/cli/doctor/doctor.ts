@@ -5,7 +5,7 @@ import { checkConfiguration, checkPosture, type Known, readKnown } from "./confi
 import { checkDaemon, notStarted } from "./daemon.ts";
 import { checkDaemons } from "./daemons.ts";
 import { checkDatabase } from "./database.ts";
-import { checkEndpoints, checkExpiring, checkInForce } from "./endpoints.ts";
+import { checkAlerted, checkEndpoints, checkExpiring, checkInForce } from "./endpoints.ts";
 import { checkAddresses, checkDirectory, checkDisk } from "./machine.ts";
 import { checkRefused } from "./refused.ts";
 import { checkBusinesses, checkTraffic } from "./traffic.ts";
@@ -50,7 +50,7 @@ with 2 if the configuration has a mistake.`,
       say(await checkRefused(daemon.api), await checkBusinesses(daemon.api, in_force));
       say(...await checkTraffic(daemon.api, in_force), ...checkExpiring(in_force));
       if (config !== undefined && known.mistakes.length === 0 && values.url === undefined) {
-        say(...checkInForce(config, in_force));
+        say(...checkInForce(config, in_force), ...checkAlerted(config.alerts.to, in_force));
       }
     }
     for await (const one of checkEndpoints(known, daemon.api, in_force)) say(one);

@@ -6,7 +6,7 @@ import { examineTarget } from "../../http/examine.ts";
 import { makeTarget } from "../../http/flight.ts";
 import { type Api, pathPart } from "../daemon_api/client.ts";
 import type { Known } from "./configuration.ts";
-import { odd, type Verdict } from "./verdict.ts";
+import { bad, odd, type Verdict } from "./verdict.ts";
 
 /** Examinations at once: each takes 10 seconds at most. */
 const AT_ONCE = 32;
@@ -60,6 +60,24 @@ export function checkExpiring(in_force: readonly Endpoint[]): Verdict[] {
       ? `send them with \`bookme-webhooks resume ${id}\`, or cancel them`
       : "give the daemons what they need to send to it (see its line), or cancel them";
     return [odd(`endpoint ${id}`, text, remedy)];
+  });
+}
+
+/**
+ * The endpoints of `alerts.to` that alerts do not reach. `check` cannot find the unknown ones: the API may have made
+ * them.
+ */
+export function checkAlerted(to: readonly string[], in_force: readonly Endpoint[]): Verdict[] {
+  const known = new Map(in_force.map((one) => [one.id, one]));
+  return to.flatMap((id) => {
+    const found = known.get(id);
+    if (found === undefined) {
+      const text = `there is no endpoint ${id}, so it gets no alerts`;
+      return [bad("alerts.to", text, "correct the id and reload, or make that endpoint")];
+    }
+    if (!found.paused) return [];
+    const text = `the endpoint ${id} is paused, so alerts wait`;
+    return [odd("alerts.to", text, `\`bookme-webhooks resume ${id}\` sends them`)];
   });
 }
 

@@ -3,6 +3,7 @@ import { isIP } from "node:net";
 import type { Config } from "../../config/config.ts";
 import { cidrContains } from "../../core/address.ts";
 import { messageOf } from "../../core/errors.ts";
+import { PLATFORM } from "../../core/platform.ts";
 import { formatSize } from "../../core/units.ts";
 import { limitOf, lowDisk } from "../../disk.ts";
 import { freeBytes } from "../../store/disk.ts";
@@ -36,7 +37,7 @@ export function checkDisk(
 
 /** Whether only its owner may enter the embedded database's directory. Ask before it is opened. */
 export function checkDirectory({ database }: Pick<Config, "database">): Verdict[] {
-  if (database.kind === "server") return [];
+  if (database.kind === "server" || !PLATFORM.has_modes) return [];
   const { directory } = database;
   const subject = "data directory";
   let mode: number;

@@ -26,12 +26,15 @@ export interface AuditRow {
   readonly after: unknown;
 }
 
+/** The change of a business, not of an endpoint, that the business reads. */
+const CONTACT_UPDATED = "alert_contact.updated";
+
 /** Entries that one page reads in search of an actor or an action, which have no index. */
 const DEPTH = 20_000;
 
 /**
- * Changes, the last one first; within a business those of its endpoints, by its portal links or by an
- * operator without name and address.
+ * Changes, the last one first; within a business those of its endpoints and of where its alerts go, by its
+ * portal links or by an operator without name and address.
  */
 export async function listAudit(
   sql: Sql,
@@ -62,9 +65,14 @@ export async function listAudit(
     from audit a where ${which}`;
   const rows = await sql<AuditRow[]>`
     select a.id as uuid, a.at, a.actor, a.address, a.action, a.object, a.before, a.after from ${
-    scope === "everything" ? sql`(${found}) a` : sql`endpoints n cross join lateral (
-        ${found} and a.object = n.id order by a.id desc limit ${limit + 1}) a
-      where true ${endpointInScope(sql, scope)}`
+    scope === "everything" ? sql`(${found}) a` : sql`(
+        select a.* from endpoints n cross join lateral (
+          ${found} and a.object = n.id order by a.id desc limit ${limit + 1}) a
+        where true ${endpointInScope(sql, scope)}
+        union all (
+          ${found} and a.object = ${scope.business} and a.action = ${CONTACT_UPDATED}
+          order by a.id desc limit ${limit + 1})
+      ) a`
   }
     order by a.id desc limit ${limit + 1}`;
   return pageOf(rows, limit, (row) => row.uuid, floor);

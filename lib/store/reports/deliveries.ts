@@ -45,6 +45,8 @@ export interface DeliveryRow {
   readonly mentions_signature: boolean;
   readonly paused: boolean;
   readonly pause_reason: string | null;
+  /** When the endpoint's automatic pause is next probed; null for any other pause. */
+  readonly probe_at: Date | null;
   readonly retired: boolean;
   /** Whether its payload is gone, or about to be dropped with its week. */
   readonly is_spent: boolean;
@@ -144,9 +146,20 @@ export async function deliveriesOf(
   scope: Scope,
   event_uuid: string,
 ): Promise<DeliveryRow[]> {
+  const inRange = sql`d.id > ${event_uuid}::uuid and d.id <= last_of(${event_uuid}::uuid)`;
+  // They are a range of ids, but only those that wait have an index in that order: of those that ended, each
+  // endpoint's is looked up.
   const ctes = sql`
     found as (
-      select delivery_of(${event_uuid}::uuid, n.no) as id from endpoints n
+      select d.id from pending_deliveries d where ${inRange} ${
+    numberInScope(sql, scope, "d.endpoint_no")
+  }
+      union all
+      select d.id from endpoints n
+      cross join lateral (
+        select d.id from ended_deliveries d
+        where d.endpoint_no = n.no and d.id = delivery_of(${event_uuid}::uuid, n.no) and ${inRange}
+        limit 1) d
       where true ${endpointInScope(sql, scope)}
     ),
     floor as (select null::uuid as id)`;
@@ -209,7 +222,7 @@ async function select(
           or encode(substring(coalesce(d.response_body, a.response_body) for ${SEARCHED_LENGTH}), 'escape')
             ~* ${SIGNATURE_WORDS}), false) as mentions_signature,
         n.id as endpoint, n.owner, e.type, e.test, e.subject, e.confirmation, n.paused_at is not null as paused,
-        n.pause_reason, n.retired_at is not null as retired,
+        n.pause_reason, n.probe_at, n.retired_at is not null as retired,
         e.is_gone or not ${sql.unsafe(isOpen("f.id"))} as is_spent,
         nullif(n.next_send_at, '-infinity') as next_send_at
       from (${either(sql)} limit 1) d

@@ -96,7 +96,9 @@ export async function listEndpoints(
 }
 
 /** An endpoint, and what it was when an event was stored. */
-export interface EndpointThen extends StoredEndpoint {
+export interface EndpointThen
+  extends
+    Pick<StoredEndpoint, "no" | "id" | "events" | "businesses" | "created_at" | "retired_at"> {
   /** The types and businesses that it selected then; null if it was made later. */
   readonly events_then: readonly string[] | null;
   readonly businesses_then: readonly string[] | null;
@@ -116,7 +118,8 @@ export async function endpointsAtEvent(
   event_uuid: string,
 ): Promise<EndpointThen[]> {
   return await sql<EndpointThen[]>`
-    select ${sql.unsafe(ENDPOINT_COLUMNS)}, array_to_json(events_then) as events_then,
+    select no, id, array_to_json(events) as events, array_to_json(businesses) as businesses,
+      created_at, retired_at, array_to_json(events_then) as events_then,
       array_to_json(businesses_then) as businesses_then, retired_then_at, selection_changed_at
     from (
       select n.*, v.events as events_then, v.businesses as businesses_then,

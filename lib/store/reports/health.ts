@@ -1,6 +1,8 @@
 import type { Sql } from "postgres";
+import { PROMISE } from "../../core/promise.ts";
 import type { Scope } from "../../core/scope.ts";
 import { literal } from "../arrays.ts";
+import { spansOf } from "../fragments.ts";
 import { eventInScope, numberInScope } from "../scope.ts";
 
 /** Attempts that were recorded within an hour (UTC). */
@@ -11,6 +13,13 @@ export interface HourRow {
   readonly hour: number;
   readonly delivered: number;
   readonly failed: number;
+  readonly first_attempts: number;
+  /** Deliveries that the 30-second promise covers: their first attempts. */
+  readonly promised: number;
+  /** Those of them that began in time. */
+  readonly promised_begun: number;
+  /** Attempts of such deliveries that delivered in time. */
+  readonly promised_delivered: number;
 }
 
 /**
@@ -29,32 +38,45 @@ export async function attemptsByHour(
       : sql`and ${sql.unsafe(column)} = any(${literal(endpoint_nos)}::int[])`;
   const group = endpoint_nos === "together" ? sql`null::int` : sql`endpoint_no`;
   const first = sql`date_trunc('hour', now(), 'UTC') - ${hours - 1} * interval '1 hour'`;
-  const [row] = await sql<{ counts: [number | null, number, number, number][] }[]>`
+  type Counts = [number | null, number, number, number, number, number, number, number];
+  const [row] = await sql<{ counts: Counts[] }[]>`
     with counted as (
-      select s.endpoint_no, s.starts_at as hour, s.attempts, s.outcome = 'delivered' as delivered
-      from attempt_stats s
-      where s.span = 'hour' and s.starts_at >= ${first} ${only("s.endpoint_no")}
+      select s.endpoint_no, s.starts_at as hour, s.attempts, s.outcome = 'delivered' as delivered,
+        s.first_attempts, s.promised, s.promised_begun, s.promised_delivered
+      from ${
+    endpoint_nos === "together"
+      ? sql`attempt_stats s where s.span = 'hour' and s.starts_at >= ${first}
+        and s.starts_at <= now() ${only("s.endpoint_no")}`
+      : spansOf(sql, endpoint_nos, "hour", first, sql`now()`)
+  }
       union all
-      select x.endpoint_no, date_trunc('hour', u.recorded_at, 'UTC'), 1, x.outcome = 1
+      select x.endpoint_no, date_trunc('hour', u.recorded_at, 'UTC'), 1, x.outcome = 1,
+        (x.number = 1)::int, sign(x.promise & ${PROMISE.covered})::int,
+        sign(x.promise & ${PROMISE.begun})::int,
+        sign(x.promise & ${PROMISE.delivered})::int
       from uncounted_attempts u
-      cross join lateral unnest(u.endpoint_nos, u.outcomes) as x (endpoint_no, outcome)
+      cross join lateral unnest(u.endpoint_nos, u.outcomes, u.numbers, u.promises)
+        as x (endpoint_no, outcome, number, promise)
       where u.recorded_at >= ${first} ${only("x.endpoint_no")}
     ), hours as (
       select ${group} as endpoint_no, hour,
         coalesce(sum(attempts) filter (where delivered), 0)::float8 as good,
-        coalesce(sum(attempts) filter (where not delivered), 0)::float8 as bad
+        coalesce(sum(attempts) filter (where not delivered), 0)::float8 as bad,
+        sum(first_attempts)::float8 as firsts, coalesce(sum(promised), 0)::float8 as promised, coalesce(sum(promised_begun), 0)::float8 as begun,
+        coalesce(sum(promised_delivered), 0)::float8 as prompt
       from counted group by 1, hour
     )
     -- One value: many rows cost more to send than to count.
     select coalesce(json_agg(json_build_array(endpoint_no,
-      (date_part('epoch', hour) * 1000)::float8, good, bad)), '[]') as counts
+      (date_part('epoch', hour) * 1000)::float8, good, bad, firsts, promised, begun, prompt)), '[]') as counts
     from hours`;
-  return (row?.counts ?? []).map(([endpoint_no, hour, delivered, failed]) => ({
-    endpoint_no,
-    hour,
-    delivered,
-    failed,
-  }));
+  return (row?.counts ?? []).map((
+    [endpoint_no, hour, delivered, failed, first_attempts, ...promises],
+  ) => {
+    const [promised, promised_begun, promised_delivered] = promises;
+    const promise = { promised, promised_begun, promised_delivered };
+    return { endpoint_no, hour, delivered, failed, first_attempts, ...promise };
+  });
 }
 
 /** How an endpoint's latest attempts ended. */

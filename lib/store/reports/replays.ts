@@ -46,10 +46,24 @@ export interface ReplayRow {
   readonly ended_at: Date | null;
 }
 
-/** Deliveries that are counted exactly. */
-export const MAX_COUNTED = 100_000;
-/** Deliveries read for that: it must end within seconds. */
-const MAX_COUNT_DEPTH = 200_000;
+/**
+ * How far a count goes: `whole` ends within seconds, for whoever asks for the number; `glance` is for a page, which
+ * must be there at once. `counted` are counted exactly, and as many as `read` are read for that.
+ */
+const DEPTHS = {
+  whole: {
+    matched: { counted: 100_000, read: 200_000 },
+    delivered: { counted: 10_000, read: 200_000 },
+  },
+  glance: {
+    matched: { counted: 5_000, read: 10_000 },
+    // Each one read is a look-up in attempts.
+    delivered: { counted: 1_000, read: 2_000 },
+  },
+} as const;
+
+/** How far a count goes. */
+export type CountDepth = keyof typeof DEPTHS;
 
 /** What a replay would find. */
 export interface Counted {
@@ -58,30 +72,36 @@ export interface Counted {
   readonly without_payload: Bounded;
 }
 
-/** Counts a selection as it is now: exactly up to `MAX_COUNTED`, unless matches are rare. */
+/** Counts a selection as it is now: exactly up to the depth's number, unless matches are rare. */
 export async function countReplay(
   sql: Sql,
   scope: Scope,
   selection: ReplaySelection,
+  depth: CountDepth,
 ): Promise<Counted> {
   const { type, since, until } = selection;
+  const most = DEPTHS[depth].matched;
   const [row] = await sql<{ count: number; payloads: number; seen: number }[]>`
-    with ${selection.missing ? missingCounted(sql, selection) : deliveriesCounted(sql, selection)},
+    with ${
+    selection.missing
+      ? missingCounted(sql, selection, most.read)
+      : deliveriesCounted(sql, selection, most.read)
+  },
     found as materialized (
       select s.id from seen s join endpoints n on n.no = s.endpoint_no
       where s.is_selected and s.created_at >= ${since}::text::timestamptz
         and s.created_at < ${until}::text::timestamptz and n.retired_at is null
         ${endpointInScope(sql, scope)}
         ${ofType(sql, type)}
-      limit ${MAX_COUNTED + 1}
+      limit ${most.counted + 1}
     )
     select (select count(*) from seen)::int as seen, count(*)::int as count,
       (count((select e.id from events e where e.id = event_of(f.id) and e.payload is not null)))::int
         as payloads
     from found f`;
   const { count = 0, payloads = 0, seen = 0 } = row ?? {};
-  const exact = count <= MAX_COUNTED && seen < MAX_COUNT_DEPTH;
-  const matched = Math.min(count, MAX_COUNTED);
+  const exact = count <= most.counted && seen < most.read;
+  const matched = Math.min(count, most.counted);
   return {
     matched: { count: matched, exact },
     without_payload: { value: Math.min(count - payloads, matched), exact },
@@ -96,39 +116,41 @@ function ofType(sql: Sql, type: string | null): Fragment {
 }
 
 /** The CTE `seen` of the deliveries that a selection is counted among. */
-function deliveriesCounted(sql: Sql, selection: ReplaySelection): Fragment {
+function deliveriesCounted(sql: Sql, selection: ReplaySelection, limit: number): Fragment {
   const first = sql`${selection.first_uuid}::uuid`;
   const last = sql`${selection.last_uuid}::uuid`;
   const { from, which } = selection.statuses.includes("pending")
     ? {
-      from: waitingOf(sql, selection.endpoint_no),
+      from: waitingOf(sql, selection.endpoint_no, limit),
       which: sql`d.id > ${first} and d.id <= ${last}`,
     }
-    : searched(sql, selection, { first, last, position: first }, MAX_COUNT_DEPTH);
+    : searched(sql, selection, { first, last, position: first }, limit);
   return sql`
     seen as materialized (
       select d.id, d.created_at, d.endpoint_no, ${selected(sql, selection)} as is_selected
-      from ${from} where ${which} limit ${MAX_COUNT_DEPTH}
+      from ${from} where ${which} limit ${limit}
     )`;
 }
 
 /** The CTE `seen` of the deliveries that an endpoint was never owed. */
-function missingCounted(sql: Sql, selection: ReplaySelection): Fragment {
+function missingCounted(sql: Sql, selection: ReplaySelection, limit: number): Fragment {
   return sql`
     asked as (
       select ${selection.endpoint_no}::int as endpoint_no, ${selection.first_uuid}::uuid as position,
         ${selection.last_uuid}::uuid as last_id
-    ), ${sql.unsafe(missingSeen("asked", MAX_COUNT_DEPTH))}`;
+    ), ${sql.unsafe(missingSeen("asked", limit))}`;
 }
-
-/** Deliveries that were delivered after a failure, counted exactly. */
-const MAX_DELIVERED_COUNTED = 10_000;
 
 /**
  * Counts the deliveries that a replay of failed ones leaves out because they have been delivered since: those
  * in which an attempt failed for the reason that is asked for. None for other statuses.
  */
-export async function countDeliveredSince(sql: Sql, selection: ReplaySelection): Promise<Bounded> {
+export async function countDeliveredSince(
+  sql: Sql,
+  selection: ReplaySelection,
+  depth: CountDepth,
+): Promise<Bounded> {
+  const most = DEPTHS[depth].delivered;
   const { statuses, type, since, until, endpoint_no, owner } = selection;
   if (!statuses.includes("failed") || statuses.includes("delivered")) {
     return { value: 0, exact: true };
@@ -145,11 +167,11 @@ export async function countDeliveredSince(sql: Sql, selection: ReplaySelection):
         select d.id, d.created_at from ended_deliveries d
         where d.endpoint_no = x.no and d.id > ${first} and d.id <= ${last}
           and d.status = 'delivered' and d.attempts > 1
-        order by d.id limit ${MAX_COUNT_DEPTH}
+        order by d.id limit ${most.read}
       ) d
       where true ${endpoint_no === null ? sql`` : sql`and x.no = ${endpoint_no}`}
         ${owner === null ? sql`` : sql`and x.owner = ${owner}`}
-      limit ${MAX_COUNT_DEPTH}
+      limit ${most.read}
     )
     select (select count(*) from seen)::int as seen, (select count(*) from (
       select from seen s
@@ -161,12 +183,12 @@ export async function countDeliveredSince(sql: Sql, selection: ReplaySelection):
             select a.outcome as last_outcome, a.status as last_status, null::text as cancel_reason
             from attempts a where a.delivery_id = s.id
           ) d where ${failed} limit 1)
-      limit ${MAX_DELIVERED_COUNTED + 1}
+      limit ${most.counted + 1}
     ) found)::int as count`;
   const { count = 0, seen = 0 } = row ?? {};
   return {
-    value: Math.min(count, MAX_DELIVERED_COUNTED),
-    exact: count <= MAX_DELIVERED_COUNTED && seen < MAX_COUNT_DEPTH,
+    value: Math.min(count, most.counted),
+    exact: count <= most.counted && seen < most.read,
   };
 }
 
@@ -228,11 +250,11 @@ export async function predecessorsOf(
 }
 
 /** Pending deliveries `d` not due yet, by index: any number of due ones may lie between them. */
-function waitingOf(sql: Sql, endpoint_no: number | null): Fragment {
+function waitingOf(sql: Sql, endpoint_no: number | null, limit: number): Fragment {
   return sql`(
     select p.* from endpoints x cross join lateral (
       select * from pending_deliveries q where q.endpoint_no = x.no and q.due_at > now()
-      limit ${MAX_COUNT_DEPTH}) p
+      limit ${limit}) p
     ${endpoint_no === null ? sql`` : sql`where x.no = ${endpoint_no}`}
   ) d`;
 }

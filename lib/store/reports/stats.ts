@@ -1,10 +1,12 @@
 import type { Sql } from "postgres";
+import { OUTCOMES } from "../../core/outcome.ts";
 import type { PackedHistogram } from "../../core/histogram.ts";
 import type { Scope } from "../../core/scope.ts";
 import type { Counted } from "../../core/summary.ts";
 import { joinRuns, type Run, runsOf, tally } from "../../core/tally.ts";
 import { literal } from "../arrays.ts";
 import type { Fragment } from "../changes.ts";
+import { type Span, spansOf } from "../fragments.ts";
 import { endpointInScope, numberInScope } from "../scope.ts";
 import { type Answer, attemptsIn, type UncountedColumns } from "../stats.ts";
 
@@ -21,6 +23,8 @@ export interface WindowStats {
 }
 
 const HOUR_MS = 3_600_000;
+// Attempts that are not counted yet have the places of their outcomes in here, from 1.
+const PLACES = `{${OUTCOMES.join(",")}}`;
 
 /** What a window begins with: a minute up to 6 hours, an hour up to 7 days, else a day (UTC). */
 function beginning(window_ms: number): "minute" | "hour" | "day" {
@@ -42,11 +46,12 @@ export async function attemptStats(
   const [row] = await sql<
     { since: Date; until: Date; counts: string; uncounted: UncountedColumns | null }[]
   >`
-    with ${window(sql, window_ms)}, counts as (${covering(sql, only("s.endpoint_no"))}
+    with ${window(sql, window_ms)}, counts as (${covering(sql, scope, endpoint_nos)}
     )
     select since, until, (
         select '[' || coalesce(string_agg('[' || concat_ws(',', endpoint_no, '"' || outcome || '"',
-          attempts, response, first_attempt, delivered) || ']', ','), '') || ']'
+          attempts, response, first_attempt, delivered, promised, promised_begun,
+          promised_delivered) || ']', ','), '') || ']'
         from counts
       ) as counts,
       ${uncounted(sql, only, sql`where u.recorded_at >= b.since`)} as uncounted
@@ -54,8 +59,13 @@ export async function attemptStats(
   if (row === undefined) throw new Error("The statistics came back empty");
   const { since, until, uncounted: columns } = row;
   const counts = (JSON.parse(row.counts) as CountedTuple[]).map((
-    [endpoint_no, outcome, attempts, response, first_attempt, delivered],
-  ) => ({ endpoint_no, outcome, attempts, response, first_attempt, delivered }));
+    [endpoint_no, outcome, attempts, response, first_attempt, delivered, ...promises],
+  ) => {
+    const [promised, promised_begun, promised_delivered] = promises;
+    const histograms = { response, first_attempt, delivered };
+    const promise = { promised, promised_begun, promised_delivered };
+    return { endpoint_no, outcome, attempts, ...histograms, ...promise };
+  });
   const fresh = columns === null ? [] : tally(attemptsIn(columns), () => [0]);
   return { since, until, counts: [...counts, ...fresh] };
 }
@@ -79,9 +89,6 @@ export interface AttemptCount {
   readonly endpoint_no: number;
   readonly delivered: number;
   readonly failed: number;
-  readonly first_attempts: number;
-  /** Attempts that delivered within 30 s of the event's acceptance, or of what brought the delivery back. */
-  readonly delivered_within_30s: number;
 }
 
 /** Counts the same attempts as `attemptStats`, without their times: a hundredth of the bytes. */
@@ -93,29 +100,53 @@ export async function attemptCounts(
 ): Promise<AttemptCount[]> {
   const only = (column: string) =>
     sql`${amongNumbers(sql, endpoint_nos, column)} ${numberInScope(sql, scope, column)}`;
-  const [row] = await sql<{ counts: [number, number, number, number, number][] }[]>`
+  const [row] = await sql<{ counts: [number, number, number][] }[]>`
     with ${window(sql, window_ms)}, counts as (
-      select endpoint_no, attempts, outcome = 'delivered' as delivered, first_attempts,
-        delivered_within_30s
-      from (${covering(sql, only("s.endpoint_no"))}) c
+      select endpoint_no, attempts, outcome = 'delivered' as delivered
+      from (${covering(sql, scope, endpoint_nos)}) c
       union all
-      select x.endpoint_no, 1, x.outcome = 1, (x.number = 1)::int,
-        (x.outcome = 1 and x.age_ms <= 30000)::int
+      select x.endpoint_no, 1, x.outcome = 1
       from uncounted_attempts u
-      cross join lateral unnest(u.endpoint_nos, u.outcomes, u.numbers, u.ages_ms)
-        as x (endpoint_no, outcome, number, age_ms)
+      cross join lateral unnest(u.endpoint_nos, u.outcomes) as x (endpoint_no, outcome)
       where u.recorded_at >= (select since from bounds) ${only("x.endpoint_no")}
     )
-    select coalesce(json_agg(json_build_array(endpoint_no, good, bad, firsts, prompt)), '[]') as counts
+    select coalesce(json_agg(json_build_array(endpoint_no, good, bad)), '[]') as counts
     from (
       select endpoint_no, coalesce(sum(attempts) filter (where delivered), 0)::float8 as good,
-        coalesce(sum(attempts) filter (where not delivered), 0)::float8 as bad,
-        sum(first_attempts)::float8 as firsts, sum(delivered_within_30s)::float8 as prompt
+        coalesce(sum(attempts) filter (where not delivered), 0)::float8 as bad
       from counts group by endpoint_no
     ) e`;
-  return (row?.counts ?? []).map((
-    [endpoint_no, delivered, failed, first_attempts, delivered_within_30s],
-  ) => ({ endpoint_no, delivered, failed, first_attempts, delivered_within_30s }));
+  return (row?.counts ?? []).map(([endpoint_no, delivered, failed]) => ({
+    endpoint_no,
+    delivered,
+    failed,
+  }));
+}
+
+/** Attempts of a window, counted by endpoint and outcome. */
+export interface OutcomeCounts {
+  /** Where the window begins, in milliseconds since 1970. */
+  readonly since: number;
+  readonly counts: readonly (readonly [endpoint_no: number, outcome: string, attempts: number])[];
+}
+
+/** Counts the same attempts by outcome, of all endpoints. */
+export async function outcomeCounts(sql: Sql, window_ms: number): Promise<OutcomeCounts> {
+  const [row] = await sql<OutcomeCounts[]>`
+    with ${window(sql, window_ms)}, counts as (
+      select c.endpoint_no, c.outcome, c.attempts from (${covering(sql, "everything", undefined)}) c
+      union all
+      select x.endpoint_no, (${PLACES}::text[])[x.outcome], 1 from uncounted_attempts u
+      cross join lateral unnest(u.endpoint_nos, u.outcomes) as x (endpoint_no, outcome)
+      where u.recorded_at >= (select since from bounds)
+    )
+    select (select (date_part('epoch', since) * 1000)::float8 from bounds) as since,
+      coalesce(json_agg(json_build_array(endpoint_no, outcome, attempts)), '[]') as counts
+    from (
+      select endpoint_no, outcome, sum(attempts)::float8 as attempts from counts group by 1, 2
+    ) e`;
+  if (row === undefined) throw new Error("The counts came back empty");
+  return row;
 }
 
 type CountedTuple = [
@@ -125,24 +156,38 @@ type CountedTuple = [
   response: PackedHistogram,
   first_attempt: PackedHistogram,
   delivered: PackedHistogram,
+  promised: number,
+  promised_begun: number,
+  promised_delivered: number,
 ];
 
 /**
- * The rows `s` of attempt_stats from `since` on, in the longest spans that fit between the CTE `edges`. Each span
- * is a scan of the index: joined with the edges, PostgreSQL reads the whole table.
+ * The rows `s` of attempt_stats from `since` on, in the longest spans that fit between the CTE `edges`: of these
+ * endpoints one by one, else each span by a scan of the index. Joined with the edges, PostgreSQL reads the whole
+ * table.
  */
-function covering(sql: Sql, only: Fragment): Fragment {
-  const part = (span: string, within: string) =>
-    sql`
+function covering(
+  sql: Sql,
+  scope: Scope,
+  endpoint_nos: readonly number[] | undefined,
+): Fragment {
+  const edge = (name: string) => sql`(select ${sql.unsafe(name)} from edges)`;
+  const part = (span: Span, first: Fragment, end: Fragment | undefined) => {
+    const from = endpoint_nos === undefined
+      ? sql`attempt_stats s where s.span = ${sql.unsafe(`'${span}'`)} and s.starts_at >= ${first}
+        ${end === undefined ? sql`` : sql`and s.starts_at < ${end}`}`
+      : sql`${
+        spansOf(sql, endpoint_nos, span, first, end ?? sql`now() + interval '24 hours'`)
+      } where true`;
+    return sql`
     select s.endpoint_no, s.outcome, s.attempts, s.response, s.first_attempt, s.delivered,
-      s.first_attempts, s.delivered_within_30s
-    from attempt_stats s where s.span = ${sql.unsafe(`'${span}' and ${within}`)} ${only}`;
-  const from = (edge: string) => `s.starts_at >= (select ${edge} from edges)`;
-  const before = (edge: string) => `s.starts_at < (select ${edge} from edges)`;
-  return sql`${part("minute", `${from("since")} and ${before("ten")}`)}
-    union all ${part("ten_minutes", `${from("ten")} and ${before("hour")}`)}
-    union all ${part("hour", `${from("hour")} and ${before("day")}`)}
-    union all ${part("day", from("day"))}`;
+      s.promised, s.promised_begun, s.promised_delivered
+    from ${from} ${numberInScope(sql, scope, "s.endpoint_no")}`;
+  };
+  return sql`${part("minute", edge("since"), edge("ten"))}
+    union all ${part("ten_minutes", edge("ten"), edge("hour"))}
+    union all ${part("hour", edge("hour"), edge("day"))}
+    union all ${part("day", edge("day"), undefined)}`;
 }
 
 /** An expression: the attempts that are not counted yet, in columns; null without any. */
@@ -151,12 +196,12 @@ function uncounted(sql: Sql, only: (column: string) => Fragment, where: Fragment
     select case when count(*) > 0 then json_build_object('endpoint_nos', json_agg(a.endpoint_no),
       'outcomes', json_agg(a.outcome), 'numbers', json_agg(a.number),
       'durations_ms', json_agg(a.duration_ms), 'ages_ms', json_agg(a.age_ms),
-      'lags_ms', json_agg(a.lag_ms),
+      'lags_ms', json_agg(a.lag_ms), 'promises', json_agg(a.promise),
       'recorded_at', json_agg((date_part('epoch', a.recorded_at) * 1000)::float8)) end
     from (
       select u.recorded_at, x.* from uncounted_attempts u
       cross join lateral unnest(u.endpoint_nos, u.outcomes, u.numbers, u.durations_ms, u.ages_ms,
-        u.lags_ms) as x (endpoint_no, outcome, number, duration_ms, age_ms, lag_ms)
+        u.lags_ms, u.promises) as x (endpoint_no, outcome, number, duration_ms, age_ms, lag_ms, promise)
       ${where}
     ) a where true ${only("a.endpoint_no")})`;
 }
@@ -203,6 +248,10 @@ export interface EndpointRun {
   readonly last_success_at: Date | null;
   /** End of the first attempt that failed after that, or null. */
   readonly failing_since: Date | null;
+  /** End of the last attempt that failed, or null. */
+  readonly last_failure_at: Date | null;
+  /** How many have failed since the last success. */
+  readonly failures: number;
 }
 
 /** How the attempts of these endpoints have been ending, up to now. Those never tried are left out. */
@@ -219,7 +268,7 @@ export async function endpointRuns(
     select coalesce((
         select json_agg(json_build_object('endpoint_no', r.endpoint_no,
           'success_at', ${ms("r.last_success_at")}, 'failing_since', ${ms("r.failing_since")},
-          'failure_at', ${ms("r.last_failure_at")}))
+          'failure_at', ${ms("r.last_failure_at")}, 'failures', r.failures))
         from endpoint_runs r where true ${only("r.endpoint_no")}
       ), '[]') as runs, ${uncounted(sql, only, sql``)} as uncounted`;
   const fresh = runsOf(row?.uncounted == null ? [] : [...attemptsIn(row.uncounted)]);
@@ -228,10 +277,12 @@ export async function endpointRuns(
     const newer = fresh.get(endpoint_no);
     runs.set(endpoint_no, newer === undefined ? run : joinRuns(run, newer));
   }
-  return [...runs].map(([endpoint_no, { success_at, failing_since }]) => ({
+  return [...runs].map(([endpoint_no, { success_at, failing_since, failure_at, failures }]) => ({
     endpoint_no,
     last_success_at: dateOf(success_at),
     failing_since: dateOf(failing_since),
+    last_failure_at: dateOf(failure_at),
+    failures,
   }));
 }
 

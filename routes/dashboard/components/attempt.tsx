@@ -141,7 +141,7 @@ function ResponsePane({ attempt, visit, help }: {
       {advice === null && cause === null ? null : (
         <p class="note">
           {outcome === "delivered" ? null : <strong>{`${reasonWord(attempt, visit)}: `}</strong>}
-          <Advice text={advice ?? cause ?? ""} attempt={attempt} visit={visit} />
+          <Advice text={advice ?? cause ?? ""} attempt={attempt} visit={visit} />.
         </p>
       )}
       {help === undefined ? <HelpLink attempt={attempt} visit={visit} /> : help}

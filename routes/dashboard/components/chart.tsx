@@ -238,6 +238,18 @@ export function Legend({ items }: {
   );
 }
 
+/** The shapes of a chart of attempts. */
+export function AttemptLegend() {
+  return (
+    <Legend
+      items={[
+        { kind: "delivered", word: "Delivered" },
+        { kind: "failed", word: "Attempt failed" },
+      ]}
+    />
+  );
+}
+
 /** What pins stand for, in their order, each with what followed. */
 export function Pins({ items }: {
   readonly items: readonly { readonly text: Content; readonly note?: Content }[];

@@ -1,5 +1,5 @@
 import { Fold } from "./section.tsx";
-import type { Content } from "./text.tsx";
+import { type Content, Url } from "./text.tsx";
 
 /** A difference between two attempts. */
 export interface Difference {
@@ -66,17 +66,22 @@ export function Diff({ changes }: {
         <div>
           <dt>{field}</dt>
           <dd>
-            {before === null ? null : <del>{before}</del>}
+            {before === null ? null : <del>{valueOf(before)}</del>}
             {before === null || after === null ? null : <span class="rest">{" → "}</span>}
             {after === null
               ? (before === null ? null : <span class="rest">{" removed"}</span>)
-              : <ins>{after}</ins>}
+              : <ins>{valueOf(after)}</ins>}
           </dd>
         </div>
       ))}
     </dl>
   );
-  // Where all is new there is little to compare.
-  const is_new = changes.length > 3 && changes.every(({ before }) => before === null);
-  return is_new ? <Fold label={`${changes.length} fields`}>{list}</Fold> : list;
+  // Where all is new or gone there is little to compare.
+  const is_whole = changes.length > 3 &&
+    changes.every(({ before, after }) => before === null || after === null);
+  return is_whole ? <Fold label={`${changes.length} fields`}>{list}</Fold> : list;
+}
+
+function valueOf(text: string): Content {
+  return /^https?:/.test(text) ? <Url text={text} /> : text;
 }

@@ -11,6 +11,22 @@ export function Count({ value, exact = true }: {
   return <>{value.toLocaleString("en-GB") + (exact ? "" : "+")}</>;
 }
 
+/** An address. If it is too long for its line, it breaks after a slash, dot, `?`, `&`, `=` or hyphen first. */
+export function Url({ text }: { readonly text: string }) {
+  const [first = "", ...parts] = text.split(/(?<=[/.?&=-])(?=[^/.?&=-])/);
+  return (
+    <>
+      {first}
+      {parts.map((part) => (
+        <>
+          <wbr />
+          {part}
+        </>
+      ))}
+    </>
+  );
+}
+
 /** Text exactly as it is, in a box of its own. Give it an `id` for `CopyFrom`. */
 export function Code({ text, id }: { readonly text: string; readonly id?: string }) {
   return <pre class="code" id={id} tabindex={0}>{text}</pre>;

@@ -23,13 +23,20 @@ export function TimedText({ text }: { readonly text: string }) {
     <>
       {parts.map((part, index) =>
         index % 2 === 0
-          ? part
+          ? unbroken(part)
           : part.startsWith("`")
           ? <code>{part.slice(1, -1)}</code>
           : <Moment at={part} style="minute" />
       )}
     </>
   );
+}
+
+const UNIT = /(\d) (?=(?:%|ms|s|min|h|d|of|(?:second|minute|hour|day)s?)(?!\w))/g;
+
+/** The text with numbers on the same line as their units. */
+export function unbroken(text: string): string {
+  return text.replace(UNIT, "$1\u00a0");
 }
 
 /** An age, as lists have it: `4 min ago`. */

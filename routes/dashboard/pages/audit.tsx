@@ -14,6 +14,7 @@ import {
   Section,
   Submit,
   TextField,
+  TimedText,
   Verdict,
 } from "../components/all.ts";
 import { actorWords, changeWords } from "../verdicts/changes.ts";
@@ -46,7 +47,7 @@ export function AuditPage({ visit, entries, names, filter, is_first }: {
         tone="calm"
         crumbs="Audit"
         aside={latest === undefined || !is_first ? undefined : <Ago at={latest.at} />}
-        headline={headlineOf(latest, names, visit, is_filtered, is_first)}
+        headline={<TimedText text={headlineOf(latest, names, visit, is_filtered, is_first)} />}
       >
         <p>Changes by people and by the program itself. Secrets and payloads are never in it.</p>
       </Verdict>
@@ -113,7 +114,7 @@ function AuditFilterForm(
   const notes = {
     actor: "Name of a token, or portal: and a link's id",
     action: "endpoint.rotated",
-    object: "ep_…, dlv_…",
+    object: "ep_…, dlv_…, alr_…",
   };
   return (
     <Fold label="Filter">
@@ -150,7 +151,7 @@ function columnsOf(
       label: "What",
       phone: "subject",
       wrap: true,
-      cell: (entry) => changeWords(entry, audience, nameOf(entry, names)).text,
+      cell: (entry) => <TimedText text={changeWords(entry, audience, nameOf(entry, names)).text} />,
     },
     {
       name: "change",
@@ -170,6 +171,8 @@ function objectHref(base: string, { action, object }: shown.AuditEntry): string 
   if (object.startsWith("dlv_")) return `${base}/deliveries/${id}`;
   if (object.startsWith("evt_")) return `${base}/events/${id}`;
   if (object.startsWith("rpl_")) return `${base}/replays/${id}`;
+  if (object.startsWith("alr_")) return `${base}/alerts#${id}`;
+  if (action.startsWith("alert")) return `${base}/alerts`;
   return action.startsWith("endpoint.") ? `${base}/endpoints/${id}` : null;
 }
 

@@ -1,6 +1,7 @@
 import type * as shown from "../../../lib/admin/shown.ts";
 import { Compare, Filter, Moment, Section, Select, Submit } from "../components/all.ts";
-import { metTitle, nthAttempt } from "../verdicts/attempts.ts";
+import { metTitle } from "../verdicts/attempts.ts";
+import { uncapital } from "../verdicts/endpoint.ts";
 import { told } from "../verdicts/verdict.ts";
 import type { House } from "../visit.ts";
 import { Sentence } from "./verdict.tsx";
@@ -74,11 +75,11 @@ export function ComparisonSection({ house, delivery, name, comparison, chosen }:
 }
 
 function SideHead({ side, house }: { readonly side: Side; readonly house: House }) {
-  const met = side.outcome === "delivered" ? "accepted" : metTitle(side, house.audience);
+  const met = side.outcome === "delivered" ? "accepted" : uncapital(metTitle(side, house.audience));
   return (
     <>
-      <Moment at={side.started_at} />
-      {`, ${met}, ${nthAttempt(side.attempt)}`}
+      <Moment at={side.started_at} style="step" />
+      {`, ${met}`}
     </>
   );
 }

@@ -87,7 +87,7 @@ export function DeliveriesPage(props: DeliveriesProps) {
           visit={visit}
           verdict={verdict}
           is_list
-          crumbs={visit.house.audience === "operator" ? "Deliveries" : "Sent to your systems"}
+          crumbs="Deliveries"
         />
       )}
       <ListTabs {...props} />
@@ -164,12 +164,12 @@ function Refused({ visit, errors }: DeliveriesProps) {
         tone: "calm",
         state: { kind: "unused", word: "Not searched" },
         headline: [
-          errors.size === 1 ? "One of the filters says nothing" : "Some of the filters say nothing",
+          errors.size === 1 ? "One filter cannot be used" : "Some filters cannot be used",
         ],
         sentences: [...errors].map(([name, message]) => [{ strong: name }, `: ${message}.`]),
         actions: [],
       }}
-      crumbs={visit.house.audience === "operator" ? "Deliveries" : "Sent to your systems"}
+      crumbs="Deliveries"
     />
   );
 }
@@ -244,7 +244,7 @@ function AddFilter({ visit, filters, errors, names, types }: DeliveriesProps) {
           label="Reason"
           value={filters.reason}
           error={error("reason")}
-          note="What the last attempt met; any: all of these. Or why it was cancelled."
+          note="Why the last attempt failed, or why it was cancelled."
           options={[
             any,
             ...among(filters.reason, DELIVERY_REASONS).map((value) => ({
@@ -274,7 +274,7 @@ function AddFilter({ visit, filters, errors, names, types }: DeliveriesProps) {
           label="Posted before"
           value={filters.until}
           error={error("until")}
-          note="The same; empty for now."
+          note="Like Posted since. Empty: now."
           narrow
         />
         <FormRow>
@@ -376,6 +376,8 @@ function businessColumns(props: DeliveriesProps): Columns {
   ];
 }
 
+/** Keeps a day and its time on one line. */
+const NBSP = "\u00a0";
 const DAYS = ["Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"];
 const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
@@ -386,8 +388,9 @@ export function aboutWords(about: About | undefined): string {
   const day = date === null ? null : new Date(`${date}T00:00:00Z`);
   const words = day === null || Number.isNaN(day.getTime())
     ? null
-    : `${DAYS[day.getUTCDay()]} ${day.getUTCDate()} ${MONTHS[day.getUTCMonth()]}`;
-  return [service, words, time].filter((part) => part !== null).join(", ");
+    : `${DAYS[day.getUTCDay()]}${NBSP}${day.getUTCDate()}${NBSP}${MONTHS[day.getUTCMonth()]}`;
+  const when = [words, time].filter((part) => part !== null).join(`,${NBSP}`);
+  return [service, when].filter((part) => part !== null && part !== "").join(", ");
 }
 
 /** That the type which a list is narrowed to is none of those in force, and which may be meant. */
@@ -434,7 +437,7 @@ function Nothing(props: DeliveriesProps) {
       );
     case "deeper":
       return (
-        <Empty cause="None of the newest matches">
+        <Empty cause="A search stops after the newest ones, so that it stays fast">
           <UnknownType {...props} />
           {older === null ? null : <a href={older}>Look among older ones</a>}
         </Empty>

@@ -14,6 +14,7 @@ import {
   Section,
   Split,
   Timeline,
+  Url,
 } from "../components/all.ts";
 import type { FormState } from "../forms.ts";
 import { inWord } from "../verdicts/attempts.ts";
@@ -21,7 +22,7 @@ import type { DeliveryPageFacts } from "../verdicts/delivery.ts";
 import { nameOf } from "../verdicts/health.ts";
 import { wayOf } from "../verdicts/timeline.ts";
 import type { Verdict } from "../verdicts/verdict.ts";
-import type { Visit } from "../visit.ts";
+import type { Audience, House, Visit } from "../visit.ts";
 import { typeWords } from "../words.ts";
 import { aboutWords } from "./deliveries.tsx";
 import { VerdictHead } from "./verdict.tsx";
@@ -146,10 +147,14 @@ function DeliveryFacts({ visit, facts, event, about, names }: DeliveryProps) {
           is_business ? "System" : "Endpoint",
           <>
             <a href={`${base}/endpoints/${encodeURIComponent(endpoint.id)}`}>{nameOf(endpoint)}</a>
-            {`, ${endpoint.url}`}
+            {", "}
+            <Url text={endpoint.url} />
           </>,
         ],
-        ["Also owed to", <Others event={event} delivery={delivery} names={names} base={base} />],
+        [
+          is_business ? "Also sent to" : "Also owed to",
+          <Others event={event} delivery={delivery} names={names} house={visit.house} />,
+        ],
         ...(delivery.owed_by === null ? [] : [
           [
             "Owed by",
@@ -168,17 +173,18 @@ function DeliveryFacts({ visit, facts, event, about, names }: DeliveryProps) {
 
 const MAX_OTHERS = 6;
 
-function Others({ event, delivery, names, base }: {
+function Others({ event, delivery, names, house: { base, audience } }: {
   readonly event: shown.EventDetail;
   readonly delivery: shown.Delivery;
   readonly names: ReadonlyMap<string, string>;
-  readonly base: string;
+  readonly house: House;
 }) {
   const others = event.endpoints.filter(({ owed, delivery_id }) =>
     owed && delivery_id !== delivery.id
   );
   const see = <a href={`${base}/events/${event.id}`}>See the event</a>;
-  if (others.length === 0) return <>{"nobody else. "}{see}</>;
+  if (others.length === 0) return <>{"Nobody else. "}{see}</>;
+  const arrived = audience === "operator" ? "delivered" : "arrived";
   const are_all = others.every(({ state }) => state === "delivered");
   return (
     <>
@@ -192,14 +198,21 @@ function Others({ event, delivery, names, base }: {
                 {names.get(endpoint_id) ?? endpoint_id}
               </a>
             )}
-          {are_all ? "" : ` (${state.replace("_", " ")})`}
+          {are_all ? "" : ` (${otherWords(state, audience)})`}
         </>
       ))}
       {others.length > MAX_OTHERS ? ` and ${others.length - MAX_OTHERS} others` : ""}
-      {are_all ? `, ${others.length === 1 ? "delivered" : "all delivered"}. ` : ". "}
+      {are_all ? `, ${others.length === 1 ? arrived : `all ${arrived}`}. ` : ". "}
       {see}
     </>
   );
+}
+
+/** A state as a word between brackets: `rate limited`, or for a business `given up`. */
+function otherWords(state: string, audience: Audience): string {
+  if (audience === "business" && state === "delivered") return "arrived";
+  if (audience === "business" && state === "failed") return "given up";
+  return state.replace("_", " ");
 }
 
 function Attempts({ visit, facts, shows_all }: DeliveryProps) {
@@ -208,13 +221,11 @@ function Attempts({ visit, facts, shows_all }: DeliveryProps) {
   if (attempts.length === 0) {
     return (
       <Section id="attempts" title="Attempts" live="swap">
-        <Empty cause="No attempt has ended yet">
-          {delivery.attempt_count > 0
-            ? "Earlier ones are no longer kept."
-            : delivery.status === "pending"
-            ? "The first one shows up here by itself."
-            : "It ended before the first."}
-        </Empty>
+        {delivery.attempt_count > 0
+          ? <Empty cause="The attempts are no longer kept" />
+          : delivery.status === "pending"
+          ? <Empty cause="No attempt has ended yet">The first one shows up here by itself.</Empty>
+          : <Empty cause="No attempt was made">It ended before the first.</Empty>}
       </Section>
     );
   }

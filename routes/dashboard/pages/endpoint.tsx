@@ -3,6 +3,7 @@ import type * as shown from "../../../lib/admin/shown.ts";
 import { capitalised } from "../../../lib/core/words.ts";
 import {
   Actions,
+  AttemptLegend,
   Bars,
   Chart,
   Danger,
@@ -10,7 +11,6 @@ import {
   Form,
   FormMessage,
   FormRow,
-  Legend,
   LinkButton,
   Moment,
   Notice,
@@ -20,6 +20,8 @@ import {
   State,
   Submit,
   TextField,
+  TimedText,
+  Url,
 } from "../components/all.ts";
 import type { FormState, Note } from "../forms.ts";
 import type { Visit } from "../visit.ts";
@@ -37,6 +39,8 @@ export interface Pin {
   readonly text: string;
   /** The first failure of the present run, if it followed this change. */
   readonly failed_at: string | null;
+  /** If it is an alert, which may have begun before the axis does; `ended_at` is null while it is open. */
+  readonly alert: { readonly began_at: string; readonly ended_at: string | null } | null;
 }
 
 /** Content of an endpoint's page. */
@@ -80,7 +84,11 @@ export function EndpointPage(props: EndpointPageProps) {
             <a href={base}>Endpoints</a> › {nameOf(endpoint)}
           </>
         }
-        aside={<code>{endpoint.url}</code>}
+        aside={
+          <code>
+            <Url text={endpoint.url} />
+          </code>
+        }
       />
       <Refusals {...props} />
       {note === null ? null : (
@@ -90,7 +98,7 @@ export function EndpointPage(props: EndpointPageProps) {
           tone={props.is_refused ? "failing" : "calm"}
         />
       )}
-      {check === null ? null : <Findings check={check} />}
+      <LastLook asked={check} endpoint={endpoint} />
       <Health {...props} />
       <Numbers {...props} />
       <MoreActions visit={visit} endpoint={endpoint} verdict={verdict} />
@@ -135,11 +143,7 @@ function MoreActions(
     ...(endpoint.paused ? [] : [link("Pause…", `${at}/pause`)]),
   ].filter(({ href }) => !verdict.actions.some((action) => action.href === href));
   if (more.length === 0) return null;
-  return (
-    <Section>
-      <Actions>{more.map((action) => ActionStep({ visit, action }))}</Actions>
-    </Section>
-  );
+  return <Actions>{more.map((action) => ActionStep({ visit, action }))}</Actions>;
 }
 
 /** After a new secret, the step most likely to help is a test with it. */
@@ -177,11 +181,28 @@ const MARKS = {
   "✗": { kind: "failed", word: "Fault" },
 } as const;
 
-/** Findings of an examination, with remedies. */
-function Findings({ check }: { readonly check: shown.EndpointCheck }) {
-  const { findings, certificate } = check;
+/** The look at the connection that was just asked for; else the last one, if it found a fault. */
+function LastLook({ asked, endpoint }: {
+  readonly asked: shown.EndpointCheck | null;
+  readonly endpoint: shown.Endpoint;
+}) {
+  if (asked !== null) return <Findings {...asked} since={null} />;
+  const { check } = endpoint;
+  if (check === null || check.ok || endpoint.state === "retired") return null;
+  return <Findings {...check} certificate={null} since={check.failing_since} />;
+}
+
+/** Findings of a look at the connection, with remedies. */
+function Findings({ ok, findings, certificate, since }:
+  & Pick<shown.EndpointCheck, "ok" | "findings" | "certificate">
+  & { readonly since: string | null }) {
   return (
-    <Section title={check.ok ? "The connection is good" : "The connection has a fault"} id="check">
+    <Section title={ok ? "The connection is good" : "The connection has a fault"} id="check">
+      {since === null ? null : (
+        <p class="note">
+          So since <Moment at={since} style="minute" />. It is looked at once an hour.
+        </p>
+      )}
       <ul class="findings">
         {findings.map(({ mark, text, remedy }) => (
           <li>
@@ -211,14 +232,7 @@ function Health(props: EndpointPageProps) {
       title="Health and changes, last 72 hours"
       id="health"
       live="swap"
-      aside={
-        <Legend
-          items={[
-            { kind: "delivered", word: "Delivered" },
-            { kind: "failed", word: "Attempt failed" },
-          ]}
-        />
-      }
+      aside={<AttemptLegend />}
     >
       <Chart
         bars={chartBars(bars)}
@@ -229,13 +243,13 @@ function Health(props: EndpointPageProps) {
       />
       {pins.length === 0 ? <p class="note">No changes in this time.</p> : (
         <Pins
-          items={pins.map(({ at, who, text, failed_at }) => ({
+          items={pins.map(({ at, who, text, failed_at, alert }) => ({
             text: (
               <>
-                <strong>{who}</strong> {text}
+                <strong>{who}</strong> <TimedText text={text} />
               </>
             ),
-            note: (
+            note: alert !== null ? <Lasted {...alert} /> : (
               <>
                 <Moment at={at} style="minute" />
                 {failed_at === null ? null : (
@@ -249,6 +263,19 @@ function Health(props: EndpointPageProps) {
         />
       )}
     </Section>
+  );
+}
+
+/** From when to when an alert was open. */
+function Lasted({ began_at, ended_at }: NonNullable<Pin["alert"]>) {
+  return (
+    <>
+      Began <Moment at={began_at} style="minute" />; {ended_at === null ? "still open" : (
+        <>
+          ended <Moment at={ended_at} style="minute" />
+        </>
+      )}
+    </>
   );
 }
 
@@ -302,7 +329,7 @@ function Numbers({ visit, facts }: EndpointPageProps) {
             : days < 0
             ? "Expired"
             : many(days, "day", "days"),
-          note: certificate_ends_at === null ? (is_plain ? "plain http" : "not seen yet") : (
+          note: is_plain ? "plain http" : certificate_ends_at === null ? "not seen yet" : (
             <>
               until <Moment at={certificate_ends_at} style="date" />
             </>
@@ -322,13 +349,20 @@ function SecretSection(
   const { rotation, source, unsigned } = endpoint;
   const at = `${visit.house.base}/endpoints/${encodeURIComponent(endpoint.id)}`;
   const may = visit.may_write && source === "api";
+  // `updated_at` is no answer: a pause moves it as well.
+  const since = rotation?.activates_at ?? (endpoint.version === 1 ? endpoint.created_at : null);
   return (
     <Section
       title="Secret"
       id="secret"
       aside={
         <>
-          Version {endpoint.version}, since <Moment at={endpoint.updated_at} style="minute" />
+          Version {endpoint.version}
+          {since === null ? null : (
+            <>
+              , since <Moment at={since} style="minute" />
+            </>
+          )}
         </>
       }
     >
@@ -483,7 +517,9 @@ function Removal({ visit, facts: { endpoint }, removal, kept_days }: EndpointPag
         {pending === 0
           ? `Nothing is waiting for ${name}; nothing new is sent to it.`
           : `Cancels ${name}’s ${noun} and creates no new ones.`} {past} for{" "}
-        {many(kept_days, "day", "days")}. To keep {those} waiting instead, pause it.
+        {many(kept_days, "day", "days")}. {endpoint.paused
+          ? `To keep ${those} waiting instead, leave it paused.`
+          : `To keep ${those} waiting instead, pause it.`}
       </p>
       <Form visit={visit} action={`${visit.house.base}/endpoints/${id}/delete`}>
         <FormMessage state={removal} />

@@ -96,7 +96,7 @@ export function PausePage(props: Props) {
         <>
           {is_business
             ? `Nothing is sent to ${name} until you resume it. News of your bookings waits, and goes out then.`
-            : `Nothing is sent to ${name} until it is resumed. It goes on being owed deliveries, which wait.`}
+            : `Nothing is sent to ${name} until it is resumed. New deliveries wait.`}
           {endpoint.pending === 0
             ? null
             : ` ${many(endpoint.pending, "is", "are", endpoint.pending_exact)} waiting now.`}

@@ -2,6 +2,7 @@ import type * as shown from "../../../lib/admin/shown.ts";
 import { matchesType } from "../../../lib/core/matching.ts";
 import { formatDuration } from "../../../lib/core/units.ts";
 import {
+  Actions,
   AreaField,
   CheckFields,
   Facts,
@@ -79,12 +80,14 @@ export function SettingsForm(props: SettingsProps) {
         </Fold>
       )}
       <FormRow>
-        <Submit label={endpoint === null ? "Make the endpoint" : "Save settings"} />{" "}
-        <span class="note">
-          {endpoint === null
-            ? "Its secret is shown once, on the next page."
-            : "Takes effect with the next attempt."}
-        </span>
+        <Actions>
+          <Submit label={endpoint === null ? "Make the endpoint" : "Save settings"} />
+          <span class="note">
+            {endpoint === null
+              ? "Its secret is shown once, on the next page."
+              : "Takes effect with the next attempt."}
+          </span>
+        </Actions>
       </FormRow>
     </Form>
   );
@@ -177,10 +180,11 @@ function PatternField({ visit, state }: SettingsProps) {
 
 /** An event type, with its meaning for a business, and the pattern that selects it already. */
 function typeLabel(type: string, audience: Audience, pattern: string | undefined) {
+  const words = typeWords(type, audience);
   return (
     <>
-      {typeWords(type, audience)}
-      {audience === "business" ? <span class="note">{` ${type}`}</span> : null}
+      {words}
+      {words === type ? null : <span class="note">{` ${type}`}</span>}
       {pattern === undefined ? null : <span class="note">{` in ${pattern}`}</span>}
     </>
   );
@@ -264,6 +268,13 @@ function ConnectionFields({ state, endpoint }: SettingsProps) {
         note={"Sent along, one “Name: value” on each line. Values are kept sealed and never shown again" +
           (endpoint === null ? "." : "; [redacted] keeps a value.")}
       />
+      <CheckFields
+        name="traceparent"
+        label="Tracing"
+        options={[{ value: "on", label: "Send a traceparent header" }]}
+        values={state.values.traceparent ?? []}
+        note="W3C Trace Context, for the receiver’s own traces."
+      />
       <Fold
         label={tls === null ? "Certificates: none of its own" : "Certificates of its own"}
         open={["tls_ca", "tls_cert", "tls_key"].some((name) => state.errors.has(name))}
@@ -309,7 +320,7 @@ function SecretFields({ visit, state, endpoint }: SettingsProps) {
           <TextField
             {...field(state, "secret")}
             label="Secret"
-            note="Empty: a strong one is made, and shown once on the next page."
+            note="Empty: a strong one is made."
             type="password"
             mono
           />
@@ -383,6 +394,7 @@ export function SettingsFacts(
             </>
           ),
         ],
+        ["Tracing", endpoint.traceparent ? "Sends a traceparent header" : "Sends no traceparent"],
         ["Signing", endpoint.unsigned ? "Unsigned" : "Signed"],
       ]}
     />

@@ -56,10 +56,10 @@ export function EndpointsPage(
   const more = total - endpoints.length;
   return (
     <>
-      <VerdictHead visit={visit} verdict={verdictOf(visit, overview)} />
+      <VerdictHead visit={visit} verdict={verdictOf(visit, overview)} crumbs="Endpoints" />
       <ListTabs visit={visit} current="in force" />
       <Section
-        title="Endpoints, worst first"
+        title={many(total, "endpoint", "endpoints")}
         id="endpoints"
         live="swap"
         aside={<NewLink visit={visit} room={room} />}
@@ -221,11 +221,11 @@ function operatorColumns({ now }: Visit): Column<OverviewEndpoint>[] {
 /** `31 today, all arrived`. */
 function todayWords({ endpoint, today, health }: OverviewEndpoint): string {
   const on_way = `${number(endpoint.pending, endpoint.pending_exact)} on the way`;
-  if (today.all === 0) return endpoint.pending === 0 ? "Nothing today" : on_way;
-  const sent = `${number(today.all)} today`;
+  if (today.sent === 0) return endpoint.pending === 0 ? "Nothing today" : on_way;
+  const sent = `${number(today.sent)} today`;
   if (endpoint.pending > 0) return `${sent}, ${on_way}`;
-  if (health === "delivering" && today.within_30s >= today.all) return `${sent}, all arrived`;
-  return sent;
+  const all_arrived = health === "delivering" && today.within_30s >= today.sent;
+  return all_arrived ? `${sent}, all arrived` : sent;
 }
 
 function businessColumns(): Column<OverviewEndpoint>[] {

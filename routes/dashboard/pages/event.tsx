@@ -93,7 +93,9 @@ function rankOf({ owed, state }: shown.EndpointVerdict): number {
 function EndpointRows({ visit, event, names }: EventProps) {
   const { base, audience } = visit.house;
   const deliveries = new Map(event.deliveries.map((delivery) => [delivery.id, delivery]));
-  const rows = event.endpoints.toSorted((a, b) => rankOf(a) - rankOf(b));
+  // A test goes to one endpoint: that it did not go to each of the others is no news.
+  const rows = event.endpoints.filter(({ state }) => state !== "test_of_another")
+    .toSorted((a, b) => rankOf(a) - rankOf(b));
   const last = ({ delivery_id }: shown.EndpointVerdict) =>
     delivery_id === null ? undefined : deliveries.get(delivery_id)?.last_attempt_at ?? undefined;
   const more = rows.length - MAX_ROWS;
@@ -169,15 +171,17 @@ function Why({ visit, row, event }: {
     : audience === "business"
     ? [NOT_OWED[row.state] ?? "Not sent to it"]
     : told(row.explanation);
+  // An attempt before the cancellation explains nothing any more.
+  const is_over = row.state === "cancelled";
   return (
     <>
       <Sentence words={words} />
-      {row.hints.map(({ text }) => <span class="second">{`${text}.`}</span>)}
-      {row.advice === null || row.hints.length > 0 || audience === "business"
+      {is_over ? null : row.hints.map(({ text }) => <span class="second">{`${text}.`}</span>)}
+      {is_over || row.advice === null || row.hints.length > 0 || audience === "business"
         ? null
         : (
           <span class="second">
-            <Sentence words={advised(row.advice, house.base, row.delivery_id)} />
+            <Sentence words={[...advised(row.advice, house.base, row.delivery_id), "."]} />
           </span>
         )}
       {canBeOwed(row) && may_write
@@ -227,7 +231,7 @@ function EventFacts({ visit, event, about }: EventProps) {
         ...(is_business ? [] : [
           [
             "Business",
-            event.business === null ? "none known" : (
+            event.business === null ? "None known" : (
               <>
                 <a href={`${base}/search?${new URLSearchParams({ q: event.business })}`}>
                   {event.business}
@@ -268,7 +272,7 @@ function Payload({ visit, event }: EventProps) {
         ? (
           <p>
             <LinkButton
-              href={`${visit.house.base}/test?type=${encodeURIComponent(event.type)}`}
+              href={`${visit.house.base}/test?event=${encodeURIComponent(event.type)}`}
               label="Send a test of this type"
             />
           </p>

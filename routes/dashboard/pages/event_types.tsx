@@ -1,7 +1,8 @@
 import type * as shown from "../../../lib/admin/shown.ts";
 import type { NamedEndpoint } from "../../../lib/admin/names.ts";
 import { Code, CopyFrom, Facts, Fold, LinkButton, Section, Verdict } from "../components/all.ts";
-import type { Visit } from "../visit.ts";
+import { together } from "../verdicts/verdict.ts";
+import type { Audience, Visit } from "../visit.ts";
 import { typeWords } from "../words.ts";
 
 /** The event types with their samples, and who selects each. */
@@ -13,22 +14,26 @@ export function EventTypesPage({ visit, types, selecting }: {
 }) {
   const { house } = visit;
   const is_operator = house.audience === "operator";
-  const selected = types.filter(({ name }) => (selecting.get(name) ?? []).length > 0);
   return (
     <>
       <Verdict
         tone="calm"
         crumbs="Event types"
-        headline={headlineOf(types.length, selected.length)}
+        headline={headlineOf(
+          types.filter(({ operational }) => !operational),
+          selecting,
+          house.audience,
+        )}
       >
         <p>
           {is_operator
-            ? "BookMe posts events of these types. An endpoint is sent those that it selects."
+            ? "BookMe posts events of these types, and this program has some about itself (webhooks). Each endpoint gets those that it selects."
             : "BookMe can tell your systems about each of these. Each endpoint selects some of them."}
         </p>
       </Verdict>
       <Section title="In short">
         <Facts
+          wide
           items={types.map(({ name, description }) => [
             <a href={`#${name}`}>{typeWords(name, house.audience)}</a>,
             description,
@@ -42,12 +47,23 @@ export function EventTypesPage({ visit, types, selecting }: {
   );
 }
 
-function headlineOf(types: number, selected: number): string {
-  const all = `There are ${types} event types`;
-  if (selected === 0) return `${all}, and no endpoint selects any yet`;
-  if (selected === types) return `All ${types} event types are selected`;
-  const rest = types - selected;
-  return `${all}; ${rest === 1 ? "1 is" : `${rest} are`} selected by no endpoint`;
+/** Types that a headline names; of more, only their number. */
+const MAX_UNSELECTED = 2;
+
+function headlineOf(
+  types: readonly shown.EventType[],
+  selecting: ReadonlyMap<string, readonly NamedEndpoint[]>,
+  audience: Audience,
+): string {
+  const rest = types.filter(({ name }) => (selecting.get(name) ?? []).length === 0);
+  if (rest.length === types.length) {
+    return `There are ${types.length} event types, and no endpoint selects any yet`;
+  }
+  if (rest.length === 0) return `All ${types.length} event types are selected`;
+  const none = rest.length <= MAX_UNSELECTED
+    ? together(rest.map(({ name }) => typeWords(name, audience)))
+    : `${rest.length} of the ${types.length} event types`;
+  return `No endpoint selects ${none}`;
 }
 
 /** Endpoints that a type names. */

@@ -1,17 +1,9 @@
 import { formatDuration } from "../../../lib/core/units.ts";
 import { capitalised } from "../../../lib/core/words.ts";
-import {
-  Code,
-  CopyFrom,
-  durationWords,
-  Facts,
-  Fold,
-  LinkButton,
-  Section,
-  Verdict,
-} from "../components/all.ts";
+import { Code, CopyFrom, Facts, Fold, LinkButton, Section, Verdict } from "../components/all.ts";
 import { SNIPPETS } from "../snippets.ts";
 import { inWord } from "../verdicts/attempts.ts";
+import { age } from "../verdicts/endpoint.ts";
 import { REASON_HELP } from "../verdicts/reasons.ts";
 import type { Visit } from "../visit.ts";
 
@@ -122,27 +114,27 @@ function AnswerHelp({ timeout_ms, retry_ms, kept_ms }: Promised) {
     <Section title="Answers and retries" id="answers">
       <Facts
         items={[
-          ["2xx", `Accepted. It has to come within ${formatDuration(timeout_ms)}`],
-          ["429, 503", "With Retry-After: the next attempt waits at least that long"],
-          ["410", "Nothing more is wanted: the delivery ends, and the endpoint is paused"],
+          ["2xx", `Accepted. It has to come within ${formatDuration(timeout_ms)}.`],
+          ["429, 503", "With Retry-After: the next attempt waits at least that long."],
+          ["410", "Nothing more is wanted: the delivery ends, and the endpoint is paused."],
           [
             "Anything else",
-            "The attempt failed, and the next one follows. Redirects are not followed",
+            "The attempt failed, and the next one follows. Redirects are not followed.",
           ],
           [
             "Retries",
             attempts === 1
-              ? "One attempt"
+              ? "One attempt."
               : `${capitalised(inWord(attempts))} attempts over ${
-                durationWords(span_ms)
+                age(span_ms)
               }, with these waits: ${
                 retry_ms.slice(1).map(formatDuration).join(", ")
-              }. An endpoint may have its own`,
+              }. An endpoint may have its own.`,
           ],
-          ["Afterwards", `What failed stays for ${formatDuration(kept_ms)} and can be sent again`],
+          ["Afterwards", `Failed deliveries stay for ${age(kept_ms)} and can be sent again.`],
           [
             "Order",
-            "Not promised: order by timestamp. booking.confirmed may arrive before booking.created",
+            "Not promised: order by timestamp. booking.confirmed may arrive before booking.created.",
           ],
         ]}
       />

@@ -1,16 +1,18 @@
+import type { OpenAlerts } from "../../../lib/admin/alerts.ts";
+import { headline } from "../../../lib/core/alerting/words.ts";
 import type { About } from "../../../lib/admin/about.ts";
 import type { Overview } from "../../../lib/admin/overview.ts";
 import type * as shown from "../../../lib/admin/shown.ts";
 import { inSeconds } from "../../../lib/core/time.ts";
 import {
   Ago,
+  AttemptLegend,
   Chart,
   Code,
   type Column,
   CopyFrom,
   Empty,
   Figures,
-  Legend,
   Moment,
   Name,
   Notes,
@@ -18,6 +20,7 @@ import {
   Section,
   Split,
   State,
+  TimedText,
 } from "../components/all.ts";
 import type { Figure } from "../last_known.ts";
 import type { Visit } from "../visit.ts";
@@ -40,6 +43,8 @@ import { VerdictHead } from "./verdict.tsx";
 
 /** Content of the dashboard's first page. */
 export interface OverviewProps {
+  /** Open ones; null if they cannot be read. */
+  readonly alerts: OpenAlerts | null;
   readonly visit: Visit;
   readonly overview: Overview;
   /** Names of endpoints, by their ids. */
@@ -94,9 +99,25 @@ export function OverviewPage(props: OverviewProps) {
         <Section
           title="Open alerts"
           id="alerts"
+          live="swap"
           aside={<a href={`${visit.house.base}/alerts`}>All alerts</a>}
         >
-          <Empty cause="No alert is open" />
+          {props.alerts === null
+            ? <Empty cause="The open alerts could not be read; the log has the reason" />
+            : props.alerts.count === 0
+            ? <Empty cause="No alert is open" />
+            : (
+              <Notes
+                items={props.alerts.worst.map(({ spoken, is_quiet }) => ({
+                  text: (
+                    <a href={`${visit.house.base}/alerts#${spoken.id}`}>
+                      <TimedText text={headline(spoken, visit.house.audience)} />
+                    </a>
+                  ),
+                  note: is_quiet ? "Acknowledged or snoozed" : null,
+                }))}
+              />
+            )}
         </Section>
         <Section
           title="Latest changes"
@@ -191,8 +212,10 @@ export function figuresOf({ today, hour, waiting, overdue, endpoints }: Overview
       note: worst !== undefined && rest !== null
         ? `${rest} without ${nameOf(worst.endpoint)}`
         : today.all === 0
-        ? "nothing sent"
-        : `${number(today.within_30s)} of ${number(today.all)}`,
+        ? today.sent === 0 ? "nothing sent" : "nothing sent that the promise covers"
+        : today.begun_in_time < today.all
+        ? `${percent(today.begun_in_time, today.all)} were tried within 30 s`
+        : `${number(today.within_30s)} of ${number(today.all)}, all tried within 30 s`,
     },
     {
       label: "Delivered in the last hour",
@@ -217,7 +240,7 @@ export function figuresOf({ today, hour, waiting, overdue, endpoints }: Overview
       value: isLate(overdue.oldest_ms) ? number(overdue.value, overdue.exact) : "None",
       note: isLate(overdue.oldest_ms)
         ? `the oldest for ${age(overdue.oldest_ms ?? 0)}`
-        : "everything due was sent on time",
+        : "all sent on time",
     },
   ];
 }
@@ -248,14 +271,7 @@ function Day({ visit, overview, names }: OverviewProps) {
       title="Attempts, last 24 hours"
       id="day"
       live="swap"
-      aside={
-        <Legend
-          items={[
-            { kind: "delivered", word: "Delivered" },
-            { kind: "failed", word: "Failed" },
-          ]}
-        />
-      }
+      aside={<AttemptLegend />}
     >
       <Chart
         bars={chartBars(overview.bars)}
@@ -295,7 +311,7 @@ function markWords(
 }
 
 function Changes({ visit, overview, names }: OverviewProps) {
-  if (overview.changes.length === 0) return <Empty cause="Nothing was changed yet" />;
+  if (overview.changes.length === 0) return <Empty cause="Nothing has been changed yet" />;
   return (
     <Notes
       items={overview.changes.map((entry) => {

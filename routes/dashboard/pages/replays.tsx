@@ -148,7 +148,7 @@ export function ReplayPage({ visit, replay, names, said }: {
       {!isRunning(replay) && replayed === 0
         ? null
         : (
-          <Section title="Progress" id="progress" live="swap" aside={of}>
+          <Section title="Progress" id="progress" live="swap">
             <Bars
               label={of}
               total={Math.max(matched, replayed + without_payload)}
@@ -157,7 +157,7 @@ export function ReplayPage({ visit, replay, names, said }: {
             {isRunning(replay)
               ? (
                 <p class="note">
-                  It goes on when this page is closed. <a href={visit.here}>Reload</a>
+                  It continues when you close this page. <a href={visit.here}>Reload</a>
                 </p>
               )
               : null}
@@ -189,7 +189,7 @@ function factsOf(replay: shown.Replay, names: Names, visit: Visit) {
     ...(code === null ? [] : [["Last answer", code] as const]),
     ["From", Date.parse(since) === 0 ? "The beginning" : <Moment at={since} />],
     ["Before", <Moment at={until} />],
-    ["Rate", rate_per_s === null ? "As fast as can be" : rateWords(formatRate(rate_per_s) ?? "")],
+    ["Rate limit", rate_per_s === null ? "None" : rateWords(formatRate(rate_per_s) ?? "")],
     ...(replay.without_payload === 0
       ? []
       : [["Left out", `${number(replay.without_payload)} without a payload`] as const]),
@@ -240,20 +240,21 @@ export function NewReplayPage(props: NewProps) {
 function Confirm(
   { visit, counted, state, names }: NewProps & { readonly counted: ReplayCounted },
 ) {
-  const { count, groups, typed } = counted;
+  const { count, groups, typed, depth } = counted;
   const { matched, matched_exact } = count;
   const verb = typed.status === "pending" ? "Send" : "Replay";
   const label = `${verb} ${number(matched, matched_exact)}${
     typed.status === "pending" ? " now" : ""
   }`;
   return (
-    <Section title="Before it happens" id="count">
+    <Section title="Still to be confirmed" id="count">
       {groups === null ? null : <Groups groups={groups} visit={visit} names={names} />}
       {visit.may_write
         ? (
           <Form visit={visit} action={`${visit.house.base}/replays`}>
             {FIELDS.map((name) => <input type="hidden" name={name} value={typed[name]} />)}
             <input type="hidden" name="matched" value={String(matched)} />
+            {depth === "whole" ? <input type="hidden" name="count" value="all" /> : null}
             {matched > MUCH
               ? (
                 <TextField
@@ -383,7 +384,7 @@ function Selection({ visit, typed, state, names, types }: NewProps) {
         />
         <Times values={values} state={state} />
         <FormRow>
-          <Submit label="Count" kind="plain" />
+          <Submit label="Count them" kind="plain" />
         </FormRow>
       </Filter>
     </Section>
@@ -398,22 +399,21 @@ function Times({ values, state }: { readonly values: Typed; readonly state: Form
         name="since"
         label="From"
         value={values.since}
-        note="A time ago such as 2h or 3d, a time such as 2026-11-26 14:00 in UTC, or all"
+        note="24h or 3d ago, 2026-11-26 14:00 (UTC), or all."
         {...error("since")}
       />
       <TextField
         name="until"
         label="Before"
         value={values.until}
-        placeholder="Now"
+        note="Like From. Empty: now."
         {...error("until")}
       />
       <TextField
         name="rate"
-        label="At most"
+        label="Rate limit"
         value={values.rate}
-        placeholder="As fast as can be"
-        note="A rate such as 50/s, 300/m or 1000/h"
+        note="Like 50/s, 300/m or 1000/h. Empty: none."
         narrow
         {...error("rate")}
       />

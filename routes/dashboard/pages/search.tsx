@@ -1,4 +1,5 @@
 import type { FoundEvent, SearchFound } from "../../../lib/admin/search.ts";
+import { capitalised } from "../../../lib/core/words.ts";
 import {
   Ago,
   Filter,
@@ -10,6 +11,7 @@ import {
   Submit,
   TextField,
   TypeName,
+  Url,
 } from "../components/all.ts";
 import { many, type StateWords, type Verdict } from "../verdicts/verdict.ts";
 import type { Visit } from "../visit.ts";
@@ -36,7 +38,7 @@ export function SearchPage(props: SearchProps) {
     <>
       <VerdictHead visit={visit} verdict={verdictOf(props)} crumbs="Search" is_list />
       {found === null ? null : <Found {...props} found={found} />}
-      <Section title="Search again">
+      <Section title={query === "" ? "Search" : "Search again"}>
         <Filter action={`${visit.house.base}/search`} wide>
           <TextField
             name="q"
@@ -63,8 +65,8 @@ function verdictOf({ visit, query, found, mistake, meant }: SearchProps): Verdic
     return {
       ...base,
       state: { kind: "unused", word: "Not searched" },
-      headline: [mistake],
-      sentences: instead,
+      headline: [mistake.split("; ")[0] ?? mistake],
+      sentences: [...rest(mistake), ...instead],
     };
   }
   if (found === null) {
@@ -81,7 +83,7 @@ function verdictOf({ visit, query, found, mistake, meant }: SearchProps): Verdic
       ...base,
       state: { kind: "owed", word: "Found" },
       headline: [
-        `${many(count, "thing is", "things are", !found.has_more_events)} named ${query}`,
+        `${many(count, "result", "results", !found.has_more_events)} for ${query}`,
       ],
       sentences: [],
     };
@@ -90,11 +92,17 @@ function verdictOf({ visit, query, found, mistake, meant }: SearchProps): Verdic
   return {
     ...base,
     state: { kind: "unused", word: "Not found" },
-    headline: [`Nothing is named ${query}`],
+    headline: [`Nothing was found for ${query}`],
     sentences: near.length === 0
       ? [["It may be mistyped, or older than what is kept."]]
       : [["Did you mean ", ...near.slice(0, -1), "?"]],
   };
+}
+
+/** The remedy that follows a mistake: `There are status:, endpoint: …`. */
+function rest(mistake: string): string[][] {
+  const [, ...remedy] = mistake.split("; ");
+  return remedy.length === 0 ? [] : [[`${capitalised(remedy.join("; "))}.`]];
 }
 
 function Found({ visit, found }: SearchProps & { readonly found: SearchFound }) {
@@ -118,7 +126,13 @@ function Found({ visit, found }: SearchProps & { readonly found: SearchFound }) 
                     />
                   ),
                 },
-                { name: "url", label: "URL", phone: "reason", wrap: true, cell: ({ url }) => url },
+                {
+                  name: "url",
+                  label: "URL",
+                  phone: "reason",
+                  wrap: true,
+                  cell: ({ url }) => <Url text={url} />,
+                },
               ]}
               rows={found.endpoints}
               href={({ id }) => `${base}/endpoints/${encodeURIComponent(id)}`}
@@ -142,7 +156,8 @@ function stateOf({ failed, pending }: FoundEvent, { house }: Visit): StateWords 
   if (failed) {
     return { kind: "failed", word: house.audience === "operator" ? "Failed" : "Given up" };
   }
-  return pending ? { kind: "waiting", word: "Waiting" } : { kind: "delivered", word: "Done" };
+  if (pending) return { kind: "waiting", word: "Waiting" };
+  return { kind: "delivered", word: house.audience === "operator" ? "Delivered" : "Arrived" };
 }
 
 /** Events, newest first. */

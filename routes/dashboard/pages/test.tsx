@@ -32,12 +32,10 @@ interface Props {
   /** The endpoint of the test that is shown; null for none. */
   readonly endpoint: shown.Endpoint | null;
   readonly state: FormState;
-  /** Whether the address names the test. */
-  readonly is_asked: boolean;
 }
 
-/** The test tool: the last test's result, the next test, and whether real events would be owed. */
-export function TestPage({ visit, draft, endpoint, state, is_asked }: Props) {
+/** The test tool: the result of a test that was sent, the next one, and whether real events would be owed. */
+export function TestPage({ visit, draft, endpoint, state }: Props) {
   const { test } = draft;
   const has_form = draft.endpoints.length > 0;
   return (
@@ -49,9 +47,11 @@ export function TestPage({ visit, draft, endpoint, state, is_asked }: Props) {
         aside={test === null ? undefined : <Ago at={test.delivery.created_at} />}
       />
       {test === null ? null : <Attempts visit={visit} delivery={test.delivery} />}
-      {has_form ? <Send visit={visit} draft={draft} state={state} is_asked={is_asked} /> : null}
+      {has_form ? <Send visit={visit} draft={draft} state={state} /> : null}
       {has_form ? <Owed visit={visit} draft={draft} /> : null}
-      {draft.earlier.length < 2 ? null : <Earlier visit={visit} draft={draft} />}
+      {draft.earlier.length < (test === null ? 1 : 2)
+        ? null
+        : <Earlier visit={visit} draft={draft} />}
     </>
   );
 }
@@ -81,7 +81,7 @@ function Attempts(
   );
 }
 
-function Send({ visit, draft, state, is_asked }: Omit<Props, "endpoint">) {
+function Send({ visit, draft, state }: Omit<Props, "endpoint">) {
   const { house, may_write } = visit;
   const is_business = house.audience === "business";
   if (!may_write) {
@@ -96,7 +96,7 @@ function Send({ visit, draft, state, is_asked }: Omit<Props, "endpoint">) {
   const value = (name: string, by_default: string) => state.values[name]?.[0] ?? by_default;
   const { test } = draft;
   // The same again, as long as it is of the type that is chosen.
-  const sent = is_asked && test?.delivery.event_type === draft.type ? test.payload : null;
+  const sent = test?.delivery.event_type === draft.type ? test.payload : null;
   const body = sent === null ? draft.sample : prettyJson(sent) ?? sent;
   const error = (name: string) => ({ error: state.errors.get(name) });
   return (
@@ -127,9 +127,8 @@ function Send({ visit, draft, state, is_asked }: Omit<Props, "endpoint">) {
           value={value("body", body)}
           rows={18}
           note={is_business
-            ? "Signed like a real one and marked as a test. Goes to the one endpoint only."
-            : "Signed like a real one and marked X-BookMe-Test: true, with the present time. Goes to the one " +
-              "endpoint only."}
+            ? "Signed like a real one and marked as a test."
+            : "Signed like a real one and marked X-BookMe-Test: true."}
           {...error("body")}
         />
         <FormRow>
@@ -168,7 +167,7 @@ function Owed({ visit, draft }: { readonly visit: Visit; readonly draft: TestDra
     },
   ];
   const type = typeWords(real.type, audience);
-  const tested = draft.test?.delivery.endpoint_id;
+  const tested = draft.test?.delivery.endpoint_id ?? draft.endpoint ?? undefined;
   return (
     <Section
       title={is_business ? `Who would receive a real “${type}”?` : `Would a real ${type} be owed?`}

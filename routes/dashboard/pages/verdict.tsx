@@ -3,6 +3,7 @@ import {
   type Content,
   LinkButton,
   Moment,
+  unbroken,
   Verdict as VerdictBox,
 } from "../components/all.ts";
 import type { Action, Part, Verdict, Words } from "../verdicts/verdict.ts";
@@ -14,8 +15,8 @@ export function Sentence({ words }: { readonly words: Words }) {
 }
 
 function pieceOf(part: Part) {
-  if (typeof part === "string") return <>{part}</>;
-  if ("strong" in part) return <strong>{part.strong}</strong>;
+  if (typeof part === "string") return <>{unbroken(part)}</>;
+  if ("strong" in part) return <strong>{unbroken(part.strong)}</strong>;
   if ("code" in part) return <code>{part.code}</code>;
   if ("text" in part) return <a href={part.href}>{part.text}</a>;
   return <Moment at={part.at} style={part.style} />;

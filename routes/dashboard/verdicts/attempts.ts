@@ -194,6 +194,8 @@ export function deliveryState(
 /** Why a delivery was cancelled; somebody in the portal is no name that anybody knows. */
 export function cancelledWords(reason: string | null, audience: Audience): string {
   if (reason === null || reason === "") return "no reason was given";
+  // As pages call what the API calls retired.
+  if (reason === "endpoint_retired") return "the endpoint was deleted";
   if (!reason.startsWith(CANCELLED_BY + PORTAL_ACTOR)) return cancelWords(reason);
   return audience === "business" ? "Cancelled here" : "Cancelled by the business";
 }

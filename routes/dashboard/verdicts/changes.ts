@@ -11,13 +11,13 @@ export interface ChangeWords {
   readonly text: string;
 }
 
-/** A change as a sentence goes: `anna` `rotated the secret of crm`. `of` null leaves the endpoint out. */
+/** A change as a sentence goes: `anna` `rotated the secret of crm`. `of` is the name of what changed, or null. */
 export function changeWords(
   entry: Pick<shown.AuditEntry, "actor" | "action" | "object" | "before" | "after">,
   audience: Audience,
   of: string | null,
 ): ChangeWords {
-  return { who: actorWords(entry.actor, audience), text: actionWords(entry, of) };
+  return { who: actorWords(entry.actor, audience), text: actionWords(entry, audience, of) };
 }
 
 /** An actor as the audience calls it. */
@@ -31,7 +31,11 @@ export function actorWords(actor: string, audience: Audience): string {
 
 type Entry = Pick<shown.AuditEntry, "action" | "object" | "before" | "after">;
 
-function actionWords({ action, object, before, after }: Entry, of: string | null): string {
+function actionWords(
+  { action, object, before, after }: Entry,
+  audience: Audience,
+  of: string | null,
+): string {
   const ofIt = of === null ? "" : ` of ${of}`;
   const it = of ?? "it";
   switch (action) {
@@ -70,7 +74,15 @@ function actionWords({ action, object, before, after }: Entry, of: string | null
     case "erasure.created":
       return "began an erasure";
     case "erasure.done":
-      return "ended an erasure";
+      return "finished an erasure";
+    case "alert.acknowledged":
+      return `acknowledged ${of === null ? "an alert" : `“${of}”`}`;
+    case "alert.snoozed":
+      return `snoozed ${of === null ? "an alert" : `“${of}”`}${timeOf(after)}`;
+    case "alerts.tested":
+      return `sent a test of alerts${targetsOf(after)}`;
+    case "alert_contact.updated":
+      return `changed where ${audience === "business" ? "your alerts" : `alerts of ${object}`} go`;
     default:
       return `${action} ${object}`;
   }
@@ -88,6 +100,16 @@ function reasonOf(after: unknown): string {
 function businessOf(after: unknown): string {
   const business = memberOf(after, "business");
   return typeof business === "string" ? ` for ${business}` : "";
+}
+
+function timeOf(after: unknown): string {
+  const for_ms = memberOf(after, "for_ms");
+  return typeof for_ms === "number" ? ` for ${formatDuration(for_ms)}` : "";
+}
+
+function targetsOf(after: unknown): string {
+  const targets = namesIn(memberOf(after, "targets"));
+  return targets.length === 0 ? "" : ` to ${together(targets)}`;
 }
 
 function reloadWords(after: unknown): string {
@@ -149,6 +171,7 @@ function changesOf(before: unknown, after: unknown): Change[] {
       setting("rate_limit_per_s"),
       (value) => typeof value === "number" ? formatRate(value) : null,
     ),
+    fromTo("tracing", setting("traceparent"), () => null),
     fromTo("signing", setting("unsigned"), () => null),
     headersChange(setting("headers"), memberOf(after, "header_values") !== undefined),
     tlsChange(setting("tls"), memberOf(after, "tls") !== undefined),

@@ -39,7 +39,6 @@ export function deliveriesVerdict(facts: ListFacts, reader: Reader): Verdict {
   const failed = among(found, (group) => group.status === "failed");
   const waiting = among(found, (group) => group.status === "pending");
   const is_business = reader.house.audience === "business";
-  const says = is_business ? businessHeadline : operatorHeadline;
   const calm = { kind: "delivered", word: is_business ? "Nothing to do" : "Good" } as const;
   const is_bad = shown === "attention" || shown === "failed";
   const shows_failed = is_bad || shown === "all";
@@ -58,8 +57,8 @@ export function deliveriesVerdict(facts: ListFacts, reader: Reader): Verdict {
       : calm,
     headline: [
       found.groups.length === 0 && !found.exact
-        ? `None of the newest ${is_business ? "updates" : "deliveries"} matches`
-        : says(facts, failed, waiting),
+        ? `No match among the newest ${is_business ? "updates" : "deliveries"}`
+        : headlineOf(facts, failed, waiting, reader.house.audience),
     ],
     sentences: [
       ...where(facts, "pending", is_business),
@@ -82,98 +81,92 @@ function among({ groups, exact }: Breakdown, which: (group: Group) => boolean): 
   };
 }
 
-function operatorHeadline(
-  { shown, found, within, is_narrowed }: ListFacts,
-  failed: Some,
-  waiting: Some,
-): string {
+type Audience = Reader["house"]["audience"];
+
+/** What each audience calls a delivery, and says of one and of several that are shown. */
+const TOLD = {
+  operator: {
+    noun: ["delivery", "deliveries"],
+    attention: ["is waiting to retry", "are waiting to retry"],
+    failed: ["failed", "failed"],
+    waiting: ["is waiting", "are waiting"],
+    overdue: ["is overdue", "are overdue"],
+    delivered: ["arrived", "arrived"],
+    cancelled: ["was cancelled", "were cancelled"],
+    none_to_do: "Nothing needs attention",
+  },
+  business: {
+    noun: ["update", "updates"],
+    attention: ["has not arrived yet", "have not arrived yet"],
+    failed: ["did not arrive", "did not arrive"],
+    waiting: ["is on its way", "are on their way"],
+    overdue: ["is late", "are late"],
+    delivered: ["arrived", "arrived"],
+    cancelled: ["was cancelled", "were cancelled"],
+    none_to_do: "Everything arrived",
+  },
+} as const;
+
+function headlineOf(facts: ListFacts, failed: Some, waiting: Some, audience: Audience): string {
+  const { shown, found, within, is_narrowed } = facts;
   const all = among(found, () => true);
   const such = is_narrowed ? "such " : "";
-  const count = (some: Some, one: string, more: string) =>
+  const told = TOLD[audience];
+  const [noun, nouns] = told.noun;
+  const count = (some: Some, [one, more]: readonly [string, string]) =>
     some.value === 0 && some.exact
-      ? `No ${such}delivery ${one}`
-      : `${many(some.value, `${such}delivery ${one}`, `${such}deliveries ${more}`, some.exact)}`;
+      ? `No ${such}${noun} ${one}`
+      : many(some.value, `${such}${noun} ${one}`, `${such}${nouns} ${more}`, some.exact);
   switch (shown) {
     case "attention": {
-      if (failed.value + waiting.value === 0) return `Nothing needs attention${within}`;
-      const to_retry = count(waiting, "is waiting to retry", "are waiting to retry");
-      if (failed.value === 0) return to_retry;
-      if (waiting.value === 0) return `${count(failed, "failed", "failed")}${within}`;
-      return `${to_retry}, and ${number(failed.value, failed.exact)} failed${within}`;
+      if (failed.value + waiting.value === 0) return told.none_to_do + within;
+      if (failed.value === 0) return count(waiting, told.attention);
+      if (waiting.value === 0) return count(failed, told.failed) + within;
+      const too = `${number(failed.value, failed.exact)} ${told.failed[1]}`;
+      return `${count(waiting, told.attention)}, and ${too}${within}`;
     }
-    case "failed":
-      return `${count(failed, "failed", "failed")}${within}`;
-    case "waiting":
-      return count(waiting, "is waiting", "are waiting") + within;
-    case "overdue":
-      return count(waiting, "is overdue", "are overdue") + within;
-    case "delivered":
-      return `${count(all, "arrived", "arrived")}${within}`;
-    case "cancelled":
-      return `${count(all, "was cancelled", "were cancelled")}${within}`;
     case "tests":
       return all.value === 0 && all.exact
         ? `No ${such}test was sent${within}`
-        : `${
-          many(all.value, `${such}test was sent`, `${such}tests were sent`, all.exact)
-        }${within}`;
+        : many(all.value, `${such}test was sent`, `${such}tests were sent`, all.exact) + within;
     case "all": {
-      if (all.value === 0 && all.exact) return `No ${such}delivery${within}`;
-      const told = [
-        ...(failed.value > 0 ? [`${number(failed.value)} failed`] : []),
-        ...(waiting.value > 0 ? [`${number(waiting.value)} waiting`] : []),
-      ];
-      const some = many(all.value, `${such}delivery`, `${such}deliveries`, all.exact) + within;
-      const newest = all.exact ? "" : " of the newest";
-      return told.length === 0 ? some : `${some}; ${told.join(" and ")}${newest}`;
+      if (all.value === 0 && all.exact) return `No ${such}${noun}${within}`;
+      const some = many(all.value, such + noun, such + nouns, all.exact);
+      return audience === "operator"
+        ? allOfOperator(some + within, failed, waiting)
+        : allOfBusiness(some, within, failed, waiting);
     }
+    case "delivered":
+    case "cancelled":
+      return count(all, told[shown]) + within;
+    case "failed":
+      return count(failed, told.failed) + within;
+    case "waiting":
+    case "overdue":
+      return count(waiting, told[shown]) + within;
   }
 }
 
-function businessHeadline(
-  { shown, found, within, is_narrowed }: ListFacts,
-  failed: Some,
-  waiting: Some,
-): string {
-  const all = among(found, () => true);
-  const such = is_narrowed ? "such " : "";
-  const count = (some: Some, one: string, more: string) =>
-    some.value === 0 && some.exact
-      ? `No ${such}update ${one}`
-      : many(some.value, `${such}update ${one}`, `${such}updates ${more}`, some.exact);
-  switch (shown) {
-    case "attention": {
-      if (failed.value + waiting.value === 0) return `Everything arrived${within}`;
-      const to_retry = count(waiting, "has not arrived yet", "have not arrived yet");
-      if (failed.value === 0) return to_retry;
-      if (waiting.value === 0) {
-        return `${count(failed, "did not arrive", "did not arrive")}${within}`;
-      }
-      return `${to_retry}, and ${number(failed.value, failed.exact)} did not arrive${within}`;
-    }
-    case "failed":
-      return `${count(failed, "did not arrive", "did not arrive")}${within}`;
-    case "waiting":
-      return count(waiting, "is on its way", "are on their way") + within;
-    case "overdue":
-      return count(waiting, "is late", "are late") + within;
-    case "delivered":
-      return `${count(all, "arrived", "arrived")}${within}`;
-    case "cancelled":
-      return `${count(all, "was cancelled", "were cancelled")}${within}`;
-    case "tests":
-      return `${
-        many(all.value, `${such}test was sent`, `${such}tests were sent`, all.exact)
-      }${within}`;
-    case "all": {
-      const some = many(all.value, `${such}update`, `${such}updates`, all.exact);
-      if (failed.value > 0) return `${number(failed.value)} of ${some} did not arrive${within}`;
-      if (waiting.value > 0) return `${number(waiting.value)} of ${some} on the way${within}`;
-      return all.value === 0
-        ? `No ${such}update${within}`
-        : `${some} about your bookings${within}, all of them sent`;
-    }
+/** `37 deliveries in the last 24 hours; 1 failed and 36 waiting`. */
+function allOfOperator(some: string, failed: Some, waiting: Some): string {
+  const parts = [
+    ...(failed.value > 0 ? [`${number(failed.value)} failed`] : []),
+    ...(waiting.value > 0 ? [`${number(waiting.value)} waiting`] : []),
+  ];
+  const newest = failed.exact ? "" : " of the newest";
+  return parts.length === 0 ? some : `${some}; ${parts.join(" and ")}${newest}`;
+}
+
+/** `9 of 285 updates did not arrive in the last 24 hours, and 5 are on the way`. */
+function allOfBusiness(some: string, within: string, failed: Some, waiting: Some): string {
+  const verb = waiting.value === 1 ? "is" : "are";
+  if (failed.value > 0) {
+    const rest = waiting.value === 0 ? "" : `, and ${number(waiting.value)} ${verb} on the way`;
+    return `${number(failed.value)} of ${some} did not arrive${within}${rest}`;
   }
+  return waiting.value > 0
+    ? `${number(waiting.value)} of ${some} on the way${within}`
+    : `${some} about your bookings${within}, all of them sent`;
 }
 
 const MAX_NAMED = 3;

@@ -13,7 +13,7 @@ import {
   plannedAttempts,
   thisThing,
 } from "./attempts.ts";
-import { testAction, until } from "./endpoint.ts";
+import { nextProbe, testAction, until } from "./endpoint.ts";
 import { hostOf, nameOf, type Reader } from "./health.ts";
 import {
   type Action,
@@ -124,7 +124,7 @@ function delivered(story: Story): Stateless {
         : [[
           `It answered ${
             last?.status ?? delivery.last_status ?? "with a 2xx"
-          }. If it has no trace of it, its own log of that moment has the reason.`,
+          }. If ${named.name} has no trace of ${thing}, look in its own log of that moment.`,
         ]]),
       ...gone(story),
     ],
@@ -155,6 +155,7 @@ function failed(story: Story): Stateless {
         : canSend(story)
         ? outlook(story)
         : []),
+      ...nextStep(story),
       ...gone(story),
     ],
     actions: wayBack(story),
@@ -184,6 +185,13 @@ function isFailing({ endpoint, delivery }: Story): boolean {
 function outlook(story: Story): Words[] {
   const { endpoint, named, reader, is_business, delivery } = story;
   const again = is_business ? "sending it again" : "a retry";
+  if (endpoint.next_probe_at !== null) {
+    return [[
+      `${named.name} is paused automatically, so ${again} waits until it accepts something; it is tried `,
+      ...nextProbe(endpoint.next_probe_at, reader.now),
+      ".",
+    ]];
+  }
   if (endpoint.paused) {
     return [[`${named.name} is paused, so ${again} waits until you resume it.`]];
   }
@@ -199,7 +207,7 @@ function outlook(story: Story): Words[] {
       `${named.name} has accepted others since, the last one `,
       ...until(last_success_at, reader.now),
       ", so ",
-      { strong: `${again} will probably arrive` },
+      { strong: `${again} will probably work` },
       ".",
     ]];
   }
@@ -283,7 +291,7 @@ function waiting(story: Story): Stateless {
         ? [`${capitalised(thing)} goes to ${named.name} `, ...next]
         : [`${capitalised(of)} is `, ...next]
       : [`${so_far}; `, ...follows],
-    sentences: [...cause(story), ...untilWhen(story)],
+    sentences: [...cause(story), ...untilWhen(story), ...nextStep(story)],
     actions: [
       ...(tried && isFailing(story) ? test(story) : []),
       ...retry(story, "Retry now"),
@@ -384,26 +392,23 @@ function ending(story: Story): Stateless {
 }
 
 function paused(story: Story): Stateless {
-  const { endpoint, named, is_business, reader, thing } = story;
+  const { endpoint, named, reader } = story;
   const at = `${reader.house.base}/endpoints/${encodeURIComponent(endpoint.id)}/resume`;
   const reason = endpoint.pause_reason === null || endpoint.pause_reason === ""
     ? []
     : [[`Reason: “${endpoint.pause_reason}”.`]];
   return {
     tone: "paused",
-    headline: is_business
-      ? [
-        `${
-          capitalised(thing)
-        } waits because ${named.name} is paused; it goes out when you resume it`,
-      ]
-      : [`Waiting because ${named.name} is paused; its deliveries go out when you resume it`],
+    headline: whyPaused(story),
     sentences: [
       ...(endpoint.paused_at === null ? reason : [[
         `${named.name} has been paused since `,
         moment(endpoint.paused_at, reader.now),
         ".",
       ], ...reason]),
+      ...(endpoint.next_probe_at === null ? [] : [[
+        "Each hour one that waits is tried. Once one arrives, the pause ends and the others follow.",
+      ]]),
       ...expires(story),
       ...(story.delivery.attempts.length === 0 ? [] : cause(story)),
     ],
@@ -412,6 +417,22 @@ function paused(story: Story): Stateless {
       ...cancel(story),
     ],
   };
+}
+
+/** That it waits for the end of a pause, which ends by hand or by the next try. */
+function whyPaused({ endpoint, named, is_business, thing, reader }: Story): Words {
+  const waits = `${is_business ? `${capitalised(thing)} waits` : "Waiting"} because ${named.name}`;
+  if (endpoint.next_probe_at === null) {
+    return [
+      is_business
+        ? `${waits} is paused; it goes out when you resume it`
+        : `${waits} is paused; its deliveries go out when you resume it`,
+    ];
+  }
+  return [
+    `${waits} is paused automatically; it is tried again `,
+    ...nextProbe(endpoint.next_probe_at, reader.now),
+  ];
 }
 
 /** That what waits for too long is cancelled. */
@@ -478,7 +499,14 @@ function due(story: Story): Stateless {
 /** How the advice on an answer begins that mentions one. */
 const SIGNATURE = "The answer mentions a signature";
 
-/** The likely cause, and the next step. */
+/** The step that a likely cause asks for, after the consequence. */
+function nextStep({ delivery, endpoint, named }: Story): Words[] {
+  return delivery.hints[0]?.kind === "secret_rotated" && endpoint.state !== "retired"
+    ? [[`Give ${named.name} the new secret, then send it a test.`]]
+    : [];
+}
+
+/** The likely cause, and where to read about it. */
 function cause({ delivery, named, is_business, reader }: Story): Words[] {
   const [hint] = delivery.hints;
   const last = delivery.attempts.findLast(({ outcome }) => outcome !== "delivered");
@@ -497,9 +525,7 @@ function cause({ delivery, named, is_business, reader }: Story): Words[] {
       }, " says which."],
     ];
   }
-  if (hint?.kind === "secret_rotated") {
-    return [...hinted, [`Give ${named.name} the new secret, and test it.`]];
-  }
+  if (hint?.kind === "secret_rotated") return hinted;
   if (is_business) {
     const answered = last.status === null ? "" : `It answered ${last.status}. `;
     return [

@@ -1,5 +1,6 @@
 import diff from "microdiff";
 import { isObject } from "../../../lib/core/json.ts";
+import { formatDuration } from "../../../lib/core/units.ts";
 
 /** A member that a change touched. Null: it was not there, or is not any more. */
 export interface MemberChange {
@@ -13,9 +14,15 @@ export interface MemberChange {
 export function differences(before: unknown, after: unknown): MemberChange[] {
   return diff(leaves(before), leaves(after)).map((change) => ({
     field: change.path.join(" "),
-    before: change.type === "CREATE" ? null : shownValue(change.oldValue),
-    after: change.type === "REMOVE" ? null : shownValue(change.value),
+    before: change.type === "CREATE" ? null : withUnit(change.path, change.oldValue),
+    after: change.type === "REMOVE" ? null : withUnit(change.path, change.value),
   }));
+}
+
+/** Milliseconds as they are written in the configuration, too: `86400000 (1d)`. */
+function withUnit(path: readonly (string | number)[], value: unknown): string {
+  const is_ms = typeof value === "number" && /_ms$/.test(String(path.at(-1)));
+  return is_ms ? `${value} (${formatDuration(value)})` : shownValue(value);
 }
 
 // One level: what is made new has all of its members shown. A list whose order changed would be a change of

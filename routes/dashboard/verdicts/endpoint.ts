@@ -1,4 +1,5 @@
 import type { Promptness } from "../../../lib/admin/overview.ts";
+import { insteadOf } from "../../../lib/core/failure_words.ts";
 import { capitalised } from "../../../lib/core/words.ts";
 import {
   daysAgo,
@@ -7,7 +8,6 @@ import {
   healthState,
   helpPart,
   inDays,
-  insteadOf,
   isExpired,
   isGone,
   isLate,
@@ -105,6 +105,31 @@ export function expiring({ endpoint }: EndpointFacts, { house, now }: Reader): W
   ]];
 }
 
+/** When an automatic pause is tried next: `at 14:00`. */
+export function nextProbe(next_probe_at: string, now: number): Words {
+  return Date.parse(next_probe_at) > now ? until(next_probe_at, now) : ["within a minute"];
+}
+
+/** How the pause ends: by itself if it is automatic, else when somebody resumes it. */
+export function endOfPause({ endpoint }: EndpointFacts, { house, now }: Reader): Words {
+  const { next_probe_at, pending } = endpoint;
+  const [one, more] = house.audience === "business"
+    ? ["update", "updates"]
+    : ["delivery", "deliveries"];
+  if (next_probe_at === null) {
+    return [`New ${more} wait as well, and go out when you resume it.`];
+  }
+  return pending === 0
+    ? [
+      `No ${one} waits, so none is tried. The next one is tried within an hour; if it arrives, the pause ends.`,
+    ]
+    : [
+      `One waiting ${one} is tried `,
+      ...nextProbe(next_probe_at, now),
+      ". Once one arrives, the pause ends and the others follow.",
+    ];
+}
+
 function at({ endpoint }: EndpointFacts, { house }: Reader, more = ""): string {
   return `${house.base}/endpoints/${encodeURIComponent(endpoint.id)}${more}`;
 }
@@ -150,7 +175,7 @@ function retired(facts: EndpointFacts, reader: Reader): Stateless {
       } `,
       ...until(endpoint.retired_at, reader.now),
     ],
-    sentences: [["Nothing is sent to it any more. Its deliveries and changes stay to be read."]],
+    sentences: [["Nothing is sent to it any more. Its deliveries and changes can still be read."]],
     actions: [link("See its deliveries", `${reader.house.base}/deliveries?endpoint=${id}`)],
   };
 }
@@ -185,19 +210,16 @@ function paused(facts: EndpointFacts, reader: Reader): Stateless {
       ],
     };
   }
+  const how = endpoint.next_probe_at === null ? "paused" : "paused automatically";
   const since: Words = endpoint.paused_at === null
-    ? [`${name} is paused`]
-    : [`${name} has been paused since `, moment(endpoint.paused_at, reader.now)];
+    ? [`${name} is ${how}`]
+    : [`${name} has been ${how} since `, moment(endpoint.paused_at, reader.now)];
   return {
     tone: "paused",
     headline: text === null ? since : [...since, `; ${text}`],
     sentences: [
       ...(endpoint.pause_reason === null ? [] : [[`Reason: “${endpoint.pause_reason}”.`]]),
-      [
-        is_business
-          ? "New updates wait as well, and go out when you resume it."
-          : "It goes on being owed deliveries, which wait and go out when you resume it.",
-      ],
+      endOfPause(facts, reader),
       ...expiring(facts, reader),
     ],
     actions: [...resume, ...seeWaiting(facts, reader)],
@@ -237,7 +259,8 @@ function unsendable(facts: EndpointFacts, reader: Reader): Stateless {
   };
 }
 
-function uncapital(text: string): string {
+/** A text that goes on in a sentence: `TLS failure` stays as it is. */
+export function uncapital(text: string): string {
   return /^[A-Z][a-z]/.test(text) ? text.charAt(0).toLowerCase() + text.slice(1) : text;
 }
 
@@ -270,8 +293,8 @@ function failing(facts: EndpointPageFacts, reader: Reader): Stateless {
     headline: [...sinceThen(facts, reader), ...(is_dns && text !== null ? [`; ${text}`] : [])],
     sentences: [
       ...(hint === undefined ? [] : [[`${hint.text}.`]]),
-      nextStep(facts, reader),
       ...consequence(facts, reader, is_dns),
+      nextStep(facts, reader),
     ].filter((words) => words.length > 0),
     actions: [
       ...(isUnreachable(facts) ? check(facts, reader) : []),
@@ -351,8 +374,8 @@ function retrying(facts: EndpointPageFacts, reader: Reader): Stateless {
     headline,
     sentences: [
       ...(hint === undefined ? [] : [[`${hint.text}.`]]),
-      nextStep(facts, reader),
       ...consequence(facts, reader),
+      nextStep(facts, reader),
     ].filter((words) => words.length > 0),
     actions: [...test(facts, reader), ...seeWaiting(facts, reader), ...pause(facts, reader)],
   };

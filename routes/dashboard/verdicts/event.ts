@@ -76,14 +76,12 @@ export function eventVerdict({ event, names }: EventPageFacts, reader: Reader): 
       ? { kind: "delivered", word: is_business ? "Arrived" : "Delivered" }
       : { kind: "cancelled", word: "Cancelled" },
     headline: [
-      delivered.length > 0
+      delivered.length > 0 && cancelled.length === 0
         ? wentTo(event, owed, is_business)
-        : `The ${owed.length === 1 ? "delivery" : "deliveries"} of ${thing} to ${name(cancelled)} ${
-          owed.length === 1 ? "was" : "were"
-        } cancelled`,
+        : cancelledWords(thing, name(delivered), name(cancelled), cancelled.length, is_business),
     ],
     sentences: [
-      ...(delivered.length === 0 || is_business
+      ...(delivered.length === 0 || is_business || cancelled.length > 0
         ? []
         : [[`${name(delivered)} accepted it.`] as Words]),
       ...explained(cancelled, nameOf, is_business, reader),
@@ -91,6 +89,22 @@ export function eventVerdict({ event, names }: EventPageFacts, reader: Reader): 
     ],
     actions: owes(event, nameOf, reader),
   };
+}
+
+/** `This booking went to ledger and 7 others; it was cancelled for loyalty`; without any delivery only that. */
+function cancelledWords(
+  thing: string,
+  delivered: string,
+  cancelled: string,
+  count: number,
+  is_business: boolean,
+): string {
+  const [noun, were] = count === 1 ? ["delivery", "was"] : ["deliveries", "were"];
+  return delivered === ""
+    ? `The ${noun} of ${thing} to ${cancelled} ${were} cancelled`
+    : `${capitalised(thing)} ${
+      is_business ? "arrived at" : "went to"
+    } ${delivered}; it was cancelled for ${cancelled}`;
 }
 
 const MAX_NAMED = 3;
@@ -201,7 +215,10 @@ function explained(
       ".",
     ];
     if (is_business) return [`${nameOf(verdict)} has not received it.`, ...see];
-    const text = verdict.hints[0]?.text ?? verdict.advice ?? verdict.explanation;
+    // An attempt before the cancellation explains nothing any more.
+    const text = verdict.state === "cancelled"
+      ? verdict.explanation
+      : verdict.hints[0]?.text ?? verdict.advice ?? verdict.explanation;
     const words = advised(text, house.base, verdict.delivery_id);
     return [{ strong: nameOf(verdict) }, ": ", ...words, ".", ...see];
   });

@@ -101,44 +101,6 @@ export function daysAgo(at: string, now: number): string {
   return days < 1 ? "less than a day ago" : days === 1 ? "1 day ago" : `${days} days ago`;
 }
 
-/** What an endpoint does instead of accepting: `it answers 401`. */
-export function insteadOf(failure: LastFailure | null): string {
-  if (failure === null) return "every attempt fails";
-  const { outcome, status } = failure;
-  switch (outcome) {
-    case "http_4xx":
-    case "http_5xx":
-      return `it answers ${status ?? outcome}`;
-    case "gone":
-      return "it answers 410 Gone";
-    case "redirect":
-      return `it redirects (${status ?? "3xx"})`;
-    case "timeout":
-      return "it answers too slowly";
-    case "dns":
-      return "its name does not resolve";
-    case "tls":
-      return "the TLS handshake fails";
-    case "connection":
-      return connectionWords(failure);
-    case "protocol":
-      return "it does not speak HTTP";
-    case "blocked":
-      return "its address is not allowed";
-    case "interrupted":
-      return "its attempts were cut off";
-    case "delivered":
-      return "every attempt fails";
-  }
-}
-
-function connectionWords({ cause }: LastFailure): string {
-  const text = cause ?? "";
-  if (/ECONNREFUSED/.test(text)) return "it refuses connections";
-  if (/E(HOST|NET)UNREACH/.test(text)) return "it cannot be reached";
-  return "it closes the connection";
-}
-
 /** A whole sentence on what an endpoint has done since a time, for its own page. */
 export function sinceThen(
   facts: EndpointFacts,

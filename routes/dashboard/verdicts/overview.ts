@@ -1,12 +1,12 @@
 import type { LastFailure, Overview } from "../../../lib/admin/overview.ts";
-import { age, consequence, expiring, testAction, until, waiting } from "./endpoint.ts";
+import { insteadOf } from "../../../lib/core/failure_words.ts";
+import { age, consequence, endOfPause, expiring, testAction, until, waiting } from "./endpoint.ts";
 import {
   daysAgo,
   type EndpointFacts,
   fewDaysLeft,
   helpPart,
   inDays,
-  insteadOf,
   isExpired,
   isGone,
   isLate,
@@ -130,8 +130,8 @@ function noEndpoint({ posted }: OverviewFacts, reader: Reader): Verdict {
         ]
         : [
           posted
-            ? "Events are stored all the same, and a replay can owe them to an endpoint later."
-            : "Events that are posted before then are stored, and a replay can owe them to an endpoint later.",
+            ? "Events are stored all the same, and a replay can send them to an endpoint later."
+            : "Events are accepted and stored from now on; a replay can send them to an endpoint later.",
         ],
     ],
     actions: create(reader),
@@ -407,6 +407,9 @@ function pausedOnes(facts: OverviewFacts, reader: Reader): Verdict {
             : many(waits, "delivery waits", "deliveries wait", exact)
         } until ${count === 1 ? "it is" : "they are"} resumed.`,
       ]]),
+      ...(count === 1 && first !== undefined && first.endpoint.next_probe_at !== null
+        ? [endOfPause(first, reader)]
+        : []),
     ],
     actions: those.slice(0, 2).map((one) => open(one, reader)),
   };
@@ -449,9 +452,9 @@ function deliver(facts: OverviewFacts, reader: Reader): Verdict {
     tone: "calm",
     state: { kind: "delivered", word: total === 1 ? "Delivering" : "All delivering" },
     headline: [who + (share === null ? "" : `; ${share} within 30 s today`)],
-    sentences: today.all === 0 ? [["Nothing has been sent today so far."]] : [[
+    sentences: today.sent === 0 ? [["Nothing has been sent today so far."]] : [[
       `${
-        many(today.all, "delivery has", "deliveries have")
+        many(today.sent, "delivery has", "deliveries have")
       } been sent today. There is nothing to do.`,
     ]],
     actions: [],
@@ -466,7 +469,7 @@ function arriving(
   const total = totalOf(counts);
   const systems = total === 1 ? "your system" : `your ${number(total)} systems`;
   const sent = `BookMe sent ${
-    many(today.all, "update about your bookings", "updates about your bookings")
+    many(today.sent, "update about your bookings", "updates about your bookings")
   } to ${systems} today`;
   return {
     tone: soon === undefined ? "calm" : "waiting",
@@ -477,12 +480,12 @@ function arriving(
       }`,
     ],
     sentences: [
-      today.all === 0
+      today.sent === 0
         ? ["Nothing was new about your bookings today so far."]
         : waiting.value === 0
         ? [
           `${sent}, and `,
-          { strong: today.all === 1 ? "it arrived" : "all of them arrived" },
+          { strong: today.sent === 1 ? "it arrived" : "all of them arrived" },
           ". You don’t need to do anything.",
         ]
         : [`${sent}.`],

@@ -2,7 +2,7 @@ import type { Breakdown } from "../../../lib/admin/deliveries.ts";
 import type * as shown from "../../../lib/admin/shown.ts";
 import { parseRate } from "../../../lib/core/units.ts";
 import { capitalised } from "../../../lib/core/words.ts";
-import type { Typed } from "../replay_form.ts";
+import { queryOf, type Typed } from "../replay_form.ts";
 import { typeWords } from "../words.ts";
 import type { Reader } from "./health.ts";
 import {
@@ -28,6 +28,8 @@ export interface ReplayCounted {
   readonly groups: Breakdown | null;
   readonly typed: Typed;
   readonly missing: boolean;
+  /** How far it was counted. */
+  readonly depth: "glance" | "whole";
 }
 
 type Names = ReadonlyMap<string, string>;
@@ -58,16 +60,23 @@ export function newReplayVerdict(
     : ` ${is_business || counted.missing ? "to" : "of"} ${
       names.get(typed.endpoint) ?? typed.endpoint
     }`;
+  const more = moreToCount(counted, reader);
   if (matched === 0) {
+    const kind = kindWords(typed, is_business);
     return {
       tone: "calm",
-      state: { kind: "unused", word: "Nothing to send" },
-      headline: [`Nothing to send: no ${kindWords(typed, is_business)} was found`],
+      state: { kind: "unused", word: matched_exact ? "Nothing to send" : "Nothing found so far" },
+      headline: [
+        matched_exact
+          ? `Nothing to send: no ${kind} was found`
+          : `No ${kind} was found among the oldest ones`,
+      ],
       sentences: [
+        ...matched_exact ? [] : [["There are more than were looked through."] as Words],
         ...leftOutWords(count, is_business),
         ...count.notes.map((note): Words => [`${note}.`]),
       ],
-      actions: [link("Change the selection", "#selection")],
+      actions: [...more, link("Change the selection", "#selection")],
     };
   }
   return {
@@ -83,12 +92,22 @@ export function newReplayVerdict(
       }`,
     ],
     sentences: [
+      ...matched_exact
+        ? []
+        : [["It sends all of them, however many there are: the count ended early."] as Words],
       paceWords(counted),
       ...leftOutWords(count, is_business),
       ...count.notes.map((note): Words => [`${note}.`]),
     ],
-    actions: [],
+    actions: more,
   };
+}
+
+/** The way to the whole count, where this one ended early. */
+function moreToCount({ count, typed, depth }: ReplayCounted, { house }: Reader): Action[] {
+  if (count.matched_exact || depth === "whole") return [];
+  const href = `${house.base}/replays/new?${queryOf(typed)}&count=all`;
+  return [link("Count all of them", href)];
 }
 
 /** `failed delivery`, as a sentence has it after "no". */
@@ -96,7 +115,7 @@ function kindWords({ status }: Typed, is_business: boolean): string {
   const noun = is_business ? "message" : "delivery";
   if (status === "missing") return is_business ? "missing message" : "event that was never owed";
   if (status === "pending") return `${noun} that waits for its next attempt`;
-  return `${STATUS_WORDS[status] ?? "matching"} ${noun}`;
+  return `${STATUS_WORDS.get(status) ?? "matching"} ${noun}`;
 }
 
 function thingsOf({ status }: Typed, is_business: boolean, count: number): string {
@@ -108,23 +127,23 @@ function thingsOf({ status }: Typed, is_business: boolean, count: number): strin
     : count === 1
     ? "delivery"
     : "deliveries";
-  const word = is_business && status === "failed" ? "" : STATUS_WORDS[status];
+  const word = is_business && status === "failed" ? "" : STATUS_WORDS.get(status);
   if (status === "delivered") return `${noun} that arrived`;
   const named = word === undefined || word === "" ? noun : `${word} ${noun}`;
   return is_business && status === "failed" ? `${named} that did not arrive` : named;
 }
 
-const STATUS_WORDS: Readonly<Record<string, string>> = {
+const STATUS_WORDS: ReadonlyMap<string, string> = new Map(Object.entries({
   failed: "failed",
   cancelled: "cancelled",
   "failed,cancelled": "failed or cancelled",
   delivered: "delivered",
   pending: "waiting",
-};
+}));
 
 /** How fast, and how long that takes. */
 function paceWords({ count: { matched, matched_exact }, typed: { rate } }: ReplayCounted): Words {
-  if (rate === "") return ["As fast as the endpoint takes them."];
+  if (rate === "") return ["They go out as fast as the endpoint takes them."];
   const left = aboutWords(matched / parseRate(rate) * 1_000);
   return [`At ${rateWords(rate)}, in about ${left}${matched_exact ? "" : " or more"}.`];
 }
@@ -283,21 +302,17 @@ export function selectionWords(
   const noun = is_business ? "messages" : "deliveries";
   const statuses = status.join(",");
   const what = missing ? "Events that were never owed" : capitalised(
-    `${STATUS_WORDS[statuses] ?? status.join(" or ")} ${noun}`,
+    `${STATUS_WORDS.get(statuses) ?? status.join(" or ")} ${noun}`,
   );
   const to = endpoint === null
     ? is_business ? " to all your systems" : " of all endpoints"
-    : ` ${statuses === "delivered" ? "at" : missing || is_business ? "to" : "of"} ${
-      names.get(endpoint) ?? endpoint
-    }`;
+    : ` ${missing || is_business ? "to" : "of"} ${names.get(endpoint) ?? endpoint}`;
   const causes = [code, code === null || reason === null ? reason : null]
     .filter((one) => one !== null);
   const met = causes.length === 0 ? "" : ` with ${causes.join(", ")}`;
   const about = type === null ? "" : ` about ${typeWords(type, house.audience)}`;
-  const from: readonly Part[] = Date.parse(since) === 0
-    ? []
-    : [", from ", moment(since, now), " on"];
-  return [`${what}${to}${met}${about}`, ...from, ", before ", moment(until, now), "."];
+  const from: readonly Part[] = Date.parse(since) === 0 ? [] : ["from ", moment(since, now), " "];
+  return [`${what}${to}${met}${about}, posted `, ...from, "until ", moment(until, now), "."];
 }
 
 // --- all of them ------------------------------------------------------------------------------------------

@@ -24,7 +24,7 @@ export interface TestFacts {
   readonly endpoint: shown.Endpoint | null;
 }
 
-/** The first line of the page for tests: the result of the last one. */
+/** The first line of the page for tests: the result of the one that was sent, or what would be sent. */
 export function testVerdict({ draft, endpoint }: TestFacts, reader: Reader): Verdict {
   const { test } = draft;
   if (test === null || endpoint === null) return untested(draft, reader);
@@ -43,7 +43,8 @@ interface Sent {
   readonly draft: TestDraft;
 }
 
-function untested({ endpoints, earlier_exact }: TestDraft, { house }: Reader): Verdict {
+function untested(draft: TestDraft, { house, may_write }: Reader): Verdict {
+  const { endpoints, earlier } = draft;
   const is_business = house.audience === "business";
   const none = {
     tone: "calm",
@@ -57,14 +58,26 @@ function untested({ endpoints, earlier_exact }: TestDraft, { house }: Reader): V
       actions: [link("New endpoint", `${house.base}/endpoints/new`)],
     };
   }
+  const name = endpoints.find(({ id }) => id === draft.endpoint)?.name ?? "one endpoint";
+  const type = typeWords(draft.type, house.audience);
   return {
     ...none,
-    headline: [earlier_exact ? "No test has been sent yet" : "No test has been sent lately"],
-    sentences: [[
-      is_business
-        ? "A test goes to one of your systems. It looks like a real booking, and is marked as a test."
-        : "A test goes to one endpoint, signed like a real event and marked X-BookMe-Test: true.",
-    ]],
+    state: { kind: "unused", word: "Not sent yet" },
+    headline: [
+      !may_write
+        ? "Tests show whether a receiver answers"
+        : is_business
+        ? `Send ${name} a test: “${type}”`
+        : `Send ${name} a test ${type}`,
+    ],
+    sentences: [
+      [
+        is_business
+          ? "It goes to that system only. It looks like a real booking, and is marked as a test."
+          : "It goes to that endpoint only, signed like a real event and marked X-BookMe-Test: true.",
+      ],
+      ...(earlier.length === 0 ? [] : [["Earlier tests are listed below."]]),
+    ],
     actions: [],
   };
 }
@@ -127,7 +140,7 @@ function accepted({ delivery, endpoint, owed, draft }: Sent, reader: Reader): Ve
 function pausedNow(name: string, is_business: boolean): Words {
   return [
     is_business
-      ? `${name} is paused: real ones wait until you resume it.`
+      ? `${name} is paused: real ones wait until it is resumed.`
       : `${name} is paused: real events wait until it is resumed.`,
   ];
 }

@@ -112,7 +112,8 @@ function plannedPoints(
   if (is_held) {
     const [first] = planned;
     const more = planned.length - 1;
-    const note = `when it may go out${more > 0 ? `, and up to ${inWord(more)} more` : ""}`;
+    const when = delivery.state === "paused" ? "when it is resumed" : "when it can be sent";
+    const note = when + (more > 0 ? `, and up to ${inWord(more)} more` : "");
     return first === undefined ? [] : [{
       at: null,
       kind: "waiting",

@@ -79,13 +79,13 @@ export function moment(at: string, now: number): Part {
 const TOLD = /`([^`]+)`|\b(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z)/g;
 
 /** A text of the program as words: what it quotes is code, and its times are in the reader's zone. */
-export function told(text: string): Words {
+export function told(text: string, style: "absolute" | "minute" = "absolute"): Words {
   const parts: Part[] = [];
   let from = 0;
   for (const match of text.matchAll(TOLD)) {
     if (match.index > from) parts.push(text.slice(from, match.index));
     const [whole, code, at = ""] = match;
-    parts.push(code === undefined ? { at, style: "absolute" } : { code });
+    parts.push(code === undefined ? { at, style } : { code });
     from = match.index + whole.length;
   }
   if (from < text.length) parts.push(text.slice(from));

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { OPERATIONS } from "../../../routes/api/routes.ts";
+import { putAlert, stopJudging } from "../../support/alerts.ts";
 import { checkedApi, ENCRYPTION_KEY } from "../../support/checked.ts";
 import { ADMIN, booking, endpoint, SECRET, startDaemon } from "../../support/daemon.ts";
 import { onServer } from "../../support/databases.ts";
@@ -26,8 +27,11 @@ onServer("every operation that changes something is in the audit log", async (da
     database: database.section,
     encryption_key: ENCRYPTION_KEY,
     delivery: { retry: ["0s", "1h"] },
+    alerts: { chat: [{ kind: "slack", url: receiver.url }] },
     endpoints: [endpoint("crm", receiver.url, { headers: { "X-Key": CANARY } })],
   });
+  await using db = await database.open();
+  await stopJudging(db.admin);
   const api = await checkedApi(daemon);
   const secrets = [CANARY, SECRET, ADMIN];
   const log = async (): Promise<AuditEntry[]> =>
@@ -81,6 +85,17 @@ onServer("every operation that changes something is in the audit log", async (da
   assert.deepEqual(paused.entry.after, { reason: "Moving" });
   const resumed = await change("resumeEndpoint", "endpoints/crm/resume");
   assert.deepEqual(resumed.entry.before, { reason: "Moving" });
+
+  const alert = await putAlert(db.admin, { kind: "endpoint_failing", endpoint: "crm", began: 20 });
+  const acknowledged = await change("acknowledgeAlert", `alerts/${alert}/acknowledge`);
+  assert.deepEqual([acknowledged.entry.action, acknowledged.entry.object], [
+    "alert.acknowledged",
+    alert,
+  ]);
+  const snoozed = await change("snoozeAlert", `alerts/${alert}/snooze`, { for: "2h" });
+  assert.deepEqual(snoozed.entry.after, { for_ms: 7_200_000 });
+  const tested = await change("testAlerts", "alerts/test", {});
+  assert.deepEqual(tested.entry.after, { targets: ["slack"] });
 
   const deliveries: string[] = [];
   for (const name of ["a", "b", "c"]) {

@@ -1,10 +1,51 @@
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
+import { OPERATIONAL_NAMES } from "../../../lib/core/event_types.ts";
 import { checkedApi, ENCRYPTION_KEY } from "../../support/checked.ts";
 import { booking, endpoint, startDaemon } from "../../support/daemon.ts";
 import { onServer } from "../../support/databases.ts";
 import { startReceiver, statuses } from "../../support/receiver.ts";
 import { until } from "../../support/wait.ts";
+
+onServer("GET /api/deliveries/:id answers what was so at one moment", async (database) => {
+  const held = Promise.withResolvers<void>();
+  await using receiver = await startReceiver(() => held.promise.then(() => ({ status: 401 })));
+  await using daemon = await startDaemon({
+    database: database.section,
+    endpoints: [endpoint("crm", receiver.url, { retry: ["0s", "1h"] })],
+  });
+  const { body: event } = await daemon.post(booking("apt_1"));
+  const id = await daemon.deliveryId(event.id);
+  await receiver.received(1);
+  await using db = await database.open();
+  const locked = Promise.withResolvers<void>();
+  const recorded = Promise.withResolvers<void>();
+  // Its attempts are read with the versions of its endpoint, after the delivery.
+  const lock = db.admin.begin(async (sql) => {
+    await sql`lock table endpoint_versions in access exclusive mode`;
+    locked.resolve();
+    await recorded.promise;
+  });
+  await locked.promise;
+  const asked = daemon.api(`deliveries/${id}`);
+  await until("it has read the delivery", async () => {
+    const waiting = await db.ingest`
+      select from pg_stat_activity where wait_event_type = 'Lock' and query ~ 'from attempts_all'
+        and datname = current_database()`;
+    return waiting.length > 0;
+  });
+  held.resolve();
+  await until("the attempt is recorded", async () => {
+    const [row] = await db.ingest<{ attempts: number }[]>`select attempts from pending_deliveries`;
+    return row?.attempts === 1;
+  });
+  recorded.resolve();
+  await lock;
+  const { body } = await asked;
+  assert.deepEqual([body.attempt_count, body.hints, body.attempts], [0, [], []]);
+  const { body: later } = await daemon.api(`deliveries/${id}`);
+  assert.deepEqual([later.attempt_count, later.attempts.length], [1, 1]);
+});
 
 onServer("POST /api/deliveries/:id/retry works from every end state", async (database) => {
   await using receiver = await startReceiver(statuses(500));
@@ -447,7 +488,7 @@ onServer("GET /api/event-types has each type's schema and sample", async (databa
       ],
     });
     const { body } = await (await checkedApi(daemon)).expect(200, "GET", "event-types");
-    assert.equal(body.data.length, 10);
+    assert.equal(body.data.length, 13);
     const [created] = body.data;
     assert.equal(created.name, "booking.created");
     assert.equal(created.sample.data.appointment.id, "apt_789");
@@ -456,6 +497,12 @@ onServer("GET /api/event-types has each type's schema and sample", async (databa
     const moved = body.data.find((type: { name: string }) => type.name === "booking.moved");
     assert.deepEqual(moved.schema, schema);
     assert.equal(moved.sample.event, "booking.moved");
+    const operational = body.data.filter((type: { operational: boolean }) => type.operational);
+    assert.deepEqual(
+      operational.map(({ sample }: { sample: { event: string } }) => sample.event),
+      OPERATIONAL_NAMES,
+    );
+    assert.ok(operational[0].schema.properties.alert.properties.summary);
   } finally {
     Deno.removeSync(directory, { recursive: true });
   }

@@ -6,12 +6,8 @@ import { OUTCOMES } from "../../../lib/core/outcome.ts";
 import { summarise } from "../../../lib/core/summary.ts";
 import { joinRuns, runsOf, tally, type Uncounted } from "../../../lib/core/tally.ts";
 import { literal } from "../../../lib/store/arrays.ts";
-import {
-  type AttemptCount,
-  attemptCounts,
-  attemptStats,
-  endpointRuns,
-} from "../../../lib/store/reports/stats.ts";
+import { attemptsByHour } from "../../../lib/store/reports/health.ts";
+import { attemptCounts, attemptStats, endpointRuns } from "../../../lib/store/reports/stats.ts";
 import { purgeStats, rollUp } from "../../../lib/store/stats.ts";
 import type { Database } from "../../../lib/store/database.ts";
 import { checkedApi } from "../../support/checked.ts";
@@ -101,7 +97,8 @@ async function rollUpAll(db: Database): Promise<void> {
   while ((await rollUp(db.admin)).is_behind);
 }
 
-const DAY_MS = 86_400_000;
+const HOUR_MS = 3_600_000;
+const DAY_MS = 24 * HOUR_MS;
 
 /** Writes attempts down as not counted yet, as `record` does: those of one statement were recorded at once. */
 async function writeDown(db: Database, statements: readonly (readonly Uncounted[])[]) {
@@ -109,12 +106,13 @@ async function writeDown(db: Database, statements: readonly (readonly Uncounted[
     const column = (of: (attempt: Uncounted) => number) => literal(attempts.map(of));
     await db.admin`
       insert into uncounted_attempts
-        (recorded_at, endpoint_nos, outcomes, numbers, durations_ms, ages_ms, lags_ms)
+        (recorded_at, endpoint_nos, outcomes, numbers, durations_ms, ages_ms, lags_ms, promises)
       values ('epoch'::timestamptz + ${attempts[0]?.recorded_at ?? 0}::float8 * interval '1 ms',
         ${column((a) => a.endpoint_no)}::int[],
         ${column((a) => OUTCOMES.indexOf(a.outcome) + 1)}::smallint[],
         ${column((a) => a.number)}::smallint[], ${column((a) => a.duration_ms)}::real[],
-        ${column((a) => a.age_ms)}::real[], ${column((a) => a.recorded_at - a.ended_at)}::real[])`;
+        ${column((a) => a.age_ms)}::real[], ${column((a) => a.recorded_at - a.ended_at)}::real[],
+        ${column((a) => a.promise)}::smallint[])`;
   }
 }
 
@@ -136,6 +134,7 @@ function makeStatements(seed: number, count: number, within_ms: number): Uncount
         number: random.int(1, 3),
         duration_ms,
         age_ms: duration_ms + random.int(0, 60_000),
+        promise: random.int(0, 7),
         recorded_at,
         ended_at: recorded_at - random.int(0, 1_000),
       };
@@ -143,22 +142,42 @@ function makeStatements(seed: number, count: number, within_ms: number): Uncount
   });
 }
 
+function summed<T>(rows: readonly T[], of: (row: T) => number): number {
+  return rows.reduce((total, row) => total + of(row), 0);
+}
+
 async function counted(db: Database, window_ms: number) {
   const { counts, since } = await attemptStats(db.admin, "everything", window_ms, undefined);
   const summary = summarise(counts);
   // The same without histograms, summed up by the database.
   const found = await attemptCounts(db.admin, "everything", window_ms, undefined);
-  const sum = (of: (count: AttemptCount) => number) =>
-    found.reduce((total, count) => total + of(count), 0);
   assert.deepEqual(
-    [
-      sum(({ delivered, failed }) => delivered + failed),
-      sum(({ delivered }) => delivered),
-      sum(({ first_attempts }) => first_attempts),
-      sum(({ delivered_within_30s }) => delivered_within_30s),
-    ],
-    [summary.attempts, summary.delivered, summary.first_attempts, summary.delivered_within_30s],
+    [summed(found, (one) => one.delivered + one.failed), summed(found, (one) => one.delivered)],
+    [summary.attempts, summary.delivered],
   );
+  if (window_ms === DAY_MS || window_ms === 7 * DAY_MS) {
+    // An hour more than the window, should another one begin in between.
+    const read = await attemptsByHour(db.admin, "everything", window_ms / HOUR_MS + 2, "together");
+    const hours = read.filter(({ hour }) => hour >= since.getTime());
+    assert.deepEqual(
+      [
+        summed(hours, (one) => one.delivered + one.failed),
+        summed(hours, (one) => one.delivered),
+        summed(hours, (one) => one.first_attempts),
+        summed(hours, (one) => one.promised),
+        summed(hours, (one) => one.promised_begun),
+        summed(hours, (one) => one.promised_delivered),
+      ],
+      [
+        summary.attempts,
+        summary.delivered,
+        summary.first_attempts,
+        summary.promise.deliveries,
+        summary.promise.begun_in_time,
+        summary.promise.delivered_in_time,
+      ],
+    );
+  }
   return { summary, since: since.getTime() };
 }
 
@@ -279,6 +298,7 @@ onServer(
       number: 1,
       duration_ms: 1,
       age_ms: 1,
+      promise: 0,
       recorded_at: Date.now(),
       ended_at: Date.now(),
     }]]);
@@ -314,15 +334,22 @@ onServer("runs recorded in any order join as joinRuns() has it", async (database
     }
   }
   const rows = await db.admin`
-    select endpoint_no, last_success_at, failing_since from endpoint_runs order by endpoint_no`;
+    select endpoint_no, last_success_at, failing_since, failures::int from endpoint_runs
+    order by endpoint_no`;
   assert.deepEqual(
     rows.map((
       row,
-    ) => [row.endpoint_no, row.last_success_at?.getTime(), row.failing_since?.getTime()]),
+    ) => [
+      row.endpoint_no,
+      row.last_success_at?.getTime(),
+      row.failing_since?.getTime(),
+      row.failures,
+    ]),
     [...runs].toSorted(([a], [b]) => a - b).map(([no, run]) => [
       no,
       run.success_at === null ? undefined : Math.floor(run.success_at),
       run.failing_since === null ? undefined : Math.floor(run.failing_since),
+      run.failures,
     ]),
   );
 });
@@ -331,7 +358,7 @@ onServer("purgeStats() keeps minutes for 2 days and days for 400", async (databa
   await using db = await database.open();
   const at = (days: number): Uncounted[] => {
     const recorded_at = Date.now() - days * DAY_MS;
-    const one = { endpoint_no: 1, number: 1, duration_ms: 1, age_ms: 1 };
+    const one = { endpoint_no: 1, number: 1, duration_ms: 1, age_ms: 1, promise: 0 };
     return [{ ...one, outcome: "delivered", recorded_at, ended_at: recorded_at }];
   };
   await writeDown(db, [0, 3, 15, 91, 401].map(at));

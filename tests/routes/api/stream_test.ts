@@ -154,7 +154,7 @@ onServer("many changes at once are counted", async (database) => {
   await using daemon = await startDaemon({ database: database.section });
   using stream = await followed(daemon);
   await daemon.post(Array.from({ length: 201 }, (_, n) => booking(`apt_${n}`)));
-  const none = { deliveries: 0, endpoints: 0, replays: 0 };
+  const none = { deliveries: 0, endpoints: 0, replays: 0, alerts: 0 };
   assert.deepEqual(await heard(stream, "many"), { events: 201, ...none });
   assert.ok(!stream.messages.some(({ event }) => event === "event"));
 });
@@ -249,7 +249,7 @@ onServer("a business sees and counts its own alone", async (database) => {
   const last = await heard(own, "delivery", ({ endpoint_id }) => endpoint_id === one.endpoint);
   assert.equal(last["type"], "booking.created");
   const many = own.messages.filter(({ event }) => event === "many").map(({ said }) => said);
-  assert.deepEqual(many, [{ events: 110, deliveries: 110, endpoints: 0, replays: 0 }]);
+  assert.deepEqual(many, [{ events: 110, deliveries: 110, endpoints: 0, replays: 0, alerts: 0 }]);
   const strangers = [
     two.endpoint,
     "crm",

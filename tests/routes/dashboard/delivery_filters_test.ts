@@ -61,7 +61,7 @@ Deno.test("tabs select, under the API's names too, and filters narrow", () => {
 
 Deno.test("a filter that says nothing is named, and kept", () => {
   const table: [string, string, RegExp][] = [
-    ["status=broken", "status", /^There is no status broken; there is attention, failed/],
+    ["status=broken", "status", /^No status is called broken; there are attention, failed/],
     ["reason=tiemout", "reason", /did you mean timeout\?/],
     ["code=40", "code", /such as 401, or 4xx/],
     ["since=yesterday", "since", /such as 2h or 3d/],

@@ -54,6 +54,7 @@ Deno.test("only fields that were touched are changed", () => {
   });
   assert.deepEqual(read({ description: "Till" }).body, { description: "Till" });
   assert.deepEqual(read({ unsigned: "on" }).body, { unsigned: true });
+  assert.deepEqual(read({ traceparent: "on" }).body, { traceparent: true });
 });
 
 Deno.test("headers keep values that are left redacted, and get those that are typed", () => {

@@ -12,6 +12,7 @@ import { onServer, type TestDatabase } from "../../support/databases.ts";
 import { startReceiver } from "../../support/receiver.ts";
 import { testCertificates } from "../../support/tls.ts";
 import { openLink, signIn, type Visitor, visitor } from "../../support/visitor.ts";
+import { textOf } from "./page_text.ts";
 
 /** A daemon on which endpoints can be made. */
 function start(database: TestDatabase, endpoints: Record<string, unknown>[] = []) {
@@ -241,7 +242,13 @@ onServer("pause, resume and check are buttons; a double submit acts once", async
   const path = `/dashboard/endpoints/${id}`;
   const paused = await operator.submit(`${path}/pause`, { reason: "until noon" });
   assert.equal(paused.status, 303);
-  assert.match((await operator.get(paused.location ?? "")).text, /has been paused since/);
+  const still = await operator.get(paused.location ?? "");
+  assert.match(still.text, /has been paused since/);
+  assert.match(still.text, /To keep deliveries waiting instead, leave it paused\./);
+  // A pause makes no new version, and plain http has no certificate.
+  const { created_at } = await api(daemon, `endpoints/${id}`);
+  assert.match(still.text, new RegExp(`Version 1\\s*, since <time datetime="${created_at}"`));
+  assert.match(textOf(still.text), /No TLS plain http/);
   const resumed = await operator.submit(`${path}/resume`, {}, path);
   assert.equal(resumed.status, 303);
   assert.equal((await api(daemon, `endpoints/${id}`)).paused, false);

@@ -36,12 +36,12 @@ onServer("The help and event type pages show what is configured", async (databas
   const operator = await signIn(daemon.url);
   const help = await operator.get("/dashboard/help");
   assert.equal(help.status, 200);
-  assert.match(help.text, /Three attempts over 9 min, with these waits: 2m, 7m/);
+  assert.match(help.text, /Three attempts over 9 minutes, with these waits: 2m, 7m/);
   assert.match(help.text, /within 9s/);
   assert.match(help.text, /192\.0\.2\.0\/24/);
   assert.match(help.text, /id="http_4xx"/);
   const types = await operator.get("/dashboard/event-types");
-  assert.match(types.text, /<h1>There are 8 event types; 4 are selected by no endpoint<\/h1>/);
+  assert.match(types.text, /<h1>No endpoint selects 4 of the 8 event types<\/h1>/);
   assert.match(types.text, /<a href="\/dashboard\/endpoints\/crm">CRM<\/a>/);
   assert.match(types.text, /&quot;confirmationNumber&quot;/);
 });

@@ -63,8 +63,8 @@ onServer("a replay is counted by endpoint and reason, then made, and shows how f
   assert.equal(status, 303);
   assert.match(location ?? "", /^\/dashboard\/replays\/rpl_/);
   const done = await shows(operator, location ?? "", /^3 deliveries were sent again$/);
-  assert.match(textOf(done), /Failed deliveries of crm, from /);
-  assert.match(textOf(done), /3 of 3 sent/);
+  assert.match(textOf(done), /Failed deliveries of crm, posted from /);
+  assert.match(done, /3 of 3 sent/);
   await crm.received(6);
   const list = await operator.get("/dashboard/replays");
   assert.equal(headlineOf(list.text), "3 deliveries were sent again");
@@ -127,6 +127,48 @@ onServer("a large replay needs its number typed", async (database) => {
   assert.equal(`/dashboard/replays/${replay.id}`, location);
   assert.deepEqual([replay.missing, replay.endpoint, replay.matched], [true, id, 1_001]);
 });
+
+onServer(
+  "a page counts 5,000 deliveries at once, and all of them if it is asked to",
+  async (database) => {
+    await using receiver = await startReceiver();
+    await using daemon = await start(database, []);
+    for (let nth = 0; nth < 5_001; nth += 100) {
+      const events = Array.from({ length: Math.min(100, 5_001 - nth) }, () => booking("apt_1"));
+      const { status } = await daemon.post(events);
+      assert.equal(status, 202);
+    }
+    const api = await checkedApi(daemon);
+    const { body: { id } } = await api.expect(201, "POST", "endpoints", {
+      url: receiver.url,
+      events: ["booking.*"],
+      description: "Till",
+    });
+    await api.expect(200, "POST", `endpoints/${id}/pause`, { reason: "Not yet" });
+    const operator = await signIn(daemon.url);
+    const page = `/dashboard/replays/new?missing=true&endpoint=${id}&since=1h`;
+    const { text } = await operator.get(page);
+    assert.equal(headlineOf(text), "5,000+ missing events to Till would be sent");
+    assert.match(textOf(text), /It sends all of them/);
+    const whole = /href="([^"]*&amp;count=all)"/.exec(text)?.[1]?.replaceAll("&amp;", "&") ?? "";
+    assert.match(textOf(text), /Count all of them/);
+    const counted = await operator.get(whole);
+    assert.equal(headlineOf(counted.text), "5,001 missing events to Till would be sent");
+    const send = (confirm: string, from: string) =>
+      operator.submit("/dashboard/replays", { confirm }, from);
+    // Counted as far again.
+    for (const [from, number] of [[page, "5000"], [whole, "5001"]] as const) {
+      const refused = await send("1", from);
+      assert.equal(refused.status, 422);
+      assert.equal(errorOf(refused.text, "confirm"), `Type ${number} to confirm`);
+      assert.equal(hiddenFields(formTo(refused.text, "/dashboard/replays") ?? "").matched, number);
+    }
+    const { status } = await send("5,000+", page);
+    assert.equal(status, 303);
+    const [replay] = (await daemon.api("replays")).body.data;
+    assert.deepEqual([replay.matched, replay.matched_exact], [5_001, true]);
+  },
+);
 
 onServer("what is left of a replay is cancelled with a button", async (database) => {
   await using crm = await startReceiver(statuses(500));

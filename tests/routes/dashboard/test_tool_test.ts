@@ -28,7 +28,7 @@ onServer(
     await api.expect(200, "POST", "endpoints/waitlist/pause", { reason: "Holiday" });
     const operator = await signIn(daemon.url);
     const empty = await operator.get("/dashboard/test?endpoint=crm");
-    assert.equal(headlineOf(empty.text), "No test has been sent yet");
+    assert.equal(headlineOf(empty.text), "Send crm a test booking.created");
     assert.equal(valueOf(empty.text, "endpoint"), "crm");
     assert.match(valueOf(empty.text, "body") ?? "", /"event": "booking.created"/);
 
@@ -224,7 +224,7 @@ onServer("a business tests its own systems, in its own words", async (database) 
   const [hers, his] = [await make(ana, "Ana’s till"), await make(ben, "Ben’s till")];
   const business = await openLink(daemon.url, ana);
   const start_page = await business.get("/portal/test");
-  assert.equal(headlineOf(start_page.text), "No test has been sent yet");
+  assert.equal(headlineOf(start_page.text), "Send Ana’s till a test: “New booking”");
   assert.match(textOf(start_page.text), /New booking/);
   assert.match(valueOf(start_page.text, "body") ?? "", /"id": "bus_ana"/);
   assert.ok(!start_page.text.includes("crm") && !start_page.text.includes("Ben"));

@@ -74,7 +74,7 @@ async function fill(db: Database): Promise<Stored[]> {
       case when h >= 23 then 'delivered' when h >= 20 then null when i % 700 = 3 then 'http_4xx' else 'timeout' end,
       case when h >= 23 then 200 when h >= 20 then null when i % 700 = 3 then 418 end
     from owed where h >= 15`);
-  await sql`update endpoints set paused_at = now(), pause_reason = 'Test' where id = 'ep_2'`;
+  await sql`update endpoints set paused_at = now(), pause_reason = 'Test', paused_by = 'hand' where id = 'ep_2'`;
   await sql.unsafe("analyze");
   return await sql<Stored[]>`
     select d.id, n.id as endpoint, e.type, d.status, d.reason, d.last_outcome, d.last_status, e.test,
@@ -224,7 +224,7 @@ onServer(
           if (status === "cancelled") {
             moved += await retryNow(db.admin, id, change) === undefined ? 0 : 1;
           }
-          if (status === "pending") moved += await cancel(db.admin, id, "No", change) ? 1 : 0;
+          if (status === "pending") moved += (await cancel(db.admin, id, "No", change)).found;
         }
       });
       assert.deepEqual(found.flat().map(({ uuid }) => uuid), known.map(({ id }) => id));

@@ -54,6 +54,6 @@ Deno.test("times and code within a sentence are shown as such", async () => {
   assert.equal(
     String(await <TimedText text={text} />),
     'Attempt 2 &lt;b&gt; follows at <time datetime="2026-11-29T00:27:45.665Z" ' +
-      'data-style="minute">29 Nov 00:27 UTC</time> (in 1 s); run <code>verify</code>',
+      'data-style="minute">29 Nov 00:27 UTC</time> (in 1\u00a0s); run <code>verify</code>',
   );
 });

@@ -76,3 +76,26 @@ Deno.test("a business reads of itself and of BookMe", () => {
   assert.equal(actorWords("portal:lnk_1", "operator"), "The business");
   assert.equal(actorWords("the dispatcher", "operator"), "The dispatcher");
 });
+
+Deno.test("changes of alerts name the alert, and for whom they are", () => {
+  const said = (action: string, of: string | null, after: unknown = null) => {
+    const entry = { actor: "anna", action, object: "bus_1", before: null, after };
+    return changeWords(entry, "operator", of).text;
+  };
+  assert.equal(
+    said("alert.acknowledged", "crm has been failing"),
+    "acknowledged “crm has been failing”",
+  );
+  assert.equal(said("alert.acknowledged", null), "acknowledged an alert");
+  assert.equal(said("alert.snoozed", null, { for_ms: 28_800_000 }), "snoozed an alert for 8h");
+  assert.equal(
+    said("alerts.tested", null, { targets: ["slack", "mail"] }),
+    "sent a test of alerts to slack and mail",
+  );
+  assert.equal(said("alert_contact.updated", null), "changed where alerts of bus_1 go");
+  const own = { actor: "portal:lnk_1", action: "alert_contact.updated", object: "bus_1" };
+  assert.deepEqual(changeWords({ ...own, before: null, after: null }, "business", null), {
+    who: "Somebody with your link",
+    text: "changed where your alerts go",
+  });
+});

@@ -104,7 +104,7 @@ Deno.test("nothing to act on is good news, nothing found is none", () => {
   assert.equal(word({ is_narrowed: true }), "None");
   assert.equal(word({ shown: "tests" }), "None");
   const cut = found([], { shown: "all", found: { groups: [], exact: false } });
-  assert.equal(headline(deliveriesVerdict(cut, OPERATOR)), "None of the newest deliveries matches");
+  assert.equal(headline(deliveriesVerdict(cut, OPERATOR)), "No match among the newest deliveries");
 });
 
 Deno.test("one status of an endpoint stands for it, the most frequent", () => {

@@ -32,8 +32,8 @@ Deno.test("failed: how often, with what, why, whether a retry would help", () =>
   );
   assert.equal(
     sentences(verdict),
-    "The secret was rotated 3 minutes before the first 401. Give crm the new secret, and test it. crm has " +
-      "accepted nothing since 14:01, so a retry now would probably fail too.",
+    "The secret was rotated 3 minutes before the first 401. crm has accepted nothing since 14:01, so a " +
+      "retry now would probably fail too. Give crm the new secret, then send it a test.",
   );
   assert.deepEqual(actions(verdict), [
     "Send crm a test",
@@ -55,7 +55,7 @@ Deno.test("failed: once the endpoint accepts again, a retry comes first", () => 
   const verdict = deliveryVerdict(story, OPERATOR);
   assert.match(
     sentences(verdict),
-    /crm has accepted others since, the last one at 15:29, so a retry will probably arrive\./,
+    /crm has accepted others since, the last one at 15:29, so a retry will probably work\./,
   );
   assert.deepEqual(actions(verdict), ["Retry now", "Send crm a test"]);
 });
@@ -111,7 +111,7 @@ Deno.test("waiting: the next attempt, and until when there are more", () => {
   );
   assert.match(
     sentences(verdict),
-    /Nothing is lost: crm has until 2026-11-27 21:26 to accept it\.$/,
+    /Nothing is lost: crm has until 2026-11-27 21:26 to accept it\. Give crm the new secret, then send it a test\.$/,
   );
   assert.deepEqual(actions(verdict), ["Send crm a test", "Retry now", "Cancel delivery"]);
   assert.equal(verdict.actions[2]?.danger, true);
@@ -181,6 +181,45 @@ Deno.test("paused: whose pause, and that resuming sends it", () => {
     "waitlist has been paused since 09:00. Reason: “Moving to a new host”.",
   );
   assert.equal(verdict.actions[0]?.href, "/dashboard/endpoints/waitlist/resume");
+});
+
+Deno.test("paused automatically: when it is tried again, and that the others follow by themselves", () => {
+  const automatic = {
+    id: "waitlist",
+    state: "paused",
+    paused: true,
+    paused_at: "2026-11-26T09:00:00.000Z",
+    pause_reason: "Nothing but failures for 5 days",
+    paused_by: "automatic",
+    next_probe_at: "2026-11-26T16:00:00.000Z",
+  } as const;
+  const verdict = deliveryVerdict(deliveryFacts({ state: "paused" }, automatic), OPERATOR);
+  assert.equal(
+    headline(verdict),
+    "Waiting because waitlist is paused automatically; it is tried again at 16:00",
+  );
+  assert.equal(
+    sentences(verdict),
+    "waitlist has been paused since 09:00. Reason: “Nothing but failures for 5 days”. Each hour " +
+      "one that waits is tried. Once one arrives, the pause ends and the others follow.",
+  );
+  assert.equal(verdict.actions[0]?.href, "/dashboard/endpoints/waitlist/resume");
+  const business = deliveryVerdict(deliveryFacts({ state: "paused" }, automatic), BUSINESS);
+  assert.match(
+    headline(business),
+    /waits because waitlist is paused automatically; it is tried again at 16:00$/,
+  );
+  assert.doesNotMatch(sentences(business), OPERATORS_WORDS);
+  const failed = { status: "failed", state: "failed", attempts: [attempt(1)] } as const;
+  assert.match(
+    sentences(
+      deliveryVerdict(
+        deliveryFacts({ ...failed, attempts: [...failed.attempts] }, automatic),
+        OPERATOR,
+      ),
+    ),
+    /waitlist is paused automatically, so a retry waits until it accepts something; it is tried at 16:00\./,
+  );
 });
 
 Deno.test("cancelled: by whom or what, when, and whether it can still be sent", () => {

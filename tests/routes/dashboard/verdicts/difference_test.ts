@@ -14,7 +14,7 @@ Deno.test("differences() names members that changed, came and went", () => {
     [
       { field: "url", before: "https://a.example", after: "https://b.example" },
       { field: "events", before: "a.b, c.d", after: "a.b" },
-      { field: "timeout_ms", before: "5000", after: "10000" },
+      { field: "timeout_ms", before: "5000 (5s)", after: "10000 (10s)" },
       { field: "gone", before: "1", after: null },
       { field: "more", before: null, after: "empty" },
     ],

@@ -12,6 +12,7 @@ import {
   NOW,
   OPERATOR,
   OPERATORS_WORDS,
+  promptness,
   sentences,
 } from "./facts.ts";
 
@@ -34,8 +35,8 @@ Deno.test("failing: what it answers, since when, the hint, what waits, until whe
   assert.equal(headline(verdict), "crm has answered 401 to every request since 14:02");
   assert.equal(
     sentences(verdict),
-    "The secret was rotated 3 minutes before the first 401. Give crm the new secret, then send it a test. " +
-      "214 deliveries are waiting and none is lost; the first runs out of attempts on 2026-11-27 21:26.",
+    "The secret was rotated 3 minutes before the first 401. 214 deliveries are waiting and none is lost; " +
+      "the first runs out of attempts on 2026-11-27 21:26. Give crm the new secret, then send it a test.",
   );
   assert.deepEqual(actions(verdict), ["Send a test", "Pause…", "See the 214 waiting"]);
   assert.equal(verdict.actions[0]?.href, "/dashboard/test?endpoint=crm");
@@ -170,6 +171,42 @@ Deno.test("paused: by whom it was said, what waits, and what will be cancelled",
   assert.doesNotMatch(sentences(endpointVerdict(paused, BUSINESS)), OPERATORS_WORDS);
 });
 
+Deno.test("paused automatically: when it is tried next, and that the pause ends by itself", () => {
+  const automatic = (change: Parameters<typeof facts>[1] = {}) =>
+    facts("paused", {
+      paused: true,
+      state: "paused",
+      paused_at: "2026-11-24T09:12:00.000Z",
+      pause_reason: "Nothing but failures for 5 days",
+      paused_by: "automatic",
+      next_probe_at: "2026-11-26T16:12:00.000Z",
+      pending: 388,
+      ...change,
+    });
+  const verdict = endpointVerdict(automatic(), OPERATOR);
+  assert.equal(
+    headline(verdict),
+    "crm has been paused automatically since 2026-11-24 09:12; 388 deliveries are waiting",
+  );
+  assert.equal(
+    sentences(verdict),
+    "Reason: “Nothing but failures for 5 days”. One waiting delivery is tried at 16:12. Once one " +
+      "arrives, the pause ends and the others follow.",
+  );
+  assert.equal(actions(verdict)[0], "Resume");
+  const said = sentences(endpointVerdict(automatic(), BUSINESS));
+  assert.match(said, /One waiting update is tried at 16:12\./);
+  assert.doesNotMatch(said, OPERATORS_WORDS);
+  assert.match(
+    sentences(endpointVerdict(automatic({ next_probe_at: NOW }), OPERATOR)),
+    /One waiting delivery is tried within a minute\./,
+  );
+  assert.match(
+    sentences(endpointVerdict(automatic({ pending: 0 }), OPERATOR)),
+    /No delivery waits, so none is tried\. The next one is tried within an hour; if it arrives, the pause ends\.$/,
+  );
+});
+
 Deno.test("unsendable: the reason is a sentence, its remedy another; a business learns no detail", () => {
   const unsendable = facts("unsendable", {
     state: "unsendable",
@@ -248,7 +285,7 @@ Deno.test("retrying, delivering, not used yet, retired", () => {
     headline(endpointVerdict(begun, OPERATOR)),
     "crm has answered 401 to every request since 14:02",
   );
-  const delivering = facts("delivering", {}, { today: { within_30s: 9_998, all: 10_000 } });
+  const delivering = facts("delivering", {}, { today: promptness(9_998, 10_000) });
   const verdict = endpointVerdict(delivering, OPERATOR);
   assert.equal(headline(verdict), "crm delivers; 99.98 % within 30 s today");
   assert.equal(verdict.tone, "calm");

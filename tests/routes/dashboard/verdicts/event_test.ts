@@ -125,6 +125,14 @@ Deno.test("tests, and cancelled deliveries", () => {
     said([row("crm", "cancelled")]),
     "The delivery of this booking to crm was cancelled",
   );
+  // It has not gone to those, and an attempt before it says nothing any more.
+  const some = [
+    row("ledger", "delivered"),
+    row("crm", "cancelled", { advice: "Attempts go on", explanation: "It was erased" }),
+  ];
+  assert.equal(said(some), "This booking went to ledger; it was cancelled for crm");
+  const verdict = eventVerdict({ event: event(some), names: new Map() }, OPERATOR);
+  assert.equal(sentences(verdict), "crm: It was erased. See why.");
 });
 
 Deno.test("a business reads of bookings and systems", () => {

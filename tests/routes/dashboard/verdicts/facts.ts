@@ -15,7 +15,13 @@ export const BUSINESS: Reader = { ...OPERATOR, house: PORTAL };
 export const OPERATORS_WORDS =
   /deliver(y|ies)|retention\.|webhooks\.|daemon|\bendpoint\b|configuration/;
 
+/** Deliveries of a day of which so many arrived in time. */
+export function promptness(within_30s: number, all: number) {
+  return { within_30s, begun_in_time: all, all, sent: all };
+}
+
 const ENDPOINT: shown.Endpoint = {
+  check: null,
   id: "crm",
   source: "api",
   url: "https://crm.example.com/webhooks/bookme",
@@ -31,11 +37,14 @@ const ENDPOINT: shown.Endpoint = {
   inherited: ["timeout_ms", "retry_ms"],
   concurrency: null,
   rate_limit: null,
+  traceparent: false,
   version: 1,
   state: "active",
   paused: false,
   paused_at: null,
   pause_reason: null,
+  paused_by: null,
+  next_probe_at: null,
   sendable: true,
   unsendable_reason: null,
   rotation: null,
@@ -67,7 +76,7 @@ export function facts(
     first_exhausted_at: null,
     certificate_ends_at: null,
     hints: [],
-    today: { within_30s: 0, all: 0 },
+    today: promptness(0, 0),
     ...more,
   };
 }

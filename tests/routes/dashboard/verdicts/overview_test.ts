@@ -13,6 +13,7 @@ import {
   headline,
   OPERATOR,
   OPERATORS_WORDS,
+  promptness,
   sentences,
 } from "./facts.ts";
 
@@ -37,7 +38,7 @@ function overview(
   return {
     endpoints: [...endpoints, ...others],
     counts,
-    today: { within_30s: 0, all: 0 },
+    today: promptness(0, 0),
     waiting: {
       value: endpoints.reduce((sum, { endpoint }) => sum + endpoint.pending, 0),
       exact: true,
@@ -49,7 +50,7 @@ function overview(
 }
 
 Deno.test("all deliver: how many, and what share in time", () => {
-  const fine = overview([], 12, { today: { within_30s: 9_998, all: 10_000 } });
+  const fine = overview([], 12, { today: promptness(9_998, 10_000) });
   const verdict = overviewVerdict(fine, OPERATOR);
   assert.equal(headline(verdict), "All 12 endpoints deliver; 99.98 % within 30 s today");
   assert.equal(verdict.tone, "calm");
@@ -194,6 +195,12 @@ Deno.test("retrying, paused, and a certificate that ends soon", () => {
     sentences(paused),
     "Reason: “their maintenance”. 388 deliveries wait until it is resumed.",
   );
+  const next_probe_at = "2026-11-26T16:12:00.000Z";
+  const automatic = facts("paused", { ...waitlist.endpoint, next_probe_at });
+  assert.match(
+    sentences(overviewVerdict(overview([automatic], 8), OPERATOR)),
+    /388 deliveries wait until it is resumed\. One waiting delivery is tried at 16:12\./,
+  );
   const expires = { deliveries: 9, deliveries_exact: true, first_at: "2026-11-26T21:10:00.000Z" };
   const older = facts("paused", { ...waitlist.endpoint, expires });
   assert.match(
@@ -259,7 +266,7 @@ Deno.test("empty by cause: no endpoint yet, nothing posted yet", () => {
 });
 
 Deno.test("the portal: everything is arriving, or who has not answered and until when we try", () => {
-  const fine = overview([], 3, { today: { within_30s: 89, all: 89 } });
+  const fine = overview([], 3, { today: promptness(89, 89) });
   const verdict = overviewVerdict(fine, BUSINESS);
   assert.equal(headline(verdict), "Everything is arriving");
   assert.equal(verdict.state.word, "All 3 receive");

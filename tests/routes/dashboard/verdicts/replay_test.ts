@@ -80,18 +80,18 @@ Deno.test("a replay that ended says what it sent and what it left out", () => {
 Deno.test("a selection is a sentence", () => {
   const words = (change: Partial<shown.Replay>) =>
     plain(selectionWords({ ...REPLAY, ...change }, NAMES, OPERATOR));
-  assert.equal(words({}), "Failed deliveries of Till, from 08:00 on, before 15:00.");
+  assert.equal(words({}), "Failed deliveries of Till, posted from 08:00 until 15:00.");
   assert.equal(
     words({ endpoint: null, code: "401", type: "booking.created" }),
-    "Failed deliveries of all endpoints with 401 about booking.created, from 08:00 on, before 15:00.",
+    "Failed deliveries of all endpoints with 401 about booking.created, posted from 08:00 until 15:00.",
   );
   assert.equal(
     words({ missing: true, status: [], since: "1970-01-01T00:00:00.000Z" }),
-    "Events that were never owed to Till, before 15:00.",
+    "Events that were never owed to Till, posted until 15:00.",
   );
   assert.equal(
     words({ status: ["failed", "cancelled"], reason: "timeout" }),
-    "Failed or cancelled deliveries of Till with timeout, from 08:00 on, before 15:00.",
+    "Failed or cancelled deliveries of Till with timeout, posted from 08:00 until 15:00.",
   );
 });
 
@@ -112,6 +112,7 @@ Deno.test("the list begins with what is under way, else with the last one", () =
 function counted(
   typed: Record<string, string>,
   count: Partial<shown.ReplayCount> = {},
+  depth: ReplayCounted["depth"] = "glance",
 ): ReplayCounted {
   return {
     count: {
@@ -127,8 +128,31 @@ function counted(
     groups: null,
     typed: readTyped((name) => name in typed ? [typed[name] ?? ""] : []),
     missing: typed.status === "missing",
+    depth,
   };
 }
+
+Deno.test("a count that ended early says so, and has a way to the whole number", () => {
+  const of = (matched: number, depth: ReplayCounted["depth"]) =>
+    newReplayVerdict(
+      counted({ status: "failed", endpoint: "ep_1" }, { matched, matched_exact: false }, depth),
+      NAMES,
+      OPERATOR,
+    );
+  const many = of(5_000, "glance");
+  assert.equal(headline(many), "5,000+ failed deliveries of Till would be sent again");
+  assert.match(sentences(many), /^It sends all of them, however many there are:/);
+  assert.deepEqual(actions(many), ["Count all of them"]);
+  assert.equal(
+    many.actions[0]?.href,
+    "/dashboard/replays/new?endpoint=ep_1&status=failed&count=all",
+  );
+  assert.deepEqual(actions(of(100_000, "whole")), []);
+  const none = of(0, "glance");
+  assert.equal(headline(none), "No failed delivery was found among the oldest ones");
+  assert.equal(sentences(none), "There are more than were looked through.");
+  assert.deepEqual(actions(none), ["Count all of them", "Change the selection"]);
+});
 
 Deno.test("before it happens, it says how much is sent, how fast, and what is left out", () => {
   const first = (typed: Record<string, string>, count: Partial<shown.ReplayCount> = {}) =>

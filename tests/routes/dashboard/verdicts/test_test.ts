@@ -66,7 +66,6 @@ function draft(
       : { event_id: "evt_1", payload: null, delivery: { ...DELIVERY, ...delivery } },
     real: { type: "booking.created", owed },
     earlier: [],
-    earlier_exact: true,
   };
 }
 
@@ -148,15 +147,15 @@ Deno.test("a test without an attempt is on its way, or says what it waits for", 
   assert.equal(paused.tone, "paused");
 });
 
-Deno.test("without a test, the page says what one is; without an endpoint, that it needs one", () => {
+Deno.test("before a test the page says what would be sent; without an endpoint, that it needs one", () => {
   for (const reader of [OPERATOR, BUSINESS]) {
     const none = testVerdict({ draft: draft(null), endpoint: null }, reader);
-    assert.equal(headline(none), "No test has been sent yet");
-    const busy = { ...draft(null), earlier_exact: false };
     assert.equal(
-      headline(testVerdict({ draft: busy, endpoint: null }, reader)),
-      "No test has been sent lately",
+      headline(none),
+      reader === OPERATOR ? "Send crm a test booking.created" : "Send crm a test: “New booking”",
     );
+    assert.equal(none.state.word, "Not sent yet");
+    assert.match(sentences(none), /^It goes to that (endpoint|system) only/);
     const empty = { ...draft(null), endpoints: [] };
     const nowhere = testVerdict({ draft: empty, endpoint: null }, reader);
     assert.deepEqual(actions(nowhere), ["New endpoint"]);

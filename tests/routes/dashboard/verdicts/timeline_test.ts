@@ -62,7 +62,7 @@ Deno.test("what has no time of its own has none", () => {
     ],
   );
   assert.deepEqual(lines(way({ state: "paused" })).slice(2), [
-    "(– Attempt 1 when it may go out, and up to six more)",
+    "(– Attempt 1 when it is resumed, and up to six more)",
   ]);
   assert.deepEqual(
     lines(way({ status: "failed", state: "failed", attempt_count: 3, attempts: [attempt(3)] }))[2],
@@ -77,7 +77,7 @@ Deno.test("tests, replays, retired endpoints and erasures", () => {
     { status: "cancelled", state: "cancelled", cancel_reason: "endpoint_retired", ended_at: NOW },
     { state: "retired" },
   );
-  assert.equal(lines(retired).at(-1), "15:31 Cancelled the endpoint was retired");
+  assert.equal(lines(retired).at(-1), "15:31 Cancelled the endpoint was deleted");
   const delivered = way({
     status: "delivered",
     state: "delivered",
