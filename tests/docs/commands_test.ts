@@ -9,7 +9,7 @@ import { parseCommand, PROGRAM } from "../../lib/cli/usage.ts";
 import { freePort } from "../support/postgres.ts";
 import { until } from "../support/wait.ts";
 import { type Block, blocksOf, callsOf, commandsOf, pages, textOf } from "./shell.ts";
-import { emptyWorld, hasTerminal, startWorld, type Typing, type World } from "./world.ts";
+import { CTRL_C, emptyWorld, hasTerminal, startWorld, type Typing, type World } from "./world.ts";
 
 /** Pages whose commands are run by a script that follows them from the beginning to the end. */
 const WALKED: Readonly<Record<string, string>> = {
@@ -67,12 +67,12 @@ const SCENES: readonly Scene[] = [
   { heading: "docs/receivers.md#On your own machine", shows: [/✓ X-BookMe-Signature: Valid/] },
   {
     heading: "docs/receivers.md#Against real events",
-    typing: [[/Ctrl-C stops it/, "\x03"]],
+    typing: [[/Ctrl-C stops it/, CTRL_C]],
     shows: [/Forwarding ep_\w+ to http:\/\/127\.0\.0\.1:3000\/webhooks/],
   },
   {
     heading: "docs/api.md#The stream",
-    typing: [[/event: \w+/, "\x03"]],
+    typing: [[/event: \w+/, CTRL_C]],
     shows: [/event: \w+/],
   },
   {

@@ -22,8 +22,14 @@ const SOURCES = new URL("../../", import.meta.url).pathname;
 const PLACES =
   /(?<![\w.])\/(?:etc\/bookme-webhooks|var\/(?:backups|lib)|root\/keys|usr\/local\/bin)\b/g;
 
+/**
+ * Ctrl-C. The signal goes to the terminal's processes from here: not every machine's terminals make it of the
+ * key.
+ */
+export const CTRL_C = Symbol("Ctrl-C");
+
 /** What somebody at the terminal types once the output shows something. */
-export type Typing = readonly (readonly [shown: RegExp, typed: string])[];
+export type Typing = readonly (readonly [shown: RegExp, typed: string | typeof CTRL_C])[];
 
 /** Where commands run. */
 export interface World extends AsyncDisposable {
@@ -273,7 +279,8 @@ async function runOnTerminal(
         const found = pattern.exec(shown.slice(from));
         if (found === null) continue;
         from += found.index + found[0].length;
-        await keys.write(new TextEncoder().encode(typed));
+        if (typed === CTRL_C) interrupt(child.pid);
+        else await keys.write(new TextEncoder().encode(typed));
       }
     }
   })();
@@ -288,5 +295,21 @@ async function runOnTerminal(
     throw new Error(`${error}\n${shown}`);
   } finally {
     await keys.close().catch(() => {});
+  }
+}
+
+// The process group of what `script` has started, which leads the terminal's session.
+function interrupt(script: number): void {
+  for (const { name } of Deno.readDirSync("/proc")) {
+    if (!/^\d+$/.test(name)) continue;
+    try {
+      const stat = Deno.readTextFileSync(`/proc/${name}/stat`);
+      // The name in brackets may hold anything, spaces too.
+      const [, parent, group] = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+      if (Number(parent) === script) Deno.kill(-Number(group), "SIGINT");
+    } catch (error) {
+      // Others end meanwhile.
+      if (!(error instanceof Deno.errors.NotFound)) throw error;
+    }
   }
 }

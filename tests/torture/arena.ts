@@ -7,7 +7,14 @@ import type { Ledger, Violation } from "./ledger.ts";
 import { type Proxy, startProxy } from "./proxy.ts";
 import type { Random } from "./random.ts";
 import { addressOf, type Receiver, startReceiver } from "./receivers.ts";
-import { expireLeases, readHistory, readRows, type Rows, WRITE_DOWN } from "./rows.ts";
+import {
+  changeSchema,
+  expireLeases,
+  readHistory,
+  readRows,
+  type Rows,
+  WRITE_DOWN,
+} from "./rows.ts";
 import type { Leaf } from "../support/tls.ts";
 
 /** The wait before each attempt, as the configuration has it and in milliseconds. */
@@ -225,7 +232,7 @@ export async function openArena(options: ArenaOptions): Promise<Arena> {
     },
     async writeDown() {
       if (sql === undefined || setting.unwritten || written) return;
-      await sql.unsafe(WRITE_DOWN).simple();
+      await changeSchema(sql, WRITE_DOWN);
       written = true;
     },
     pending: () => sql === undefined ? pendingByApi(daemons[0]) : pendingBySql(sql),

@@ -19,6 +19,7 @@ import { startDnsServer } from "./dns.ts";
 import { type Pair, startPair } from "./pair.ts";
 import type { Moment, Proxy, Statement, Verdict } from "./proxy.ts";
 import type { Incoming, Manner } from "./receivers.ts";
+import { changeSchema } from "./rows.ts";
 import { fillPipe, makeCgroup, makeSmallDisk, mountWrap } from "./system.ts";
 
 /** Something that breaks, for a while, and is whole again when `inject` resolves. */
@@ -312,15 +313,17 @@ async function resetAtCommit(arena: Arena, seconds: number): Promise<void> {
 // Somebody who locks rows in the other order, and a trigger that refuses as a conflict would.
 async function deadlock(arena: Arena, seconds: number): Promise<void> {
   const { sql, random } = arena;
-  await sql.unsafe(`
-    create function torture.conflict() returns trigger language plpgsql as $$ begin
+  await changeSchema(
+    sql,
+    `create function torture.conflict() returns trigger language plpgsql as $$ begin
       if random() < 0.02 then
         raise exception 'could not serialize access' using errcode = '40001';
       end if;
       return new;
     end $$;
     create trigger torture_conflict before insert or update on pending_deliveries
-      for each row execute function torture.conflict()`).simple();
+      for each row execute function torture.conflict()`,
+  );
   for (const goes_on = clockFor(seconds); goes_on();) {
     arena.strikes++;
     await sql.begin(async (tx) => {
@@ -332,7 +335,7 @@ async function deadlock(arena: Arena, seconds: number): Promise<void> {
       }
     }).catch(() => {}); // it may well be the victim
   }
-  await sql.unsafe("drop trigger torture_conflict on pending_deliveries");
+  await changeSchema(sql, "drop trigger if exists torture_conflict on pending_deliveries");
 }
 
 async function lockTable(arena: Arena, seconds: number): Promise<void> {

@@ -1,5 +1,6 @@
 import type { Sql } from "postgres";
 import { standardValue } from "../../lib/core/signature.ts";
+import { until } from "../support/wait.ts";
 import type { AttemptRow, Change, DeliveryRow, EventRow } from "./ledger.ts";
 
 /** What the database says about a run. */
@@ -122,6 +123,14 @@ end $$;
 create trigger torture after insert or update on attempts
   for each row execute function torture.attempt();
 `;
+
+/** Runs statements in one transaction, anew where their locks make them the victim of a deadlock with daemons. */
+export async function changeSchema(sql: Sql, statements: string): Promise<void> {
+  await until("the superuser's statements run", async () => {
+    await sql.unsafe(statements).simple();
+    return true;
+  });
+}
 
 /** What was written down, in its order. */
 export async function readHistory(sql: Sql): Promise<Change[]> {
