@@ -7,7 +7,7 @@ import { EVENT_TYPES } from "../../lib/core/event_types.ts";
 import { decodeWhsec } from "../../lib/core/secret.ts";
 import { VERSION } from "../../lib/core/version.ts";
 import { inTemporary, runCli, runHere, startCli } from "../support/cli.ts";
-import { embeddedDatabase, serverDatabase } from "../support/databases.ts";
+import { embeddedDatabase, emptyDatabase } from "../support/databases.ts";
 import { testCertificates } from "../support/tls.ts";
 
 const EXAMPLE = new URL("../../config.example.yaml", import.meta.url).pathname;
@@ -191,7 +191,7 @@ Deno.test("check prints every mistake with its place on standard error, and exit
 });
 
 Deno.test("migrate applies missing migrations once, and exits with 1 if the database is away", async () => {
-  await using database = await serverDatabase();
+  await using database = await emptyDatabase();
   await withConfig(stringify({ database: database.section }), async (path) => {
     assert.deepEqual(await runCli(["migrate", "--config", path]), {
       code: 0,

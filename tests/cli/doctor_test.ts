@@ -22,7 +22,13 @@ import {
 } from "../support/cli.ts";
 import { serverConfig } from "../support/config.ts";
 import { ADMIN, booking, endpoint, type Sections, VIEWER, writeConfig } from "../support/daemon.ts";
-import { embeddedDatabase, initialise, onBoth, serverDatabase } from "../support/databases.ts";
+import {
+  embeddedDatabase,
+  emptyDatabase,
+  initialise,
+  onBoth,
+  serverDatabase,
+} from "../support/databases.ts";
 import { type Operated, startOperated } from "../support/operated.ts";
 import { connectTo, freePort, startPostgres } from "../support/postgres.ts";
 import { sentencesOf } from "../support/sentences.ts";
@@ -897,6 +903,7 @@ onBoth(
       assert.equal(stopped.code, 1);
     });
   },
+  emptyDatabase,
 );
 
 // --- the embedded database ------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ import { serverConfig } from "../support/config.ts";
 import { spawnDaemon, writeConfig } from "../support/daemon.ts";
 import {
   embeddedDatabase,
+  emptyDatabase,
   onBoth,
   onServer,
   openUrl,
@@ -22,7 +23,7 @@ const refused = (pattern: RegExp) => (error: unknown) =>
   error instanceof AppError && error.code === "conflict" && pattern.test(error.message);
 
 Deno.test("openDatabase() migrates a new database, and an old one not again", async () => {
-  await using database = await serverDatabase();
+  await using database = await emptyDatabase();
   const first = await database.open();
   assert.ok(first.migrated.length > 0);
   assert.equal(first.migrated[0], "0001_init");
@@ -137,7 +138,7 @@ onServer("openDatabase() may be called by many at once", async (database) => {
   assert.equal(migrated.length, new Set(migrated).size, "each was applied by one of them");
   assert.ok(migrated.includes("0001_init"));
   await Promise.all(opened.map((db) => db.close()));
-});
+}, emptyDatabase);
 
 onServer(
   "a migration waits for others again and again, until a signal ends that",
@@ -170,6 +171,7 @@ onServer(
     await using db = await opening;
     assert.equal(db.migrated[0], "0001_init");
   },
+  emptyDatabase,
 );
 
 onServer("two processes start on one new database at once", async (database) => {
@@ -184,10 +186,10 @@ onServer("two processes start on one new database at once", async (database) => 
     assert.equal(body.deliveries, 0);
     await daemon[Symbol.asyncDispose]();
   }
-});
+}, emptyDatabase);
 
 Deno.test("openDatabase() refuses a database that is not UTF-8", async () => {
-  const fresh = await freshDatabase(server, "encoding 'LATIN1'");
+  const fresh = await freshDatabase(server, "template0 locale 'C' encoding 'LATIN1'");
   await assert.rejects(() => openUrl(fresh.url), refused(/encoding LATIN1.*createdb -E UTF8/));
   await fresh.drop();
 });

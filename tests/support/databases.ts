@@ -1,7 +1,13 @@
 import { createHash } from "node:crypto";
 import { type Database, openDatabase } from "../../lib/store/database.ts";
 import { serverConfig } from "./config.ts";
-import { cached, freshDatabase, sharedPostgres } from "./postgres.ts";
+import {
+  cached,
+  connectTo,
+  type FreshDatabase,
+  freshDatabase,
+  sharedPostgres,
+} from "./postgres.ts";
 
 /** A server with a database for each test. */
 export const server = await sharedPostgres();
@@ -21,10 +27,12 @@ export interface TestDatabase extends AsyncDisposable {
  * Declares a test twice: with an embedded database and with one on a real server. For what differs
  * between them: raw storage, claims, restarts, disks. An embedded test costs two to three times its twin.
  */
-export function onBoth(name: string, test: (database: TestDatabase) => Promise<void>): void {
-  for (
-    const [kind, make] of [["embedded", embeddedDatabase], ["server", serverDatabase]] as const
-  ) {
+export function onBoth(
+  name: string,
+  test: (database: TestDatabase) => Promise<void>,
+  onServer = serverDatabase,
+): void {
+  for (const [kind, make] of [["embedded", embeddedDatabase], ["server", onServer]] as const) {
     Deno.test(`${name} (${kind})`, async () => {
       await using database = await make();
       await test(database);
@@ -33,22 +41,56 @@ export function onBoth(name: string, test: (database: TestDatabase) => Promise<v
 }
 
 /** Declares a test with a database on a server, for everything that is the same on both kinds. */
-export function onServer(name: string, test: (database: TestDatabase) => Promise<void>): void {
+export function onServer(
+  name: string,
+  test: (database: TestDatabase) => Promise<void>,
+  make = serverDatabase,
+): void {
   Deno.test(name, async () => {
-    await using database = await serverDatabase();
+    await using database = await make();
     await test(database);
   });
 }
 
-/** A database on the shared server. */
+/** A database on the shared server, already initialised. */
 export async function serverDatabase(): Promise<TestDatabase> {
-  const fresh = await freshDatabase(server);
+  return of(await freshDatabase(server, await template()));
+}
+
+/** A database on the shared server in which nothing is yet. */
+export async function emptyDatabase(): Promise<TestDatabase> {
+  return of(await freshDatabase(server));
+}
+
+function of(fresh: FreshDatabase): TestDatabase {
   return {
     kind: "server",
     section: { url: fresh.url },
     open: () => openUrl(fresh.url),
     [Symbol.asyncDispose]: fresh.drop,
   };
+}
+
+const TEMPLATE = "bookme_template";
+// A number that no other lock of the tests has.
+const LOCK = 1;
+let has_template = false;
+
+// Made by the program itself, once for all files of this process: making a schema costs more than most tests.
+async function template(): Promise<string> {
+  if (has_template) return TEMPLATE;
+  await using sql = connectTo(server.url("postgres"));
+  await sql`select pg_advisory_lock(${LOCK})`;
+  const made = await sql`select from pg_database where datname = ${TEMPLATE} and datistemplate`;
+  if (made.length === 0) {
+    await sql.unsafe(`drop database if exists ${TEMPLATE}`);
+    await sql.unsafe(`create database ${TEMPLATE} template template0 locale 'C' encoding 'UTF8'`);
+    await using _made = await openUrl(server.url(TEMPLATE));
+  }
+  // Not before it is whole, and closed.
+  await sql.unsafe(`alter database ${TEMPLATE} is_template true`);
+  has_template = true;
+  return TEMPLATE;
 }
 
 /** Opens a database on a server as the program does. */

@@ -38,15 +38,15 @@ export interface FreshDatabase {
   drop(): Promise<void>;
 }
 
-/** A new, empty database on the server. `options` are SQL, `encoding 'LATIN1'`. */
+/** A new database on the server: a copy of `template`, which by default is empty. */
 export async function freshDatabase(
   server: SharedServer,
-  options = "encoding 'UTF8'",
+  template = "template0 locale 'C' encoding 'UTF8'",
 ): Promise<FreshDatabase> {
   const name = `test_${crypto.randomUUID().slice(0, 8)}`;
   await asAdmin(
     server,
-    (sql) => sql.unsafe(`create database ${name} template template0 locale 'C' ${options}`),
+    (sql) => sql.unsafe(`create database ${name} template ${template}`),
   );
   return {
     url: server.url(name),

@@ -1,7 +1,7 @@
 /** Waiting in tests: for a condition to become true, never for a time in which it probably does. */
 
 /** How long anything may take on a busy machine. */
-const PATIENCE_MS = 30_000;
+const PATIENCE_MS = 120_000;
 
 /**
  * Asks until the answer is truthy, and returns it. Throws with `what` and the last answer if it never

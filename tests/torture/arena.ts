@@ -377,6 +377,8 @@ export async function drained(arena: Arena, within_ms: number): Promise<number> 
   return left;
 }
 
+const READY_MS = 60_000;
+
 /** Waits until every daemon says that it is ready; else it is found, with what the daemon says. */
 export async function allReady(arena: Arena, after: string): Promise<void> {
   for (const daemon of arena.daemons) {
@@ -384,10 +386,14 @@ export async function allReady(arena: Arena, after: string): Promise<void> {
       await until(
         "ready",
         async () => daemon.up && await arena.ask(daemon, "/readyz") === 200,
+        READY_MS,
       );
     } catch {
       const status = await arena.ask(daemon, "/readyz");
-      const text = `${daemon.holder} is not ready 30 s after ${after}: /readyz ${status}, log ` +
+      const text =
+        `${daemon.holder} is not ready ${
+          READY_MS / 1000
+        } s after ${after}: /readyz ${status}, log ` +
         daemon.tail.slice(-5).join(" | ");
       arena.find({ invariant: "G", text });
     }
