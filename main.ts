@@ -3,8 +3,7 @@ if (import.meta.main) {
   const ignore = () => {};
   Deno.addSignalListener("SIGHUP", ignore);
   const { run } = await import("./lib/cli/cli.ts");
-  const running = run(Deno.args);
-  // A daemon has a listener of its own by now; other commands end by SIGHUP, as usual.
-  Deno.removeSignalListener("SIGHUP", ignore);
-  Deno.exit(await running);
+  // A daemon has a listener of its own then; other commands end by SIGHUP, as usual.
+  const begun = () => Deno.removeSignalListener("SIGHUP", ignore);
+  Deno.exit(await run(Deno.args, undefined, begun));
 }

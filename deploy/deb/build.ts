@@ -15,7 +15,7 @@ import { createHash } from "node:crypto";
 import { dirname, join } from "node:path";
 import { parseArgs } from "node:util";
 import project from "../../deno.json" with { type: "json" };
-import { COMMANDS } from "../../lib/cli/cli.ts";
+import { loadCommands } from "../../lib/cli/cli.ts";
 import { completionsOf } from "../../lib/cli/commands/completions.ts";
 import { licenseTexts } from "./licenses.ts";
 import { manPage } from "./man.ts";
@@ -140,7 +140,8 @@ function libraries(program: Uint8Array): string[] {
 }
 
 async function filesOf(version: string, epoch_s: number): Promise<Entry[]> {
-  const man = await gzip(manPage(version, isoDate(epoch_s)));
+  const commands = await loadCommands();
+  const man = await gzip(manPage(version, isoDate(epoch_s), commands));
   const units = [".service", "-backup.service", "-backup.timer"].map((end) => `${NAME}${end}`);
   const share = "usr/share";
   return [
@@ -150,11 +151,11 @@ async function filesOf(version: string, epoch_s: number): Promise<Entry[]> {
       entry(`usr/lib/systemd/system/${unit}`, packagedUnit(read(`deploy/${unit}`)))
     ),
     { path: `${share}/man/man1/${NAME}.1.gz`, bytes: man, mode: 0o644 },
-    entry(`${share}/bash-completion/completions/${NAME}`, `${completionsOf("bash", COMMANDS)}\n`),
-    entry(`${share}/zsh/vendor-completions/_${NAME}`, `${completionsOf("zsh", COMMANDS)}\n`),
+    entry(`${share}/bash-completion/completions/${NAME}`, `${completionsOf("bash", commands)}\n`),
+    entry(`${share}/zsh/vendor-completions/_${NAME}`, `${completionsOf("zsh", commands)}\n`),
     entry(
       `${share}/fish/vendor_completions.d/${NAME}.fish`,
-      `${completionsOf("fish", COMMANDS)}\n`,
+      `${completionsOf("fish", commands)}\n`,
     ),
     entry(`${DOC}/copyright`, copyright(read("LICENSE"))),
     { path: `${DOC}/licenses.gz`, bytes: await gzip(await licenseTexts()), mode: 0o644 },

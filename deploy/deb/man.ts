@@ -1,6 +1,5 @@
 /** The man page, made from what the program's own `--help` is made from. */
 
-import { COMMANDS } from "../../lib/cli/cli.ts";
 import type { Command, Option } from "../../lib/cli/command.ts";
 import { HELP, PROGRAM, usageLine } from "../../lib/cli/usage.ts";
 
@@ -22,7 +21,7 @@ const EXIT_STATUS: readonly (readonly [code: string, about: string])[] = [
 ];
 
 /** The page `bookme-webhooks(1)`. `date` is shown at its foot, `2026-11-29`. */
-export function manPage(version: string, date: string): string {
+export function manPage(version: string, date: string, commands: readonly Command[]): string {
   return [
     `.TH ${PROGRAM.toUpperCase()} 1 "${date}" "${PROGRAM} ${version}" "User Commands"`,
     ".SH NAME",
@@ -36,7 +35,7 @@ export function manPage(version: string, date: string): string {
         "that selects it. Without a command it runs the daemon with config.yaml in this directory.",
     ),
     ".SH COMMANDS",
-    ...COMMANDS.flatMap(section),
+    ...commands.flatMap(section),
     ".SH EXIT STATUS",
     ...EXIT_STATUS.flatMap(([code, about]) => entry(code, about)),
     ".SH FILES",

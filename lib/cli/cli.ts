@@ -1,86 +1,69 @@
 import { AppError } from "../core/errors.ts";
 import { denoMistake, VERSION } from "../core/version.ts";
-import { cancel, retry } from "./commands/change.ts";
-import { alerts } from "./commands/alerts.ts";
-import { audit } from "./commands/audit.ts";
-import { backup } from "./commands/backup.ts";
-import { check } from "./commands/check.ts";
 import { type Command, UsageError } from "./command.ts";
-import { makeCompletions } from "./commands/completions.ts";
-import { daemons } from "./commands/daemons.ts";
-import { deliveries } from "./commands/deliveries.ts";
-import { delivery } from "./commands/delivery.ts";
-import { demo } from "./demo/demo.ts";
-import { doctor } from "./doctor/doctor.ts";
-import { endpoints } from "./commands/endpoints.ts";
-import { erase } from "./commands/erase.ts";
-import { event } from "./commands/event.ts";
-import { eventTypes } from "./commands/event_types.ts";
 import { report } from "./fault.ts";
-import { forward } from "./commands/forward.ts";
-import { healthcheck } from "./commands/healthcheck.ts";
-import { listen } from "./commands/listen.ts";
-import { migrate } from "./commands/migrate.ts";
-import { pause, resume } from "./commands/pause.ts";
-import { portalLink, portalLinks } from "./commands/portal_links.ts";
-import { rekey } from "./commands/rekey.ts";
-import { reload } from "./commands/reload.ts";
-import { replay } from "./commands/replay.ts";
-import { replays } from "./commands/replays.ts";
-import { restore } from "./commands/restore.ts";
-import { rotate } from "./commands/rotate.ts";
-import { secret } from "./commands/secret.ts";
-import { send } from "./commands/send.ts";
-import { serve } from "./commands/serve.ts";
 import { startTracing } from "../observe/traces.ts";
 import { type Io, standardIo } from "./terminal.ts";
-import { stats } from "./commands/stats.ts";
-import { transfer } from "./commands/transfer.ts";
 import { commandHelp, didYouMean, parseCommand, PROGRAM, programHelp } from "./usage.ts";
-import { verify } from "./commands/verify.ts";
+
+/**
+ * Loads a command, by its name, in the order of the help. Each is loaded when it is asked for: a start must not
+ * wait for the others.
+ */
+const LOADERS: Readonly<Record<string, () => Promise<Command>>> = {
+  serve: async () => (await import("./commands/serve.ts")).serve,
+  demo: async () => (await import("./demo/demo.ts")).demo,
+  check: async () => (await import("./commands/check.ts")).check,
+  doctor: async () => (await import("./doctor/doctor.ts")).doctor,
+  healthcheck: async () => (await import("./commands/healthcheck.ts")).healthcheck,
+  reload: async () => (await import("./commands/reload.ts")).reload,
+  migrate: async () => (await import("./commands/migrate.ts")).migrate,
+  endpoints: async () => (await import("./commands/endpoints.ts")).endpoints,
+  event: async () => (await import("./commands/event.ts")).event,
+  stats: async () => (await import("./commands/stats.ts")).stats,
+  deliveries: async () => (await import("./commands/deliveries.ts")).deliveries,
+  delivery: async () => (await import("./commands/delivery.ts")).delivery,
+  retry: async () => (await import("./commands/change.ts")).retry,
+  cancel: async () => (await import("./commands/change.ts")).cancel,
+  replay: async () => (await import("./commands/replay.ts")).replay,
+  replays: async () => (await import("./commands/replays.ts")).replays,
+  erase: async () => (await import("./commands/erase.ts")).erase,
+  pause: async () => (await import("./commands/pause.ts")).pause,
+  resume: async () => (await import("./commands/pause.ts")).resume,
+  rotate: async () => (await import("./commands/rotate.ts")).rotate,
+  "portal-link": async () => (await import("./commands/portal_links.ts")).portalLink,
+  "portal-links": async () => (await import("./commands/portal_links.ts")).portalLinks,
+  alerts: async () => (await import("./commands/alerts.ts")).alerts,
+  audit: async () => (await import("./commands/audit.ts")).audit,
+  daemons: async () => (await import("./commands/daemons.ts")).daemons,
+  send: async () => (await import("./commands/send.ts")).send,
+  "event-types": async () => (await import("./commands/event_types.ts")).eventTypes,
+  listen: async () => (await import("./commands/listen.ts")).listen,
+  forward: async () => (await import("./commands/forward.ts")).forward,
+  verify: async () => (await import("./commands/verify.ts")).verify,
+  secret: async () => (await import("./commands/secret.ts")).secret,
+  rekey: async () => (await import("./commands/rekey.ts")).rekey,
+  backup: async () => (await import("./commands/backup.ts")).backup,
+  restore: async () => (await import("./commands/restore.ts")).restore,
+  transfer: async () => (await import("./commands/transfer.ts")).transfer,
+  completions: async () =>
+    (await import("./commands/completions.ts")).makeCompletions(loadCommands),
+};
 
 /** Every command, in the order of the help. */
-export const COMMANDS: readonly Command[] = [
-  serve,
-  demo,
-  check,
-  doctor,
-  healthcheck,
-  reload,
-  migrate,
-  endpoints,
-  event,
-  stats,
-  deliveries,
-  delivery,
-  retry,
-  cancel,
-  replay,
-  replays,
-  erase,
-  pause,
-  resume,
-  rotate,
-  portalLink,
-  portalLinks,
-  alerts,
-  audit,
-  daemons,
-  send,
-  eventTypes,
-  listen,
-  forward,
-  verify,
-  secret,
-  rekey,
-  backup,
-  restore,
-  transfer,
-  makeCompletions(() => COMMANDS),
-];
+export function loadCommands(): Promise<readonly Command[]> {
+  return Promise.all(Object.values(LOADERS).map((load) => load()));
+}
 
-/** Runs a command line and answers its exit code: 0 done, 1 failed, 2 wrong usage or configuration. */
-export async function run(args: readonly string[], io: Io = standardIo()): Promise<number> {
+/**
+ * Runs a command line and answers its exit code: 0 done, 1 failed, 2 wrong usage or configuration. Calls `begun`
+ * once the command is loaded and listens to the signals that it wants.
+ */
+export async function run(
+  args: readonly string[],
+  io: Io = standardIo(),
+  begun: () => void = () => {},
+): Promise<number> {
   let command: Command | undefined;
   try {
     const { name, rest } = splitCommand(args);
@@ -94,12 +77,12 @@ export async function run(args: readonly string[], io: Io = standardIo()): Promi
     if (name === "help" || (name === undefined && rest.some((arg) => /^(--help|-h)$/.test(arg)))) {
       io.out(
         rest[0] === undefined || name === undefined
-          ? programHelp(COMMANDS)
-          : commandHelp(find(rest[0])),
+          ? programHelp(await loadCommands())
+          : commandHelp(await find(rest[0])),
       );
       return 0;
     }
-    command = find(name ?? "serve");
+    command = await find(name ?? "serve");
     const parsed = parseCommand(command, rest);
     if (parsed.help) {
       io.out(commandHelp(command));
@@ -109,7 +92,9 @@ export async function run(args: readonly string[], io: Io = standardIo()): Promi
     if (too_old !== undefined) throw new AppError("unavailable", too_old);
     // Before the first request: commands send searches and ids to the daemon.
     const tracing = await startTracing(io.env);
-    return await command.run({ io, tracing, ...parsed });
+    const running = command.run({ io, tracing, ...parsed });
+    begun();
+    return await running;
   } catch (error) {
     return await report(error, command, io);
   }
@@ -123,9 +108,12 @@ function splitCommand(args: readonly string[]): { name?: string; rest: readonly 
   return { name, rest: [...args.slice(0, at), ...args.slice(at + 1)] };
 }
 
-function find(name: string): Command {
-  const command = COMMANDS.find((one) => one.name === name || one.alias === name);
+async function find(name: string): Promise<Command> {
+  const load = Object.hasOwn(LOADERS, name) ? LOADERS[name] : undefined;
+  if (load !== undefined) return await load();
+  const commands = await loadCommands();
+  const command = commands.find((one) => one.alias === name);
   if (command !== undefined) return command;
-  const near = didYouMean(name, COMMANDS.map((one) => one.name));
+  const near = didYouMean(name, commands.map((one) => one.name));
   throw new UsageError(`Unknown command ${JSON.stringify(name)}${near}`);
 }

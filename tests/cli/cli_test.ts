@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { stringify } from "yaml";
-import { COMMANDS } from "../../lib/cli/cli.ts";
+import { loadCommands } from "../../lib/cli/cli.ts";
 import { printable } from "../../lib/cli/terminal.ts";
 import { OPERATIONAL_TYPES } from "../../lib/core/alerting/event.ts";
 import { EVENT_TYPES } from "../../lib/core/event_types.ts";
@@ -9,6 +9,8 @@ import { VERSION } from "../../lib/core/version.ts";
 import { inTemporary, runCli, runHere, startCli } from "../support/cli.ts";
 import { embeddedDatabase, emptyDatabase } from "../support/databases.ts";
 import { testCertificates } from "../support/tls.ts";
+
+const COMMANDS = await loadCommands();
 
 const EXAMPLE = new URL("../../config.example.yaml", import.meta.url).pathname;
 

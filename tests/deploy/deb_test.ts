@@ -1,10 +1,12 @@
 /** The Debian package: its files, owners and scripts. `deno task package-test` installs it. */
 
 import assert from "node:assert/strict";
-import { COMMANDS } from "../../lib/cli/cli.ts";
+import { loadCommands } from "../../lib/cli/cli.ts";
 import { buildPackage } from "../../deploy/deb/build.ts";
 import { inTemporary, runHere } from "../support/cli.ts";
 import { launcher } from "../package/launcher.ts";
+
+const COMMANDS = await loadCommands();
 
 const VERSION = "0.1.0";
 

@@ -4,12 +4,14 @@
  */
 
 import assert from "node:assert/strict";
-import { COMMANDS } from "../../lib/cli/cli.ts";
+import { loadCommands } from "../../lib/cli/cli.ts";
 import { parseCommand, PROGRAM } from "../../lib/cli/usage.ts";
 import { freePort } from "../support/postgres.ts";
 import { until } from "../support/wait.ts";
 import { type Block, blocksOf, callsOf, commandsOf, pages, textOf } from "./shell.ts";
 import { CTRL_C, emptyWorld, hasTerminal, startWorld, type Typing, type World } from "./world.ts";
+
+const COMMANDS = await loadCommands();
 
 /** Pages whose commands are run by a script that follows them from the beginning to the end. */
 const WALKED: Readonly<Record<string, string>> = {

@@ -5,7 +5,7 @@ import { Buffer } from "node:buffer";
 import { dirname, join } from "node:path";
 import { randomBytes } from "node:crypto";
 import project from "../../deno.json" with { type: "json" };
-import { COMMANDS } from "../../lib/cli/cli.ts";
+import { loadCommands } from "../../lib/cli/cli.ts";
 import { startReceiver } from "../../lib/cli/receiver.ts";
 import { parseCommand } from "../../lib/cli/usage.ts";
 import { DEFAULTS } from "../../lib/config/config.ts";
@@ -23,6 +23,7 @@ import { cached } from "../support/postgres.ts";
 import { until } from "../support/wait.ts";
 import { pages } from "./shell.ts";
 
+const COMMANDS = await loadCommands();
 const ROOT = new URL("../..", import.meta.url).pathname;
 const read = (path: string) => Deno.readTextFileSync(join(ROOT, path));
 const README = read("README.md");

@@ -10,7 +10,7 @@ export function completionsOf(shell: keyof typeof SHELLS, commands: readonly Com
 }
 
 /** The command that prints shell completions for `commands`. */
-export function makeCompletions(commands: () => readonly Command[]): Command {
+export function makeCompletions(commands: () => Promise<readonly Command[]>): Command {
   return command({
     name: "completions",
     summary: "Prints shell completions for commands, options and values",
@@ -27,7 +27,7 @@ from the running daemon that --config names, or else ./config.yaml.`,
         "Once, for fish",
       ],
     ],
-    run({ io, positionals: [name = ""] }) {
+    async run({ io, positionals: [name = ""] }) {
       const print = Object.hasOwn(SHELLS, name) ? SHELLS[name as keyof typeof SHELLS] : undefined;
       if (print === undefined) {
         throw new UsageError(
@@ -35,8 +35,8 @@ from the running daemon that --config names, or else ./config.yaml.`,
             didYouMean(name, NAMES),
         );
       }
-      io.out(print(commands()).join("\n"));
-      return Promise.resolve(0);
+      io.out(print(await commands()).join("\n"));
+      return 0;
     },
   });
 }
