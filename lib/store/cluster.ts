@@ -45,16 +45,9 @@ export const POSTGRES_VERSION = "18.6";
 /** The exit status by which PostgreSQL leaves a statement that failed, and goes on. */
 const STATEMENT_FAILED = 100;
 
-/** Makes a new cluster in a directory that does not exist, and closes it again. */
-export async function createCluster(directory: string): Promise<void> {
-  // Imported here, because a daemon on a server must not pay for it.
-  const { PGlite } = await import("@electric-sql/pglite");
-  const fresh = await PGlite.create({ dataDir: directory });
-  await fresh.close();
-}
-
 /** Opens the cluster in a directory. After a crash, PostgreSQL replays its log first. */
 export async function openCluster(directory: string, settings: Settings): Promise<Cluster> {
+  // Imported here, because a daemon on a server must not pay for it.
   const { PGlite } = await import("@electric-sql/pglite");
   let module: Module | undefined;
   let stopped: string | undefined;

@@ -4,7 +4,8 @@ import { KEY_FILE, TOKEN_FILE } from "../config/first_start.ts";
 import { AppError, listed, messageOf } from "../core/errors.ts";
 import { PLATFORM } from "../core/platform.ts";
 import { formatSize } from "../core/units.ts";
-import { type Cluster, createCluster, openCluster, type Settings } from "./cluster.ts";
+import { unpackBlank } from "./blank_cluster.ts";
+import { type Cluster, openCluster, type Settings } from "./cluster.ts";
 import { flushDirectory, freeBytes } from "./disk.ts";
 
 /** PostgreSQL inside this process, on a directory that no other process may open. */
@@ -210,8 +211,8 @@ async function create(directory: string, say: Say): Promise<void> {
   requireRoom(directory, CREATE_BYTES, "A new database");
   const began = performance.now();
   try {
-    await createCluster(aside);
-    // initdb's files are not flushed yet. Without this, a power cut soon after the first start would
+    unpackBlank(aside);
+    // Its files are not flushed yet. Without this, a power cut soon after the first start would
     // leave a directory that does not open, and with it acknowledged events.
     await flushTree(aside);
     Deno.renameSync(aside, `${directory}/${CLUSTER}`);
@@ -299,14 +300,22 @@ const WASI_ERRORS: Readonly<Record<number, string>> = {
   69: "the file system is read-only",
 };
 
-function unusable(directory: string, verb: string, error: unknown): AppError {
+/** Those of the system that also mean that a disk is full, which its messages end with. */
+const FULL_ERRORS: Readonly<Record<string, number>> = { "28": 51, "122": 19 };
+
+function causeOf(error: unknown): string {
   const { errno, message } = error as { errno?: unknown; message?: unknown };
-  const cause = typeof errno === "number" && message === undefined
-    ? WASI_ERRORS[errno] ?? `error ${errno}`
-    : messageOf(error);
+  if (typeof errno === "number" && message === undefined) {
+    return WASI_ERRORS[errno] ?? `error ${errno}`;
+  }
+  const [, number = ""] = /\(os error (\d+)\)/.exec(messageOf(error)) ?? [];
+  return WASI_ERRORS[FULL_ERRORS[number] ?? 0] ?? messageOf(error);
+}
+
+function unusable(directory: string, verb: string, error: unknown): AppError {
   return new AppError(
     "unavailable",
-    `The database in ${directory} cannot be ${verb}: ${cause} (${
+    `The database in ${directory} cannot be ${verb}: ${causeOf(error)} (${
       formatSize(freeBytes(directory))
     } ` +
       "free)",

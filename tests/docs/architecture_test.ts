@@ -156,11 +156,13 @@ Deno.test("stores do not import each other", () => {
   // The room that opens connections knows no statement of the product.
   const connection = (path: string) => path.startsWith("lib/store/connection/");
   // What opens databases makes them, too.
-  const made = ["backup", "cluster", "connect", "embedded", "migrations", "transfer_mark"].map(
-    (name) => `lib/store/${name}.ts`,
-  );
+  const made = [
+    ...["backup", "blank_cluster", "cluster", "connect", "embedded", "migrations", "pglite_files"],
+    "transfer_mark",
+  ].map((name) => `lib/store/${name}.ts`);
   const openers = [
-    ...["backup", "connect", "database", "embedded", "health", "migrations", "restore", "transfer"],
+    ...["backup", "cluster", "connect", "database", "embedded", "health", "migrations", "restore"],
+    "transfer",
   ].map((name) => `lib/store/${name}.ts`);
   const wrong = imports.filter(({ from, to, types_only }) =>
     partOf(from) === "store" && partOf(to) === "store" && !shared.includes(to) &&

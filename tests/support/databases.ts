@@ -134,7 +134,7 @@ function initialised(): Promise<string> {
     const files = [...Deno.readDirSync(url)]
       .filter(({ name, isFile }) => isFile && (folder !== "" || name === "deno.lock"))
       .map(({ name }) => name);
-    for (const name of files.sort()) hash.update(Deno.readTextFileSync(new URL(name, url)));
+    for (const name of files.sort()) hash.update(Deno.readFileSync(new URL(name, url)));
   }
   return cached(`embedded-${hash.digest("hex").slice(0, 12)}`, async (directory) => {
     const db = await openDatabase({ database: { kind: "embedded", directory } });
