@@ -5,10 +5,10 @@
 #
 #   npx -y deno@2.9.6 task compile
 #
-# With the same cache of packages (DENO_DIR: its path, and its files with their times), the same sources, commit
-# and base runtime make the same bytes. deploy/release.sh has a cache that is the same everywhere.
+# The same sources, commit and base runtime make the same bytes.
 #
 # DENO        the deno command (default: deno)
+# BUNDLER     the one that makes the bundle, see deploy/bundle.ts (default: DENO)
 # DENORT_BIN  a base runtime of exactly that version, if Deno's own cannot be downloaded
 # OUTPUT      the executable (default: dist/bookme-webhooks)
 # COMMIT      what --version --json says, see deploy/source.sh
@@ -23,7 +23,8 @@ if ! command -v "$deno" >/dev/null; then
 fi
 
 options=(
-  --frozen
+  # What the bundle needs is in it.
+  --no-lock --config bundle/deno.json
   # Otherwise Deno leaves a cache file with a predictable name in the temporary directory.
   --no-code-cache
   # Everything not granted here is refused without asking. The first four have no narrower form: the
@@ -32,10 +33,6 @@ options=(
   # native libraries.
   --no-prompt --allow-net --allow-read --allow-write --allow-env --allow-sys=networkInterfaces,statfs,userInfo,uid,gid
 )
-# Leaves out the packages that only tests use. The Deno of the smoke test does not know the option.
-if "$deno" compile --help | grep -q -- --exclude-unused-npm; then
-  options+=(--exclude-unused-npm)
-fi
 
 # An executable traces only if Deno traced when it was compiled. Whether it records anything is then for its
 # own environment to say, as lib/observe/traces.ts reads it. Nothing is passed on unasked.
@@ -55,9 +52,12 @@ copy=$work/bookme-webhooks
 mkdir "$copy"
 cp -R main.ts deno.json deno.lock lib routes migrations docs deploy "$copy"
 if [ -n "$COMMIT" ]; then printf '{ "commit": "%s" }\n' "$COMMIT" >"$copy/lib/core/build.json"; fi
-find "$copy" -exec env TZ=UTC0 touch -t 202601010000.00 {} +
-
 cd "$copy"
-"$deno" compile --quiet "${options[@]}" "$@" --output "$work/out/bookme-webhooks" main.ts
+"${BUNDLER:-$deno}" run --frozen -A deploy/bundle.ts "$copy/bundle"
+for file in bundle/*; do
+  [ "$file" = bundle/main.js ] || options+=(--include "$file")
+done
+find "$copy" -exec env TZ=UTC0 touch -t 202601010000.00 {} +
+"$deno" compile --quiet "${options[@]}" "$@" --output "$work/out/bookme-webhooks" bundle/main.js
 mv "$work"/out/bookme-webhooks* "$output" # for Windows it ends with .exe
 echo "Built $output"

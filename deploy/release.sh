@@ -36,21 +36,6 @@ if [ -n "${DENORT_BIN-}" ] && [ ${#asked[@]} -gt 1 ]; then
   exit 2
 fi
 
-# The path of Deno's cache and the times of the packages' files in it go into an executable. So they are the same
-# everywhere here. Nobody else may put files there: the first to make the folder owns it.
-cache=/tmp/bookme-webhooks-build
-mkdir -m 700 "$cache" 2>/dev/null || true
-if [ -L "$cache" ] || [ ! -d "$cache" ] || [ ! -O "$cache" ]; then
-  echo "$cache is not a folder of this user; remove it, or build as the user who owns it" >&2
-  exit 1
-fi
-chmod 700 "$cache"
-# One build at a time: each fills it again.
-exec 9>"$cache/lock"
-if command -v flock >/dev/null; then flock 9; fi
-"$deno" run --frozen -A deploy/cache.ts "$cache"
-export DENO_DIR=$cache
-
 # Fails unless a file begins as an executable of the target does: a base runtime may be another's.
 checkKind() {
   case $1:$(head -c 20 "$2" | od -An -tx1 | tr -d ' \n') in

@@ -1,8 +1,8 @@
 /**
  * Writes an SPDX 2.3 document of what an executable contains: `deno run -A deploy/sbom.ts FILE`.
  *
- * The packages are those that main.ts imports, and what they depend on: the same that `deno compile
- * --exclude-unused-npm` embeds, at the versions and with the checksums of deno.lock. Their licences are those
+ * The packages are those that main.ts imports, and what they depend on: the same that deploy/bundle.ts puts
+ * into it, at the versions and with the checksums of deno.lock. Their licences are those
  * that their package.json declares. The document depends on nothing but the sources, the variables of
  * deploy/source.sh and the version of Deno, so that it is the same each time.
  */
@@ -75,7 +75,8 @@ export interface SpdxDocument {
 
 const PROGRAM = "bookme-webhooks";
 const PROGRAM_ID = `SPDXRef-Package-${PROGRAM}`;
-const PGLITE = "@electric-sql/pglite";
+/** The package that has the embedded PostgreSQL. */
+export const PGLITE = "@electric-sql/pglite";
 
 /** The document of an executable. Pure. */
 export function makeSbom(contents: Contents): SpdxDocument {

@@ -2,6 +2,7 @@ import { closeSync, fsyncSync, openSync } from "node:fs";
 import type { PGlite } from "@electric-sql/pglite";
 import { AppError } from "../core/errors.ts";
 import { PLATFORM } from "../core/platform.ts";
+import { pgliteFiles } from "./pglite_files.ts";
 
 /** PostgreSQL settings of a session, by name. */
 export type Settings = Readonly<Record<string, string | number>>;
@@ -67,7 +68,12 @@ export async function openCluster(directory: string, settings: Settings): Promis
     last_words = /\b(?:PANIC|FATAL):\s*(.*)/.exec(line)?.[1] ?? last_words;
     return false;
   };
-  const options = { fs, startParams: startParams(settings), onStderr: listen };
+  const options = {
+    ...await pgliteFiles(),
+    fs,
+    startParams: startParams(settings),
+    onStderr: listen,
+  };
   let db: PGlite;
   try {
     db = await PGlite.create(options);
