@@ -1,8 +1,6 @@
-import { getRequestListener } from "@hono/node-server";
 import { makePace } from "./admin/pace.ts";
 import type { Reloaded } from "./admin/shown.ts";
 import { makeStreams } from "./admin/stream.ts";
-import { AppError } from "./core/errors.ts";
 import type { Secret } from "./core/secret.ts";
 import { VERSION } from "./core/version.ts";
 import type { Config } from "./config/config.ts";
@@ -12,7 +10,7 @@ import { type Context, makeClock } from "./delivery/context.ts";
 import { fileOf } from "./delivery/fleet.ts";
 import { makeHttpClient } from "./http/client.ts";
 import { examineTarget } from "./http/examine.ts";
-import { type HttpServer, listen } from "./http/server.ts";
+import { listen } from "./http/server.ts";
 import { watchDisk } from "./disk.ts";
 import { engineForRoutes, hear, startEngine, watchedOf } from "./engine.ts";
 import { listenersOf, makeInForce } from "./in_force.ts";
@@ -33,9 +31,7 @@ import { sourceAddress } from "./source_address.ts";
 import { type Actor, DAEMONS } from "./store/changes.ts";
 import type { Listener } from "./store/daemons.ts";
 import { type Database, openDatabase } from "./store/database.ts";
-import { makeApp } from "../routes/app.ts";
-import type { RouteContext } from "../routes/context.ts";
-import { toProblem } from "../routes/middleware/problem.ts";
+import { makeListener } from "../routes/app.ts";
 
 /** A running daemon. */
 export interface Daemon {
@@ -155,7 +151,7 @@ async function startOn(
   };
   const routing = engineForRoutes(ctx, engine, disk, failing);
   metrics.follow({ engine, disk, readiness: routing.readiness });
-  serve(http, log, {
+  http.serve(makeListener({
     ...ctx,
     ...routing,
     metrics: metrics.render,
@@ -166,7 +162,7 @@ async function startOn(
     streams,
     reload,
     plan_reload: reloader.plan,
-  });
+  }));
   db.listen(
     (payload) => payload === DAEMONS ? void neighbours.look() : hear(engine, payload),
     () => engine.dispatcher.wake("all"),
@@ -192,10 +188,4 @@ async function startOn(
 
 function logMade(what: string, { made_at }: { readonly made_at?: string }, log: Log): void {
   if (made_at !== undefined) log.info(`${what} made, as none is configured`, { file: made_at });
-}
-
-function serve(http: HttpServer, log: Log, ctx: RouteContext): void {
-  http.serve(getRequestListener(makeApp(ctx).fetch, {
-    errorHandler: () => toProblem(new AppError("malformed", "Target and Host make no URL"), log),
-  }));
 }

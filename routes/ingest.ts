@@ -1,13 +1,13 @@
-import type { IncomingMessage } from "node:http";
+import type { IncomingMessage, ServerResponse } from "node:http";
 import { Buffer } from "node:buffer";
 import { createHash } from "node:crypto";
-import { type Context, Hono } from "hono";
 import type { Accepted } from "../lib/admin/shown.ts";
 import { cidrContains, parseCidr } from "../lib/core/address.ts";
 import { AppError, type ErrorCode, HTTP_STATUS } from "../lib/core/errors.ts";
 import { IDENTIFIER_RULE, isIdentifier, KEY_PLACE } from "../lib/core/identifier.ts";
 import { parseDeliveryId } from "../lib/core/ids.ts";
 import { type Format, type Parsed, type ParsedEvent, parseIngest } from "../lib/core/payload.ts";
+import type { Answer } from "../lib/core/problem.ts";
 import { verifyBookme } from "../lib/core/signature.ts";
 import { millisecondsOf } from "../lib/core/time.ts";
 import { formatTraceparent, parseTraceparent } from "../lib/core/traceparent.ts";
@@ -15,9 +15,11 @@ import { decodeUtf8 } from "../lib/core/utf8.ts";
 import { isOutage } from "../lib/store/errors.ts";
 import type { Offer } from "../lib/delivery/batch.ts";
 import type { PostFacts, Recording } from "../lib/observe/traces.ts";
-import { clientAddress } from "./middleware/client.ts";
-import type { Env, RouteContext } from "./context.ts";
+import type { RouteContext } from "./context.ts";
 import { makeRoom, type Room, type RoomLimits } from "./middleware/body_budget.ts";
+import { clientAddress } from "./middleware/client.ts";
+import { COMMON_HEADERS } from "./middleware/headers.ts";
+import { answerTo } from "./middleware/problem.ts";
 
 /** For all clients together. */
 const ROOM: RoomLimits = { bytes: 16 * 1024 * 1024, patience_ms: 1_000, waiting: 256 };
@@ -30,51 +32,70 @@ const MAX_AHEAD_MS = 5 * 60_000;
 
 const LOOPBACK = ["127.0.0.0/8", "::1/128"].map(parseCidr);
 
-/** `POST /ingest` (contract, section 4). */
-export function ingestRoutes(ctx: RouteContext, limits = ROOM): Hono<Env> {
+/** Answers a request. Never rejects. */
+export type Handler = (incoming: IncomingMessage, outgoing: ServerResponse) => Promise<void>;
+
+/** `POST /ingest` (contract, section 4), on node's own request and response. */
+export function makeIngest(ctx: RouteContext, limits = ROOM): Handler {
   const room = makeRoom(limits);
-  return new Hono<Env>().post("/", async (c) => {
-    let posted: Posted | undefined;
-    let accepted: readonly ParsedEvent[] = [];
-    const began_at = performance.now();
-    let recording: Recording<PostFacts> | undefined;
+  return async (incoming, outgoing) => {
+    let answer: Answer;
     try {
-      posted = await readEvents(c, ctx, room);
-      const { single, events, digest } = posted;
-      const key = header(c, "idempotency-key");
-      const keyOf = keys(key, digest);
-      const came = traceOf(c);
-      recording = ctx.tracing?.ingest(performance.now() - began_at, came);
-      const trace = recording?.traceparent ?? came;
-      const stored = await ctx.accept(events.map((event) => ({ event, trace, ...keyOf(event) })));
-      accepted = events;
-      const answers = stored.map(({ id, deliveries, duplicate }): Accepted => ({
-        id,
-        deliveries,
-        duplicate,
-      }));
-      const status = answers.every((answer) => answer.duplicate) ? 200 : 202;
-      recording?.end(acceptedFacts(status, events, answers));
-      return c.json(single ? answers[0] : answers, status);
+      answer = await takePost(incoming, ctx, room);
     } catch (error) {
-      const code = codeOf(error);
-      reportRefused(c, ctx, code);
-      recording?.end(refusedFacts(code, posted?.events.length ?? 0));
-      throw error;
-    } finally {
-      if (posted !== undefined) room.leave(posted.room_bytes);
-      if (ctx.signals.posted.heard) {
-        const now = ctx.now();
-        const ages_ms = accepted.map(({ timestamp }) => now - millisecondsOf(timestamp));
-        ctx.signals.posted.emit({ duration_ms: performance.now() - began_at, ages_ms });
-      }
+      answer = answerTo(error, ctx);
     }
-  });
+    const { status, headers, body } = answer;
+    outgoing.writeHead(status, {
+      ...COMMON_HEADERS,
+      ...headers,
+      "Content-Length": Buffer.byteLength(body),
+    });
+    outgoing.end(body);
+  };
+}
+
+async function takePost(incoming: IncomingMessage, ctx: RouteContext, room: Room): Promise<Answer> {
+  let posted: Posted | undefined;
+  let accepted: readonly ParsedEvent[] = [];
+  const began_at = performance.now();
+  let recording: Recording<PostFacts> | undefined;
+  try {
+    posted = await readEvents(incoming, ctx, room);
+    const { single, events, digest } = posted;
+    const keyOf = keys(identifierIn(incoming, "idempotency-key"), digest);
+    const came = traceOf(incoming);
+    recording = ctx.tracing?.ingest(performance.now() - began_at, came);
+    const trace = recording?.traceparent ?? came;
+    const stored = await ctx.accept(events.map((event) => ({ event, trace, ...keyOf(event) })));
+    accepted = events;
+    const answers = stored.map(({ id, deliveries, duplicate }): Accepted => ({
+      id,
+      deliveries,
+      duplicate,
+    }));
+    const status = answers.every((answer) => answer.duplicate) ? 200 : 202;
+    recording?.end(acceptedFacts(status, events, answers));
+    const body = JSON.stringify(single ? answers[0] : answers);
+    return { status, headers: { "Content-Type": "application/json" }, body };
+  } catch (error) {
+    const code = codeOf(error);
+    reportRefused(incoming, ctx, code);
+    recording?.end(refusedFacts(code, posted?.events.length ?? 0));
+    throw error;
+  } finally {
+    if (posted !== undefined) room.leave(posted.room_bytes);
+    if (ctx.signals.posted.heard) {
+      const now = ctx.now();
+      const ages_ms = accepted.map(({ timestamp }) => now - millisecondsOf(timestamp));
+      ctx.signals.posted.emit({ duration_ms: performance.now() - began_at, ages_ms });
+    }
+  }
 }
 
 /** The post's `traceparent`, as far as it is well-formed. */
-function traceOf(c: Context<Env>): string | null {
-  const came = c.req.header("traceparent");
+function traceOf(incoming: IncomingMessage): string | null {
+  const came = headerOf(incoming, "traceparent");
   const context = came === undefined ? undefined : parseTraceparent(came);
   return context === undefined ? null : formatTraceparent(context);
 }
@@ -106,18 +127,22 @@ function codeOf(error: unknown): ErrorCode | undefined {
   return isOutage(error) ? "unavailable" : undefined;
 }
 
-function reportRefused(c: Context<Env>, ctx: RouteContext, code: ErrorCode | undefined): void {
+function reportRefused(
+  incoming: IncomingMessage,
+  ctx: RouteContext,
+  code: ErrorCode | undefined,
+): void {
   if (code === undefined) return;
   ctx.signals.refused.emit({
     by: "ingest",
     code,
-    address: clientAddress(c, ctx.in_force().config.server.trusted_proxies) ?? null,
-    signed: isSigned(c),
+    address: addressOf(incoming, ctx) ?? null,
+    signed: isSigned(incoming),
   });
 }
 
-function isSigned(c: Context<Env>): boolean {
-  return (c.req.header("x-bookme-signature") ?? "").trim() !== "";
+function isSigned(incoming: IncomingMessage): boolean {
+  return (headerOf(incoming, "x-bookme-signature") ?? "").trim() !== "";
 }
 
 /** A parsed post, with the SHA-256 (hex) of its body if it has an Idempotency-Key. */
@@ -128,18 +153,22 @@ interface Posted extends Parsed {
 }
 
 /** The events of a post, once it is known that its sender may and its bytes are what was signed. */
-async function readEvents(c: Context<Env>, ctx: RouteContext, room: Room): Promise<Posted> {
-  checkLoop(c, ctx);
-  const address = checkAddress(c, ctx);
-  const format = formatOf(c.req.header("content-type"));
-  checkEncoding(c.req.header("content-encoding"));
+async function readEvents(
+  incoming: IncomingMessage,
+  ctx: RouteContext,
+  room: Room,
+): Promise<Posted> {
+  checkLoop(incoming, ctx);
+  const address = checkAddress(incoming, ctx);
+  const format = formatOf(headerOf(incoming, "content-type"));
+  checkEncoding(headerOf(incoming, "content-encoding"));
   const { config, event_types, ingest_signers } = ctx.in_force();
   const { max_body_bytes, max_age_ms } = config.ingest;
-  const body = await readBody(c.env.incoming, max_body_bytes, room);
+  const body = await readBody(incoming, max_body_bytes, room);
   try {
-    const signature = c.req.header("x-bookme-signature");
+    const signature = headerOf(incoming, "x-bookme-signature");
     if (ingest_signers.length > 0 && !verifyBookme(body, signature, ingest_signers)) {
-      const fault = isSigned(c) ? "wrong" : "missing";
+      const fault = isSigned(incoming) ? "wrong" : "missing";
       ctx.log.warn(`Ingest refused: ${fault} signature`, { address });
       throw new AppError(
         "unauthorized",
@@ -147,10 +176,15 @@ async function readEvents(c: Context<Env>, ctx: RouteContext, room: Room): Promi
           "under ingest.secret",
       );
     }
-    const parsed = parseIngest(body, format, event_types, header(c, "x-bookme-business"));
+    const parsed = parseIngest(
+      body,
+      format,
+      event_types,
+      identifierIn(incoming, "x-bookme-business"),
+    );
     if (max_age_ms !== null) checkAges(parsed, max_age_ms, ctx.now());
     // Only what an Idempotency-Key names is compared by all of its bytes.
-    const keyed = c.req.header("idempotency-key") !== undefined;
+    const keyed = headerOf(incoming, "idempotency-key") !== undefined;
     const digest = keyed ? createHash("sha256").update(body).digest("hex") : "";
     return { ...parsed, digest, room_bytes: body.length };
   } catch (error) {
@@ -160,8 +194,8 @@ async function readEvents(c: Context<Env>, ctx: RouteContext, room: Room): Promi
 }
 
 // Before the address, so that an attempt on an endpoint which leads here shows the reason.
-function checkLoop(c: Context<Env>, ctx: RouteContext): void {
-  const id = c.req.header("x-bookme-delivery-id");
+function checkLoop(incoming: IncomingMessage, ctx: RouteContext): void {
+  const id = headerOf(incoming, "x-bookme-delivery-id");
   if (id === undefined) return;
   const delivery = parseDeliveryId(id) === undefined ? "malformed" : id;
   ctx.log.warn("Ingest refused: a delivery came back", { delivery });
@@ -171,9 +205,14 @@ function checkLoop(c: Context<Env>, ctx: RouteContext): void {
   );
 }
 
-function checkAddress(c: Context<Env>, ctx: RouteContext): string {
-  const { environment, ip_ranges, server } = ctx.in_force().config;
-  const address = clientAddress(c, server.trusted_proxies);
+function addressOf(incoming: IncomingMessage, ctx: RouteContext): string | undefined {
+  const { trusted_proxies } = ctx.in_force().config.server;
+  return clientAddress(incoming, trusted_proxies);
+}
+
+function checkAddress(incoming: IncomingMessage, ctx: RouteContext): string {
+  const { environment, ip_ranges } = ctx.in_force().config;
+  const address = addressOf(incoming, ctx);
   const networks = [
     ...ip_ranges[environment],
     ...(environment === "development" ? LOOPBACK : []),
@@ -322,8 +361,16 @@ function keys(header: string | null, digest: string) {
   };
 }
 
-function header(c: Context<Env>, name: "idempotency-key" | "x-bookme-business"): string | null {
-  const value = c.req.header(name);
+/** A header; several of one name are joined by commas (see `joinDuplicateHeaders` of the server). */
+function headerOf({ headers }: IncomingMessage, name: string): string | undefined {
+  return headers[name] as string | undefined;
+}
+
+function identifierIn(
+  incoming: IncomingMessage,
+  name: "idempotency-key" | "x-bookme-business",
+): string | null {
+  const value = headerOf(incoming, name);
   if (value === undefined) return null;
   // Node reads the bytes of a header as Latin-1. Configuration and payloads, which it is compared with,
   // are UTF-8.

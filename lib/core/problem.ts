@@ -1,11 +1,9 @@
 import { type AppError, HTTP_STATUS, type Mistake } from "./errors.ts";
 
-/** An answer of the type `application/problem+json` (RFC 9457), ready to be sent. */
-export interface Problem {
+/** An answer, ready to be sent. */
+export interface Answer {
   readonly status: number;
-  /** By lower-case name. */
   readonly headers: Readonly<Record<string, string>>;
-  /** JSON. */
   readonly body: string;
 }
 
@@ -49,13 +47,13 @@ export function titleOf(status: number): string {
   return knownTitle(status) ?? "Error";
 }
 
-/** The problem of a status: `code` is stable, `detail` a sentence, `errors` one entry per mistake. */
+/** The problem (RFC 9457) of a status: `code` is stable, `detail` a sentence, `errors` one entry per mistake. */
 export function makeProblem(
   status: number,
   code: string,
   detail: string,
   errors?: readonly Mistake[],
-): Problem {
+): Answer {
   const title = titleOf(status);
   return {
     status,
@@ -66,7 +64,7 @@ export function makeProblem(
 }
 
 /** The problem of a caller's mistake, with the headers that its status calls for. */
-export function problemOf({ code, message, detail }: AppError): Problem {
+export function problemOf({ code, message, detail }: AppError): Answer {
   const { errors, retry_after_s, allow } = detail;
   const problem = makeProblem(HTTP_STATUS[code], code, message, errors);
   return {

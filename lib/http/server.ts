@@ -137,6 +137,8 @@ function optionsOf(limits: HttpLimits) {
     maxHeaderSize: limits.head_bytes,
     // `shapeMistake` does, in the order of requests.
     requireHostHeader: false,
+    // By default the first of two Content-Types would count.
+    joinDuplicateHeaders: true,
   };
 }
 

@@ -52,6 +52,8 @@ interface Line {
   moved: boolean;
 }
 
+/** How long a body is read on after its request was answered. */
+const READ_ON_MS = 500;
 /** Requests that one connection may send ahead of their answers. */
 const MAX_WAITING = 1_000;
 /** Longest chunk size with its extensions, and longest trailer, in bytes. */
@@ -126,14 +128,16 @@ export function takeTurns(server: Server, { mistakeOf, run, refused }: Rules): T
     refuse(outgoing, mistake);
   }
 
-  function ended(line: Line, { outgoing }: Turn): void {
+  function ended(line: Line, { incoming, outgoing }: Turn): void {
     line.current = undefined;
+    incoming.resume(); // what nobody read
     if (line.socket.destroyed || !outgoing.shouldKeepAlive) {
       line.over = true;
       line.waiting.length = 0;
     }
     if (line.waiting.length > 0) begin(line);
     else if (line.over) line.socket.destroySoon();
+    else if (!incoming.complete) readOn(incoming);
   }
 
   // Reads no more. The mistake is the last request's if that lacks a part, else what follows it.
@@ -170,6 +174,19 @@ export function takeTurns(server: Server, { mistakeOf, run, refused }: Rules): T
 
 function isTls(server: Server): boolean {
   return server instanceof TlsServer;
+}
+
+// After an early answer. Closing before the client has sent everything could cost it the answer, which its
+// system throws away on a reset.
+function readOn(incoming: IncomingMessage): void {
+  const { socket } = incoming;
+  const settle = () => {
+    clearTimeout(timer);
+    socket.off("close", settle);
+  };
+  const timer = setTimeout(() => socket.destroySoon(), READ_ON_MS);
+  socket.on("close", settle);
+  incoming.once("end", settle);
 }
 
 /** The parser of a connection. Under Deno it takes its bytes from the kernel, until `unconsume`. */

@@ -22,7 +22,7 @@ export async function errorPage(
   house: House,
   error: unknown,
 ): Promise<Response> {
-  const known = explained(error, ctx.log);
+  const known = explained(error, ctx);
   const { retry_after_s, allow } = known?.detail ?? {};
   if (retry_after_s !== undefined) c.header("Retry-After", String(retry_after_s));
   if (allow !== undefined) c.header("Allow", allow.join(", "));

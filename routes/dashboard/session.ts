@@ -106,7 +106,7 @@ function cookieOf(c: Context<PageEnv>, ctx: RouteContext, house: House): string 
 
 /** The visitor's address, or null if it is unknown. */
 export function addressOf(c: Context<PageEnv>, ctx: RouteContext): string | null {
-  return clientAddress(c as never, ctx.in_force().config.server.trusted_proxies) ?? null;
+  return clientAddress(c.env.incoming, ctx.in_force().config.server.trusted_proxies) ?? null;
 }
 
 /** Whether a session still allows the same, for what goes on for long. */

@@ -28,7 +28,8 @@ export function requireToken(
   const wrong = makeWrongTokens(ctx.log);
   return createMiddleware<Env>(async (c, next) => {
     const sent = /^Bearer +(\S+)$/i.exec(c.req.header("authorization") ?? "")?.[1];
-    const address = clientAddress(c, ctx.in_force().config.server.trusted_proxies) ?? null;
+    const address = clientAddress(c.env.incoming, ctx.in_force().config.server.trusted_proxies) ??
+      null;
     const found = sent === undefined ? undefined : await findRights(ctx, sent, address);
     if (sent === undefined || found === undefined) {
       if (sent !== undefined) wrong.note(address);

@@ -1,13 +1,15 @@
+import type { IncomingMessage } from "node:http";
 import { isIP } from "node:net";
-import type { Context } from "hono";
 import ipaddr from "ipaddr.js";
 import { type Cidr, cidrContains } from "../../lib/core/address.ts";
-import type { Env } from "../context.ts";
 
 /** The address that a request comes from, or undefined (see `clientOf`). */
-export function clientAddress(c: Context<Env>, trusted: readonly Cidr[]): string | undefined {
-  const peer = c.env.incoming.socket.remoteAddress ?? "";
-  return clientOf(peer, c.req.header("x-forwarded-for") ?? "", trusted);
+export function clientAddress(
+  { socket, headers }: IncomingMessage,
+  trusted: readonly Cidr[],
+): string | undefined {
+  const forwarded_for = headers["x-forwarded-for"] as string | undefined;
+  return clientOf(socket.remoteAddress ?? "", forwarded_for ?? "", trusted);
 }
 
 /**

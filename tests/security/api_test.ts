@@ -224,7 +224,6 @@ onServer(
     assert.equal((await daemon.post(booking("apt_1"))).status, 202);
     await receiver.received(1);
     assert.deepEqual(daemon.log.filter(({ level }) => level === "error"), []);
-    await new Promise((drained) => setTimeout(drained, 600)); // see ingest_test.ts
   },
 );
 
