@@ -25,30 +25,47 @@ export interface Tallied<Group> extends Counted {
   readonly endpoint_no: number;
 }
 
-/** Counts attempts by group, endpoint and outcome. An attempt may belong to several groups. */
+/** Counts attempts by group, endpoint and outcome. */
 export function tally<Group extends string | number>(
   attempts: Iterable<Uncounted>,
-  groupsOf: (attempt: Uncounted) => readonly Group[],
+  groupOf: (attempt: Uncounted) => Group,
 ): Tallied<Group>[] {
-  const found = new Map<string, ReturnType<typeof begin<Group>>>();
-  for (const attempt of attempts) {
-    const { endpoint_no, outcome } = attempt;
-    for (const group of groupsOf(attempt)) {
-      const key = `${group} ${endpoint_no} ${outcome}`;
-      let one = found.get(key);
-      if (one === undefined) found.set(key, one = begin(group, attempt));
-      add(one, attempt);
-    }
-  }
-  return [...found.values()].map(({ response, first_attempt, delivered, ...counted }) => ({
-    ...counted,
-    response: packHistogram(response.counts),
-    first_attempt: packHistogram(first_attempt.counts),
-    delivered: packHistogram(delivered.counts),
-  }));
+  const sums = makeSums<Group>();
+  for (const attempt of attempts) addAttempt(sums.of(groupOf(attempt), attempt), attempt);
+  return sums.packed();
 }
 
-function begin<Group>(group: Group, { endpoint_no, outcome }: Uncounted) {
+/** The same counts in larger groups: `groupOf` says which group each of the present ones is part of. */
+export function regroup<From, Group extends string | number>(
+  counts: readonly Tallied<From>[],
+  groupOf: (group: From) => Group,
+): Tallied<Group>[] {
+  const sums = makeSums<Group>();
+  for (const count of counts) addCounts(sums.of(groupOf(count.group), count), count);
+  return sums.packed();
+}
+
+/** Sums by group, endpoint and outcome. */
+function makeSums<Group extends string | number>() {
+  const found = new Map<string, ReturnType<typeof begin<Group>>>();
+  return {
+    of(group: Group, { endpoint_no, outcome }: Pick<Tallied<Group>, "endpoint_no" | "outcome">) {
+      const key = `${group} ${endpoint_no} ${outcome}`;
+      let one = found.get(key);
+      if (one === undefined) found.set(key, one = begin(group, endpoint_no, outcome));
+      return one;
+    },
+    packed: () =>
+      [...found.values()].map(({ response, first_attempt, delivered, ...counted }) => ({
+        ...counted,
+        response: packHistogram(response.counts),
+        first_attempt: packHistogram(first_attempt.counts),
+        delivered: packHistogram(delivered.counts),
+      })),
+  };
+}
+
+function begin<Group>(group: Group, endpoint_no: number, outcome: string) {
   return {
     group,
     endpoint_no,
@@ -63,17 +80,29 @@ function begin<Group>(group: Group, { endpoint_no, outcome }: Uncounted) {
   };
 }
 
-function add(
-  one: ReturnType<typeof begin>,
+type Sum = ReturnType<typeof begin>;
+
+function addAttempt(
+  sum: Sum,
   { outcome, number, duration_ms, age_ms, promise }: Uncounted,
 ): void {
-  one.attempts++;
-  one.response.add(duration_ms);
-  if (number === 1) one.first_attempt.add(Math.max(0, age_ms - duration_ms));
-  if (outcome === "delivered") one.delivered.add(age_ms);
-  if ((promise & PROMISE.covered) !== 0) one.promised++;
-  if ((promise & PROMISE.begun) !== 0) one.promised_begun++;
-  if ((promise & PROMISE.delivered) !== 0) one.promised_delivered++;
+  sum.attempts++;
+  sum.response.add(duration_ms);
+  if (number === 1) sum.first_attempt.add(Math.max(0, age_ms - duration_ms));
+  if (outcome === "delivered") sum.delivered.add(age_ms);
+  if ((promise & PROMISE.covered) !== 0) sum.promised++;
+  if ((promise & PROMISE.begun) !== 0) sum.promised_begun++;
+  if ((promise & PROMISE.delivered) !== 0) sum.promised_delivered++;
+}
+
+function addCounts(sum: Sum, counts: Counted): void {
+  sum.attempts += counts.attempts;
+  sum.response.addPacked(counts.response);
+  sum.first_attempt.addPacked(counts.first_attempt);
+  sum.delivered.addPacked(counts.delivered);
+  sum.promised += counts.promised;
+  sum.promised_begun += counts.promised_begun;
+  sum.promised_delivered += counts.promised_delivered;
 }
 
 /** How the attempts of an endpoint have been ending. Times in milliseconds since 1970, or null. */

@@ -1,7 +1,7 @@
 import type { Sql } from "postgres";
 import { OUTCOMES } from "../core/outcome.ts";
 import type { Refusal } from "../core/refusals.ts";
-import { type Run, runsOf, type Tallied, tally, type Uncounted } from "../core/tally.ts";
+import { regroup, type Run, runsOf, type Tallied, tally, type Uncounted } from "../core/tally.ts";
 import { literal, texts } from "./arrays.ts";
 
 /** Uncounted attempts as columns, which cost less to send than rows. */
@@ -39,7 +39,7 @@ export function* attemptsIn(columns: UncountedColumns): Generator<Uncounted> {
   }
 }
 
-/** Spans that attempts are counted by, and their lengths in milliseconds. */
+/** Spans that attempts are counted by, and their lengths in milliseconds. Each is a part of the next. */
 const SPANS = { minute: 60_000, ten_minutes: 600_000, hour: 3_600_000, day: 86_400_000 } as const;
 
 /** Most statements' attempts that one step counts: each has up to 500. */
@@ -66,10 +66,10 @@ export async function rollUp(sql: Sql): Promise<RolledUp> {
     from uncounted_attempts order by no limit ${MAX_STATEMENTS}`;
   if (rows.length === 0) return { counted: 0, is_behind: false };
   const attempts = rows.flatMap((row) => [...attemptsIn(row)]);
-  const groups = tally(
-    attempts,
-    ({ recorded_at }) =>
-      Object.entries(SPANS).map(([span, ms]) => `${span} ${Math.floor(recorded_at / ms) * ms}`),
+  // Each attempt once, and then the few counts: it is the most costly part of a roll-up.
+  const minutes = tally(attempts, ({ recorded_at }) => startOf(recorded_at, SPANS.minute));
+  const groups = Object.entries(SPANS).flatMap(([span, ms]) =>
+    regroup(minutes, (at) => startOf(at, ms)).map((counts) => ({ span, ...counts }))
   );
   const is_counted = await count(sql, rows.map(({ no }) => no), groups, runsOf(attempts));
   return {
@@ -78,14 +78,18 @@ export async function rollUp(sql: Sql): Promise<RolledUp> {
   };
 }
 
+/** When the span of this length begins that a time is in. */
+function startOf(at: number, span_ms: number): number {
+  return Math.floor(at / span_ms) * span_ms;
+}
+
 // All of these rows or none: another daemon may have taken some.
 async function count(
   sql: Sql,
   nos: readonly number[],
-  groups: readonly Tallied<string>[],
+  groups: readonly (Tallied<number> & { readonly span: string })[],
   runs: ReadonlyMap<number, Run>,
 ): Promise<boolean> {
-  const spans = groups.map(({ group }) => group.split(" "));
   const ended = [...runs.values()];
   const [row] = await sql<{ gone: number }[]>`
     with locked as materialized (
@@ -103,8 +107,8 @@ async function count(
         g.attempts, g.response, g.first_attempt, g.delivered, g.promised, g.promised_begun,
         g.promised_delivered
       from unnest(
-        string_to_array(${texts(spans.map(([span]) => span ?? ""))}, chr(30)),
-        ${literal(spans.map(([, starts_at]) => Number(starts_at)))}::bigint[],
+        string_to_array(${texts(groups.map(({ span }) => span))}, chr(30)),
+        ${literal(groups.map(({ group }) => group))}::bigint[],
         ${literal(groups.map((g) => g.endpoint_no))}::int[],
         string_to_array(${texts(groups.map((g) => g.outcome))}, chr(30)),
         ${literal(groups.map((g) => g.attempts))}::bigint[],

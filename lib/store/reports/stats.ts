@@ -66,7 +66,7 @@ export async function attemptStats(
     const promise = { promised, promised_begun, promised_delivered };
     return { endpoint_no, outcome, attempts, ...histograms, ...promise };
   });
-  const fresh = columns === null ? [] : tally(attemptsIn(columns), () => [0]);
+  const fresh = columns === null ? [] : tally(attemptsIn(columns), () => 0);
   return { since, until, counts: [...counts, ...fresh] };
 }
 
