@@ -4,7 +4,7 @@ import { makeStreams } from "./admin/stream.ts";
 import type { Secret } from "./core/secret.ts";
 import { VERSION } from "./core/version.ts";
 import type { Config } from "./config/config.ts";
-import { sharedOf } from "./config/shared.ts";
+import { type SharedFile, sharedOf } from "./config/shared.ts";
 import { adminTokens, sealKeys } from "./config/first_start.ts";
 import { type Context, makeClock } from "./delivery/context.ts";
 import { fileOf } from "./delivery/fleet.ts";
@@ -31,7 +31,7 @@ import { sourceAddress } from "./source_address.ts";
 import { type Actor, DAEMONS } from "./store/changes.ts";
 import type { Listener } from "./store/daemons.ts";
 import { type Database, openDatabase } from "./store/database.ts";
-import { makeListener } from "../routes/app.ts";
+import { makeListener } from "../routes/listener.ts";
 
 /** A running daemon. */
 export interface Daemon {
@@ -69,10 +69,13 @@ export async function start(
 ): Promise<Daemon> {
   const stack = new AsyncDisposableStack();
   warnOfCertificate(config, log);
+  // On other threads, while the database is being opened.
+  const sharing = sharedOf(config);
+  sharing.catch(() => {});
   try {
     const db = await opening;
     stack.defer(() => db.close());
-    return await startOn(stack, db, config, log, tracing);
+    return await startOn(stack, db, config, await sharing, log, tracing);
   } catch (error) {
     await stack.disposeAsync();
     throw error;
@@ -83,13 +86,13 @@ async function startOn(
   stack: AsyncDisposableStack,
   db: Database,
   config: Config,
+  shared: SharedFile,
   log: Log,
   tracing: Tracing | undefined,
 ): Promise<Daemon> {
   if (db.migrated.length > 0) log.info("Database migrated", { migrations: db.migrated.join(" ") });
   const { keys, ...made_key } = sealKeys(config);
   logMade("Encryption key", made_key, log);
-  let shared = await sharedOf(config);
 
   const signals = makeSignals();
   const http = await listen({ ...config.server.listen, tls: config.server.tls }, signals, log);

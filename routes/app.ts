@@ -2,6 +2,7 @@ import type { RequestListener } from "node:http";
 import { getRequestListener } from "@hono/node-server";
 import { RESPONSE_ALREADY_SENT } from "@hono/node-server/utils/response";
 import { type Context, Hono } from "hono";
+import type * as shown from "../lib/admin/shown.ts";
 import { AppError } from "../lib/core/errors.ts";
 import { within } from "../lib/store/deadline.ts";
 import { apiRoutes } from "./api/routes.ts";
@@ -10,8 +11,8 @@ import { errorPage, houseOf } from "./dashboard/errors.tsx";
 import { pageHeaders } from "./dashboard/headers.ts";
 import { dashboardRoutes } from "./dashboard/routes.ts";
 import type { PageEnv } from "./dashboard/visit.ts";
-import { healthRoutes } from "./health.ts";
-import { type Handler, makeIngest } from "./ingest.ts";
+import type { Handler } from "./handler.ts";
+import type { Health } from "./health.ts";
 import { COMMON_HEADERS } from "./middleware/headers.ts";
 import { requireKnownHost } from "./middleware/host.ts";
 import { noSuchRoute, pathPattern, toProblem } from "./middleware/problem.ts";
@@ -22,27 +23,21 @@ import { noSuchRoute, pathPattern, toProblem } from "./middleware/problem.ts";
  */
 const READ_TIMEOUT_MS = 10_000;
 
-/** A `Host` that makes a URL with any target, as far as that can be told without parsing one. */
-const PLAIN_HOST = /^[a-z0-9._-]+(?::(?:[1-5]\d{3,4}|[6-9]\d{3}))?$/;
-
-/** Everything that the daemon answers over HTTP. */
-export function makeListener(ctx: RouteContext): RequestListener {
-  const ingest = makeIngest(ctx);
-  const others = getRequestListener(makeApp(ctx, ingest).fetch, {
+/** Answers by every route of the application; `ingest` and `health` do that for theirs. */
+export function makeAppListener(
+  ctx: RouteContext,
+  ingest: Handler,
+  health: Health,
+): RequestListener {
+  return getRequestListener(makeApp(ctx, ingest, health).fetch, {
     errorHandler: () => toProblem(new AppError("malformed", "Target and Host make no URL"), ctx),
     // The server reads on after any early answer.
     autoCleanupIncoming: false,
   });
-  return (incoming, outgoing) => {
-    const { method, url, headers } = incoming;
-    const is_plain = method === "POST" && url === "/ingest" && PLAIN_HOST.test(headers.host ?? "");
-    // Past hono, which would take a fifth of the CPU time of a post.
-    void (is_plain ? ingest(incoming, outgoing) : others(incoming, outgoing));
-  };
 }
 
 /** The application: hono over every route. */
-function makeApp(ctx: RouteContext, ingest: Handler): Hono<Env> {
+function makeApp(ctx: RouteContext, ingest: Handler, health: Health): Hono<Env> {
   const app = new Hono<Env>();
   app.onError((error, c) => answer(c, error));
   const answer = (c: Context<Env>, error: unknown) => {
@@ -74,13 +69,20 @@ function makeApp(ctx: RouteContext, ingest: Handler): Hono<Env> {
     app.get(path, async (_c, next) => await within(next(), READ_TIMEOUT_MS));
     app.use(path, known_host);
   }
-  app.post("/ingest", async ({ env: { incoming, outgoing } }) => {
-    await ingest(incoming, outgoing);
+  const by = (handler: Handler) => async ({ env: { incoming, outgoing } }: Context<Env>) => {
+    await handler(incoming, outgoing);
     return RESPONSE_ALREADY_SENT;
-  });
+  };
+  app.post("/ingest", by(ingest));
+  app.get("/livez", by(health.livez));
+  app.get("/readyz", by(health.readyz));
   app.route("/", apiRoutes(ctx));
   app.route("/", dashboardRoutes(ctx));
-  app.route("/", healthRoutes(ctx));
+  app.get("/ip-ranges", (c) => {
+    const { environment, ip_ranges } = ctx.in_force().config;
+    const texts = ip_ranges[environment].map((cidr) => cidr.text);
+    return c.json<shown.IpRanges>({ environment, ip_ranges: texts });
+  });
   return app;
 }
 

@@ -1,20 +1,33 @@
-import { Hono } from "hono";
 import type * as shown from "../lib/admin/shown.ts";
+import type { Answer } from "../lib/core/problem.ts";
 import { VERSION } from "../lib/core/version.ts";
-import type { Env, RouteContext } from "./context.ts";
+import type { RouteContext } from "./context.ts";
+import { type Handler, makeHandler } from "./handler.ts";
 
-/** The public routes `/livez`, `/readyz` and `/ip-ranges`. */
-export function healthRoutes(ctx: RouteContext): Hono<Env> {
-  return new Hono<Env>()
-    .get("/livez", (c) => c.json<shown.Liveness>({ status: "ok", version: VERSION }))
-    .get("/readyz", async (c) => {
+/** The public routes `GET /livez` and `GET /readyz`. */
+export interface Health {
+  readonly livez: Handler;
+  readonly readyz: Handler;
+}
+
+/** The handlers of a daemon's health. */
+export function makeHealth(ctx: RouteContext): Health {
+  return {
+    livez: makeHandler(ctx, () => {
+      return Promise.resolve(json<shown.Liveness>(200, { status: "ok", version: VERSION }));
+    }),
+    readyz: makeHandler(ctx, async () => {
       const { ready, checks } = await ctx.readiness();
       const status = ready ? "ok" : "unavailable";
-      return c.json<shown.Readiness>({ status, checks: { ...checks } }, ready ? 200 : 503);
-    })
-    .get("/ip-ranges", (c) => {
-      const { environment, ip_ranges } = ctx.in_force().config;
-      const texts = ip_ranges[environment].map((cidr) => cidr.text);
-      return c.json<shown.IpRanges>({ environment, ip_ranges: texts });
-    });
+      return json<shown.Readiness>(ready ? 200 : 503, { status, checks: { ...checks } });
+    }),
+  };
+}
+
+function json<T>(status: number, value: T): Answer {
+  return {
+    status,
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify(value),
+  };
 }

@@ -1,4 +1,4 @@
-import type { IncomingMessage, ServerResponse } from "node:http";
+import type { IncomingMessage } from "node:http";
 import { Buffer } from "node:buffer";
 import { createHash } from "node:crypto";
 import type { Accepted } from "../lib/admin/shown.ts";
@@ -16,10 +16,9 @@ import { isOutage } from "../lib/store/errors.ts";
 import type { Offer } from "../lib/delivery/batch.ts";
 import type { PostFacts, Recording } from "../lib/observe/traces.ts";
 import type { RouteContext } from "./context.ts";
+import { type Handler, makeHandler } from "./handler.ts";
 import { makeRoom, type Room, type RoomLimits } from "./middleware/body_budget.ts";
 import { clientAddress } from "./middleware/client.ts";
-import { COMMON_HEADERS } from "./middleware/headers.ts";
-import { answerTo } from "./middleware/problem.ts";
 
 /** For all clients together. */
 const ROOM: RoomLimits = { bytes: 16 * 1024 * 1024, patience_ms: 1_000, waiting: 256 };
@@ -32,27 +31,10 @@ const MAX_AHEAD_MS = 5 * 60_000;
 
 const LOOPBACK = ["127.0.0.0/8", "::1/128"].map(parseCidr);
 
-/** Answers a request. Never rejects. */
-export type Handler = (incoming: IncomingMessage, outgoing: ServerResponse) => Promise<void>;
-
 /** `POST /ingest` (contract, section 4), on node's own request and response. */
 export function makeIngest(ctx: RouteContext, limits = ROOM): Handler {
   const room = makeRoom(limits);
-  return async (incoming, outgoing) => {
-    let answer: Answer;
-    try {
-      answer = await takePost(incoming, ctx, room);
-    } catch (error) {
-      answer = answerTo(error, ctx);
-    }
-    const { status, headers, body } = answer;
-    outgoing.writeHead(status, {
-      ...COMMON_HEADERS,
-      ...headers,
-      "Content-Length": Buffer.byteLength(body),
-    });
-    outgoing.end(body);
-  };
+  return makeHandler(ctx, (incoming) => takePost(incoming, ctx, room));
 }
 
 async function takePost(incoming: IncomingMessage, ctx: RouteContext, room: Room): Promise<Answer> {

@@ -8,6 +8,8 @@ interface Import {
   readonly to: string;
   /** Whether nothing but types is taken. */
   readonly types_only: boolean;
+  /** Whether it is loaded only when the code gets there. */
+  readonly is_dynamic: boolean;
 }
 
 interface ModuleGraph {
@@ -16,6 +18,7 @@ interface ModuleGraph {
     readonly dependencies?: readonly {
       readonly code?: { readonly specifier: string };
       readonly type?: { readonly specifier: string };
+      readonly isDynamic?: boolean;
     }[];
   }[];
 }
@@ -36,10 +39,11 @@ async function readImports(): Promise<{ imports: Import[]; files: string[] }> {
       path.endsWith(".ts") || path.endsWith(".tsx")
     ),
     imports: ours.flatMap(({ specifier, dependencies }) =>
-      (dependencies ?? []).map(({ code, type }) => ({
+      (dependencies ?? []).map(({ code, type, isDynamic }) => ({
         from: local(specifier),
         to: local((code ?? type)?.specifier ?? ""),
         types_only: code === undefined,
+        is_dynamic: isDynamic === true,
       }))
     ),
   };
@@ -217,4 +221,35 @@ Deno.test("core is pure: no I/O, no clock, no randomness", async () => {
     const code = text.replace(/\/\*[\s\S]*?\*\/|\/\/.*|"[^"\n]*"/g, "");
     assert.equal(impure.exec(code)?.[0], undefined, path);
   }
+});
+
+/** The modules that a start on a database server loads one after the other, each with all that it imports. */
+const START = [
+  "main.ts",
+  "lib/cli/cli.ts",
+  "lib/cli/commands/serve.ts",
+  "lib/store/database.ts",
+  "lib/daemon.ts",
+];
+
+Deno.test("a start on a server loads nothing that only other databases, commands or pages need", () => {
+  for (const module of START.slice(1)) {
+    const loading = imports.filter(({ to, is_dynamic }) => to === module && is_dynamic);
+    assert.ok(loading.some(({ from }) => START.includes(from)), `${module} is no step of a start`);
+  }
+  // Grows while it is walked.
+  const loaded = new Set(START);
+  for (const module of loaded) {
+    for (const { from, to, types_only, is_dynamic } of imports) {
+      if (from === module && !types_only && !is_dynamic) loaded.add(to);
+    }
+  }
+  const packages = [...loaded].filter((module) => module.startsWith("npm:"))
+    .map((specifier) => specifier.replace(/^npm:\/?(.+)@[\d.]+$/, "$1"));
+  assert.deepEqual(packages.toSorted(), ["croner", "ipaddr.js", "postgres", "valibot", "yaml"]);
+  const others = [...loaded].filter((module) =>
+    /^routes\/(app\.ts|api\/|dashboard\/)|^lib\/cli\/(commands|demo|doctor)\/|^lib\/store\/embedded/
+      .test(module)
+  );
+  assert.deepEqual(others, ["lib/cli/commands/serve.ts"]);
 });
