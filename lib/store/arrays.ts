@@ -10,9 +10,14 @@
 
 const SEPARATOR = "\x1e";
 
-/** Literal of an array of numbers, booleans, plain texts such as UUIDs, and nulls. */
+/** Literal of an array of numbers, booleans, plain texts, and nulls. */
 export function literal(values: readonly (number | boolean | string | null)[]): string {
   return isBlank(values) ? "{}" : `{${JSON.stringify(values).slice(1, -1)}}`;
+}
+
+/** Literal of an array of UUIDs. Without quotes, which cost as much to read as a quarter of a UUID. */
+export function uuidLiteral(values: readonly string[]): string {
+  return `{${values.join(",")}}`;
 }
 
 /** Texts without control characters, and nulls. */

@@ -1,6 +1,6 @@
 import type { Sql } from "postgres";
 import { timeOfUuid } from "../core/ids.ts";
-import { literal } from "./arrays.ts";
+import { literal, uuidLiteral } from "./arrays.ts";
 import type { NewEvent } from "./events.ts";
 import { CANCEL_CHOSEN, ENDED, type Ended, type Endings, OWED } from "./fragments.ts";
 
@@ -217,7 +217,7 @@ export async function release(
   const [row] = await sql<Pick<Endings, "ended">[]>`
     with held as materialized (
       select p.id, p.cancel_reason from unnest(
-        ${literal(leases.map((l) => l.uuid))}::uuid[],
+        ${uuidLiteral(leases.map((l) => l.uuid))}::uuid[],
         ${literal(leases.map((l) => l.token))}::int[]
       ) as l (id, token)
       join pending_deliveries p on p.id = l.id and p.token = l.token

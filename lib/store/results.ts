@@ -4,7 +4,7 @@ import { isOperational } from "../core/matching.ts";
 import type { Outcome } from "../core/outcome.ts";
 import type { Decision } from "../core/retry.ts";
 import { bookmeMac, standardMacs } from "../core/signature.ts";
-import { foreignTexts, literal, texts } from "./arrays.ts";
+import { foreignTexts, literal, texts, uuidLiteral } from "./arrays.ts";
 import { announceFleet, type Fragment, noting } from "./changes.ts";
 import type { Lease } from "./claims.ts";
 import { ATTEMPT_DETAILS, insertEnded, journal } from "./fragments.ts";
@@ -92,7 +92,7 @@ export async function record(
     select
       case when (select count(*) from (${sql.unsafe(union("", held))}) held) < ${ids.length}::int
         then (
-          select coalesce(json_agg(id), '[]') from unnest(${literal(ids)}::uuid[]) r (id)
+          select coalesce(json_agg(id), '[]') from unnest(${uuidLiteral(ids)}::uuid[]) r (id)
           where id not in (${sql.unsafe(union("id", held))}))
         else '[]' end as lost,
       ${sql.unsafe(rescheduling ? GOING_ON : "'[]'::json")} as going_on,
@@ -172,7 +172,7 @@ function rowsOf(sql: Sql, results: readonly Result[], now: number): Fragment {
         waiting_us, connection_reused,
         'epoch'::timestamptz + certificate_ends_ms * interval '1 ms' as certificate_ends_at
       from unnest(
-        ${literal(results.map((r) => r.lease.uuid))}::uuid[],
+        ${uuidLiteral(results.map((r) => r.lease.uuid))}::uuid[],
         ${literal(results.map((r) => r.lease.token))}::int[],
         ${literal(results.map((r) => r.endpoint_version))}::int[],
         ${literal(results.map((r) => countsOf(r.decision)))}::int[],

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { foreignTexts, literal, texts } from "../../lib/store/arrays.ts";
+import { foreignTexts, literal, texts, uuidLiteral } from "../../lib/store/arrays.ts";
 import { onServer } from "../support/databases.ts";
 
 onServer("columns reach the database unchanged", async (database) => {
@@ -18,7 +18,7 @@ onServer("columns reach the database unchanged", async (database) => {
         select n::float8 as n, b, u, t, f from unnest(
           ${literal(rows.map((r) => r.n))}::bigint[],
           ${literal(rows.map((r) => r.b))}::boolean[],
-          ${literal(rows.map((r) => r.u))}::uuid[],
+          ${uuidLiteral(rows.map((r) => r.u))}::uuid[],
           string_to_array(${texts(rows.map((r) => r.t))}, chr(30), ''),
           string_to_array(${foreignTexts(rows.map((r) => r.f))}, chr(30), '')
         ) as r (n, b, u, t, f)`;

@@ -1,7 +1,7 @@
 import type { Sql } from "postgres";
 import type { Change, Details, EndReason, Kind } from "../../core/alerting/kinds.ts";
 import type { Scope } from "../../core/scope.ts";
-import { literal, texts } from "../arrays.ts";
+import { texts, uuidLiteral } from "../arrays.ts";
 import type { Fragment } from "../changes.ts";
 import { actorInScope } from "../scope.ts";
 import { type Page, pageOf, type Paging } from "./page.ts";
@@ -91,7 +91,7 @@ export async function alertsById(
   uuids: readonly string[],
 ): Promise<AlertRow[]> {
   return await sql<AlertRow[]>`
-    ${plain(sql, scope)} where a.id = any(${literal(uuids)}::uuid[]) ${alertInScope(sql, scope)}
+    ${plain(sql, scope)} where a.id = any(${uuidLiteral(uuids)}::uuid[]) ${alertInScope(sql, scope)}
     order by a.id desc`;
 }
 

@@ -1,6 +1,6 @@
 import type { Sql } from "postgres";
 import type { Scope } from "../../core/scope.ts";
-import { literal, texts } from "../arrays.ts";
+import { literal, texts, uuidLiteral } from "../arrays.ts";
 import type { Fragment } from "../changes.ts";
 import { actorInScope, endpointInScope, numberInScope } from "../scope.ts";
 
@@ -31,7 +31,7 @@ export async function firstFailures(
   uuids: readonly string[],
 ): Promise<(FailedAttempt & { readonly delivery_uuid: string })[]> {
   return await sql<(FailedAttempt & { delivery_uuid: string })[]>`
-    select d.id as delivery_uuid, a.* from unnest(${literal(uuids)}::uuid[]) as d (id)
+    select d.id as delivery_uuid, a.* from unnest(${uuidLiteral(uuids)}::uuid[]) as d (id)
     cross join lateral (
       select ${sql.unsafe(FAILED_COLUMNS)} from attempts_all a
       where a.endpoint_no = endpoint_of(d.id) and a.delivery_id = d.id and ${sql.unsafe(FAILED)}

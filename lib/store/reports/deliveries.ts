@@ -2,7 +2,7 @@ import type { Sql } from "postgres";
 import { SEARCHED_LENGTH, SIGNATURE_WORDS } from "../../core/advice.ts";
 import type { Outcome } from "../../core/outcome.ts";
 import type { Scope } from "../../core/scope.ts";
-import { literal } from "../arrays.ts";
+import { uuidLiteral } from "../arrays.ts";
 import type { Fragment } from "../changes.ts";
 import { isOpen } from "../partitions.ts";
 import { endpointInScope, eventInScope, numberInScope } from "../scope.ts";
@@ -135,7 +135,7 @@ export async function deliveriesById(
   uuids: readonly string[],
 ): Promise<DeliveryRow[]> {
   const ctes = sql`
-    found as (select id from unnest(${literal(uuids)}::uuid[]) as u (id)),
+    found as (select id from unnest(${uuidLiteral(uuids)}::uuid[]) as u (id)),
     floor as (select null::uuid as id)`;
   return (await select(sql, scope, ctes)).found.filter(isShown);
 }
@@ -188,7 +188,7 @@ export async function openOf(
       exists (select from ended_deliveries d
         where d.id > u.id and d.id <= last_of(u.id) and d.status <> 'delivered'
           and d.status = 'failed' ${inScope}) as failed
-    from unnest(${literal(event_uuids)}::uuid[]) as u (id)`;
+    from unnest(${uuidLiteral(event_uuids)}::uuid[]) as u (id)`;
 }
 
 /** A delivery that was found, or its UUID alone if it or its event is gone, or out of scope. */
@@ -329,7 +329,7 @@ export async function lastAttemptsOf(
       substring(a.response_body for ${SEARCHED_LENGTH}) as response_body,
       a.response_truncated or octet_length(a.response_body) > ${SEARCHED_LENGTH}
         as response_truncated
-    from unnest(${literal(uuids.slice(0, MAX_LAST_ATTEMPTS))}::uuid[]) as d (id)
+    from unnest(${uuidLiteral(uuids.slice(0, MAX_LAST_ATTEMPTS))}::uuid[]) as d (id)
     cross join lateral (
       select * from attempts_all a where a.endpoint_no = endpoint_of(d.id) and a.delivery_id = d.id
       order by a.number desc limit 1

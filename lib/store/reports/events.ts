@@ -1,6 +1,6 @@
 import type { Sql } from "postgres";
 import type { Scope } from "../../core/scope.ts";
-import { literal } from "../arrays.ts";
+import { uuidLiteral } from "../arrays.ts";
 import type { Fragment } from "../changes.ts";
 import { eventInScope } from "../scope.ts";
 import {
@@ -74,7 +74,7 @@ export async function eventsById(
 ): Promise<EventSummary[]> {
   return await sql<EventSummary[]>`
     select e.id as uuid, e.type, e.business, e.subject, e.confirmation, e.test, e.received_at
-    from unnest(${literal(uuids)}::uuid[]) as u (id)
+    from unnest(${uuidLiteral(uuids)}::uuid[]) as u (id)
     -- One by one, or every partition is searched.
     cross join lateral (select * from events e where e.id = u.id limit 1) e
     where true ${eventInScope(sql, scope)} order by e.id desc`;
@@ -234,7 +234,7 @@ export async function payloadsOf(
         where b.subject = e.subject and b.type = 'booking.created'
           and b.business is not distinct from e.business
       ) end as created
-    from unnest(${literal(uuids)}::uuid[]) as u (id)
+    from unnest(${uuidLiteral(uuids)}::uuid[]) as u (id)
     -- One by one, or every partition is searched.
     cross join lateral (select * from events e where e.id = u.id limit 1) e
     where true ${eventInScope(sql, scope)}`;

@@ -1,6 +1,6 @@
 import type { Sql } from "postgres";
 import type { Scope } from "../../core/scope.ts";
-import { literal } from "../arrays.ts";
+import { uuidLiteral } from "../arrays.ts";
 import type { Fragment } from "../changes.ts";
 import { causeIs } from "../fragments.ts";
 import {
@@ -285,7 +285,7 @@ export async function replaysById(
 ): Promise<ReplayRow[]> {
   return await sql<ReplayRow[]>`
     select ${sql.unsafe(COLUMNS)} from replays r
-    where r.id = any(${literal(uuids)}::uuid[]) ${replayInScope(sql, scope)}
+    where r.id = any(${uuidLiteral(uuids)}::uuid[]) ${replayInScope(sql, scope)}
     order by r.id desc`;
 }
 
