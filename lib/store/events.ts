@@ -79,6 +79,14 @@ export interface StoredAlong {
   readonly subjects?: SubjectBusinesses;
 }
 
+/**
+ * Deliveries of a batch to one endpoint that are due in the same microsecond; the next ones are due a microsecond
+ * later, long before the batch is committed. A claim begins at the due time of the last one claimed, and reads again
+ * every delivery that shares it: with a thousand, claims cost a quarter more. Shared times make the index smaller:
+ * with none shared, storing costs a tenth more.
+ */
+const DUE_TOGETHER = 16;
+
 const NO_SUBJECTS: SubjectBusinesses = { inherited: new Map(), named: new Map() };
 
 /** The SHA-256 of a key, an expression: half of it, which nobody finds twice, is enough. */
@@ -152,7 +160,7 @@ export async function storeEvents(
         insert into pending_deliveries
           (id, event_id, endpoint_no, created_at, due_at, leased_until, leased_by, token)
         select d.id, gate.event_ids[d.place], d.endpoint_no, now(),
-          now() + coalesce(d.wait_ms, 0) * interval '1 ms',
+          now() + (d.place / ${DUE_TOGETHER}::int + coalesce(d.wait_ms, 0) * 1000) * interval '1 us',
           case when d.leased then now() + ${term.ms}::int * interval '1 ms' end,
           case when d.leased then ${term.holder}::int end, coalesce(d.leased::int, 0)
         from gate, unnest(

@@ -54,3 +54,24 @@ onBoth("storeEvents() keeps of each delivery what was given", async (database) =
     })),
   );
 });
+
+onBoth("storeEvents() makes deliveries due in the order of their events", async (database) => {
+  await using db = await database.open();
+  const { events, deliveries } = batchOf(200);
+  const { revision } = await loadFleet(db.admin);
+  assert.equal(await storeEvents(db, events, deliveries, revision, TERM), "stored");
+  for (const [at, wait_ms] of WAITS_MS.entries()) {
+    const rows = await db.admin<{ late_us: number; together: number }[]>`
+      select (extract(epoch from due_at - created_at) * 1000000)::float8 - ${wait_ms * 1000}::int
+          as late_us,
+        count(*) over (partition by due_at)::int as together
+      from pending_deliveries where endpoint_no = ${at + 1}::int order by id`;
+    assert.equal(rows.length, events.length);
+    const late = rows.map(({ late_us }) => late_us);
+    assert.deepEqual(late, late.toSorted((one, other) => one - other));
+    // Never early, and due before the batch can be committed.
+    assert.ok(late.every((us) => us >= 0 && us < events.length), String(late));
+    // A claim reads again all that are due at the same time.
+    assert.ok(rows.every(({ together }) => together <= 16));
+  }
+});
