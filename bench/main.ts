@@ -3,13 +3,13 @@
 import { parseArgs } from "node:util";
 import { bookme, embedded } from "./contenders/bookme.ts";
 import { peers } from "./contenders/peer.ts";
-import { type Bench, type Scenario, startDriver } from "./harness/bench.ts";
+import { type Bench, type Scenario, type Size, startDriver } from "./harness/bench.ts";
 import { mustRun, startServer } from "./harness/postgres.ts";
 import { stopAll } from "./harness/processes.ts";
-import { writeReport } from "./harness/report.ts";
+import { moment, writeReport } from "./harness/report.ts";
 import type { Sample } from "./harness/stats.ts";
 import { api } from "./scenarios/api.ts";
-import { drain } from "./scenarios/drain.ts";
+import { daemons, drain, drainTls } from "./scenarios/drain.ts";
 import { fairness } from "./scenarios/fairness.ts";
 import { growth } from "./scenarios/growth.ts";
 import { idle } from "./scenarios/idle.ts";
@@ -19,21 +19,24 @@ import { metrics } from "./scenarios/metrics.ts";
 import { pages } from "./scenarios/pages.ts";
 import { retention } from "./scenarios/retention.ts";
 import { start } from "./scenarios/start.ts";
-import { sustained } from "./scenarios/sustained.ts";
+import { sustained, sustainedTls } from "./scenarios/sustained.ts";
 import { traces } from "./scenarios/traces.ts";
 
 /** In the order of their running. `times` is how often, where it is not `--reps`. */
 const SCENARIOS: Readonly<Record<string, { run: Scenario; embedded: boolean; times?: number }>> = {
   drain: { run: drain, embedded: true },
+  "drain-tls": { run: drainTls, embedded: false },
   sustained: { run: sustained, embedded: true },
+  "sustained-tls": { run: sustainedTls, embedded: false },
   idle: { run: idle, embedded: true },
   ingest: { run: ingest, embedded: true },
   growth: { run: growth, embedded: false },
+  daemons: { run: daemons, embedded: false },
   fairness: { run: fairness, embedded: false },
   start: { run: start, embedded: false },
   metrics: { run: metrics, embedded: false },
   traces: { run: traces, embedded: false },
-  // Stores ten million deliveries.
+  // Stores twelve million deliveries.
   retention: { run: retention, embedded: false, times: 1 },
   // Ten minutes long.
   memory: { run: memory, embedded: true, times: 1 },
@@ -43,30 +46,42 @@ const SCENARIOS: Readonly<Record<string, { run: Scenario; embedded: boolean; tim
   pages: { run: pages, embedded: false, times: 1 },
 };
 
+/** What the rows of "Must show" need. */
+const MUST = ["start", "drain", "drain-tls", "ingest", "idle", "sustained"];
+
 function readArgs() {
   const { values } = parseArgs({
     args: Deno.args,
     options: {
-      only: { type: "string", default: Object.keys(SCENARIOS).join(",") },
+      must: { type: "boolean", default: false },
+      only: { type: "string" },
       contenders: { type: "string" },
       reps: { type: "string", default: "5" },
       quick: { type: "boolean", default: false },
       out: { type: "string" },
     },
   });
-  const names = values.only.split(",");
+  const names = values.only?.split(",") ?? (values.must ? MUST : Object.keys(SCENARIOS));
   const unknown = names.filter((name) => !Object.hasOwn(SCENARIOS, name));
   if (unknown.length > 0) {
     throw new Error(`No scenario ${unknown.join(", ")}; there are ${Object.keys(SCENARIOS)}`);
   }
-  const here = new URL(".", import.meta.url).pathname;
+  const size: Size = values.quick ? "quick" : values.must ? "short" : "full";
+  const is_part = (values.only ?? values.contenders) !== undefined;
+  // A lesser run must not take the place of the whole one.
+  const place = {
+    quick: "/quick",
+    short: is_part ? "/part" : "/must",
+    full: is_part ? "/part" : "",
+  };
+  const results = new URL("results", import.meta.url).pathname;
   return {
     names,
     contenders: values.contenders?.split(","),
+    embedded: !values.must,
     reps: values.quick ? 1 : Number(values.reps),
-    quick: values.quick,
-    // Quick figures must not take the place of real ones.
-    out: values.out ?? `${here}results${values.quick ? "/quick" : ""}`,
+    size,
+    out: values.out ?? results + place[size],
   };
 }
 
@@ -100,6 +115,7 @@ async function main(): Promise<void> {
     Deno.addSignalListener(signal, () => void cleanUp().finally(() => Deno.exit(130)));
   }
   try {
+    const begun = moment();
     const samples: Sample[] = [];
     const node = await installPeers(`${directory}/npm.log`);
     const server = await startServer(directory);
@@ -107,16 +123,25 @@ async function main(): Promise<void> {
       server,
       node,
       directory,
-      quick: args.quick,
+      size: args.size,
+      quick: args.size === "quick",
       driver: startDriver(node, directory),
-      add: (sample) => samples.push(sample),
+      add: (sample) => {
+        if (!Number.isFinite(sample.value)) {
+          throw new Error(`Check failed: no figure, ${JSON.stringify(sample)}`);
+        }
+        samples.push(sample);
+      },
       log: (text) => say(`    ${text}`),
     };
+    let must = "";
     for (const name of args.names) {
-      await repeat(bench, name, args, () => writeReport(args.out, { samples, bench }));
+      await repeat(bench, name, args, async () => {
+        must = await writeReport(args.out, { samples, bench, begun });
+      });
     }
     await server.stop();
-    say(`Results are in ${args.out}`);
+    say(`Results are in ${args.out}\n\n${must}`);
   } finally {
     await cleanUp();
   }
@@ -132,7 +157,11 @@ async function repeat(
 ): Promise<void> {
   const scenario = SCENARIOS[name];
   if (scenario === undefined) return;
-  const all = [bookme, ...peers(bench.node), ...(scenario.embedded ? [embedded] : [])];
+  const all = [
+    bookme,
+    ...peers(bench.node),
+    ...(scenario.embedded && args.embedded ? [embedded] : []),
+  ];
   const contenders = all.filter((one) => args.contenders?.includes(one.name) ?? true);
   const times = Math.min(args.reps, scenario.times ?? Infinity);
   for (let i = 1; i <= times; i++) {

@@ -60,13 +60,14 @@ export interface Extra {
   readonly endpoint?: Readonly<Record<string, unknown>>;
   readonly admin?: Readonly<Record<string, unknown>>;
   readonly encryption_key?: string;
+  readonly retention?: Readonly<Record<string, string>>;
 }
 
 export type DatabaseOption = { readonly url: string } | { readonly directory: string };
 
-/** Writes a configuration (JSON is YAML) and answers its path. Everything else is the default. */
+/** Writes a configuration (JSON is YAML, without what is undefined) and answers its path. The rest is the default. */
 export function writeConfig(
-  setup: Pick<Setup, "directory" | "urls" | "owed">,
+  setup: Pick<Setup, "directory" | "urls" | "owed" | "authority">,
   database: DatabaseOption,
   port: number,
   extra: Extra = {},
@@ -76,15 +77,17 @@ export function writeConfig(
     server: { listen: `127.0.0.1:${port}` },
     database,
     secrets: { bench: SECRET },
-    ...(extra.delivery === undefined ? {} : { delivery: extra.delivery }),
-    ...(extra.admin === undefined ? {} : { admin: extra.admin }),
-    ...(extra.encryption_key === undefined ? {} : { encryption_key: extra.encryption_key }),
+    delivery: extra.delivery,
+    admin: extra.admin,
+    encryption_key: extra.encryption_key,
+    retention: extra.retention,
     endpoints: setup.urls.map((url, i) => ({
       id: `e${i}`,
       url,
       secret: "bench",
       events: ["*"],
       ...(setup.owed === "one" ? { businesses: [businessOf(i)] } : {}),
+      ...(setup.authority === undefined ? {} : { tls: { ca: `file:${setup.authority}` } }),
       ...extra.endpoint,
     })),
   };
@@ -96,10 +99,19 @@ export function writeConfig(
 const MAIN = new URL("../../main.ts", import.meta.url).pathname;
 const PERMISSIONS = ["net", "read", "write", "env", "sys"].map((name) => `--allow-${name}`);
 
-/** Starts the daemon as `deno task start` does, without waiting for anything. */
-export function launch(config: string, directory: string, env: Environment = {}): Process {
-  const args = ["run", "--frozen", ...PERMISSIONS, MAIN, "serve", "--config", config];
-  return startProcess(Deno.execPath(), args, { log: `${directory}/bookme-webhooks.log`, env });
+/** Starts the daemon as `deno task start` does, or an executable of it, without waiting for anything. */
+export function launch(
+  config: string,
+  directory: string,
+  { env = {}, executable }: {
+    readonly env?: Environment | undefined;
+    readonly executable?: string | undefined;
+  },
+): Process {
+  const run = executable === undefined ? ["run", "--frozen", ...PERMISSIONS, MAIN] : [];
+  const args = [...run, "serve", "--config", config];
+  const log = `${directory}/bookme-webhooks.log`;
+  return startProcess(executable ?? Deno.execPath(), args, { log, env });
 }
 
 /** Waits until it says that it is ready. */
@@ -128,7 +140,7 @@ export async function startDaemon(
   extra: Extra = {},
 ): Promise<{ process: Process; port: number }> {
   const port = freePort();
-  const process = launch(writeConfig(setup, database, port, extra), setup.directory, extra.env);
+  const process = launch(writeConfig(setup, database, port, extra), setup.directory, extra);
   await waitReady(process, port);
   return { process, port };
 }

@@ -12,6 +12,8 @@ export interface Setup {
   readonly urls: readonly string[];
   /** Whether an event is owed to the endpoint of its business, or to every endpoint. */
   readonly owed: "one" | "all";
+  /** The file of the authority that signed the endpoints' certificates; undefined for plain HTTP. */
+  readonly authority: string | undefined;
 }
 
 /** Deliveries that are there before anything starts. Events are numbered `first`, `first` + 1, … */

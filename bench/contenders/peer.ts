@@ -38,13 +38,16 @@ export function peers(node: string): Contender[] {
 }
 
 async function prepare(peer: Peer, node: string, setup: Setup): Promise<Prepared> {
-  const { database: { sql, url }, urls, owed, directory } = setup;
+  const { database: { sql, url }, urls, owed, directory, authority } = setup;
   const script = new URL(`../peers/${peer.script}`, import.meta.url).pathname;
   const options = JSON.stringify({ database_url: url, urls, owed });
   const open = () =>
     makeWorker(startProcess(node, [script, options], {
       log: `${directory}/${peer.name}.log`,
-      env: { NODE_ENV: "production" },
+      env: {
+        NODE_ENV: "production",
+        ...(authority === undefined ? {} : { NODE_EXTRA_CA_CERTS: authority }),
+      },
     }));
   const once = async (what: string, more: Record<string, unknown> = {}) => {
     const worker = open();

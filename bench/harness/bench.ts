@@ -1,8 +1,12 @@
-import { makeWorker, startProcess, type Worker } from "./processes.ts";
+import { testCertificates } from "../../tests/support/tls.ts";
+import { makeWorker, runningNow, startProcess, stopAll, type Worker } from "./processes.ts";
 import type { Database, Server } from "./postgres.ts";
 import { type Receivers, startReceivers } from "./receivers.ts";
 import type { Sample } from "./stats.ts";
 import { type Contender, type Prepared, type Setup } from "../contenders/contender.ts";
+
+/** `quick` is for developing, its figures mean little; `short` for the must-show table in half an hour. */
+export type Size = "quick" | "short" | "full";
 
 /** What every scenario needs. */
 export interface Bench {
@@ -10,7 +14,8 @@ export interface Bench {
   /** The Node of bench/peers, which runs the peers, the receivers and the driver. */
   readonly node: string;
   readonly directory: string;
-  /** Small sizes, for developing: the figures mean little. */
+  readonly size: Size;
+  /** Whether the size is `quick`. */
   readonly quick: boolean;
   readonly driver: Worker;
   add(sample: Sample): void;
@@ -34,6 +39,8 @@ export interface RunOptions {
   readonly owed: "one" | "all";
   /** For rates: see `startReceivers`. */
   readonly yielding?: boolean;
+  /** Whether the receivers speak TLS, with a certificate of an authority that the contender is given. */
+  readonly tls?: boolean;
 }
 
 let runs = 0;
@@ -47,10 +54,23 @@ export async function withRun<T>(
 ): Promise<T> {
   const directory = `${bench.directory}/run-${++runs}`;
   Deno.mkdirSync(directory);
+  const before = runningNow();
   const database = await bench.server.fresh();
-  const receivers = await startReceivers({ node: bench.node, directory, ...options });
+  const tls = options.tls ? await testCertificates() : undefined;
+  const receivers = await startReceivers({
+    node: bench.node,
+    directory,
+    certificate: tls?.good,
+    ...options,
+  });
   try {
-    const setup: Setup = { directory, database, urls: receivers.urls, owed: options.owed };
+    const setup: Setup = {
+      directory,
+      database,
+      urls: receivers.urls,
+      owed: options.owed,
+      authority: tls?.files.ca,
+    };
     const prepared = await contender.prepare(setup);
     return await use({ setup, database, receivers, prepared });
   } catch (error) {
@@ -58,7 +78,8 @@ export async function withRun<T>(
       cause: error,
     });
   } finally {
-    await receivers.stop();
+    // Where it failed, the contender still writes to what goes now.
+    await stopAll(before);
     await database.drop();
     Deno.removeSync(directory, { recursive: true });
   }

@@ -6,7 +6,10 @@ export interface LoadOptions {
   readonly port: number;
   /** Number of the first event. */
   readonly first: number;
+  /** How many, or, with `limit_ms`, at most how many. */
   readonly events: number;
+  /** As fast as the answers come: no event is posted later than that. */
+  readonly limit_ms?: number;
   /** Events per second; 0: as fast as the answers come. */
   readonly rate: number;
   readonly connections: number;
@@ -15,7 +18,7 @@ export interface LoadOptions {
   readonly patience_ms?: number;
 }
 
-/** What a load came to. Times are in ms on the clock that driver and receivers share. */
+/** What a load came to: the events of its `options` are those that were due. Times are in ms on the clock that driver and receivers share. */
 export interface LoadResult {
   readonly options: LoadOptions;
   readonly started: number;
@@ -31,17 +34,16 @@ export interface LoadResult {
 /** Posts events and waits for the answers. */
 export async function offer(bench: Bench, run: Run, options: LoadOptions): Promise<LoadResult> {
   const path = `${run.setup.directory}/load.bin`;
-  const answer = await bench.driver.ask<Omit<LoadResult, "posted" | "acknowledged" | "options">>(
-    "run",
-    { patience_ms: 10_000, ...options, path },
-  );
+  const { due, ...answer } = await bench.driver.ask<
+    Omit<LoadResult, "posted" | "acknowledged" | "options"> & { due: number }
+  >("run", { patience_ms: 10_000, limit_ms: 0, ...options, path });
   const times = new Float64Array(Deno.readFileSync(path).buffer);
   Deno.removeSync(path);
   return {
     ...answer,
-    options,
-    posted: times.subarray(0, options.events),
-    acknowledged: times.subarray(options.events),
+    options: { ...options, events: due },
+    posted: times.subarray(0, due),
+    acknowledged: times.subarray(options.events, options.events + due),
   };
 }
 
@@ -60,6 +62,8 @@ export function acceptedAll({ statuses, options: { events } }: LoadResult): bool
 export interface Latency {
   /** How many arrived. */
   readonly arrived: number;
+  /** From the post to the 202. */
+  readonly answer_p99: number;
   readonly p50: number;
   readonly p99: number;
   /** From the 202 to the arrival; negative where the delivery was faster than the answer. */
@@ -87,8 +91,10 @@ export function latencyOf(
   }
   const waits: number[] = [];
   const acks: number[] = [];
+  const answers: number[] = [];
   let missing = 0;
   for (let i = 0; i < events; i++) {
+    answers.push((load.acknowledged[i] ?? NaN) - (load.posted[i] ?? NaN));
     let at = arrived[i] ?? 0;
     if (at === 0) {
       missing++;
@@ -100,6 +106,7 @@ export function latencyOf(
   }
   return {
     arrived: events - missing,
+    answer_p99: quantile(answers, 0.99),
     p50: quantile(waits, 0.5),
     p99: quantile(waits, 0.99),
     ack_p50: quantile(acks, 0.5),

@@ -35,6 +35,8 @@ export interface Database {
   readonly sql: Sql;
   /** Statistics and a checkpoint, so that no run pays for how its data came about. */
   settle(): Promise<void>;
+  /** Its size on disk, in bytes. */
+  bytes(): Promise<number>;
   drop(): Promise<void>;
 }
 
@@ -100,6 +102,11 @@ async function serverOf(process: Process, port: number): Promise<Server> {
         async settle() {
           await sql.unsafe("vacuum (analyze)");
           await sql.unsafe("checkpoint");
+        },
+        async bytes() {
+          const [row] = await sql<{ bytes: string }[]>`
+            select pg_database_size(current_database()) as bytes`;
+          return Number(row?.bytes);
         },
         async drop() {
           await sql.end({ timeout: 5 });
@@ -177,12 +184,12 @@ function ordinaryUser(): { uid: number; gid: number } | undefined {
   return { uid: Number(found[2]), gid: Number(found[3]) };
 }
 
-/** Runs a command to its end; throws with its output where it fails. */
+/** Runs a command to its end and answers what it printed; throws with that where it fails. */
 export async function mustRun(
   command: string,
   args: readonly string[],
   options: { log: string; cwd?: string; uid?: number; gid?: number },
-): Promise<void> {
+): Promise<string> {
   const { log, ...rest } = options;
   const { code, stdout, stderr } = await new Deno.Command(command, {
     args: [...args],
@@ -190,8 +197,8 @@ export async function mustRun(
     ...rest,
   }).output();
   Deno.writeFileSync(log, stderr, { append: true });
-  if (code === 0) return;
   const text = new TextDecoder();
+  if (code === 0) return text.decode(stdout);
   throw new Error(`${command} failed:\n${text.decode(stdout)}${text.decode(stderr)}`);
 }
 

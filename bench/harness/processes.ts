@@ -107,9 +107,16 @@ export function tail(path: string): string {
   }
 }
 
-/** Ends everything that is still running, the last started first. */
-export async function stopAll(): Promise<void> {
-  for (const process of [...running].reverse()) await process.stop(3_000);
+/** The processes that are running now. */
+export function runningNow(): ReadonlySet<Process> {
+  return new Set(running);
+}
+
+/** Ends everything that is still running, except `kept`, the last started first. */
+export async function stopAll(kept: ReadonlySet<Process> = new Set()): Promise<void> {
+  for (const process of [...running].reverse()) {
+    if (!kept.has(process)) await process.stop(3_000);
+  }
 }
 
 /** A process of ours that takes commands (workers/control.ts). */

@@ -1,3 +1,4 @@
+import type { Leaf } from "../../tests/support/tls.ts";
 import { makeWorker, startProcess, until } from "./processes.ts";
 
 /** Of one arrival: which endpoint, which event, when, and whether from 127.0.0.2. */
@@ -34,6 +35,8 @@ export interface ReceiverOptions {
   readonly directory: string;
   readonly answering: number;
   readonly hanging?: number;
+  /** The certificate they listen with; without one they speak plain HTTP. */
+  readonly certificate?: Leaf | undefined;
   /**
    * Whether they leave the core to whoever sends to them until it waits or its time slice is over
    * (SCHED_BATCH). Else the scheduler lets them in with each request that wakes them, in the middle of
@@ -45,14 +48,19 @@ export interface ReceiverOptions {
 
 /** Starts a receiver process with so many endpoints. */
 export async function startReceivers(options: ReceiverOptions): Promise<Receivers> {
-  const { node, directory, answering, hanging = 0, yielding = false } = options;
+  const { node, directory, answering, hanging = 0, certificate, yielding = false } = options;
   const script = new URL("../workers/receiver.ts", import.meta.url).pathname;
   const [program, ...args] = [...(yielding ? ["chrt", "--batch", "0"] : []), node, script] as const;
   const worker = makeWorker(startProcess(program, args, { log: `${directory}/receiver.log` }));
-  const { ports } = await worker.ask<{ ports: number[] }>("listen", { answering, hanging });
+  const { ports } = await worker.ask<{ ports: number[] }>("listen", {
+    answering,
+    hanging,
+    tls: certificate,
+  });
+  const scheme = certificate === undefined ? "http" : "https";
   const count = () => worker.ask<Count>("count");
   return {
-    urls: ports.map((port) => `http://127.0.0.1:${port}/hook`),
+    urls: ports.map((port) => `${scheme}://127.0.0.1:${port}/hook`),
     reset: async () => void await worker.ask("reset"),
     count,
     async waitFor(total, patience_ms = 20_000) {

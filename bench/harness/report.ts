@@ -1,89 +1,95 @@
-import { SETTINGS } from "./postgres.ts";
-import { type Figure, figuresOf, type Sample } from "./stats.ts";
-import { barChart, lineChart, short } from "./svg.ts";
-import { type Verdict, verdictsOf } from "./targets.ts";
+import { mustRun, SETTINGS } from "./postgres.ts";
+import { type Figure, figuresOf, precise, ratioText, type Sample } from "./stats.ts";
+import { barChart, lineChart } from "./svg.ts";
+import { mustShow, PEERS, type Verdict, verdictsOf } from "./targets.ts";
 import type { Bench } from "./bench.ts";
 
 export interface Outcome {
   readonly samples: readonly Sample[];
   readonly bench: Bench;
+  readonly begun: Moment;
 }
 
-/** What a report holds of a scenario, beside its figures: when it was run, and how often. */
-type Taken = Readonly<Record<string, string>>;
+/** When something was, and how busy the machine was: its load average of the last minute. */
+export interface Moment {
+  readonly at: Date;
+  readonly load: number;
+}
+
+/** The present moment. */
+export function moment(): Moment {
+  return { at: new Date(), load: Deno.loadavg()[0] ?? NaN };
+}
 
 const OURS = "bookme-webhooks";
-const PEERS = ["graphile-worker", "pg-boss"];
 
 /**
- * Writes results.json, results.md and the plots. What was not run now, a scenario or a contender in it,
- * keeps the figures that the directory's results.json has.
+ * Writes results.json, results.md and the plots of this run, over what the directory has of another: no table
+ * has figures of two runs. Answers the table of what the program must show.
  */
-export async function writeReport(out: string, outcome: Outcome): Promise<void> {
+export async function writeReport(out: string, outcome: Outcome): Promise<string> {
   Deno.mkdirSync(out, { recursive: true });
-  const fresh = figuresOf(outcome.samples);
-  const now = [...new Set(fresh.map(({ scenario }) => scenario))];
-  const before = outcome.bench.quick ? NOTHING : read(out);
-  const figures = [
-    ...before.figures.filter((old) =>
-      !fresh.some((figure) =>
-        figure.scenario === old.scenario && figure.contender === old.contender
-      )
-    ),
-    ...fresh,
-  ];
-  const taken = {
-    ...before.taken,
-    ...Object.fromEntries(now.map((name) => [name, take(fresh, name)])),
-  };
-  const verdicts = verdictsOf(figures);
+  const figures = figuresOf(outcome.samples);
   const about = await describe(outcome);
   const plots = plotsOf(figures);
-  for (const [name, svg] of plots) Deno.writeTextFileSync(`${out}/${name}.svg`, svg);
+  for (const [name, svg] of plots) {
+    if (svg === undefined) removeIfThere(`${out}/${name}.svg`);
+    else Deno.writeTextFileSync(`${out}/${name}.svg`, svg);
+  }
+  const must = mustShow(figures);
+  const verdicts = verdictsOf(figures);
   Deno.writeTextFileSync(
     `${out}/results.json`,
-    JSON.stringify({ about, taken, verdicts, figures }, null, 1) + "\n",
+    JSON.stringify({ about, verdicts, figures, must }, null, 1) + "\n",
   );
-  const names = [...plots.keys()];
-  Deno.writeTextFileSync(`${out}/results.md`, markdown(about, taken, verdicts, figures, names));
+  const table = verdictTable(must);
+  const text = [
+    ...headOf(about, verdicts),
+    ...scenariosOf(figures, [...plots].flatMap(([name, svg]) => svg === undefined ? [] : name)),
+    "",
+    "## Must show",
+    "",
+    ...table,
+  ];
+  Deno.writeTextFileSync(`${out}/results.md`, text.join("\n") + "\n");
+  return table.join("\n");
 }
 
-interface Report {
-  readonly taken: Taken;
-  readonly figures: readonly Figure[];
-}
-const NOTHING: Report = { taken: {}, figures: [] };
-
-function read(out: string): Report {
+// A plot of an earlier run.
+function removeIfThere(path: string): void {
   try {
-    return JSON.parse(Deno.readTextFileSync(`${out}/results.json`));
+    Deno.removeSync(path);
   } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return NOTHING;
-    throw error;
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
   }
-}
-
-function take(figures: readonly Figure[], name: string): string {
-  const counts = figures.filter(({ scenario }) => scenario === name)
-    .map(({ values }) => values.length);
-  const most = Math.max(...counts);
-  const times = most === 1 ? "Once" : `${most} times, interleaved: median (lowest–highest)`;
-  return `${times}; ${new Date().toISOString().slice(0, 10)}`;
 }
 
 type About = Readonly<Record<string, string>>;
 
-async function describe({ bench }: Outcome): Promise<About> {
+async function describe({ bench, begun }: Outcome): Promise<About> {
   const cpu = /model name\s*: (.*)/.exec(Deno.readTextFileSync("/proc/cpuinfo"))?.[1] ?? "unknown";
-  const peers = JSON.parse(
-    await Deno.readTextFile(new URL("../peers/package.json", import.meta.url)),
-  ).dependencies as Record<string, string>;
+  const here = new URL("../peers/", import.meta.url).pathname;
+  const peers = JSON.parse(Deno.readTextFileSync(`${here}package.json`)).dependencies as Record<
+    string,
+    string
+  >;
+  const read = async (command: string, args: string[]) =>
+    (await mustRun(command, args, { cwd: here, log: `${bench.directory}/versions.log` })).trim();
+  const when = ({ at, load }: Moment) =>
+    `${at.toISOString().slice(0, 16).replace("T", " ")} UTC at a load of ${load.toFixed(2)}`;
+  const executable = Deno.env.get("EXECUTABLE");
   return {
+    "Run": `from ${when(begun)} to ${when(moment())}; sizes: ${bench.size}`,
+    "Commit": await read("git", ["describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"])
+      .catch(() => "unknown, this is no git checkout"),
     "Machine": `${navigator.hardwareConcurrency} cores (${cpu}), ` +
       `${Math.round(Deno.systemMemoryInfo().total / 2 ** 30)} GB, Linux ${Deno.osRelease()}`,
     "Shared": "Load generator, receivers, PostgreSQL and contender share these cores",
     "Runtime":
       `Deno ${Deno.version.deno}; peers, load generator and receivers on Node ${peers.node}`,
+    ...(executable === undefined
+      ? {}
+      : { "Executable": (await read(executable, ["--version", "--json"])).replace(/\s+/g, " ") }),
     "Peers": `graphile-worker ${peers["graphile-worker"]}, pg-boss ${peers["pg-boss"]}, ` +
       `undici ${peers.undici}`,
     "PostgreSQL": `${bench.server.version} (${
@@ -93,33 +99,48 @@ async function describe({ bench }: Outcome): Promise<About> {
   };
 }
 
-function markdown(
-  about: About,
-  taken: Taken,
-  verdicts: readonly Verdict[],
-  figures: readonly Figure[],
-  plots: readonly string[],
-): string {
-  const lines = ["# Results of the bench", ""];
-  for (const [name, value] of Object.entries(about)) lines.push(`- ${name}: ${value}`);
-  lines.push("", "## Targets", "", "| target | found | |", "| --- | --- | --- |");
-  for (const { target, found, met } of verdicts) {
-    const word = met === undefined ? "not measured" : met ? "met" : "**not met**";
-    lines.push(`| ${target} | ${found} | ${word} |`);
-  }
-  for (const scenario of new Set(figures.map((figure) => figure.scenario))) {
-    lines.push(
+function headOf(about: About, verdicts: readonly Verdict[]): string[] {
+  return [
+    "# Results of the bench",
+    "",
+    ...Object.entries(about).map(([name, value]) => `- ${name}: ${value}`),
+    "",
+    "## Targets",
+    "",
+    ...verdictTable(verdicts),
+  ];
+}
+
+function verdictTable(verdicts: readonly Verdict[]): string[] {
+  return [
+    "| figure | measured | target | |",
+    "| --- | --- | --- | --- |",
+    ...verdicts.map(({ figure, found, target, met }) => {
+      const word = met === undefined ? "not measured" : met ? "met" : "**not met**";
+      return `| ${figure} | ${found} | ${target} | ${word} |`;
+    }),
+  ];
+}
+
+function scenariosOf(figures: readonly Figure[], plots: readonly string[]): string[] {
+  return [...new Set(figures.map(({ scenario }) => scenario))].flatMap((scenario) => {
+    const own = figures.filter((figure) => figure.scenario === scenario);
+    const shown = plots.filter((name) => scenarioOf(name) === scenario);
+    return [
       "",
       `## ${scenario}`,
       "",
-      `${taken[scenario] ?? ""}.`,
+      timesOf(own),
       "",
-      ...tableOf(figures.filter((f) => f.scenario === scenario)),
-    );
-    const mine = plots.filter((name) => name.startsWith(scenario));
-    lines.push(...mine.flatMap((name) => ["", `![${name}](${name}.svg)`]));
-  }
-  return lines.join("\n") + "\n";
+      ...tableOf(own),
+      ...shown.flatMap((name) => ["", `![${name}](${name}.svg)`]),
+    ];
+  });
+}
+
+function timesOf(figures: readonly Figure[]): string {
+  const most = Math.max(...figures.map(({ values }) => values.length));
+  return most === 1 ? "Once." : `${most} times, interleaved: median (lowest–highest).`;
 }
 
 // One row per variant and metric, one column per contender: median (min–max).
@@ -153,67 +174,72 @@ function cell(figure: Figure | undefined): string {
 function ratioOf(row: readonly Figure[]): string {
   const ours = row.find((figure) => figure.contender === OURS);
   const theirs = row.filter((figure) => PEERS.includes(figure.contender)).map((f) => f.median);
-  if (ours === undefined || theirs.length === 0) return "";
+  if (ours === undefined || theirs.length < PEERS.length) return "";
   // Of rates more is better, of everything else less.
   const better = ours.metric.startsWith("rate") ? Math.max(...theirs) : Math.min(...theirs);
-  return `${(ours.median / better).toFixed(2)} ×`;
+  return ratioText(ours.median, better);
 }
 
-function precise(value: number): string {
-  return Math.abs(value) >= 100 ? Math.round(value).toLocaleString("en") : short(value);
+/** Bar charts: name, title, metric. */
+const BARS = [
+  ["drain", "Drain", "rate"],
+  ["drain_cpu", "CPU of contender and PostgreSQL", "CPU"],
+  ["drain-tls", "Drain over TLS", "rate"],
+  ["daemons", "Drain by several daemons", "rate"],
+  ["daemons_cpu", "CPU of the daemons and PostgreSQL", "CPU"],
+  ["idle", "Idle post-to-arrival, p50", "p50"],
+  ["ingest", "Acknowledged events", "rate"],
+  ["growth", "Delivery rate with many unfinished", "rate"],
+  ["growth_claim", "Claim of 500", "claim of 500"],
+  ["fairness", "Rate of 50 healthy endpoints", "rate"],
+  ["fairness_p99", "Post-to-arrival at 50 healthy endpoints, p99", "p99"],
+  ["start", "Start to first 202", "to first 202"],
+  ["memory", "Resident memory", "memory"],
+] as const;
+
+/** Line charts over the rates offered: the same. */
+const LINES = [
+  ["sustained_p50", "Post-to-arrival, p50", "p50"],
+  ["sustained_p99", "Post-to-arrival, p99", "p99"],
+  ["sustained-tls_p50", "Post-to-arrival over TLS, p50", "p50"],
+  ["sustained-tls_p99", "Post-to-arrival over TLS, p99", "p99"],
+] as const;
+
+/** The plots by name; undefined where nothing was measured. */
+function plotsOf(figures: readonly Figure[]): Map<string, string | undefined> {
+  const shown = (name: string, metric: string) =>
+    figures.filter((f) => f.scenario === scenarioOf(name) && f.metric === metric);
+  return new Map([
+    ...BARS.map(([name, title, metric]) => [name, barsOf(title, shown(name, metric))] as const),
+    ...LINES.map(([name, title, metric]) => [name, linesOf(title, shown(name, metric))] as const),
+  ]);
 }
 
-function plotsOf(figures: readonly Figure[]): Map<string, string> {
-  const plots = new Map<string, string>();
-  const bars = (
-    name: string,
-    title: string,
-    scenario: string,
-    metric: string,
-    wanted: (variant: string) => boolean = () => true,
-  ) => {
-    const found = figures.filter((f) =>
-      f.scenario === scenario && f.metric === metric && wanted(f.variant)
-    );
-    const unit = found[0]?.unit;
-    if (unit === undefined) return;
-    plots.set(
-      name,
-      barChart(
-        title,
-        unit,
-        found.map(({ variant, contender, median, min, max }) => ({
-          group: variant,
-          name: contender,
-          value: median,
-          min,
-          max,
-        })),
-      ),
-    );
-  };
-  bars("drain", "Drain", "drain", "rate");
-  bars("drain_cpu", "CPU of contender and PostgreSQL", "drain", "CPU");
-  bars("idle", "Idle post-to-arrival, p50", "idle", "p50");
-  bars("ingest", "Acknowledged events", "ingest", "rate");
-  bars("growth", "Delivery rate with many unfinished", "growth", "rate");
-  bars("growth_claim", "Claim of 500", "growth", "claim of 500");
-  bars("fairness", "Rate of 50 healthy endpoints", "fairness", "rate");
-  bars("fairness_p99", "Post-to-arrival at 50 healthy endpoints, p99", "fairness", "p99");
-  bars("start", "Start to first 202", "start", "to first 202");
-  bars("memory", "Resident memory", "memory", "memory");
-  for (const metric of ["p50", "p99"]) {
-    const found = figures.filter((f) =>
-      f.scenario === "sustained" && f.metric === metric && /^\d/.test(f.variant)
-    );
-    if (found.length === 0) continue;
-    const lines = [...new Set(found.map((f) => f.contender))].map((name) => ({
-      name,
-      points: found.filter((f) => f.contender === name)
-        .map((f) => ({ x: parseInt(f.variant), y: f.median })),
-    }));
-    const title = `Sustained: post-to-arrival, ${metric}`;
-    plots.set(`sustained_${metric}`, lineChart(title, "ms", "events per second offered", lines));
-  }
-  return plots;
+/** A plot is named by its scenario and, after a _, by what else it shows. */
+function scenarioOf(plot: string): string | undefined {
+  return plot.split("_")[0];
+}
+
+function barsOf(title: string, figures: readonly Figure[]): string | undefined {
+  const [first] = figures;
+  if (first === undefined) return undefined;
+  const bars = figures.map(({ variant, contender, median, min, max }) => ({
+    group: variant,
+    name: contender,
+    value: median,
+    min,
+    max,
+  }));
+  return barChart(title, first.unit, bars);
+}
+
+function linesOf(title: string, figures: readonly Figure[]): string | undefined {
+  const found = figures.filter(({ variant }) => /^\d/.test(variant));
+  if (found.length === 0) return undefined;
+  const lines = [...new Set(found.map((f) => f.contender))].map((name) => ({
+    name,
+    points: found.filter((f) => f.contender === name)
+      .map((f) => ({ x: parseInt(f.variant), y: f.median })),
+  }));
+  return lineChart(title, "ms", "events per second offered", lines);
 }

@@ -55,3 +55,25 @@ export function figuresOf(samples: readonly Sample[]): Figure[] {
     }];
   });
 }
+
+/** A number in at most four characters or so. */
+export function short(value: number): string {
+  if (!Number.isFinite(value)) return "–";
+  const size = Math.abs(value);
+  if (size >= 10_000) return `${Math.round(value / 1_000)}k`;
+  if (size >= 100) return Math.round(value).toString();
+  return Number(value.toPrecision(3)).toString();
+}
+
+/** A number in three digits, or as a whole one. */
+export function precise(value: number): string {
+  return Math.abs(value) >= 100 ? Math.round(value).toLocaleString("en") : short(value);
+}
+
+/** A ratio, in words if there is none: nothing is a multiple of zero, or of less. */
+export function ratioText(value: number, base: number): string {
+  if (base === 0) return value === 0 ? "both are 0" : "no ratio, the other is 0";
+  if (value < 0 || base < 0) return "no ratio, one is below 0";
+  const ratio = value / base;
+  return `${ratio < 0.1 ? Number(ratio.toPrecision(1)) : ratio.toFixed(2)} ×`;
+}

@@ -1,5 +1,7 @@
 /** Small SVG plots: bars with whiskers, and lines. Nothing but text. */
 
+import { short } from "./stats.ts";
+
 const COLOURS: Readonly<Record<string, string>> = {
   "bookme-webhooks": "#1b6ec2",
   "bookme-webhooks embedded": "#7fb2e5",
@@ -142,15 +144,6 @@ function frame(title: string, unit: string, height: number, parts: readonly stri
 function text(x: number, y: number, content: string, anchor: "start" | "middle" | "end"): string {
   const safe = content.replaceAll("&", "&amp;").replaceAll("<", "&lt;");
   return `<text x="${round(x)}" y="${round(y)}" ${FONT} text-anchor="${anchor}">${safe}</text>`;
-}
-
-/** A number in at most four characters or so. */
-export function short(value: number): string {
-  if (!Number.isFinite(value)) return "–";
-  const size = Math.abs(value);
-  if (size >= 10_000) return `${Math.round(value / 1_000)}k`;
-  if (size >= 100) return Math.round(value).toString();
-  return Number(value.toPrecision(3)).toString();
 }
 
 function round(value: number): number {

@@ -12,7 +12,7 @@ const RATE = 37;
 
 /** One event at a time: post-to-arrival, in one process and from one process to another. */
 export async function idle(bench: Bench, contenders: readonly Contender[]): Promise<void> {
-  const events = bench.quick ? 100 : 400;
+  const events = { quick: 100, short: 120, full: 400 }[bench.size];
   for (const contender of contenders) {
     const options = { answering: ENDPOINTS, owed: "one" } as const;
     await withRun(bench, contender, options, (run) => inProcess(bench, contender, run, events));

@@ -3,23 +3,16 @@ import { countSignals } from "../../lib/observe/count_signals.ts";
 import { makeMeters } from "../../lib/observe/meters.ts";
 import { makeSignals } from "../../lib/observe/signals.ts";
 import { bookme, scraped } from "../contenders/bookme.ts";
-import { type Bench, withRun } from "../harness/bench.ts";
-import { drainOne, ENDPOINTS } from "./drain.ts";
+import type { Bench } from "../harness/bench.ts";
+import { drainOnce, ENDPOINTS } from "./drain.ts";
 
 /**
  * The cost of metrics: a backlog is drained alone, and while it is scraped every second; and the time to count one
  * attempt, which every drain has in it.
  */
 export async function metrics(bench: Bench): Promise<void> {
-  const events = bench.quick ? 10_000 : 100_000;
-  const options = { answering: ENDPOINTS, owed: "one", yielding: true } as const;
   for (const contender of [bookme, scraped]) {
-    await withRun(
-      bench,
-      contender,
-      options,
-      (run) => drainOne(bench, contender, run, events, "metrics"),
-    );
+    await drainOnce(bench, contender, { scenario: "metrics" });
   }
   const value = countingCost();
   bench.add({

@@ -1,11 +1,10 @@
 import { bookme, traced } from "../contenders/bookme.ts";
-import { type Bench, withRun } from "../harness/bench.ts";
-import { drainOne, ENDPOINTS } from "./drain.ts";
+import type { Bench } from "../harness/bench.ts";
+import { drainOnce, eventsOf } from "./drain.ts";
 
 /** The cost of traces: a backlog is drained without, with spans as by default, and with one of each attempt. */
 export async function traces(bench: Bench): Promise<void> {
-  const events = bench.quick ? 10_000 : 100_000;
-  const options = { answering: ENDPOINTS, owed: "one", yielding: true } as const;
+  const events = eventsOf(bench);
   await using collector = startCollector();
   const on = { OTEL_DENO_TRACING: "true", OTEL_EXPORTER_OTLP_ENDPOINT: collector.url };
   const all = { ...on, OTEL_TRACES_SAMPLER: "parentbased_always_on" };
@@ -17,12 +16,7 @@ export async function traces(bench: Bench): Promise<void> {
     ]
   ) {
     const before = collector.bytes;
-    await withRun(
-      bench,
-      contender,
-      options,
-      (run) => drainOne(bench, contender, run, events, "traces"),
-    );
+    await drainOnce(bench, contender, { scenario: "traces" });
     const value = (collector.bytes - before) / events;
     if ((value > 0) === (contender === bookme)) {
       throw new Error(`Check failed: ${contender.name} exported ${value} bytes per delivery`);

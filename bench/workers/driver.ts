@@ -19,6 +19,8 @@ interface Load {
   readonly events: number;
   /** Events per second; 0 is closed loop. */
   readonly rate: number;
+  /** In a closed loop no event is posted later than that; 0: all are. */
+  readonly limit_ms: number;
   /** Events go round these endpoints, or, where there are none, to a business of nobody's own. */
   readonly endpoints: readonly number[];
   /** Where the times go: posted and acknowledged, in ms on the shared clock, for each event. */
@@ -74,13 +76,14 @@ function wholeAnswer(answer: string): number | undefined {
 }
 
 async function run(load: Load) {
-  const { events, rate, connections, port, patience_ms } = load;
+  const { events, rate, connections, port, patience_ms, limit_ms } = load;
   const posted = new Float64Array(events);
   const acked = new Float64Array(events);
   const statuses: Record<string, number> = {};
   const free: Connection[] = [];
   const done = Promise.withResolvers<void>();
   let due = 0; // events that are due by the clock
+  let wanted = events;
   let next = 0; // the next one to be written
   let answers = 0;
   let late_ms = 0;
@@ -94,7 +97,7 @@ async function run(load: Load) {
     acked[connection.event] = now();
     statuses[status] = (statuses[status] ?? 0) + 1;
     connection.event = -1;
-    if (++answers === events) return done.resolve();
+    if (++answers === wanted) return done.resolve();
     if (next < due && status !== 0) {
       if (rate === 0) posted[next] = now();
       write(connection, next++);
@@ -127,17 +130,22 @@ async function run(load: Load) {
     pump();
     if (due === events) clearInterval(timer);
   }, 1);
-  const length_ms = rate === 0 ? 0 : events / rate * 1000;
+  const limit = limit_ms === 0 ? undefined : setTimeout(() => {
+    wanted = due = next;
+    if (answers === wanted) done.resolve();
+  }, limit_ms);
+  const length_ms = rate === 0 ? limit_ms : events / rate * 1000;
   const giveUp = setTimeout(done.resolve, length_ms + patience_ms);
   await done.promise;
   clearTimeout(giveUp);
+  clearTimeout(limit);
   clearInterval(timer);
   for (const { socket } of opened) socket.destroy();
   writeFileSync(
     load.path,
     Buffer.concat([new Uint8Array(posted.buffer), new Uint8Array(acked.buffer)]),
   );
-  return { started, ended: now(), posted: next, answers, statuses, late_ms };
+  return { started, ended: now(), due: wanted, posted: next, answers, statuses, late_ms };
 }
 
 serveCommands({ run: (command) => run(command as unknown as Load) });

@@ -7,6 +7,7 @@
 import { Buffer } from "node:buffer";
 import { writeFileSync } from "node:fs";
 import { type AddressInfo, createServer, type Socket } from "node:net";
+import { createServer as createTlsServer } from "node:tls";
 import { numberIn } from "../workload.ts";
 import { makeSharedClock, serveCommands } from "./control.ts";
 
@@ -83,8 +84,15 @@ function startsWith(buffer: Buffer, at: number, lower: Buffer): boolean {
   return true;
 }
 
-function listen(endpoint: number, hangs: boolean): Promise<number> {
-  const server = createServer((socket) => serve(socket, endpoint, hangs));
+/** A certificate and its key, in PEM. */
+interface Leaf {
+  readonly cert: string;
+  readonly key: string;
+}
+
+function listen(endpoint: number, hangs: boolean, tls: Leaf | undefined): Promise<number> {
+  const take = (socket: Socket) => serve(socket, endpoint, hangs);
+  const server = tls === undefined ? createServer(take) : createTlsServer(tls, take);
   return new Promise((resolve, reject) => {
     server.once("error", reject);
     server.listen({ host: "127.0.0.1", port: 0, backlog: 1024 }, () => {
@@ -94,10 +102,12 @@ function listen(endpoint: number, hangs: boolean): Promise<number> {
 }
 
 serveCommands({
-  async listen({ answering, hanging }) {
+  async listen({ answering, hanging, tls }) {
     const ports: number[] = [];
     const all = Number(answering) + Number(hanging);
-    for (let i = 0; i < all; i++) ports.push(await listen(i, i >= Number(answering)));
+    for (let i = 0; i < all; i++) {
+      ports.push(await listen(i, i >= Number(answering), tls as Leaf | undefined));
+    }
     return { ports };
   },
   reset() {
