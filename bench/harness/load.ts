@@ -101,7 +101,11 @@ export function latencyOf(
       if (missing_at === 0) continue;
       at = missing_at;
     }
-    waits.push(at - (load.posted[i] ?? NaN));
+    const wait = at - (load.posted[i] ?? NaN);
+    if (wait < 0) {
+      throw new Error(`Check failed: event ${first + i} arrived ${-wait} ms before its post`);
+    }
+    waits.push(wait);
     acks.push(at - (load.acknowledged[i] ?? NaN));
   }
   return {

@@ -32,8 +32,11 @@ export function serveCommands(
   }).on("close", () => process.exit(0));
 }
 
-/** Milliseconds on the clock that all Node processes of this machine share. */
-export function makeSharedClock(): () => number {
-  const offset = Number(process.hrtime.bigint()) / 1e6 - performance.now();
-  return () => performance.now() + offset;
+/**
+ * Milliseconds on the clock that all Node processes of this machine share. Read from it each time: an offset to
+ * `performance.now()`, taken once, is wrong by however long the process waited between the two readings.
+ */
+export function now(): number {
+  const [seconds, nanoseconds] = process.hrtime();
+  return seconds * 1e3 + nanoseconds / 1e6;
 }

@@ -8,9 +8,7 @@ import { Buffer } from "node:buffer";
 import { writeFileSync } from "node:fs";
 import { connect, type Socket } from "node:net";
 import { bodyOf, businessOf } from "../workload.ts";
-import { makeSharedClock, serveCommands } from "./control.ts";
-
-const now = makeSharedClock();
+import { now, serveCommands } from "./control.ts";
 
 interface Load {
   readonly port: number;

@@ -9,14 +9,13 @@ import { writeFileSync } from "node:fs";
 import { type AddressInfo, createServer, type Socket } from "node:net";
 import { createServer as createTlsServer } from "node:tls";
 import { numberIn } from "../workload.ts";
-import { makeSharedClock, serveCommands } from "./control.ts";
+import { now, serveCommands } from "./control.ts";
 
 const OK = Buffer.from("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
 const END_OF_HEAD = Buffer.from("\r\n\r\n");
 /** Columns of a dump: endpoint, number, arrival in ms, 1 where it came from 127.0.0.2. */
 const COLUMNS = 4;
 
-const now = makeSharedClock();
 let rows = new Float64Array(COLUMNS * 65_536);
 let count = 0;
 let firsts: (string | undefined)[] = [];
