@@ -174,12 +174,15 @@ function readHead(response: Response, bytes: Uint8Array): void {
   let buffer = own ? concat(response.pending, bytes) : bytes;
   response.pending = NOTHING;
   for (;;) {
-    const end = buffer.indexOf(LF, response.searched);
+    let end = buffer.indexOf(LF, response.searched);
     const first = response.status === 0;
-    // Before the line is complete: another protocol may never complete one.
+    const text = first ? textStart(buffer) : 0;
     if (first) {
-      const odd = oddByte(buffer);
+      // Before the line is complete: another protocol may never complete one.
+      const odd = oddByte(buffer, text);
       if (odd >= 0) return failStatusLine(response, buffer, odd);
+      // All empty lines at once: the text after them would be searched for from each of them.
+      if (end >= 0 && end < text) end = buffer.lastIndexOf(LF, text - 1);
     }
     const seen = response.head_bytes + (end < 0 ? buffer.length : end + 1);
     if (seen > MAX_HEAD_BYTES) {
@@ -201,7 +204,7 @@ function readHead(response: Response, bytes: Uint8Array): void {
     let line_end = end;
     while (line_end > start && buffer[line_end - 1] === CR) line_end--;
     if (line_end !== end - 1) response.untidy = true;
-    if (first && textStart(buffer) >= line_end) line_end = start;
+    if (first && text >= line_end) line_end = start;
     if (line_end > start) {
       if (first) readStatusLine(response, buffer, line_end);
       else readField(response, buffer, start, line_end);
@@ -296,16 +299,15 @@ function isBodiless({ status }: Response): boolean {
   return status === 204 || status === 304;
 }
 
-/** The place after blanks, carriage returns and `also`. */
-function textStart(buffer: Uint8Array, also = CR): number {
+/** The place after blanks and empty lines. */
+function textStart(buffer: Uint8Array): number {
   let at = 0;
-  while (isBlank(buffer[at]) || buffer[at] === CR || buffer[at] === also) at++;
+  while (isBlank(buffer[at]) || buffer[at] === CR || buffer[at] === LF) at++;
   return at;
 }
 
-/** Where the bytes begin to differ from any start of a status line; -1 if they do not. */
-function oddByte(buffer: Uint8Array): number {
-  const start = textStart(buffer, LF);
+/** Where the bytes from `start` on begin to differ from any start of a status line; -1 if they do not. */
+function oddByte(buffer: Uint8Array, start: number): number {
   const end = Math.min(start + VERSION_PREFIX.length, buffer.length);
   for (let at = start; at < end; at++) {
     const byte = buffer[at] ?? 0;
@@ -373,7 +375,7 @@ function applyStatusLine(response: Response, { status, version_minor, tidy }: St
 /** A status line that the end of the connection ended. */
 function readLastLine(response: Response): void {
   const { pending } = response;
-  if (oddByte(pending) >= 0) return;
+  if (oddByte(pending, textStart(pending)) >= 0) return;
   const line = parseStatusLine(pending, pending.length);
   if (typeof line === "number") return;
   applyStatusLine(response, line);

@@ -253,7 +253,7 @@ onBoth(
 Deno.test("canary.commands: check and a start that fails show no secret", async () => {
   const url = `postgres://u:${SECRETS.database}@127.0.0.1:${await freePort()}/d`;
   const good = writeConfig({
-    database: { url } as { url: string },
+    database: { url, connect_timeout: "1s" } as { url: string },
     secrets: { bookme: "env:INGEST", crm: "env:CRM" },
     ingest: { secret: "bookme" },
     endpoints: [
