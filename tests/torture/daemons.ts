@@ -73,6 +73,8 @@ export function endedBy(code: number | undefined): string {
 }
 
 const MAX_TAIL = 30;
+// The daemon's own bound is a few seconds; a busy machine may need more.
+const END_MS = 30_000;
 const running = new Set<Deno.ChildProcess>();
 
 /** Ends every daemon at once, for a run that is interrupted. */
@@ -175,10 +177,9 @@ export function keepDaemon(options: DaemonOptions): Daemon {
     }
   }
 
-  // The daemon's own bound is a few seconds; a busy machine may need more.
   async function endOf(ending: Life): Promise<number | undefined> {
     try {
-      return await within("it ends", ending.ended);
+      return await within("it ends", ending.ended, END_MS);
     } catch {
       signal("SIGKILL", ending);
       await ending.ended;

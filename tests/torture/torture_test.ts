@@ -14,7 +14,7 @@ async function torture(...args: string[]): Promise<{ code: number; said: string 
 Deno.test(
   "torture loses nothing while daemons, the database and receivers are struck",
   async () => {
-    const { code, said } = await torture("--fault", "mixed", "--seconds", "40", "--seed", "7");
+    const { code, said } = await torture("--fault", "mixed", "--seconds", "20", "--seed", "7");
     assert.equal(code, 0, said);
     assert.match(said, /^mixed: ok; \d{2,} strikes, \d{3,} acknowledged/m);
   },
@@ -23,7 +23,7 @@ Deno.test(
 Deno.test(
   "torture catches a daemon that overwrites what another has done",
   async () => {
-    const { code, said } = await torture("--sabotage", "token", "--seconds", "45", "--seed", "1");
+    const { code, said } = await torture("--sabotage", "token", "--seconds", "30", "--seed", "1");
     assert.equal(code, 1, said);
     assert.match(said, /^ {2}E: /m);
   },
