@@ -52,7 +52,7 @@ create table daemons (
   file text not null,
   started_at timestamptz not null default now(),
   seen_at timestamptz not null,
-  -- What is wrong on its machine: [{"kind": "disk_low", "since": …, …}], see lib/core/alerting.
+  -- Troubles of its machine: [{"kind": "disk_low", "since": …, …}], see lib/core/alerting.
   troubles jsonb not null default '[]',
   -- Set by a graceful stop. The daemon may come back: its file counts as held for a minute more.
   stopped_at timestamptz
@@ -474,7 +474,7 @@ create table alerts (
   id uuid primary key,
   -- KINDS in lib/core/alerting/kinds.ts.
   kind text not null,
-  -- What it is about: an endpoint's id, a daemon's, a target's name; empty: everything.
+  -- Its subject: the id of an endpoint or a daemon, or a target's name; empty for the whole house.
   subject text not null,
   endpoint_no integer references endpoints (no),
   -- Of the endpoint's owner, who sees it too.
@@ -499,7 +499,7 @@ create unique index alerts_open on alerts (kind, subject) where ended_at is null
 create index alerts_of_endpoint on alerts (endpoint_no, id) where endpoint_no is not null;
 create index alerts_of_business on alerts (business, id) where business is not null;
 
--- What is to be said about an alert, to whom. A daemon leases a notice, sends it, and writes that down.
+-- Notices of alerts, each for one target. A daemon leases a notice, sends it, and notes that it did.
 create table alert_notices (
   no bigint generated always as identity primary key,
   -- Null: a test.
@@ -546,7 +546,7 @@ create table resumptions (
   step interval check ((step is null) = (next_due_at is null))
 );
 
--- What looking at a receiver from outside found: DNS, addresses, TLS. No request is sent.
+-- Results of checking receivers from outside: DNS, addresses, TLS. A check sends no request.
 create table endpoint_checks (
   endpoint_no integer primary key references endpoints (no),
   checked_at timestamptz,

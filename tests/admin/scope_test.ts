@@ -20,7 +20,6 @@ import {
   parseEventId,
   parseReplayId,
 } from "../../lib/core/ids.ts";
-import { NO_PHASES } from "../../lib/core/outcome.ts";
 import {
   claimProbes,
   failingEndpoints,
@@ -38,6 +37,7 @@ import { administer, asker } from "../support/admin.ts";
 import { endpoint } from "../support/daemon.ts";
 import { onServer, type TestDatabase } from "../support/databases.ts";
 import { until } from "../support/wait.ts";
+import { plainOutcome } from "../support/outcome.ts";
 
 const ops = asker("ops", "everything");
 const ana = asker("ana", { business: "bus_a" });
@@ -650,17 +650,7 @@ function deliveredNow(lease: Lease): Result {
   return {
     lease,
     endpoint_version: 1,
-    outcome: {
-      outcome: "delivered",
-      status: 200,
-      cause: null,
-      duration_ms: 0,
-      phases: NO_PHASES,
-      certificate_ends_at: null,
-      retry_after_ms: null,
-      address: null,
-      response: null,
-    },
+    outcome: plainOutcome("delivered", 200),
     decision: { verdict: "delivered", counts: true },
     sent: null,
     ended_at: 0,

@@ -40,7 +40,7 @@ function plainTest(name: string, test: (scene: Scene) => Promise<void>): void {
     const delivery = await daemon.deliveryId(body.id);
     await daemon.delivery(delivery);
     await test({ browser, daemon, crm, proxy, event: body.id, delivery });
-    // What a browser says to this header of a page without https.
+    // Chromium complains about this header on any page without https.
     const is_left = (complaint: string) => !/Cross-Origin-Opener-Policy/.test(complaint);
     browser.complaints.splice(0, Infinity, ...browser.complaints.filter(is_left));
   });

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { runHere } from "../support/cli.ts";
 import { ENCRYPTION_KEY } from "../support/checked.ts";
 import { ADMIN, booking, endpoint, VIEWER } from "../support/daemon.ts";
-import { serverDatabase } from "../support/databases.ts";
+import { serverDatabase, type TestDatabase } from "../support/databases.ts";
 import { type Operated, startOperated } from "../support/operated.ts";
 import { freePort } from "../support/postgres.ts";
 import { startReceiver, statuses } from "../support/receiver.ts";
@@ -28,17 +28,19 @@ async function makeEndpoint(
   return await made.json();
 }
 
+/** Two endpoints, of which only `crm` gets bookings, each of them again after an hour. */
+function startTwo({ section }: TestDatabase, url: string): Promise<Operated> {
+  return startOperated({
+    database: section,
+    delivery: { retry: ["0s", "1h"] },
+    endpoints: [endpoint("crm", url), endpoint("analytics", url, { events: ["service.*"] })],
+  });
+}
+
 Deno.test("pause and resume change each endpoint named, and say what waits and what is sent", async () => {
   await using database = await serverDatabase();
   await using receiver = await startReceiver(statuses(500));
-  await using daemon = await startOperated({
-    database: database.section,
-    delivery: { retry: ["0s", "1h"] },
-    endpoints: [
-      endpoint("crm", receiver.url),
-      endpoint("analytics", receiver.url, { events: ["service.*"] }),
-    ],
-  });
+  await using daemon = await startTwo(database, receiver.url);
   const { body: event } = await daemon.post(booking("apt_1"));
   const retried = await daemon.deliveryId(event.id);
   await daemon.delivery(retried, (found) => found.attempt_count === 1 && !found.sending);
@@ -130,14 +132,7 @@ Deno.test("resume --all says why a 410 paused an endpoint, and what is sent now"
 Deno.test("an automatic pause says when it is tried next, wherever the endpoint is shown", async () => {
   await using database = await serverDatabase();
   await using receiver = await startReceiver(statuses(500));
-  await using daemon = await startOperated({
-    database: database.section,
-    delivery: { retry: ["0s", "1h"] },
-    endpoints: [
-      endpoint("crm", receiver.url),
-      endpoint("analytics", receiver.url, { events: ["service.*"] }),
-    ],
-  });
+  await using daemon = await startTwo(database, receiver.url);
   const { body: event } = await daemon.post(booking("apt_1"));
   const id = await daemon.deliveryId(event.id);
   await daemon.delivery(id, (found) => found.attempt_count === 1 && !found.sending);

@@ -2,13 +2,14 @@ import assert from "node:assert/strict";
 import { loadConfig } from "../../lib/config/load.ts";
 import { sharedOf } from "../../lib/config/shared.ts";
 import { decide } from "../../lib/core/retry.ts";
-import { NO_PHASES, type Outcome } from "../../lib/core/outcome.ts";
+import type { Outcome } from "../../lib/core/outcome.ts";
 import { openUrl, server, serverDatabase } from "../support/databases.ts";
 import { booking, endpoint, startDaemon, writeConfig } from "../support/daemon.ts";
 import { connectTo } from "../support/postgres.ts";
 import { startReceiver, statuses } from "../support/receiver.ts";
 import { travelDatabase } from "../support/travel.ts";
 import { sleep, until } from "../support/wait.ts";
+import { plainOutcome } from "../support/outcome.ts";
 import { fileOf, makeFleet } from "../../lib/delivery/fleet.ts";
 import { claim, type Claimed } from "../../lib/store/claims.ts";
 import { findExpired, findFloors } from "../../lib/store/deliveries.ts";
@@ -56,17 +57,7 @@ Deno.test("makeFleet() keeps the connections of endpoints whose target stays, an
   assert.equal(next.endpoints.get(1)?.target.url.pathname, "/c");
 });
 
-const DELIVERED: Outcome = {
-  outcome: "delivered",
-  status: 200,
-  cause: null,
-  duration_ms: 5,
-  phases: NO_PHASES,
-  certificate_ends_at: null,
-  retry_after_ms: null,
-  address: "127.0.0.1:1",
-  response: null,
-};
+const DELIVERED = plainOutcome("delivered", 200, { duration_ms: 5, address: "127.0.0.1:1" });
 
 function result(lease: Claimed, outcome: Outcome) {
   return {

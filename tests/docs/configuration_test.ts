@@ -58,7 +58,7 @@ function waiting(before: Config, read: Config): readonly string[] {
 Deno.test("shownIn() reads comments above, next to and after keys", () => {
   const text = `# A heading.
 
-# What a is.
+# The setting a.
 a: 1
 # Of b,
 # two lines.
@@ -74,7 +74,7 @@ b:
 `;
   const known = new Set(["a", "b", "b.c", "b.d", "b.d[].e", "b.d[].f"]);
   assert.deepEqual(Object.fromEntries(shownIn(text, known)), {
-    a: { about: "What a is.", example: "a: 1" },
+    a: { about: "The setting a.", example: "a: 1" },
     b: { about: "Of b, two lines.", example: "b:" },
     "b.c": { about: "Not set.", example: "c: { x: 1 }" },
     "b.d": { about: "Entries.", example: "d:" },

@@ -112,7 +112,7 @@ onBoth("the trace goes on in another process", async (database) => {
     first.kill("SIGTERM");
     assert.equal((await first.status).code, 0);
   }
-  // What a process recorded last is exported before it ends.
+  // A process exports its last spans before it ends.
   const [ingest] = await collector.recorded(1, isIngest);
   assert.equal(ingest?.parent_id, null);
   await using second = await spawnDaemon(sections, undefined, collector.env);

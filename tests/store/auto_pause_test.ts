@@ -1,6 +1,5 @@
 import assert from "node:assert/strict";
 import { shouldPause } from "../../lib/core/alerting/auto_pause.ts";
-import { NO_PHASES, type Outcome } from "../../lib/core/outcome.ts";
 import { decide } from "../../lib/core/retry.ts";
 import {
   claimProbes,
@@ -17,6 +16,7 @@ import { makePartitions } from "../../lib/store/partitions.ts";
 import { record } from "../../lib/store/results.ts";
 import { onBoth, onServer } from "../support/databases.ts";
 import { storePlainEndpoints } from "../support/file.ts";
+import { plainOutcome } from "../support/outcome.ts";
 
 const TERM = { ms: 600_000, holder: 1 };
 const BY_HAND = { actor: { name: "ops", address: null }, action: "changed", object: "e0" };
@@ -79,17 +79,7 @@ async function claimOne(db: Database, no: number): Promise<Claimed> {
 const ANSWERS = { delivered: 200, http_4xx: 400, http_5xx: 500, gone: 410, interrupted: null };
 
 async function answer(db: Database, lease: Claimed, met: keyof typeof ANSWERS) {
-  const outcome: Outcome = {
-    outcome: met,
-    status: ANSWERS[met],
-    cause: null,
-    duration_ms: 0,
-    phases: NO_PHASES,
-    certificate_ends_at: null,
-    retry_after_ms: null,
-    address: null,
-    response: null,
-  };
+  const outcome = plainOutcome(met, ANSWERS[met]);
   const decision = decide(outcome, lease, [0, 60_000, 60_000], () => 0);
   return await record(
     db.engine,

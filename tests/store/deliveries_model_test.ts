@@ -7,7 +7,6 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
 import { deliveryUuid, makeEventIds } from "../../lib/core/ids.ts";
-import { NO_PHASES, type Outcome } from "../../lib/core/outcome.ts";
 import { decide, MAX_INTERRUPTIONS } from "../../lib/core/retry.ts";
 import { claimProbes } from "../../lib/store/auto_pause.ts";
 import type { Change } from "../../lib/store/changes.ts";
@@ -19,6 +18,7 @@ import { loadFleet } from "../../lib/store/endpoints.ts";
 import { storeEvents } from "../../lib/store/events.ts";
 import { serverDatabase } from "../support/databases.ts";
 import { PLAIN_SETTINGS, storeEndpoints } from "../support/file.ts";
+import { plainOutcome } from "../support/outcome.ts";
 
 const POLICY = [0, 600_000, 600_000];
 const LEASE_MS = 600_000;
@@ -216,8 +216,8 @@ async function recordAll(model: Model, { db }: Real, leases: readonly Lease[], m
     lease,
     attempt_uuid: crypto.randomUUID(),
     endpoint_version: 1,
-    outcome: outcomeOf(met),
-    decision: decide(outcomeOf(met), lease, POLICY, () => 0),
+    outcome: plainOutcome(met, STATUSES[met]),
+    decision: decide(plainOutcome(met, STATUSES[met]), lease, POLICY, () => 0),
     sent: null,
     ended_at: 0,
     promise: 0,
@@ -246,20 +246,6 @@ async function recordAll(model: Model, { db }: Real, leases: readonly Lease[], m
 /** A probe is due again when it was. */
 function endLease(delivery: Expected): void {
   Object.assign(delivery, { lease: "none", due: delivery.regular ?? delivery.due, regular: null });
-}
-
-function outcomeOf(met: Met): Outcome {
-  return {
-    outcome: met,
-    status: STATUSES[met],
-    cause: null,
-    duration_ms: 0,
-    phases: NO_PHASES,
-    certificate_ends_at: null,
-    retry_after_ms: null,
-    address: null,
-    response: null,
-  };
 }
 
 function releaseOne(worker: number, which: number): Command {

@@ -3,7 +3,6 @@
 import assert from "node:assert/strict";
 import postgres, { type Sql } from "postgres";
 import { deliveryUuid, makeEventIds } from "../../lib/core/ids.ts";
-import { NO_PHASES } from "../../lib/core/outcome.ts";
 import { claim, type Claimed } from "../../lib/store/claims.ts";
 import type { Database } from "../../lib/store/database.ts";
 import { cancel, retryNow } from "../../lib/store/deliveries.ts";
@@ -23,6 +22,7 @@ import { createReplay, stepReplay } from "../../lib/store/replays.ts";
 import { record, type Result } from "../../lib/store/results.ts";
 import { openUrl, serverDatabase } from "../support/databases.ts";
 import { storePlainEndpoints } from "../support/file.ts";
+import { plainOutcome } from "../support/outcome.ts";
 import { makeRandom } from "../torture/random.ts";
 
 const KEY_ID = "0123abcd";
@@ -115,17 +115,7 @@ const ENGINE = {
   jit: "off",
 };
 
-const FAILED = {
-  outcome: "timeout",
-  status: null,
-  cause: "No answer",
-  duration_ms: 20,
-  phases: NO_PHASES,
-  certificate_ends_at: null,
-  retry_after_ms: null,
-  address: null,
-  response: null,
-} as const;
+const FAILED = plainOutcome("timeout", null, { cause: "No answer", duration_ms: 20 });
 
 const resultOf = (lease: Claimed, nth: number): Result => ({
   lease,

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { deliveryUuid, makeEventIds, NO_UUID } from "../../lib/core/ids.ts";
-import { NO_PHASES, type Outcome } from "../../lib/core/outcome.ts";
+import type { Outcome } from "../../lib/core/outcome.ts";
 import type { Decision } from "../../lib/core/retry.ts";
 import type { Change } from "../../lib/store/changes.ts";
 import { claim, firstLease, type Lease, release } from "../../lib/store/claims.ts";
@@ -16,6 +16,7 @@ import { onBoth, onServer } from "../support/databases.ts";
 import { connectTo } from "../support/postgres.ts";
 import { until } from "../support/wait.ts";
 import { PLAIN_SETTINGS, storeEndpoints } from "../support/file.ts";
+import { plainOutcome } from "../support/outcome.ts";
 
 const ids = makeEventIds(() => 7);
 const TERM = { ms: 60_000, holder: 1 };
@@ -38,18 +39,7 @@ async function owe(db: Database, endpoint_no: number, wait_ms = 0): Promise<Leas
 }
 
 async function end(db: Database, lease: Lease, decision: Decision, more: Partial<Outcome> = {}) {
-  const outcome: Outcome = {
-    outcome: "http_5xx",
-    status: 503,
-    cause: null,
-    duration_ms: 1,
-    phases: NO_PHASES,
-    certificate_ends_at: null,
-    retry_after_ms: null,
-    address: null,
-    response: null,
-    ...more,
-  };
+  const outcome = plainOutcome("http_5xx", 503, { duration_ms: 1, ...more });
   const result = {
     lease,
     endpoint_version: 1,

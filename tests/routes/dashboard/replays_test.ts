@@ -27,6 +27,15 @@ async function fail(daemon: TestDaemon, count: number): Promise<void> {
 
 const FAILED = "status=failed&endpoint=crm&since=1h";
 
+/** Makes the endpoint Till for bookings, which is paused, and returns its id. */
+async function makePaused(daemon: TestDaemon, url: string): Promise<string> {
+  const api = await checkedApi(daemon);
+  const input = { url, events: ["booking.*"], description: "Till" };
+  const { body: { id } } = await api.expect(201, "POST", "endpoints", input);
+  await api.expect(200, "POST", `endpoints/${id}/pause`, { reason: "Not yet" });
+  return id;
+}
+
 /** Waits until a replay's page has this first line. */
 async function shows(visitor: Visitor, path: string, headline: RegExp): Promise<string> {
   return await until(`${path} shows ${headline}`, async () => {
@@ -100,13 +109,7 @@ onServer("a large replay needs its number typed", async (database) => {
     const { status } = await daemon.post(events.slice(nth, nth + 100));
     assert.equal(status, 202);
   }
-  const api = await checkedApi(daemon);
-  const { body: { id } } = await api.expect(201, "POST", "endpoints", {
-    url: receiver.url,
-    events: ["booking.*"],
-    description: "Till",
-  });
-  await api.expect(200, "POST", `endpoints/${id}/pause`, { reason: "Not yet" });
+  const id = await makePaused(daemon, receiver.url);
   const operator = await signIn(daemon.url);
   const page = `/dashboard/replays/new?missing=true&endpoint=${id}&since=1h`;
   const { text } = await operator.get(page);
@@ -138,13 +141,7 @@ onServer(
       const { status } = await daemon.post(events);
       assert.equal(status, 202);
     }
-    const api = await checkedApi(daemon);
-    const { body: { id } } = await api.expect(201, "POST", "endpoints", {
-      url: receiver.url,
-      events: ["booking.*"],
-      description: "Till",
-    });
-    await api.expect(200, "POST", `endpoints/${id}/pause`, { reason: "Not yet" });
+    const id = await makePaused(daemon, receiver.url);
     const operator = await signIn(daemon.url);
     const page = `/dashboard/replays/new?missing=true&endpoint=${id}&since=1h`;
     const { text } = await operator.get(page);
