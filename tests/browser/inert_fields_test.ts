@@ -2,6 +2,7 @@
 
 import assert from "node:assert/strict";
 import type { Page } from "playwright-core";
+import { stopJudging } from "../support/alerts.ts";
 import { browserTest } from "../support/browser.ts";
 import { checkedApi, ENCRYPTION_KEY } from "../support/checked.ts";
 import { enter } from "../support/dashboard_pages.ts";
@@ -73,6 +74,7 @@ async function setScene() {
   await ask(`endpoints/${paused.id}/pause`, { reason: marked("pause") });
   await db.admin`update endpoints set owner = ${BUSINESS} where id = ${paused.id}`;
   const link = await ask("portal-links", { business: BUSINESS });
+  await stopJudging(db.admin);
   for (const [nth, id] of ALERTS.entries()) {
     await db.admin`
       insert into alerts (id, kind, subject, endpoint_no, business, began_at, details)

@@ -262,9 +262,9 @@ async function runOnTerminal(
 ): Promise<string> {
   Deno.writeTextFileSync(`${cwd}/run.sh`, `${PRELUDE}${text}\n`);
   const child = new Deno.Command("script", {
-    args: ["-qefc", "bash run.sh", "/dev/null"],
+    args: ["-qefc", "exec bash run.sh", "/dev/null"],
     cwd,
-    env: { ...env, TERM: "dumb", COLUMNS: "100" },
+    env: { ...env, SHELL: "/bin/sh", TERM: "dumb", COLUMNS: "100" },
     stdin: "piped",
     stdout: "piped",
     stderr: "null",
