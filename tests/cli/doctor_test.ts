@@ -1259,9 +1259,16 @@ Deno.test("checkAddresses() compares this machine's addresses with the ip_ranges
       ["10.0.0.7"],
       /^! .* no address of this machine \(10\.0\.0\.7\) lies in .*; add the address/,
     ],
+    [null, [], /^! .* no address of this machine \(it has the loopback's only\) lies in .*; add/],
     ["192.168.1.7", own, /^✓ .* 192\.168\.1\.7 lies in/],
     ["10.0.0.7", own, /^! .* 10\.0\.0\.7 lies outside .*; correct one of the two/],
-    ["192.168.1.8", own, /^✗ .* 192\.168\.1\.8 is no address of this machine; set it to one/],
+    [
+      "192.168.1.8",
+      own,
+      /^✗ .* 192\.168\.1\.8 is no address of this machine \(192\.168\.1\.7, 10\.0\.0\.7\); set it to one that is/,
+    ],
+    // Not among those listed, and yet one to send from: on Linux each of its network is.
+    ["127.0.0.2", own, /^! .* 127\.0\.0\.2 lies outside .*; correct one of the two/],
   ];
   for (const [source_address, addresses, expected] of table) {
     const found = checkAddresses(config(source_address), addresses);

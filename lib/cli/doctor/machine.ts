@@ -1,7 +1,7 @@
 import { statSync } from "node:fs";
 import { isIP } from "node:net";
 import type { Config } from "../../config/config.ts";
-import { cidrContains } from "../../core/address.ts";
+import { cidrContains, isLoopback } from "../../core/address.ts";
 import { messageOf } from "../../core/errors.ts";
 import { PLATFORM } from "../../core/platform.ts";
 import { formatSize } from "../../core/units.ts";
@@ -62,11 +62,12 @@ export function checkAddresses(
   const ranges = ip_ranges[environment];
   const listed = `ip_ranges.${environment} (${ranges.map(({ text }) => text).join(", ")})`;
   const inside = (address: string) => ranges.some((cidr) => cidrContains(cidr, address));
+  const having = own.length === 0 ? "it has the loopback's only" : own.join(", ");
   const { source_address } = delivery;
   if (source_address !== null) {
-    if (!own.includes(source_address)) {
+    if (!own.includes(source_address) && !isLoopback(source_address)) {
       const text = `delivery.source_address ${source_address} is no address of this machine`;
-      return bad(subject, text, `set it to one that this machine has: ${own.join(", ")}`);
+      return bad(subject, `${text} (${having})`, "set it to one that is, or remove it");
     }
     return inside(source_address) ? good(subject, `${source_address} lies in ${listed}`) : odd(
       subject,
@@ -80,7 +81,7 @@ export function checkAddresses(
   }
   return odd(
     subject,
-    `no address of this machine (${own.join(", ")}) lies in ${listed}`,
+    `no address of this machine (${having}) lies in ${listed}`,
     `add the address that receivers see to ip_ranges.${environment}: those that allow these only ` +
       "refuse all others",
   );
