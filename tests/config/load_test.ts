@@ -5,16 +5,8 @@ import { ConfigError } from "../../lib/config/error.ts";
 import { loadConfig } from "../../lib/config/load.ts";
 import { diffConfig, redactConfig } from "../../lib/config/snapshot.ts";
 import { describeAddress } from "../../lib/core/database_address.ts";
-import {
-  FULL,
-  FULL_FILES,
-  inDirectory,
-  load,
-  mistakesOf,
-  OTHER,
-  STRONG,
-  TOKEN,
-} from "../support/config.ts";
+import { inDirectory, load, mistakesOf, OTHER, STRONG, TOKEN } from "../support/config.ts";
+import { FULL, FULL_FILES } from "../support/full_config.ts";
 
 const EXAMPLE = new URL("../../config.example.yaml", import.meta.url).pathname;
 

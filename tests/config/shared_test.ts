@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { createHash, createHmac } from "node:crypto";
 import { differences, sharedOf } from "../../lib/config/shared.ts";
-import { ENV, FULL, FULL_FILES, load, OTHER, STRONG, TOKEN } from "../support/config.ts";
+import { ENV, load, OTHER, STRONG, TOKEN } from "../support/config.ts";
+import { FULL, FULL_FILES } from "../support/full_config.ts";
 
 const shared = (yaml: string, files: Readonly<Record<string, string>> = FULL_FILES) =>
   sharedOf(load(yaml, files));

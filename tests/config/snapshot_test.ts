@@ -4,16 +4,8 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { loadConfig } from "../../lib/config/load.ts";
 import { diffConfig, redactConfig } from "../../lib/config/snapshot.ts";
-import {
-  ENV,
-  FULL,
-  FULL_FILES,
-  inDirectory,
-  load,
-  OTHER,
-  STRONG,
-  TOKEN,
-} from "../support/config.ts";
+import { ENV, inDirectory, load, OTHER, STRONG, TOKEN } from "../support/config.ts";
+import { FULL, FULL_FILES } from "../support/full_config.ts";
 
 Deno.test("redactConfig() is JSON with the file's keys and no secret in it", () => {
   const config = load(FULL, FULL_FILES);

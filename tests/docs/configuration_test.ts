@@ -3,7 +3,8 @@ import type { Config } from "../../lib/config/config.ts";
 import { loadConfig } from "../../lib/config/load.ts";
 import { diffConfig } from "../../lib/config/snapshot.ts";
 import { reloadable } from "../../lib/reload.ts";
-import { FULL, FULL_FILES, load } from "../support/config.ts";
+import { load } from "../support/config.ts";
+import { FULL, FULL_FILES } from "../support/full_config.ts";
 import { AT_START, keysOfSchemas, referenceOf, RELOADED, shownIn } from "./configuration.ts";
 
 const ROOT = new URL("../../", import.meta.url);
