@@ -112,6 +112,8 @@ async function runAll(options: Options, cluster: Cluster, tree: string): Promise
         cluster,
         tree,
         database: `torture_${turn}_${at}`,
+        // A broken copy may never come to an end.
+        patience_ms: options.sabotage === undefined ? 60_000 : 10_000,
         random: random.fork(`${turn}/${fault.name}`),
       });
       inWords(round).forEach(print);

@@ -24,10 +24,11 @@ export type RoundOptions = Omit<ArenaOptions, "setting" | "random"> & {
   readonly random: Arena["random"];
   readonly seed: number;
   readonly seconds: number | undefined;
+  /** How long what is left to do may take once all is whole again. */
+  readonly patience_ms: number;
 };
 
 const WARM_UP_MS = 1_500;
-const DRAIN_MS = 60_000;
 const PROBES = 10;
 /** Idle connections to receivers and between client and daemon are closed by then. */
 const SETTLE_MS = 2_500;
@@ -38,7 +39,7 @@ const MORE_MEMORY_MB = 200;
 /** Breaks things, lets them heal, waits until all is drained, and checks. */
 export async function runRound(fault: Fault, options: RoundOptions): Promise<Round> {
   const began = performance.now();
-  const { seed } = options;
+  const { seed, patience_ms } = options;
   const nothing = { seed, fault: fault.name, strikes: 0, ambiguous: 0, refused: 0, drained_s: 0 };
   try {
     const setting = await fault.setting?.(options.random.fork("setting")) ?? {};
@@ -47,7 +48,7 @@ export async function runRound(fault: Fault, options: RoundOptions): Promise<Rou
     };
     const arena = await openArena({ ...options, setting });
     try {
-      const verdict = await strike(fault, arena, options.seconds ?? fault.seconds);
+      const verdict = await strike(fault, arena, patience_ms, options.seconds ?? fault.seconds);
       const { strikes, client: { ambiguous, refused } } = arena;
       const took_s = (performance.now() - began) / 1000;
       return { ...nothing, ...verdict, strikes, ambiguous, refused, took_s };
@@ -78,6 +79,7 @@ const NOTHING: Verdict = {
 async function strike(
   fault: Fault,
   arena: Arena,
+  patience_ms: number,
   seconds: number,
 ): Promise<Verdict & Pick<Round, "drained_s">> {
   const late = arena.daemons.length === 0;
@@ -94,15 +96,15 @@ async function strike(
   if (fault.calm === undefined && arena.strikes === 0) {
     arena.find({ invariant: "G", text: `${fault.name} never struck: nothing was tested` });
   }
-  if (!await arena.client.settled(DRAIN_MS)) {
+  if (!await arena.client.settled(patience_ms)) {
     arena.find({ invariant: "G", text: "posts with a key are never acknowledged" });
   }
-  const drained_s = await drain(arena);
+  const drained_s = await drain(arena, patience_ms);
   const probed = Date.now();
-  if (!await arena.client.post(PROBES, DRAIN_MS)) {
+  if (!await arena.client.post(PROBES, patience_ms)) {
     arena.find({ invariant: "G", text: "posts are not acknowledged although all is whole again" });
   }
-  await drain(arena);
+  await drain(arena, patience_ms);
   await sleep(SETTLE_MS);
   checkResources(arena, before);
   for (const answer of new Set(arena.client.strange)) {
@@ -118,12 +120,12 @@ async function heal(arena: Arena, fault: Fault): Promise<void> {
 }
 
 /** Answers how many seconds it took. */
-async function drain(arena: Arena): Promise<number> {
+async function drain(arena: Arena, patience_ms: number): Promise<number> {
   arena.draining = true;
   const before = performance.now();
-  const left = await drained(arena, DRAIN_MS);
+  const left = await drained(arena, patience_ms);
   if (left !== 0) {
-    const text = `${left} deliveries are pending after ${DRAIN_MS / 1000} s`;
+    const text = `${left} deliveries are pending after ${patience_ms / 1000} s`;
     arena.find({ invariant: "G", text });
   }
   return (performance.now() - before) / 1000;
