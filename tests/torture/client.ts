@@ -104,7 +104,8 @@ export function startClient({ random, ports, match, events_per_s }: ClientOption
       return true;
     }
     if (answer === undefined) ambiguous++;
-    else if (answer.status === 503) refused++;
+    // 408 from one that was frozen between a connection and its request. Nothing is stored then either.
+    else if (answer.status === 503 || answer.status === 408) refused++;
     else strange.push(`${answer.status} ${answer.body.slice(0, 200)}`);
     return what.key === null;
   }

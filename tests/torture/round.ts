@@ -10,7 +10,7 @@ export interface Round extends Verdict {
   readonly seed: number;
   /** How often it struck: kills, outages, cut connections. */
   readonly strikes: number;
-  /** Posts without an answer, and those that were refused with 503. */
+  /** Posts without an answer, and those that were refused with 503 or 408. */
   readonly ambiguous: number;
   readonly refused: number;
   readonly took_s: number;
