@@ -1,4 +1,4 @@
-import { createHash, scrypt } from "node:crypto";
+import { createHash, createHmac, scrypt } from "node:crypto";
 import { isObject } from "../core/json.ts";
 import { Secret } from "../core/secret.ts";
 import type { Config, EndpointConfig } from "./config.ts";
@@ -20,14 +20,15 @@ export interface SharedFile {
   readonly endpoints: Readonly<Record<string, Parts>>;
 }
 
-/** The digests of a configuration. Takes some milliseconds of another thread for each secret. */
+/** The digests of a configuration. Takes some milliseconds of another thread for each different secret. */
 export async function sharedOf(config: Config): Promise<SharedFile> {
-  const sections = await digestAll(sectionsOf(config), "");
+  const hider = makeHider();
+  const sections = await digestAll(sectionsOf(config), "", hider);
   const endpoints = Object.fromEntries(
     await Promise.all(
       config.endpoints.toSorted(by(({ id }) => id)).map(async (endpoint) => [
         endpoint.id,
-        await digestAll(fieldsOf(endpoint, config.delivery), endpoint.id),
+        await digestAll(fieldsOf(endpoint, config.delivery), endpoint.id, hider),
       ]),
     ),
   );
@@ -147,24 +148,43 @@ function by<T>(key: (value: T) => string): (a: T, b: T) => number {
   return (a, b) => key(a) < key(b) ? -1 : key(a) > key(b) ? 1 : 0;
 }
 
-async function digestAll(parts: Record<string, unknown>, owner: string): Promise<Parts> {
+async function digestAll(
+  parts: Record<string, unknown>,
+  owner: string,
+  hider: Hider,
+): Promise<Parts> {
   const digests = Object.entries(parts).map(async ([name, value]) => [
     name,
-    short(canonical(await hide(value, `${owner} ${name}`))),
+    short(canonical(await hide(value, `${owner} ${name}`, hider))),
   ]);
   return Object.fromEntries(await Promise.all(digests));
 }
 
-/** A copy with each secret replaced by a digest that is slow to make and, by `label`, used only there. */
-async function hide(value: unknown, label: string): Promise<unknown> {
-  if (value instanceof Secret) return { hidden: await stretch(value.reveal(), label) };
+/** A digest of a secret that is slow to make and, by `label`, used only in one place. */
+type Hider = (secret: string, label: string) => Promise<string>;
+
+/** Digests secrets. One that is used in many places, by every endpoint for instance, is stretched once. */
+function makeHider(): Hider {
+  const stretched = new Map<string, Promise<Uint8Array>>();
+  return async (secret, label) => {
+    let key = stretched.get(secret);
+    if (key === undefined) stretched.set(secret, key = stretch(secret));
+    return createHmac("sha256", await key).update(label).digest("hex");
+  };
+}
+
+/** A copy with each secret replaced by its digest. */
+async function hide(value: unknown, label: string, hider: Hider): Promise<unknown> {
+  if (value instanceof Secret) return { hidden: await hider(value.reveal(), label) };
   if (Array.isArray(value)) {
-    return await Promise.all(value.map((item) => hide(item, label)));
+    return await Promise.all(value.map((item) => hide(item, label, hider)));
   }
   if (!isObject(value)) return value;
   return Object.fromEntries(
     await Promise.all(
-      Object.entries(value).map(async ([key, inner]) => [key, await hide(inner, label)] as const),
+      Object.entries(value).map(async ([key, inner]) =>
+        [key, await hide(inner, label, hider)] as const
+      ),
     ),
   );
 }
@@ -173,14 +193,14 @@ async function hide(value: unknown, label: string): Promise<unknown> {
 // secrets by a plain HMAC, which is easier to check, so more would protect nothing but header values.
 const STRETCH = { N: 1_024, r: 8, p: 1 };
 
-function stretch(secret: string, label: string): Promise<string> {
+function stretch(secret: string): Promise<Uint8Array> {
   return new Promise((resolve, reject) =>
     scrypt(
       secret,
-      `bookme-webhooks ${label}`,
+      "bookme-webhooks",
       32,
       STRETCH,
-      (error, key) => error ? reject(error) : resolve(key.toString("hex")),
+      (error, key) => error ? reject(error) : resolve(key),
     )
   );
 }
