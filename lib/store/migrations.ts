@@ -45,15 +45,16 @@ export async function migrate(
   sql: Sql,
   { transferring = false, signal }: MigrateOptions = {},
 ): Promise<string[]> {
-  await checkServer(sql);
-  // Under the lock, because "if not exists" fails if another process creates it at the same moment.
-  await batch(
-    sql,
-    `create table if not exists migrations (
-       version integer primary key, name text not null, applied_at timestamptz not null default now(),
-       digest text)`,
-    signal,
-  );
+  if (!await checkServer(sql)) {
+    // Under the lock, because "if not exists" fails if another process creates it at the same moment.
+    await batch(
+      sql,
+      `create table if not exists migrations (
+         version integer primary key, name text not null, applied_at timestamptz not null default now(),
+         digest text)`,
+      signal,
+    );
+  }
   const versions = await readVersions(sql);
   const { version: newest, mark } = versions;
   if (mark !== null && !transferring) {
@@ -105,10 +106,12 @@ function digestOf({ sql }: { readonly sql: string }): string {
   return createHash("sha256").update(sql).digest("hex");
 }
 
-async function checkServer(sql: Sql): Promise<void> {
-  const [row] = await sql<{ version: number; encoding: string }[]>`
+/** Checks what the database is, and returns whether it has been migrated before. */
+async function checkServer(sql: Sql): Promise<boolean> {
+  const [row] = await sql<{ version: number; encoding: string; is_known: boolean }[]>`
     select current_setting('server_version_num')::int as version,
-           current_setting('server_encoding') as encoding`;
+           current_setting('server_encoding') as encoding,
+           to_regclass('migrations') is not null as is_known`;
   if (row === undefined) throw new Error("The server reports no version");
   if (row.version < 150_000) {
     throw new AppError(
@@ -124,6 +127,7 @@ async function checkServer(sql: Sql): Promise<void> {
       `The database has the encoding ${row.encoding}; create it with: createdb -E UTF8 -T template0`,
     );
   }
+  return row.is_known;
 }
 
 async function apply(

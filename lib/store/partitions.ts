@@ -10,8 +10,11 @@ import type { Fragment } from "./changes.ts";
 /** Makes the partitions of this week and the next, by the database's clock. */
 export async function makeAhead(sql: Sql): Promise<void> {
   await sql`
-    select make_partitions(first_id_at(now())),
-      make_partitions(first_id_at(now() + interval '168 hours'))`;
+    select make_partitions(w.id)
+    from (values (first_id_at(now())), (first_id_at(now() + interval '168 hours'))) w (id)
+    where not exists (
+      select from partitions p
+      where p.first_id <= w.id and p.last_id > w.id and p.closed_at is null)`;
 }
 
 /** Makes the partitions that these ids fall into. */
