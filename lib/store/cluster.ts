@@ -1,5 +1,4 @@
 import { closeSync, fsyncSync, openSync } from "node:fs";
-import type { PGlite } from "@electric-sql/pglite";
 import { AppError } from "../core/errors.ts";
 import { PLATFORM } from "../core/platform.ts";
 import { pgliteFiles } from "./pglite_files.ts";
@@ -74,9 +73,11 @@ export async function openCluster(directory: string, settings: Settings): Promis
     startParams: startParams(settings),
     onStderr: listen,
   };
-  let db: PGlite;
+  const db = new PGlite(options);
+  // For results that PGlite reads itself: a fifth of a second for its first statement, over half the catalogs.
+  db._initArrayTypes = () => Promise.resolve();
   try {
-    db = await PGlite.create(options);
+    await db.waitReady;
   } catch (error) {
     if (module !== undefined) closeFiles(module);
     throw last_words === undefined ? error : new Error(last_words, { cause: error });
@@ -196,6 +197,8 @@ function startParams(settings: Settings): string[] {
     search_path: "public",
     exit_on_error: "false",
     log_checkpoints: "false",
+    // It is zeroed at each start, and the system caches files as well.
+    shared_buffers: "64MB",
     // Of the log, what a checkpoint leaves to be used again; the default is up to a gigabyte.
     max_wal_size: "64MB",
     min_wal_size: "32MB",
