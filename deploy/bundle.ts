@@ -77,8 +77,8 @@ async function main([directory]: readonly string[]): Promise<void> {
     const params = { [constants.ZSTD_c_compressionLevel]: LEVEL };
     Deno.writeFileSync(join(directory, `${name}.zst`), zstdCompressSync(bytes, { params }));
   }
-  const blank = "blank_cluster.tar.zst";
-  Deno.copyFileSync(new URL(`lib/store/${blank}`, ROOT), join(directory, blank));
+  const ready = "ready_database.tar.zst";
+  Deno.copyFileSync(new URL(`lib/store/${ready}`, ROOT), join(directory, ready));
   const { unstable } = JSON.parse(Deno.readTextFileSync(new URL("deno.json", ROOT)));
   Deno.writeTextFileSync(join(directory, "deno.json"), JSON.stringify({ unstable }));
 }

@@ -17,7 +17,7 @@ import { isSilence, within } from "./deadline.ts";
 import type { Embedded, Say } from "./embedded.ts";
 import { isAstray } from "./errors.ts";
 import { failure } from "./connection/failure.ts";
-import { migrate } from "./migrations.ts";
+import { adopt, migrate } from "./migrations.ts";
 import { makeAhead } from "./partitions.ts";
 import { pooled, TOKEN_SETTING } from "./connection/session.ts";
 import { type OpenOptions, untilThere } from "./connection/waiting.ts";
@@ -99,7 +99,8 @@ export async function openDatabase(
 async function openOnly(embedded: Embedded, directory: string): Promise<Database> {
   const { sql, close } = openSession(embedded);
   try {
-    const migrated = await migrate(sql);
+    const applied = await migrate(sql);
+    const migrated = embedded.is_new ? await adopt(sql) : applied;
     await makeAhead(sql);
     // No other process can be sending: leases are those of a process that is gone.
     await sql`

@@ -4,12 +4,14 @@ import { KEY_FILE, TOKEN_FILE } from "../config/first_start.ts";
 import { AppError, listed, messageOf } from "../core/errors.ts";
 import { PLATFORM } from "../core/platform.ts";
 import { formatSize } from "../core/units.ts";
-import { unpackBlank } from "./blank_cluster.ts";
 import { type Cluster, openCluster, type Settings } from "./cluster.ts";
 import { flushDirectory, freeBytes } from "./disk.ts";
+import { unpackReady } from "./ready_database.ts";
 
 /** PostgreSQL inside this process, on a directory that no other process may open. */
 export interface Embedded {
+  /** Whether it was made just now, with everything that `migrate` of this program makes. */
+  readonly is_new: boolean;
   /** A socket that speaks the PostgreSQL protocol; one at a time, because there is one session. */
   connect(): Duplex;
   close(): Promise<void>;
@@ -45,12 +47,14 @@ export async function openEmbedded(
   const lock = lockDirectory(directory);
   try {
     const cluster = `${directory}/${CLUSTER}`;
-    if (!exists(cluster)) await create(directory, say);
+    const is_new = !exists(cluster);
+    if (is_new) await create(directory, say);
     const first = await openCluster(cluster, settings).catch((error) => {
       throw unusable(directory, "opened", error);
     });
     const db = makeReopened(first, directory, settings, say);
     return {
+      is_new,
       connect: () => sessionSocket(db),
       async close() {
         await db.close();
@@ -97,6 +101,7 @@ export async function restoreEmbedded<T>(
     });
     const current = () => Promise.resolve(cluster);
     const done = await prepare({
+      is_new: false,
       connect: () => sessionSocket({ current, close: cluster.close }),
       close: cluster.close,
     });
@@ -195,7 +200,7 @@ function unlock(lock: Deno.FsFile): void {
 const CLUSTER = "postgres";
 const UNFINISHED = "postgres.new";
 
-/** What a new database takes, with room for the first events. It is 39 MiB itself. */
+/** What a new database takes, with room for the first events. It is 25 MiB itself. */
 const CREATE_BYTES = 64 * 1024 * 1024;
 /** What PostgreSQL needs to open again after its disk was full: a segment of its log and the next. */
 const REOPEN_BYTES = 48 * 1024 * 1024;
@@ -211,7 +216,7 @@ async function create(directory: string, say: Say): Promise<void> {
   requireRoom(directory, CREATE_BYTES, "A new database");
   const began = performance.now();
   try {
-    unpackBlank(aside);
+    unpackReady(aside);
     // Its files are not flushed yet. Without this, a power cut soon after the first start would
     // leave a directory that does not open, and with it acknowledged events.
     await flushTree(aside);

@@ -73,6 +73,13 @@ export async function migrate(
   return await applyAll(sql, newest, signal);
 }
 
+/** Dates the migrations of a database that was made with them, and returns their names. */
+export async function adopt(sql: Sql): Promise<string[]> {
+  const rows = await sql<{ name: string }[]>`
+    update migrations set applied_at = now() returning name`;
+  return rows.map(({ name }) => name).toSorted();
+}
+
 async function applyAll(
   sql: Sql,
   newest: number,

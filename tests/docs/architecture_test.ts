@@ -161,8 +161,8 @@ Deno.test("stores do not import each other", () => {
   const connection = (path: string) => path.startsWith("lib/store/connection/");
   // What opens databases makes them, too.
   const made = [
-    ...["backup", "blank_cluster", "cluster", "connect", "embedded", "migrations", "pglite_files"],
-    "transfer_mark",
+    ...["backup", "cluster", "connect", "embedded", "migrations", "pglite_files"],
+    ...["ready_database", "transfer_mark"],
   ].map((name) => `lib/store/${name}.ts`);
   const openers = [
     ...["backup", "cluster", "connect", "database", "embedded", "health", "migrations", "restore"],

@@ -4,14 +4,14 @@ import { crc32c } from "../core/crc32c.ts";
 import { BLOCK, paddingOf, readTarHeader } from "../core/tar.ts";
 
 /**
- * A cluster as initdb leaves it, which takes some seconds to make. `deploy/blank_cluster.ts` makes the file, the same
- * bytes each time: again for each version of PGlite. Migrations are not in it.
+ * A database as initdb and the migrations leave it, which takes some seconds to make. `deploy/ready_database.ts` makes
+ * the file, the same bytes each time: again for each version of PGlite and each migration.
  */
-const BLANK = new URL("./blank_cluster.tar.zst", import.meta.url);
+const READY = new URL("./ready_database.tar.zst", import.meta.url);
 
-/** The files of the blank cluster, each directory before what is in it; contents are read-only. */
-export function* blankFiles(): Generator<{ name: string; content: Uint8Array | null }> {
-  const tar = zstdDecompressSync(Deno.readFileSync(BLANK));
+/** The files of the ready-made database, each directory before what is in it; contents are read-only. */
+export function* readyFiles(): Generator<{ name: string; content: Uint8Array | null }> {
+  const tar = zstdDecompressSync(Deno.readFileSync(READY));
   for (let at = 0;;) {
     const entry = readTarHeader(tar.subarray(at, at + BLOCK));
     if (entry === null) return;
@@ -23,15 +23,15 @@ export function* blankFiles(): Generator<{ name: string; content: Uint8Array | n
 }
 
 /**
- * Puts a new cluster into a directory that does not exist, for this user only, and does not flush it. It gets an
+ * Puts a new database into a directory that does not exist, for this user only, and does not flush it. It gets an
  * identity of its own, `identifier`: backups name it.
  */
-export function unpackBlank(
+export function unpackReady(
   directory: string,
   identifier: bigint = newIdentifier(),
 ): void {
   Deno.mkdirSync(directory, { mode: 0o700 });
-  for (const { name, content } of blankFiles()) {
+  for (const { name, content } of readyFiles()) {
     const path = `${directory}/${name}`;
     if (content === null) Deno.mkdirSync(path, { mode: 0o700 });
     else {
@@ -72,5 +72,5 @@ function checksumPlace(control: Buffer): number {
     if (at > 0 && crc === control.readUInt32LE(at)) return at;
     crc = crc32c(control.subarray(at, at + 4), crc);
   }
-  throw new Error("The blank cluster's control file has no checksum");
+  throw new Error("The ready-made database's control file has no checksum");
 }
