@@ -97,52 +97,48 @@ const LOOKED_AT = 200;
 
 /** Looks at the latest deliveries of these endpoints: those that ended, and the first due of those that wait. */
 export async function latestOf(sql: Sql, endpoint_nos: readonly number[]): Promise<Latest[]> {
+  // Those that wait are a CTE of each endpoint: of one for all, each endpoint would read every row.
   return await sql<Latest[]>`
-    with waits as materialized (
-      select p.* from unnest(${literal(endpoint_nos)}::int[]) as n (no)
-      cross join lateral (
+    select n.no as endpoint_no, l.* from unnest(${literal(endpoint_nos)}::int[]) as n (no)
+    cross join lateral (
+      with waits as materialized (
         select * from pending_deliveries p where p.endpoint_no = n.no
         order by p.due_at limit ${LOOKED_AT}
-      ) p
-    )
-    select n.no as endpoint_no, f.last_outcome as outcome, f.last_status as status, f.cause,
-      coalesce(
-        (select a.certificate_ends_at from waits w
-          join attempts a on a.delivery_id = w.id and a.number = w.attempts
-          where w.endpoint_no = n.no and a.certificate_ends_at is not null
-          order by a.ended_at desc limit 1),
-        (select e.certificate_ends_at from (
-          select certificate_ends_at, last_attempt_at from ended_deliveries
-          where endpoint_no = n.no order by id desc limit ${LOOKED_AT}
-        ) e where e.certificate_ends_at is not null order by e.last_attempt_at desc limit 1)
-      ) as certificate_ends_at,
-      coalesce((
-        select json_agg(json_build_object('counted', r.counted,
-          'due_at', (date_part('epoch', r.due_at) * 1000)::float8))
-        from (
-          select w.counted, min(w.due_at) as due_at from waits w
-          where w.endpoint_no = n.no group by w.counted
-        ) r
-      ), '[]') as remaining
-    from unnest(${literal(endpoint_nos)}::int[]) as n (no)
-    left join lateral (
-      select * from (
-        (select w.last_outcome, w.last_status, w.last_attempt_at, (
-            select a.cause from attempts a where a.delivery_id = w.id and a.number = w.attempts
-          ) as cause
-          from waits w
-          where w.endpoint_no = n.no and w.last_outcome <> 'interrupted'
-          order by w.last_attempt_at desc nulls last limit 1)
-        union all
-        (select e.last_outcome, e.last_status, e.last_attempt_at, e.cause from (
-          -- As a range, which needs the order of the index of each endpoint: by the index of all, the few
-          -- failures of one are looked for among those of all.
-          select * from ended_deliveries
-          where endpoint_no >= n.no and endpoint_no <= n.no and status <> 'delivered'
-          order by endpoint_no desc, id desc limit ${LOOKED_AT}
-        ) e where e.last_outcome <> 'interrupted' order by e.last_attempt_at desc nulls last limit 1)
-      ) both_places order by last_attempt_at desc nulls last limit 1
-    ) f on true`;
+      )
+      select f.last_outcome as outcome, f.last_status as status, f.cause,
+        coalesce(
+          (select a.certificate_ends_at from waits w
+            join attempts a on a.delivery_id = w.id and a.number = w.attempts
+            where a.certificate_ends_at is not null
+            order by a.ended_at desc limit 1),
+          (select e.certificate_ends_at from (
+            select certificate_ends_at, last_attempt_at from ended_deliveries
+            where endpoint_no = n.no order by id desc limit ${LOOKED_AT}
+          ) e where e.certificate_ends_at is not null order by e.last_attempt_at desc limit 1)
+        ) as certificate_ends_at,
+        coalesce((
+          select json_agg(json_build_object('counted', r.counted,
+            'due_at', (date_part('epoch', r.due_at) * 1000)::float8))
+          from (select w.counted, min(w.due_at) as due_at from waits w group by w.counted) r
+        ), '[]') as remaining
+      from (select) one left join lateral (
+        select * from (
+          (select w.last_outcome, w.last_status, w.last_attempt_at, (
+              select a.cause from attempts a where a.delivery_id = w.id and a.number = w.attempts
+            ) as cause
+            from waits w where w.last_outcome <> 'interrupted'
+            order by w.last_attempt_at desc nulls last limit 1)
+          union all
+          (select e.last_outcome, e.last_status, e.last_attempt_at, e.cause from (
+            -- As a range, which needs the order of the index of each endpoint: by the index of all, the few
+            -- failures of one are looked for among those of all.
+            select * from ended_deliveries
+            where endpoint_no >= n.no and endpoint_no <= n.no and status <> 'delivered'
+            order by endpoint_no desc, id desc limit ${LOOKED_AT}
+          ) e where e.last_outcome <> 'interrupted' order by e.last_attempt_at desc nulls last limit 1)
+        ) both_places order by last_attempt_at desc nulls last limit 1
+      ) f on true
+    ) l`;
 }
 
 /** Whether an event of the scope has been stored, test events excepted. */
