@@ -27,6 +27,9 @@ options=(
   --no-lock --config bundle/deno.json
   # Otherwise Deno leaves a cache file with a predictable name in the temporary directory.
   --no-code-cache
+  # V8 compiles a function of the embedded PostgreSQL again, for speed, once it has run about as many bytes of it. Its
+  # default, a twentieth of this, has it compile for a second at each start what is run little more.
+  --v8-flags=--wasm-tiering-budget=300000000
   # Everything not granted here is refused without asking. The first four have no narrower form: the
   # configuration decides which hosts, files and variables are used. A daemon that listens on all
   # addresses of the machine reads them to never send to itself. It runs no other programs and loads no
