@@ -6,7 +6,7 @@ import { peers } from "./contenders/peer.ts";
 import { type Bench, type Scenario, type Size, startDriver } from "./harness/bench.ts";
 import { mustRun, startServer } from "./harness/postgres.ts";
 import { stopAll } from "./harness/processes.ts";
-import { moment, writeReport } from "./harness/report.ts";
+import { commitOf, moment, writeReport } from "./harness/report.ts";
 import type { Sample } from "./harness/stats.ts";
 import { api } from "./scenarios/api.ts";
 import { daemons, drain, drainTls } from "./scenarios/drain.ts";
@@ -116,6 +116,7 @@ async function main(): Promise<void> {
   }
   try {
     const begun = moment();
+    const commit = await commitOf(`${directory}/git.log`);
     const samples: Sample[] = [];
     const node = await installPeers(`${directory}/npm.log`);
     const server = await startServer(directory);
@@ -137,7 +138,7 @@ async function main(): Promise<void> {
     let must = "";
     for (const name of args.names) {
       await repeat(bench, name, args, async () => {
-        must = await writeReport(args.out, { samples, bench, begun });
+        must = await writeReport(args.out, { samples, bench, begun, commit });
       });
     }
     await server.stop();

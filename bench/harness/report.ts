@@ -8,6 +8,8 @@ export interface Outcome {
   readonly samples: readonly Sample[];
   readonly bench: Bench;
   readonly begun: Moment;
+  /** What was measured: the commit when the run began, see `commitOf`. */
+  readonly commit: string;
 }
 
 /** When something was, and how busy the machine was: its load average of the last minute. */
@@ -19,6 +21,16 @@ export interface Moment {
 /** The present moment. */
 export function moment(): Moment {
   return { at: new Date(), load: Deno.loadavg()[0] ?? NaN };
+}
+
+/** The commit that is checked out, with `-dirty` if files differ from it. `log` gets what git complains about. */
+export function commitOf(log: string): Promise<string> {
+  const cwd = new URL("../", import.meta.url).pathname;
+  return mustRun("git", ["describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"], {
+    cwd,
+    log,
+  })
+    .then((text) => text.trim(), () => "unknown, this is no git checkout");
 }
 
 const OURS = "bookme-webhooks";
@@ -66,7 +78,7 @@ function removeIfThere(path: string): void {
 
 type About = Readonly<Record<string, string>>;
 
-async function describe({ bench, begun }: Outcome): Promise<About> {
+async function describe({ bench, begun, commit }: Outcome): Promise<About> {
   const cpu = /model name\s*: (.*)/.exec(Deno.readTextFileSync("/proc/cpuinfo"))?.[1] ?? "unknown";
   const here = new URL("../peers/", import.meta.url).pathname;
   const peers = JSON.parse(Deno.readTextFileSync(`${here}package.json`)).dependencies as Record<
@@ -80,8 +92,7 @@ async function describe({ bench, begun }: Outcome): Promise<About> {
   const executable = Deno.env.get("EXECUTABLE");
   return {
     "Run": `from ${when(begun)} to ${when(moment())}; sizes: ${bench.size}`,
-    "Commit": await read("git", ["describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"])
-      .catch(() => "unknown, this is no git checkout"),
+    "Commit": commit,
     "Machine": `${navigator.hardwareConcurrency} cores (${cpu}), ` +
       `${Math.round(Deno.systemMemoryInfo().total / 2 ** 30)} GB, Linux ${Deno.osRelease()}`,
     "Shared": "Load generator, receivers, PostgreSQL and contender share these cores",
