@@ -68,6 +68,19 @@ export interface Outcome {
   readonly response: ResponseRecord | null;
 }
 
+/** The outcome of an attempt that never reported back. */
+export const INTERRUPTED: Outcome = {
+  outcome: "interrupted",
+  status: null,
+  cause: "The attempt never reported back",
+  duration_ms: 0,
+  phases: NO_PHASES,
+  certificate_ends_at: null,
+  retry_after_ms: null,
+  address: null,
+  response: null,
+};
+
 /** The stored part of an answer. */
 export interface ResponseRecord {
   /** Status line and header fields as they came, at most 8 KiB, lines separated by \r\n. */

@@ -1,5 +1,5 @@
 import { deliveryId, eventId } from "../core/ids.ts";
-import { NO_PHASES, type Outcome, outcomeOfStatus, parseRetryAfter } from "../core/outcome.ts";
+import { INTERRUPTED, type Outcome, outcomeOfStatus, parseRetryAfter } from "../core/outcome.ts";
 import { isPromised, keptBy } from "../core/promise.ts";
 import { requestLines } from "../core/request_headers.ts";
 import { decide } from "../core/retry.ts";
@@ -93,25 +93,14 @@ export function interrupted(
   { clock, random }: Pick<Context, "clock" | "random">,
   lease_ends_at: number,
 ): Unrecorded {
-  const outcome: Outcome = {
-    outcome: "interrupted",
-    status: null,
-    cause: "The attempt never reported back",
-    duration_ms: 0,
-    phases: NO_PHASES,
-    certificate_ends_at: null,
-    retry_after_ms: null,
-    address: null,
-    response: null,
-  };
   return {
     lease,
     endpoint_version: endpoint?.version ?? 1,
-    outcome,
-    decision: decide(outcome, lease, endpoint?.retry_ms ?? [0], random),
+    outcome: INTERRUPTED,
+    decision: decide(INTERRUPTED, lease, endpoint?.retry_ms ?? [0], random),
     sent: null,
     ended_at: performance.now(),
-    ...agesOf(lease, endpoint, outcome, clock.now()),
+    ...agesOf(lease, endpoint, INTERRUPTED, clock.now()),
     lease_ends_at,
   };
 }
