@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import type { Page } from "playwright-core";
-import { stopJudging } from "../support/alerts.ts";
+import { putAlert, stopJudging } from "../support/alerts.ts";
 import { browserTest } from "../support/browser.ts";
 import { checkedApi, ENCRYPTION_KEY } from "../support/checked.ts";
 import { enter } from "../support/dashboard_pages.ts";
@@ -13,7 +13,6 @@ import { startReceiver } from "../support/receiver.ts";
 import { until } from "../support/wait.ts";
 
 const BUSINESS = marked("business");
-const ALERTS = ["01a2254a-8771-7714-bea0-fb2e00000000", "01a2254b-8771-7714-bea0-fb2e00000000"];
 
 /** A booking with a mark in each field that pages show; `prefix` tells it from others. */
 function markedBooking(prefix: string) {
@@ -75,12 +74,9 @@ async function setScene() {
   await db.admin`update endpoints set owner = ${BUSINESS} where id = ${paused.id}`;
   const link = await ask("portal-links", { business: BUSINESS });
   await stopJudging(db.admin);
-  for (const [nth, id] of ALERTS.entries()) {
-    await db.admin`
-      insert into alerts (id, kind, subject, endpoint_no, business, began_at, details)
-      select ${id}::uuid, 'endpoint_failing', id, no, owner, now() - interval '20 minutes',
-        '{"attempts":40,"failed":30,"reason":"http_4xx","code":400}'
-      from endpoints where id = ${nth === 0 ? "crm" : paused.id}`;
+  const details = { attempts: 40, failed: 30, reason: "http_4xx", code: 400 } as const;
+  for (const id of ["crm", paused.id]) {
+    await putAlert(db.admin, { kind: "endpoint_failing", endpoint: id, began: 20, details });
   }
   const { body: event } = await daemon.post(markedBooking(""));
   const deliveries: string[] = [];

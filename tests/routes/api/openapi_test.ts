@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { Validator } from "@seriousme/openapi-schema-validator";
 import { OPERATIONS } from "../../../routes/api/routes.ts";
 import { openApiDocument } from "../../../routes/api/openapi.ts";
-import { stopJudging } from "../../support/alerts.ts";
+import { putAlert, stopJudging } from "../../support/alerts.ts";
 import { checkedApi, type Document, ENCRYPTION_KEY, makeAjv } from "../../support/checked.ts";
 import { ADMIN, booking, endpoint, startDaemon, VIEWER } from "../../support/daemon.ts";
 import { onServer } from "../../support/databases.ts";
@@ -141,9 +141,7 @@ onServer("every operation answers as the document says", async (database) => {
   await api.expect(200, "DELETE", `portal-links/${link.body.id}`);
   await using db = await database.open();
   await stopJudging(db.admin);
-  await db.admin`
-    insert into alerts (id, kind, subject, began_at, details)
-    values ('01a2254a-8771-7714-bea0-fb2e00000000', 'ingest_silent', '', now(), '{"expected": 12}')`;
+  await putAlert(db.admin, { kind: "ingest_silent", began: 0, details: { expected: 12 } });
   const alerts = await api.expect(200, "GET", "alerts?limit=1");
   const [alert] = alerts.body.data;
   await api.expect(200, "POST", `alerts/${alert.id}/snooze`, { for: "1h" });
