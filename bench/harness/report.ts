@@ -24,13 +24,14 @@ export function moment(): Moment {
 }
 
 /** The commit that is checked out, with `-dirty` if files differ from it. `log` gets what git complains about. */
-export function commitOf(log: string): Promise<string> {
-  const cwd = new URL("../", import.meta.url).pathname;
-  return mustRun("git", ["describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"], {
-    cwd,
-    log,
-  })
-    .then((text) => text.trim(), () => "unknown, this is no git checkout");
+export async function commitOf(log: string): Promise<string> {
+  const cwd = new URL(".", import.meta.url).pathname;
+  const args = ["describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"];
+  try {
+    return (await mustRun("git", args, { cwd, log })).trim();
+  } catch {
+    return "unknown, this is no git checkout";
+  }
 }
 
 const OURS = "bookme-webhooks";
