@@ -1,3 +1,4 @@
+import { testCertificates } from "../../tests/support/tls.ts";
 import type { Bench, Run } from "../harness/bench.ts";
 import { withRun } from "../harness/bench.ts";
 import { check } from "../harness/check.ts";
@@ -27,7 +28,7 @@ export interface DrainOptions {
  */
 export async function drain(bench: Bench, contenders: readonly Contender[]): Promise<void> {
   for (const contender of contenders) await drainOnce(bench, contender, { scenario: "drain" });
-  await ceiling(bench, eventsOf(bench));
+  await ceiling(bench, "drain");
 }
 
 /** The same over TLS, on connections that are kept. */
@@ -35,6 +36,7 @@ export async function drainTls(bench: Bench, contenders: readonly Contender[]): 
   for (const contender of contenders) {
     await drainOnce(bench, contender, { scenario: "drain-tls", tls: true });
   }
+  await ceiling(bench, "drain-tls", await testCertificates());
 }
 
 /** The same by one, two and three processes on one database, from when all of them are under way. */
@@ -142,13 +144,19 @@ async function untilFinished({ prepared, receivers }: Run): Promise<number> {
   return (await receivers.count()).now;
 }
 
-async function ceiling(bench: Bench, events: number): Promise<void> {
+async function ceiling(
+  bench: Bench,
+  scenario: string,
+  tls?: Awaited<ReturnType<typeof testCertificates>>,
+): Promise<void> {
+  const events = eventsOf(bench);
   const directory = `${bench.directory}/ceiling`;
   Deno.mkdirSync(directory, { recursive: true });
   const receivers = await startReceivers({
     node: bench.node,
     directory,
     answering: ENDPOINTS,
+    certificate: tls?.good,
     yielding: true,
   });
   const script = new URL("../workers/ceiling.ts", import.meta.url).pathname;
@@ -156,7 +164,12 @@ async function ceiling(bench: Bench, events: number): Promise<void> {
   const worker = makeWorker(
     startProcess(Deno.execPath(), args, { log: `${directory}/ceiling.log` }),
   );
-  const posting = worker.ask("post", { urls: receivers.urls, events, concurrency: CONCURRENCY });
+  const posting = worker.ask("post", {
+    urls: receivers.urls,
+    events,
+    concurrency: CONCURRENCY,
+    authority: tls?.files.ca,
+  });
   const under_way = await receivers.waitFor(events / 50);
   const cpu_before = cpuOf(worker.process.pid);
   await posting;
@@ -167,7 +180,7 @@ async function ceiling(bench: Bench, events: number): Promise<void> {
   }
   const rate = events / ((last ?? NaN) - (first ?? NaN)) * 1000;
   const cpu_us = cpu_ms * 1000 / (events - under_way.count);
-  report(bench, { scenario: "drain" }, "ceiling", rate, { cpu_us });
+  report(bench, { scenario }, "ceiling", rate, { cpu_us });
   await worker.process.stop();
   await receivers.stop();
 }

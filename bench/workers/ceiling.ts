@@ -8,16 +8,22 @@ import { requestLines } from "../../lib/core/request_headers.ts";
 import { makeSigner } from "../../lib/core/signature.ts";
 import { borrowUtf8 } from "../../lib/core/utf8.ts";
 import { makeHttpClient } from "../../lib/http/client.ts";
+import { makeTarget } from "../../lib/http/flight.ts";
 import { bodyOf, SECRET } from "../workload.ts";
 import { serveCommands } from "./control.ts";
 
 const RULES = { allow_loopback: true, allow_networks: [], own_listener: [] };
 const FIRST_HEADERS = "Content-Type: application/json\r\nUser-Agent: BookMe-Webhooks/0\r\n";
 
-async function post(urls: readonly string[], events: number, concurrency: number): Promise<void> {
+async function post(
+  urls: readonly string[],
+  events: number,
+  concurrency: number,
+  tls: { ca?: string },
+): Promise<void> {
   const client = makeHttpClient({ rules: () => RULES });
   const targets = urls.map((url) => ({
-    target: { url: new URL(url) },
+    target: makeTarget(url, tls),
     signer: makeSigner(SECRET),
   }));
   const ids = makeEventIds(() => Math.floor(Math.random() * 0x100000000));
@@ -55,7 +61,9 @@ async function post(urls: readonly string[], events: number, concurrency: number
 }
 
 serveCommands({
-  async post({ urls, events, concurrency }) {
-    await post(urls as string[], Number(events), Number(concurrency));
+  /** With `authority`, the file of a certificate that is trusted, over TLS. */
+  async post({ urls, events, concurrency, authority }) {
+    const tls = authority === undefined ? {} : { ca: Deno.readTextFileSync(String(authority)) };
+    await post(urls as string[], Number(events), Number(concurrency), tls);
   },
 });
