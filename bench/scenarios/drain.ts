@@ -2,6 +2,7 @@ import { testCertificates } from "../../tests/support/tls.ts";
 import type { Bench, Run } from "../harness/bench.ts";
 import { withRun } from "../harness/bench.ts";
 import { check } from "../harness/check.ts";
+import { limitCores } from "../harness/cpu_share.ts";
 import { cpuOf, makeWorker, startProcess, until } from "../harness/processes.ts";
 import { startReceivers } from "../harness/receivers.ts";
 import type { Contender, Running } from "../contenders/contender.ts";
@@ -20,6 +21,8 @@ export interface DrainOptions {
   readonly tls?: boolean;
   /** Processes that send, if that is what varies: the rate then counts from when all of them do. */
   readonly daemons?: number;
+  /** What each of them may use of a core. */
+  readonly cores?: number;
 }
 
 /**
@@ -39,12 +42,24 @@ export async function drainTls(bench: Bench, contenders: readonly Contender[]): 
   await ceiling(bench, "drain-tls", await testCertificates());
 }
 
-/** The same by one, two and three processes on one database, from when all of them are under way. */
+/** What a daemon has of a core where the growth by each further one is to be seen. */
+const QUARTER = 0.25;
+
+/**
+ * The same by one, two and three processes on one database, from when all of them are under way: first
+ * with whatever these cores give, then each with a quarter of a core, so that the cores that all share
+ * do not end the growth.
+ */
 export async function daemons(bench: Bench, contenders: readonly Contender[]): Promise<void> {
-  for (const daemons of [1, 2, 3]) {
-    for (const contender of contenders) {
-      const variant = daemons === 1 ? "1 daemon" : `${daemons} daemons`;
-      await drainOnce(bench, contender, { scenario: "daemons", variant, daemons });
+  for (const cores of [undefined, QUARTER]) {
+    for (const daemons of [1, 2, 3]) {
+      for (const contender of contenders) {
+        const count = daemons === 1 ? "1 daemon" : `${daemons} daemons`;
+        const [variant, share] = cores === undefined
+          ? [count, {}]
+          : [`${count} of a quarter core`, { cores }];
+        await drainOnce(bench, contender, { scenario: "daemons", variant, daemons, ...share });
+      }
     }
   }
 }
@@ -60,15 +75,20 @@ export async function drainOnce(
   contender: Contender,
   options: DrainOptions,
 ): Promise<void> {
-  const { tls = false, daemons } = options;
+  const { tls = false } = options;
   const run = { answering: ENDPOINTS, owed: "one", yielding: true, tls } as const;
   await withRun(bench, contender, run, async (run) => {
-    const { rate, costs } = await measure(bench, run, daemons);
-    report(bench, options, contender.name, rate, costs);
+    const measured = await measure(bench, run, options);
+    if (measured === undefined) return bench.log("left out: cores cannot be shared out here");
+    report(bench, options, contender.name, measured.rate, measured.costs);
   });
 }
 
-async function measure(bench: Bench, run: Run, daemons?: number): Promise<Measured> {
+async function measure(
+  bench: Bench,
+  run: Run,
+  { daemons, cores }: DrainOptions,
+): Promise<Measured | undefined> {
   const { prepared, receivers, database } = run;
   const events = eventsOf(bench);
   const endpoints = [0, ENDPOINTS] as const;
@@ -76,6 +96,9 @@ async function measure(bench: Bench, run: Run, daemons?: number): Promise<Measur
   await prepared.load({ first: 0, events, endpoints, shape: "spread", later: "none" });
   await database.settle();
   const senders = await startSenders(run, daemons ?? 1);
+  const pids = senders.map(({ process }) => process.pid);
+  const share = cores === undefined ? undefined : limitCores(pids, cores);
+  if (cores !== undefined && share === undefined) return undefined;
   // Costs from when it is under way: starting is another scenario's.
   const under_way = await receivers.waitFor(events / 50);
   const before = await costsOf(bench, senders);
@@ -85,6 +108,7 @@ async function measure(bench: Bench, run: Run, daemons?: number): Promise<Measur
   const after = await costsOf(bench, senders);
   const bytes_drained = await database.bytes();
   for (const sender of senders) await sender.stop();
+  share?.remove();
   await database.settle();
   const bytes_vacuumed = await database.bytes();
   await check(run, {
