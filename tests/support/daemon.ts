@@ -70,18 +70,15 @@ export async function startDaemon(
   try {
     const config = alter(loadConfig(path, (name) => Deno.env.get(name)));
     const daemon = await start(config, makeLog((line) => log.push(JSON.parse(line)), "json"));
-    const stop = () => daemon.stop();
-    const close = async () => {
-      await daemon.stop();
-      remove();
-    };
-    let closed: Promise<void> | undefined;
+    let stopped: Promise<void> | undefined;
+    // Tests that only stop it leave no file behind either.
+    const stop = () => stopped ??= daemon.stop().finally(remove);
     return {
       ...frontOf(daemon.url),
       log,
       watched: daemon.watched,
       stop,
-      [Symbol.asyncDispose]: () => closed ??= close(),
+      [Symbol.asyncDispose]: stop,
     };
   } catch (error) {
     remove();
