@@ -90,16 +90,16 @@ create table torture.attempts (
 create function torture.attempted(of_delivery uuid, no integer, n smallint) returns void
   language plpgsql security definer as $$
 declare
-  attempt attempts_all;
+  found_now attempts_all;
 begin
-  select * into attempt from attempts_all a
+  select * into found_now from attempts_all a
   where a.delivery_id = of_delivery and a.endpoint_no = no and a.number = n;
-  insert into torture.attempts values (of_delivery, n, attempt::text) on conflict do nothing;
+  insert into torture.attempts values (of_delivery, n, found_now::text) on conflict do nothing;
   if found then
     insert into torture.history (what, delivery_id, outcome)
-    values ('attempt', of_delivery, attempt.outcome);
+    values ('attempt', of_delivery, found_now.outcome);
   elsif not exists (select from torture.attempts t
-    where t.delivery_id = of_delivery and t.number = n and t.attempt = attempted.attempt::text)
+    where t.delivery_id = of_delivery and t.number = n and t.attempt = found_now::text)
   then
     insert into torture.history (what, delivery_id) values ('attempt_changed', of_delivery);
   end if;
