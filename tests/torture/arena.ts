@@ -16,6 +16,7 @@ import {
   WRITE_DOWN,
 } from "./rows.ts";
 import type { Leaf } from "../support/tls.ts";
+import { openWatch, type Watch } from "./watch/watch.ts";
 
 /** The wait before each attempt, as the configuration has it and in milliseconds. */
 const RETRY = ["0s", "100ms", "200ms", "500ms", "500ms", "1s", "1s"];
@@ -24,6 +25,8 @@ export const TIMEOUT_MS = 2_000;
 /** An attempt is sent and recorded by then when all is well. */
 const LOST_AFTER_MS = TIMEOUT_MS + 8_000;
 const TOKEN = "admin-token-of-the-torture-0123";
+/** Hexadecimal. */
+const SEAL_KEY = "5ea1".repeat(16);
 
 /** Who is owed what. `victim` is the one whose receiver a fault may spoil. */
 export const ENDPOINTS = [
@@ -32,6 +35,10 @@ export const ENDPOINTS = [
   { id: "picky", events: ["booking.created", "booking.confirmed"], businesses: ["bus_1"] },
   { id: "doomed", events: ["booking.cancelled"], businesses: ["bus_2"] },
   { id: "victim", events: ["*"] },
+  // It is paused by a 410 now and then.
+  { id: "leaver", events: ["booking.created"], businesses: ["bus_2"] },
+  // It gets operational events.
+  { id: "watcher", events: ["webhooks.*"] },
 ] as const;
 
 /** By the names that files give them. */
@@ -90,8 +97,11 @@ export interface Arena {
   /** Endpoints that a file may have retired, and from which time on. */
   readonly retirable: Map<EndpointId, number>;
   daemon(name: string): Daemon | undefined;
+  /** What goes on besides; undefined if the database is embedded, which leaves no room for it. */
+  readonly watch: Watch | undefined;
   /** Kills a daemon and counts it. */
   kill(name: string): void;
+  readonly kills: number;
   /** How often the fault has struck. */
   strikes: number;
   find(violation: Violation): void;
@@ -112,6 +122,8 @@ export interface ArenaOptions {
   /** The tree whose `main.ts` is run, unless there is an executable. */
   readonly tree: string;
   readonly executable: string | undefined;
+  /** Whether the tree's daemons look for old weeks every few seconds. */
+  readonly is_hasty: boolean;
   readonly daemons: number;
   readonly setting: Setting;
 }
@@ -122,6 +134,7 @@ export async function openArena(options: ArenaOptions): Promise<Arena> {
   const cluster = setting.cluster ?? options.cluster;
   const embedded = setting.embedded ?? false;
   const directory = Deno.makeTempDirSync({ prefix: "bookme-torture-" });
+  Deno.writeTextFileSync(`${directory}/encryption.key`, SEAL_KEY, { mode: 0o600 });
   const findings: Violation[] = [];
   const receivers = await startReceivers(setting, random.fork("receivers"));
   if (!embedded) await cluster.createDatabase(database);
@@ -141,6 +154,19 @@ export async function openArena(options: ArenaOptions): Promise<Arena> {
   });
   const data = setting.directory ?? `${directory}/data`;
   let written = false;
+  let kills = 0;
+  const watch = sql === undefined || setting.unwritten ? undefined : await openWatch({
+    sql,
+    random,
+    daemons,
+    posted: () => client.acknowledged,
+    receiver: receivers.leaver,
+    token: TOKEN,
+    secrets: [...Object.values(SECRETS), SEAL_KEY],
+    is_hasty: options.is_hasty,
+    failing: () => arena.retirable.has("doomed") ? [] : ["doomed"],
+    find: (violation) => arena.find(violation),
+  });
   const reaper = setInterval(() => void reap(), 250);
 
   async function reap(): Promise<void> {
@@ -149,6 +175,7 @@ export async function openArena(options: ArenaOptions): Promise<Arena> {
     const age_ms = arena.draining ? LOST_AFTER_MS : null;
     // With the server away it is tried again in a moment.
     await expireLeases(sql, gone, age_ms).catch(() => {});
+    await watch?.free(gone, age_ms).catch(() => {});
   }
 
   function configOf(name: string, port: number) {
@@ -158,6 +185,7 @@ export async function openArena(options: ArenaOptions): Promise<Arena> {
         url: `postgres://app@${hostsOf(name)}/${database}` +
           `?sslmode=disable&application_name=${holder}`,
       },
+      ...watch?.sections,
       secrets: SECRETS,
       admin: { tokens: [{ name: "ops", token: TOKEN, role: "admin" }] },
       delivery: { timeout: `${TIMEOUT_MS}ms`, retry: RETRY, source_address: addressOf(name) },
@@ -218,9 +246,15 @@ export async function openArena(options: ArenaOptions): Promise<Arena> {
     draining: false,
     forgotten: new Set(),
     retirable: new Map(),
+    watch,
     daemon: (name) => daemons.find((daemon) => daemon.name === name),
     kill(name) {
-      if (arena.daemon(name)?.kill() === true) arena.strikes++;
+      if (arena.daemon(name)?.kill() !== true) return;
+      arena.strikes++;
+      kills++;
+    },
+    get kills() {
+      return kills;
     },
     strikes: 0,
     find: (violation) => void findings.push(violation),
@@ -233,6 +267,7 @@ export async function openArena(options: ArenaOptions): Promise<Arena> {
     async writeDown() {
       if (sql === undefined || setting.unwritten || written) return;
       await changeSchema(sql, WRITE_DOWN);
+      await watch?.prepare();
       written = true;
     },
     pending: () => sql === undefined ? pendingByApi(daemons[0]) : pendingBySql(sql),
@@ -245,11 +280,15 @@ export async function openArena(options: ArenaOptions): Promise<Arena> {
       }
       const rows = sql === undefined ? await readEmbedded(data) : await readRows(sql);
       const history = written && sql !== undefined ? await readHistory(sql) : [];
+      const watched = written && watch !== undefined ? await watch.read() : null;
+      const by_hand = watch?.by_hand ?? new Set<string>();
       const { retirable } = arena;
-      return toLedger({ rows, history, client, receivers, retirable, healthy, calm, findings });
+      const told = { history, healthy, calm, findings, watched, by_hand };
+      return toLedger({ rows, client, receivers, retirable, ...told });
     },
     async close() {
       clearInterval(reaper);
+      await watch?.close();
       await client.stop();
       await Promise.all(daemons.map((daemon) => daemon.stop("SIGKILL")));
       for (const proxy of proxies.values()) await proxy.close();
@@ -337,7 +376,7 @@ async function readEmbedded(directory: string): Promise<Rows> {
 
 function toLedger(
   { rows, client, receivers, retirable, ...rest }:
-    & Pick<Ledger, "history" | "healthy" | "calm" | "findings">
+    & Pick<Ledger, "history" | "healthy" | "calm" | "findings" | "watched" | "by_hand">
     & {
       rows: Rows;
       client: Client;
@@ -354,7 +393,7 @@ function toLedger(
       owed_to: answer.owed_to.map((id) => rows.endpoints[id] ?? -1),
     })),
     requests: Object.values(receivers).flatMap(({ requests }) => requests),
-    by_hand: new Set(),
+    paused: new Set([rows.endpoints["leaver"] ?? -1]),
     retirable: new Map([...retirable].map(([id, at]) => [rows.endpoints[id] ?? -1, at])),
   };
 }

@@ -1,5 +1,6 @@
 import { deliveryUuid } from "../../lib/core/ids.ts";
 import { MAX_INTERRUPTIONS } from "../../lib/core/retry.ts";
+import { checkWatched } from "./watch/checks.ts";
 import type {
   AttemptRow,
   Change,
@@ -23,10 +24,16 @@ export interface Counts {
   readonly requests: number;
   /** 2xx answers beyond the first of a delivery, all of them explained by an attempt that was cut off. */
   readonly repeated: number;
+  /** Announcements that the chat got, events that were erased, and partitions that were dropped. */
+  readonly announced: number;
+  readonly erased: number;
+  readonly dropped: number;
 }
 
 export interface Verdict {
   readonly violations: readonly Violation[];
+  /** Invariants that this run could not have broken. */
+  readonly untested: readonly Invariant[];
   readonly counts: Counts;
 }
 
@@ -34,7 +41,7 @@ export interface Verdict {
 const CLOCK_TOLERANCE_MS = 2;
 const LATE_MS = 2_000;
 
-/** Holds a run against the invariants A to G. Pure. */
+/** Holds a run against the invariants. Pure. */
 export function check(ledger: Ledger): Verdict {
   const index = makeIndex(ledger);
   return {
@@ -45,12 +52,20 @@ export function check(ledger: Ledger): Verdict {
       ...checkRequests(ledger, index),
       ...checkAnswers(ledger, index),
       ...checkRepeats(ledger, index),
-      ...checkLeases(ledger),
+      ...checkLeases(ledger, index),
       ...checkTimes(ledger, index),
+      ...(ledger.watched === null ? [] : checkWatched(ledger.watched, ledger)),
       ...ledger.findings,
     ],
+    untested: untestedIn(ledger),
     counts: count(ledger, index),
   };
+}
+
+function untestedIn({ watched }: Ledger): Invariant[] {
+  if (watched === null) return ["H", "I", "J", "K"];
+  const { weeks, drops } = watched;
+  return drops.length === 0 && !weeks.some(({ must_go }) => must_go) ? ["K"] : [];
 }
 
 interface Index {
@@ -86,7 +101,9 @@ function* checkAcknowledged(ledger: Ledger, index: Index): Generator<Violation> 
       yield says("A", `event ${event_id} was acknowledged and is not stored`);
       continue;
     }
-    if (event.hash !== hash) yield says("A", `event ${event_id} is stored with other bytes`);
+    if ((event.hash ?? hash) !== hash) {
+      yield says("A", `event ${event_id} is stored with other bytes`);
+    }
     const retirable = owed_to.filter((no) => mayBeRetired(ledger, no, event.received_at));
     if (deliveries > owed_to.length || deliveries < owed_to.length - retirable.length) {
       yield says(
@@ -95,7 +112,9 @@ function* checkAcknowledged(ledger: Ledger, index: Index): Generator<Violation> 
           "endpoints match it",
       );
     }
-    for (const no of owed_to) yield* checkOwed(no, event, ledger, index);
+    for (const no of owed_to) {
+      yield* checkOwed(no, { ...event, hash: event.hash ?? hash }, ledger, index);
+    }
   }
 }
 
@@ -125,7 +144,7 @@ function* checkOwed(
       yield says("A", `delivery ${id} failed after ${counted(attempts)} of ${policy} attempts`);
     }
   } else if (
-    delivery.status === "cancelled" && !ledger.by_hand.has(id) &&
+    delivery.status === "cancelled" && !ledger.by_hand.has(id) && event.erased_at === null &&
     !mayBeRetired(ledger, endpoint_no, delivery.ended_at ?? 0)
   ) {
     yield says("A", `delivery ${id} is cancelled, and nobody did that`);
@@ -141,7 +160,7 @@ function counted(attempts: readonly AttemptRow[]): number {
 // Each offer has bytes of its own, and the client repeats only what has a key.
 function* checkStored(ledger: Ledger, index: Index): Generator<Violation> {
   for (const [hash, events] of Map.groupBy(ledger.events, (event) => event.hash)) {
-    if (events.length > 1) {
+    if (hash !== null && events.length > 1) {
       yield says("A", `the bytes ${hash.slice(0, 12)} are stored as ${events.length} events`);
     }
   }
@@ -213,7 +232,7 @@ function* checkRequests(ledger: Ledger, index: Index): Generator<Violation> {
       }
     }
     for (const request of requests) {
-      if (request.hash !== event.hash) {
+      if (event.hash !== null && request.hash !== event.hash) {
         yield says("A", `attempt ${request.attempt} of ${id} carried other bytes`);
       }
       const attempt = (index.attempts.get(id) ?? []).find((a) => a.number === request.attempt);
@@ -276,18 +295,21 @@ function* checkRepeats(ledger: Ledger, index: Index): Generator<Violation> {
 
 // A lease has one holder from the claim on. Only the holder writes about it, once, and, when it has
 // run out, whoever sweeps.
-function* checkLeases(ledger: Ledger): Generator<Violation> {
+function* checkLeases(ledger: Ledger, index: Index): Generator<Violation> {
   for (const [id, changes] of Map.groupBy(ledger.history, (change) => change.delivery_id)) {
     let lease: { holder: string; token: number; until: number; attempts: number } | undefined;
     let token = 0;
     let ended = false;
+    const event_id = index.deliveries.get(id)?.event_id;
+    // An erasure takes the answers away.
+    const is_erased = typeof index.events.get(event_id ?? "")?.erased_at === "number";
     for (const change of changes) {
       const { what, writer } = change;
-      if (what === "ended_changed" && !ledger.by_hand.has(id)) {
+      if (what === "ended_changed" && !ledger.by_hand.has(id) && !is_erased) {
         yield says("E", `delivery ${id} had ended, and ${writer} changed that`);
       } else if (what === "insert" && ended && !ledger.by_hand.has(id)) {
         yield says("E", `delivery ${id} had ended, and ${writer} began it anew`);
-      } else if (what === "attempt_changed") {
+      } else if (what === "attempt_changed" && !is_erased) {
         yield says("E", `${writer} changed an attempt of ${id}`);
       } else if (what === "ended") ended = true;
       else if (what === "attempt") yield* checkWriter(change, lease);
@@ -346,7 +368,7 @@ function* checkTimes(ledger: Ledger, index: Index): Generator<Violation> {
         yield says("F", `${what} was ${Math.ceil(due.earliest - began)} ms early`);
       }
       const late = began - due.latest;
-      const healthy = ledger.healthy
+      const healthy = !ledger.paused.has(delivery.endpoint_no) && ledger.healthy
         .some(([from, to]) => from <= due.earliest && due.latest + LATE_MS <= to);
       if (healthy && late > LATE_MS) yield says("F", `${what} was ${Math.round(late)} ms late`);
     }
@@ -382,5 +404,8 @@ function count(ledger: Ledger, index: Index): Counts {
     interrupted: ledger.attempts.filter(({ outcome }) => outcome === "interrupted").length,
     requests: ledger.requests.length,
     repeated,
+    announced: ledger.watched?.chats.length ?? 0,
+    erased: ledger.events.filter(({ erased_at }) => erased_at !== null).length,
+    dropped: ledger.watched?.drops.length ?? 0,
   };
 }

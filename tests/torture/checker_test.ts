@@ -63,7 +63,7 @@ function ledger(more: Partial<Ledger> = {}): Ledger {
   return {
     endpoints: [{ no: 1, id: "crm", retry_ms: RETRY_MS }],
     acknowledged: [{ event_id: EVENT, hash: HASH, key: null, deliveries: 1, owed_to: [1] }],
-    events: [{ id: EVENT, hash: HASH, received_at: 1_000 }],
+    events: [{ id: EVENT, hash: HASH, received_at: 1_000, erased_at: null }],
     deliveries: [{
       id: DELIVERY,
       event_id: EVENT,
@@ -71,12 +71,15 @@ function ledger(more: Partial<Ledger> = {}): Ledger {
       status: "delivered",
       attempts: 1,
       ended_at: 1_020,
+      reason: null,
     }],
     attempts: [attempt(1)],
     requests: [request(1)],
     history: [CLAIM, ...RECORD],
     by_hand: new Set(),
     retirable: new Map(),
+    paused: new Set(),
+    watched: null,
     healthy: [[0, 10_000]],
     calm: false,
     findings: [],
@@ -177,9 +180,29 @@ Deno.test("check() A finds lost acknowledged events", () => {
   findsNothing(ending("cancelled", [failing(1, 1_000)], retired(1_005)));
 });
 
+Deno.test("check() lets an erasure cancel deliveries, and take payloads and answers away", () => {
+  const [event] = ledger().events;
+  const [delivery] = ledger().deliveries;
+  assert(event && delivery);
+  const erased = { events: [{ ...event, hash: null, erased_at: 1_030 }] };
+  findsNothing(ledger({
+    ...erased,
+    history: [CLAIM, ...RECORD, change("ended_changed", "d2.1"), change("attempt_changed", "d2.1")],
+  }));
+  findsNothing(ending("cancelled", [failing(1, 1_000)], erased));
+  // What was delivered before must have been taken all the same.
+  const refused = { attempts: [attempt(1, { status: null })], requests: [] };
+  finds(ledger({ ...erased, ...refused }), "A", /took nothing/);
+});
+
 Deno.test("check() A finds events stored twice", () => {
   const other = "01a20fa8-2635-7b1d-9b44-7c5b00000000";
-  const events = [...ledger().events, { id: other, hash: HASH, received_at: 1_000 }];
+  const events = [...ledger().events, {
+    id: other,
+    hash: HASH,
+    received_at: 1_000,
+    erased_at: null,
+  }];
   finds(ledger({ events }), "A", /stored as 2 events/);
   const [acknowledged] = ledger().acknowledged;
   assert(acknowledged);

@@ -9,6 +9,8 @@ interface Offer {
   readonly bytes: string;
   readonly hash: string;
   readonly booking: Booking;
+  /** A text in its bytes that no other event has: receivers put it into their answers. */
+  readonly mark: string;
   /** Ids of the endpoints that match it. */
   readonly owed_to: readonly string[];
 }
@@ -31,9 +33,16 @@ export interface PostAnswer {
   readonly body: string;
 }
 
+/** An event that was acknowledged, as it was offered. */
+export interface AcknowledgedOffer
+  extends Omit<Acknowledged, "owed_to">, Pick<Offer, "owed_to" | "mark"> {
+  readonly subject: string;
+  readonly business: string;
+}
+
 /** Posts events all the time, from several sides at once, and writes down what it was told. */
 export interface Client {
-  readonly acknowledged: readonly (Omit<Acknowledged, "owed_to"> & Pick<Offer, "owed_to">)[];
+  readonly acknowledged: readonly AcknowledgedOffer[];
   /** Posts that ended without an answer: they may have been stored or not. */
   readonly ambiguous: number;
   /** Answers 503. */
@@ -65,7 +74,7 @@ const PATIENCE_MS = 30_000;
 
 /** Starts a client that does not post yet. */
 export function startClient({ random, ports, match, events_per_s }: ClientOptions): Client {
-  const acknowledged: (Omit<Acknowledged, "owed_to"> & Pick<Offer, "owed_to">)[] = [];
+  const acknowledged: AcknowledgedOffer[] = [];
   const strange: string[] = [];
   const again: Post[] = [];
   const run = random.int(0, 0xffffff).toString(36);
@@ -87,13 +96,14 @@ export function startClient({ random, ports, match, events_per_s }: ClientOption
     const type = random.pick(TYPES);
     const name = `${run}_${++made}`;
     const is_heir = bookings.length > 0 && random.chance(0.3);
-    const booking = is_heir
-      ? random.pick(bookings)
-      : { id: `apt_${name}`, business: random.pick(["bus_1", "bus_2"]) };
+    const business = random.pick(["bus_1", "bus_2"]);
+    const booking = is_heir ? random.pick(bookings) : { id: `apt_${business}_${name}`, business };
     const named = is_heir ? "" : `"business":{"id":"${booking.business}"},`;
-    const bytes = textOf(type, `"id":"${booking.id}",${named}"name":"${name}"`, random);
+    const mark = `~${booking.business}.${name}~`;
+    const members = `"id":"${booking.id}",${named}"confirmationNumber":"${mark}"`;
+    const bytes = textOf(type, members, random);
     const hash = createHash("sha256").update(bytes).digest("hex");
-    return { bytes, hash, booking, owed_to: match(type, booking.business) };
+    return { bytes, hash, booking, mark, owed_to: match(type, booking.business) };
   }
 
   /** Whether it is done with. */
@@ -112,7 +122,7 @@ export function startClient({ random, ports, match, events_per_s }: ClientOption
 
   function takeDown({ offers, key }: Post, body: string): void {
     const answers: { id: string; deliveries: number }[] = [JSON.parse(body)].flat();
-    offers.forEach(({ hash, booking, owed_to }, at) => {
+    offers.forEach(({ hash, booking, owed_to, mark }, at) => {
       bookings.push(booking);
       const { id = "", deliveries = -1 } = answers[at] ?? {};
       acknowledged.push({
@@ -121,6 +131,9 @@ export function startClient({ random, ports, match, events_per_s }: ClientOption
         key: key === null ? null : `${key}#${at}`,
         deliveries,
         owed_to,
+        mark,
+        subject: booking.id,
+        business: booking.business,
       });
     });
     bookings.splice(0, bookings.length - MAX_BOOKINGS);

@@ -1,3 +1,5 @@
+import type { Watched } from "./watch/watched.ts";
+
 /**
  * What a run leaves behind: what the client was told, what receivers saw, and what the database says.
  * Times are milliseconds since 1970, with fractions. Ids are UUIDs.
@@ -17,6 +19,10 @@ export interface Ledger {
   readonly retirable: ReadonlyMap<number, number>;
   /** Times in which nothing was broken: attempts that were due in them must be on time. */
   readonly healthy: readonly (readonly [from: number, to: number])[];
+  /** Endpoints that are paused now and then, by number: what is due there may be late. */
+  readonly paused: ReadonlySet<number>;
+  /** What was watched besides; null if nobody watched. */
+  readonly watched: Watched | null;
   /** Whether nothing at all was broken in this run. */
   readonly calm: boolean;
   /** Mistakes that were seen while it ran: a daemon that died by itself, a queue that never drained. */
@@ -42,8 +48,11 @@ export interface Acknowledged {
 
 export interface EventRow {
   readonly id: string;
-  readonly hash: string;
+  /** SHA-256 of its payload, hexadecimal; null without one. */
+  readonly hash: string | null;
   readonly received_at: number;
+  /** When its payload was erased by an operator's wish. */
+  readonly erased_at: number | null;
 }
 
 export interface DeliveryRow {
@@ -54,6 +63,8 @@ export interface DeliveryRow {
   readonly attempts: number;
   /** Null while it is pending. */
   readonly ended_at: number | null;
+  /** Why it was cancelled; null otherwise. */
+  readonly reason: string | null;
 }
 
 export interface AttemptRow {
@@ -110,7 +121,11 @@ export const INVARIANTS = {
   D: "more than one 2xx only where an attempt was interrupted",
   E: "no write under a lost lease; ended states change only by hand, attempts never",
   F: "nothing sent before its time; late by at most 2 s when healthy",
-  G: "afterwards drained, well, and back at its resources",
+  G: "afterwards drained, well, and back at its resources; no answer 500, no half page",
+  H: "no alert lost, and none announced twice unless its announcement was interrupted",
+  I: "no answer has what its reader may not see: another business's, an operator's, a secret",
+  J: "no erasure lost or undone, and nothing sent after one",
+  K: "no partition dropped with something owed, and those with nothing owed dropped",
 } as const;
 
 export type Invariant = keyof typeof INVARIANTS;

@@ -4,6 +4,7 @@
  *   deno task torture                     every fault once
  *   deno task torture --fault NAME[,NAME] these only
  *   deno task torture --minutes 10        over and over, for so long
+ *   deno task torture --kills 1000        over and over, until daemons were killed so often
  *
  * See `USAGE` for the rest. Exits with 1 where an invariant is broken.
  */
@@ -17,18 +18,21 @@ import { type Fault, FAULTS } from "./faults.ts";
 import { makeRandom } from "./random.ts";
 import { inWords, summary, writeTable } from "./report.ts";
 import { type Round, runRound } from "./round.ts";
-import { copyTree, sabotage, SHOWN_BY } from "./sabotage.ts";
+import { copyTree, hasten, sabotage, SABOTAGES, SHOWN_BY } from "./sabotage.ts";
 
 const USAGE = `deno task torture [options]
 
   --fault NAME[,NAME]   only these; without it, each once
   --minutes N           goes on, round after round, for so long
+  --kills N             goes on, round after round, until daemons were killed so often
   --seconds N           how long each fault strikes, instead of its own time
   --seed N              of the plan; else one is made and printed
   --daemons 1..3        3 unless a fault says otherwise
   --executable PATH     runs this instead of main.ts
   --write               puts the results into the table of docs/reliability.md
-  --sabotage NAME       breaks a copy of the program on purpose: token, forget, early-ack
+  --sabotage NAME       breaks a copy of the program on purpose: ${
+  Object.keys(SABOTAGES).join(", ")
+}
   --list                the names of the faults`;
 
 const TREE = new URL("../..", import.meta.url).pathname.replace(/\/$/, "");
@@ -44,6 +48,7 @@ function print(line: string): void {
 interface Options {
   readonly faults: readonly Fault[];
   readonly minutes: number | undefined;
+  readonly kills: number;
   readonly seconds: number | undefined;
   readonly seed: number;
   readonly daemons: number;
@@ -60,6 +65,7 @@ function readOptions(args: string[]): Options | undefined {
     options: {
       fault: text,
       minutes: text,
+      kills: text,
       seconds: text,
       seed: text,
       daemons: text,
@@ -78,6 +84,7 @@ function readOptions(args: string[]): Options | undefined {
   return {
     faults: names?.map(faultNamed) ?? FAULTS,
     minutes: numberOf(values.minutes),
+    kills: numberOf(values.kills) ?? 0,
     seconds: numberOf(values.seconds),
     seed: numberOf(values.seed) ?? crypto.getRandomValues(new Uint32Array(1))[0] ?? 1,
     daemons: numberOf(values.daemons) ?? 3,
@@ -104,13 +111,17 @@ async function runAll(options: Options, cluster: Cluster, tree: string): Promise
   const end = performance.now() + (options.minutes ?? 0) * 60_000;
   const random = makeRandom(options.seed);
   const rounds: Round[] = [];
-  for (let turn = 0; turn === 0 || performance.now() < end; turn++) {
+  const goesOn = () =>
+    performance.now() < end ||
+    rounds.reduce((sum, { kills }) => sum + kills, 0) < options.kills;
+  for (let turn = 0; turn === 0 || goesOn(); turn++) {
     for (const [at, fault] of options.faults.entries()) {
-      if (turn > 0 && performance.now() > end) break;
+      if (turn > 0 && !goesOn()) break;
       const round = await runRound(fault, {
         ...options,
         cluster,
         tree,
+        is_hasty: options.executable === undefined,
         database: `torture_${turn}_${at}`,
         // A broken copy may never come to an end.
         patience_ms: options.sabotage === undefined ? 60_000 : 10_000,
@@ -127,6 +138,7 @@ async function main(args: string[]): Promise<number> {
   const options = readOptions(args);
   if (options === undefined) return 0;
   const tree = await copyTree(TREE);
+  await hasten(tree);
   if (options.sabotage !== undefined) await sabotage(tree, options.sabotage);
   const cluster = await startCluster();
   // Whoever interrupts the run must not leave a server and daemons behind.

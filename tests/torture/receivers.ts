@@ -175,9 +175,13 @@ function answer(
       // What comes after its end of the connection is closed, it cannot answer any more.
       if (!socket.writable) return;
       requests[at] = { ...incoming.seen, status };
-      socket.write(`HTTP/1.1 ${status} Said\r\nContent-Length: 2\r\n\r\nok`, () => {
-        receiver.onAnswered?.(incoming);
-      });
+      const text = `ok ${markIn(incoming.body)}`;
+      socket.write(
+        `HTTP/1.1 ${status} Said\r\nContent-Length: ${text.length}\r\n\r\n${text}`,
+        () => {
+          receiver.onAnswered?.(incoming);
+        },
+      );
       // Without having said so: the connection looks as if it were kept.
       if (then === "half-close") socket.end();
     };
@@ -193,6 +197,11 @@ function answer(
   if (manner === "reset") socket.resetAndDestroy();
   else if (manner === "garbage") socket.end("SSH-2.0-OpenSSH_9.2\r\n\x00\xff nonsense\r\n\r\n");
   else if (manner === "continues") misbehaveFor(socket, manner);
+}
+
+// What an erasure must find in an answer.
+function markIn(body: Uint8Array): string {
+  return /~[a-z0-9_.]+~/.exec(Buffer.from(body).toString("latin1"))?.[0] ?? "";
 }
 
 const PARTS = {

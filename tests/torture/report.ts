@@ -16,9 +16,11 @@ export function inWords(round: Round): string[] {
     `${fault}: ${verdict}; ${strikes} strikes, ${counts.acknowledged} acknowledged, ` +
     `${round.ambiguous} unanswered, ${round.refused} refused, ${counts.deliveries} deliveries ` +
     `(${counts.failed} failed), ${counts.attempts} attempts (${counts.interrupted} interrupted), ` +
-    `${counts.requests} requests, ${counts.repeated} taken again; drained in ${
-      drained_s.toFixed(0)
-    } s of ${took_s.toFixed(0)}`,
+    `${counts.requests} requests, ${counts.repeated} taken again; ${round.kills} kills, ` +
+    `${counts.announced} alerts announced, ${counts.erased} events erased, ` +
+    `${counts.dropped} partitions dropped; drained in ${drained_s.toFixed(0)} s of ${
+      took_s.toFixed(0)
+    }`,
     ...NAMES.flatMap((name) => {
       const broken = violations.filter(({ invariant }) => invariant === name);
       const more = broken.length - MAX_SHOWN;
@@ -36,6 +38,7 @@ export function summary(rounds: readonly Round[]): string {
   const deliveries = total(({ counts }) => counts.deliveries);
   const repeated = total(({ counts }) => counts.repeated);
   return `${rounds.length} rounds, ${total(({ strikes }) => strikes)} strikes, ` +
+    `${total(({ kills }) => kills)} kills, ` +
     `${
       total(({ counts }) => counts.acknowledged)
     } events acknowledged, ${deliveries} deliveries, ` +
@@ -54,10 +57,12 @@ export function merge(rounds: readonly Round[]): Round[] {
     same.reduce((a, b) => ({
       ...a,
       strikes: a.strikes + b.strikes,
+      kills: a.kills + b.kills,
       ambiguous: a.ambiguous + b.ambiguous,
       refused: a.refused + b.refused,
       took_s: a.took_s + b.took_s,
       violations: [...a.violations, ...b.violations],
+      untested: a.untested.filter((name) => b.untested.includes(name)),
       counts: Object.fromEntries(
         Object.entries(a.counts).map(([name, count]) => [
           name,
@@ -68,34 +73,48 @@ export function merge(rounds: readonly Round[]): Round[] {
   );
 }
 
+const NOT_TESTED = "–";
+const COLUMNS = [
+  "fault",
+  ...NAMES,
+  "strikes",
+  "events",
+  "deliveries",
+  "attempts",
+  "interrupted",
+  "taken again per 10,000",
+  "seed",
+  "date",
+];
+
+function lineOf(cells: readonly (string | number)[]): string {
+  return `| ${cells.join(" | ")} |`;
+}
+
+function cellsOf(line: string): string[] {
+  return line.split("|").slice(1, -1).map((cell) => cell.trim());
+}
+
 /** The page with these rounds in its table; those of other faults stay as they are. */
 export function writeTable(page: string, rounds: readonly Round[], versions: string): string {
   const begin = page.indexOf(BEGIN);
   const end = page.indexOf(END);
-  const old = begin < 0 ? [] : page.slice(begin, end).split("\n")
-    .filter((line) => line.startsWith("| ") && !/^\| (fault|-)/.test(line))
-    .map((line) => [line.split("|")[1]?.trim() ?? "", line] as const);
-  const lines = new Map(old);
+  const [names = [], , ...old] = begin < 0
+    ? []
+    : page.slice(begin, end).split("\n").filter((line) => line.startsWith("| ")).map(cellsOf);
+  // By the names of its columns then: it may have fewer.
+  const lines = new Map(old.map((cells) => {
+    const cellOf = (column: string) => cells[names.indexOf(column)] ?? NOT_TESTED;
+    return [cellOf("fault"), lineOf(COLUMNS.map(cellOf))];
+  }));
   for (const round of merge(rounds)) lines.set(round.fault, tableLine(round));
-  const columns = [
-    "fault",
-    ...NAMES,
-    "strikes",
-    "events",
-    "deliveries",
-    "attempts",
-    "interrupted",
-    "taken again per 10,000",
-    "seed",
-    "date",
-  ];
   const text = [
     BEGIN,
     "",
     `Last run: ${versions}.`,
     "",
-    `| ${columns.join(" | ")} |`,
-    `| ${columns.map(() => "---").join(" | ")} |`,
+    lineOf(COLUMNS),
+    lineOf(COLUMNS.map(() => "---")),
     ...lines.values(),
     "",
     ...NAMES.map((name) => `- ${name}: ${INVARIANTS[name]}`),
@@ -107,14 +126,15 @@ export function writeTable(page: string, rounds: readonly Round[], versions: str
 }
 
 function tableLine(round: Round): string {
-  const { counts, violations, skipped } = round;
+  const { counts, violations, skipped, untested } = round;
   const cells = skipped !== undefined ? NAMES.map(() => "not run") : NAMES.map((name) => {
     const broken = violations.filter(({ invariant }) => invariant === name).length;
-    return broken === 0 ? "holds" : `**${broken}**`;
+    if (broken > 0) return `**${broken}**`;
+    return untested.includes(name) ? NOT_TESTED : "holds";
   });
   const { acknowledged, deliveries, attempts, interrupted, repeated } = counts;
   const numbers = [round.strikes, acknowledged, deliveries, attempts, interrupted];
   const date = new Date().toISOString().slice(0, 10);
   const last = [per10000(repeated, deliveries), round.seed, date];
-  return `| ${[round.fault, ...cells, ...numbers, ...last].join(" | ")} |`;
+  return lineOf([round.fault, ...cells, ...numbers, ...last]);
 }

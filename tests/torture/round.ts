@@ -10,6 +10,8 @@ export interface Round extends Verdict {
   readonly seed: number;
   /** How often it struck: kills, outages, cut connections. */
   readonly strikes: number;
+  /** How often a daemon was killed. */
+  readonly kills: number;
   /** Posts without an answer, and those that were refused with 503 or 408. */
   readonly ambiguous: number;
   readonly refused: number;
@@ -40,7 +42,15 @@ const MORE_MEMORY_MB = 200;
 export async function runRound(fault: Fault, options: RoundOptions): Promise<Round> {
   const began = performance.now();
   const { seed, patience_ms } = options;
-  const nothing = { seed, fault: fault.name, strikes: 0, ambiguous: 0, refused: 0, drained_s: 0 };
+  const nothing = {
+    seed,
+    fault: fault.name,
+    strikes: 0,
+    ambiguous: 0,
+    refused: 0,
+    drained_s: 0,
+    kills: 0,
+  };
   try {
     const setting = await fault.setting?.(options.random.fork("setting")) ?? {};
     await using _cleanup = {
@@ -49,9 +59,9 @@ export async function runRound(fault: Fault, options: RoundOptions): Promise<Rou
     const arena = await openArena({ ...options, setting });
     try {
       const verdict = await strike(fault, arena, patience_ms, options.seconds ?? fault.seconds);
-      const { strikes, client: { ambiguous, refused } } = arena;
+      const { strikes, kills, client: { ambiguous, refused } } = arena;
       const took_s = (performance.now() - began) / 1000;
-      return { ...nothing, ...verdict, strikes, ambiguous, refused, took_s };
+      return { ...nothing, ...verdict, strikes, kills, ambiguous, refused, took_s };
     } finally {
       await arena.close();
     }
@@ -63,6 +73,7 @@ export async function runRound(fault: Fault, options: RoundOptions): Promise<Rou
 
 const NOTHING: Verdict = {
   violations: [],
+  untested: [],
   counts: {
     acknowledged: 0,
     events: 0,
@@ -73,6 +84,9 @@ const NOTHING: Verdict = {
     interrupted: 0,
     requests: 0,
     repeated: 0,
+    announced: 0,
+    erased: 0,
+    dropped: 0,
   },
 };
 
@@ -88,6 +102,7 @@ async function strike(
   await heal(arena, fault);
   const before = new Map(arena.daemons.map((daemon) => [daemon.name, daemon.resources()]));
   const from = Date.now();
+  arena.watch?.start();
   arena.client.posting = true;
   await sleep(WARM_UP_MS);
   if (!late) await fault.inject(arena, seconds);
@@ -99,12 +114,15 @@ async function strike(
   if (!await arena.client.settled(patience_ms)) {
     arena.find({ invariant: "G", text: "posts with a key are never acknowledged" });
   }
+  arena.draining = true;
+  await arena.watch?.settle(patience_ms);
   const drained_s = await drain(arena, patience_ms);
   const probed = Date.now();
   if (!await arena.client.post(PROBES, patience_ms)) {
     arena.find({ invariant: "G", text: "posts are not acknowledged although all is whole again" });
   }
   await drain(arena, patience_ms);
+  await arena.watch?.leave(patience_ms);
   await sleep(SETTLE_MS);
   checkResources(arena, before);
   for (const answer of new Set(arena.client.strange)) {

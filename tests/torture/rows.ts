@@ -17,14 +17,16 @@ export async function readRows(sql: Sql): Promise<Rows> {
   const endpoints = await sql<{ id: string; no: number }[]>`select id, no from endpoints`;
   const events = await sql<EventRow[]>`
     select id, encode(sha256(convert_to(payload, 'UTF8')), 'hex') as hash,
-      (extract(epoch from received_at) * 1000)::float8 as received_at
+      (extract(epoch from received_at) * 1000)::float8 as received_at,
+      (extract(epoch from erased_at) * 1000)::float8 as erased_at
     from events`;
   const deliveries = await sql<DeliveryRow[]>`
-    select id, event_id, endpoint_no, 'pending' as status, attempts::int, null::float8 as ended_at
+    select id, event_id, endpoint_no, 'pending' as status, attempts::int, null::float8 as ended_at,
+      null::text as reason
     from pending_deliveries
     union all
     select id, event_of(id), endpoint_no, status, attempts,
-      (extract(epoch from ended_at) * 1000)::float8
+      (extract(epoch from ended_at) * 1000)::float8, reason
     from ended_deliveries`;
   const attempts = await sql<(Omit<AttemptRow, "signature"> & { macs: Uint8Array | null })[]>`
     select delivery_id, number::int, outcome, status::int,
