@@ -71,7 +71,7 @@ export async function isClosed(sql: Sql, id: string): Promise<boolean> {
 /**
  * Closes the partitions older than `age_ms` in which no delivery is pending or has ended within seven days:
  * from a minute later on they may be dropped. Opens those again that are to stay after all: events are kept
- * for longer now, or a retry that began before it was closed has ended.
+ * for longer now, or a retry that began before it was closed has brought something back.
  */
 export async function closeOld(sql: Sql, age_ms: number): Promise<void> {
   const is_fresh = sql`
@@ -80,7 +80,9 @@ export async function closeOld(sql: Sql, age_ms: number): Promise<void> {
   await sql`
     with opened as (
       update partitions p set closed_at = null
-      where p.closed_at is not null and (not ${isOld(sql, age_ms)} or ${is_fresh})
+      -- What is pending may end before the drop looks.
+      where p.closed_at is not null
+        and (not ${isOld(sql, age_ms)} or ${sql.unsafe(HAS_PENDING)} or ${is_fresh})
       returning first_id
     )
     select make_partitions(first_id) from opened`;

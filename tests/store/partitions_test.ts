@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import type { Sql } from "postgres";
 import { firstUuidAt } from "../../lib/core/ids.ts";
-import { dropClosed, makeAhead, makePartitions } from "../../lib/store/partitions.ts";
+import { closeOld, dropClosed, makeAhead, makePartitions } from "../../lib/store/partitions.ts";
 import { vacuum } from "../../lib/store/vacuum.ts";
 import { booking, endpoint, startDaemon } from "../support/daemon.ts";
 import { embeddedDatabase, onBoth, onServer, openUrl, server } from "../support/databases.ts";
@@ -217,6 +217,26 @@ onBoth(
     assert.equal(await oldWeek(db.admin), WHOLE);
     await db.admin`delete from pending_deliveries`;
     assert.equal((await dropClosed(db.admin, never)).dropped, 1);
+  },
+);
+
+onBoth(
+  "a week is not dropped if what came back ends between the closing and the drop",
+  async (database) => {
+    await using db = await database.open();
+    await storeOld(db.admin);
+    await db.admin`
+      update partitions set made_at = time_of(first_id) where first_id = ${OLD}::uuid`;
+    await db.admin`update ended_deliveries set ended_at = now() - interval '30 days'`;
+    // A retry that saw it open, and has been waiting since.
+    await db.admin`
+      insert into pending_deliveries (id, event_id, endpoint_no, created_at, due_at)
+      values (${OLD}::uuid, ${OLD}::uuid, 0, now(), now())`;
+    await closeOld(db.admin, WEEK_MS);
+    await db.admin`delete from pending_deliveries`;
+    await db.admin`update ended_deliveries set ended_at = now()`;
+    assert.deepEqual(await dropClosed(db.admin, never), { dropped: 0, held_up: false });
+    assert.equal(await oldWeek(db.admin), WHOLE);
   },
 );
 
