@@ -378,8 +378,9 @@ export interface Notice {
 const LEASE_MS = 60_000;
 
 /**
- * Takes up to `limit` due notices, each for a minute: no other daemon sends them meanwhile. Those that are no
- * operational events only if this is the digest of the file in force.
+ * Takes up to `limit` due notices, each for a minute: no other daemon sends them meanwhile. Of one alert and target,
+ * none before an earlier one that is due or being sent: else one that is sent again after a kill could say last that
+ * an alert has begun. Those that are no operational events only if this is the digest of the file in force.
  */
 export async function takeNotices(
   sql: Sql,
@@ -391,6 +392,10 @@ export async function takeNotices(
       select n.no from alert_notices n
       where n.done_at is null and n.failed_at is null and n.due_at <= now()
         and coalesce(n.leased_until <= now(), true)
+        and not exists (
+          select from alert_notices b
+          where b.alert_id = n.alert_id and b.target = n.target and b.no < n.no
+            and b.done_at is null and b.failed_at is null and b.due_at <= now())
         and (n.target = 'events'
           or exists (select from file_in_force i where i.digest = ${digest}))
       order by n.no limit ${limit} for update skip locked

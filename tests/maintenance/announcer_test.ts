@@ -3,6 +3,7 @@ import { startAnnouncer, testTargets } from "../../lib/maintenance/announcer.ts"
 import { alerts } from "../../lib/maintenance/alerts.ts";
 import { runJob } from "../../lib/maintenance/schedule.ts";
 import { makeMailer } from "../../lib/notify/mail.ts";
+import { finishNotice, postponeNotice, takeNotices } from "../../lib/store/alerts.ts";
 import type { Database } from "../../lib/store/database.ts";
 import { endpoint } from "../support/daemon.ts";
 import { onServer, type TestDatabase } from "../support/databases.ts";
@@ -186,6 +187,33 @@ onServer(
     assert.equal(line?.target, "slack");
   },
 );
+
+onServer("an end is announced after its beginning, even if that was cut off", async (database) => {
+  await using scene = await setScene(database);
+  const { db, engine: { ctx } } = scene;
+  const take = async () => {
+    const notices = await takeNotices(db.admin, ctx.shared().digest, 10);
+    return notices.filter(({ target }) => target === "slack");
+  };
+  const [began] = await take();
+  assert.equal(began?.what, "began");
+  await db.admin`
+    insert into alert_notices (alert_id, occasion, what, target, details)
+    select alert_id, 2, 'ended', target, details from alert_notices where target = 'slack'`;
+  assert.deepEqual(await take(), [], "its beginning is being sent");
+  // The daemon was killed.
+  await db.admin`update alert_notices set leased_until = now()`;
+  const again = await take();
+  assert.deepEqual(again.map(({ what }) => what), ["began"]);
+  await finishNotice(db.admin, began.no);
+  const [ended] = await take();
+  assert.equal(ended?.what, "ended");
+  // What waits for another attempt keeps nothing waiting.
+  await db.admin`
+    update alert_notices set done_at = null, leased_until = null where target = 'slack'`;
+  await postponeNotice(db.admin, began.no, "It answered 500", 60_000);
+  assert.deepEqual((await take()).map(({ what }) => what), ["ended"]);
+});
 
 onServer("a target that fails is an alert to the others, and so is its end", async (database) => {
   let status = 500;
