@@ -38,7 +38,7 @@ export type Verdict = "pass" | "reset" | "lose";
 export type Watch = (statement: Statement, moment: Moment) => Verdict;
 
 function statementOf(text: string): Statement {
-  if (/^begin; select pg_advisory_xact_lock\(\d+\);\s*do \$\$/.test(text)) return "migration";
+  if (/^begin; select pg_advisory_xact_lock\(\d+\);\s*set local /.test(text)) return "migration";
   const head = text.slice(0, 200);
   if (/with found as/.test(head)) return "ingest";
   if (/with wanted as/.test(head)) return "claim";
