@@ -164,6 +164,7 @@ export async function openArena(options: ArenaOptions): Promise<Arena> {
     token: TOKEN,
     secrets: [...Object.values(SECRETS), SEAL_KEY],
     is_hasty: options.is_hasty,
+    retirable: () => [...arena.retirable.keys()],
     failing: () => arena.retirable.has("doomed") ? [] : ["doomed"],
     find: (violation) => arena.find(violation),
   });

@@ -299,4 +299,6 @@ Deno.test("fallen() finds counters that go down, and no gauge", () => {
   assert.deepEqual(fallen(undefined, scrape(1, 1)), []);
   assert.deepEqual(fallen(scrape(1, 2), scrape(2, 1)), []);
   assert.deepEqual(fallen(scrape(2, 1), scrape(1, 1)), ['a_total{x="1"}', "c_count"]);
+  const gone = readScrape("# HELP b B\n# TYPE b gauge\nb 1\n");
+  assert.deepEqual(fallen(scrape(2, 1), gone), []);
 });

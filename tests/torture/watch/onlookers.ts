@@ -1,7 +1,7 @@
 import { messageOf } from "../../../lib/core/errors.ts";
 import { makeMessageReader } from "../../../lib/core/server_sent.ts";
 import { readScrape, type Scrape } from "../../support/metrics.ts";
-import { sleep } from "../../support/wait.ts";
+import { sleep, until } from "../../support/wait.ts";
 import type { Violation } from "../ledger.ts";
 import type { Random } from "../random.ts";
 import { type Answer, ask, makeBrowser, Unanswered } from "./browser.ts";
@@ -35,6 +35,8 @@ export interface OnlookersOptions {
   readonly linkOf: (business: string) => Promise<string>;
   /** Public ids of events of this business, or of any other. */
   readonly eventsOf: (business: string, own: boolean) => readonly string[];
+  /** Endpoints that may be retired, and come back: what is counted of them begins again. */
+  readonly retirable: () => readonly string[];
   readonly find: (violation: Violation) => void;
 }
 
@@ -44,6 +46,8 @@ const OPERATORS_WORDS = ["moody", "picky", "doomed", "victim", "leaver", "watche
 /** An onlooker's pause between two requests. */
 const PAUSE_MS = [500, 1_500] as const;
 const SCRAPE_MS = 1_500;
+/** A stream that was cut off is open again by then. */
+const READY_MS = 45_000;
 
 const PAGES = [
   "",
@@ -79,8 +83,17 @@ export function openOnlookers(options: OnlookersOptions): Onlookers {
     operators.set(name, operator);
     return operator;
   };
+  const streams = new Map<string, Stream>();
+  const streamOf = ({ name }: Shown) => {
+    const stream = streams.get(name) ?? makeStream(
+      () => Promise.resolve(options.token),
+      (text) => judge(`${name} /api/stream`, { status: 200, type: "", text }),
+    );
+    streams.set(name, stream);
+    return stream;
+  };
   const businesses = BUSINESSES.map((business) => makeVisitor(business, options, judge));
-  const scrapes = makeScrapes(options.token, judge, found("G"));
+  const scrapes = makeScrapes(options, judge, found("G"));
 
   // What is broken meanwhile may leave anybody without an answer.
   const again = async (pause: () => number, act: () => Promise<unknown>) => {
@@ -99,21 +112,24 @@ export function openOnlookers(options: OnlookersOptions): Onlookers {
         running.push(
           again(pause, () => operatorOf(daemon).visit(daemon.port, random.pick(PAGES))),
           again(() => SCRAPE_MS, () => scrapes.scrape(daemon)),
-          again(pause, () =>
-            follow(daemon.port, options.token, signal, (text) => {
-              judge(`${daemon.name} /api/stream`, { status: 200, type: "", text });
-            })),
+          again(pause, () => streamOf(daemon).follow(daemon.port, signal)),
         );
       }
       for (const visitor of businesses) {
         const port = () => random.pick(daemons()).port;
         running.push(
           again(pause, () => visitor.visit(port())),
-          again(pause, () => visitor.follow(port(), signal)),
+          again(pause, () => visitor.stream.follow(port(), signal)),
         );
       }
     },
     async look() {
+      const all = [...streams.values(), ...businesses.map(({ stream }) => stream)];
+      await until("streams are ready", () => all.every(({ is_ready }) => is_ready), READY_MS)
+        .catch(() => {
+          const states = all.filter(({ is_ready }) => !is_ready).map(({ state }) => state);
+          found("G")(`streams show nothing with all well: ${states.join("; ")}`);
+        });
       for (const daemon of daemons()) {
         for (const page of PAGES) {
           const { status, text } = await operatorOf(daemon).visit(daemon.port, page);
@@ -177,7 +193,11 @@ function makeOperator(token: string, judge: Judge) {
 }
 
 /** Scrapes daemons: what one life counts never goes down. */
-function makeScrapes(token: string, judge: Judge, isWrong: Finds) {
+function makeScrapes(
+  { token, retirable }: Pick<OnlookersOptions, "token" | "retirable">,
+  judge: Judge,
+  isWrong: Finds,
+) {
   const last = new Map<string, Scrape>();
   return {
     async scrape(daemon: Shown): Promise<void> {
@@ -189,6 +209,7 @@ function makeScrapes(token: string, judge: Judge, isWrong: Finds) {
       if (answer.status !== 200 || daemon.holder !== holder) return;
       const now = readScrape(answer.text);
       for (const series of fallen(last.get(holder), now)) {
+        if (retirable().some((id) => series.includes(`endpoint="${id}"`))) continue;
         isWrong(`${holder}: ${series} went down`);
       }
       last.set(holder, now);
@@ -196,7 +217,7 @@ function makeScrapes(token: string, judge: Judge, isWrong: Finds) {
   };
 }
 
-/** Counters, and those that histograms consist of, which are less than before or gone. */
+/** Counters, and those that histograms consist of, which are less than before. Those of retired endpoints go. */
 export function fallen(before: Scrape | undefined, now: Scrape): string[] {
   if (before === undefined) return [];
   return [...before.values].filter(([series, value]) => {
@@ -204,29 +225,48 @@ export function fallen(before: Scrape | undefined, now: Scrape): string[] {
     const type = now.families.get(name)?.type ??
       now.families.get(name.replace(/_(bucket|count|sum)$/, ""))?.type;
     return (type === "counter" || type === "histogram") &&
-      !((now.values.get(series) ?? -Infinity) >= value);
+      (now.values.get(series) ?? value) < value;
   }).map(([series]) => series);
 }
 
-/** Follows a stream until it ends; `heard` gets each message. */
-async function follow(
-  port: number,
-  token: string,
-  signal: AbortSignal,
-  heard: (text: string) => void,
-): Promise<void> {
-  try {
-    const response = await fetch(`http://127.0.0.1:${port}/api/stream`, {
-      headers: { authorization: `Bearer ${token}` },
-      signal,
-    });
-    const read = makeMessageReader();
-    for await (const piece of response.body?.pipeThrough(new TextDecoderStream()) ?? []) {
-      if (response.status === 200) read(piece).forEach(({ data }) => heard(data));
-    }
-  } catch (cause) {
-    throw new Unanswered("The stream broke off", { cause });
-  }
+/** A stream that is followed, again whenever it ends. */
+interface Stream {
+  /** How it is, in words. */
+  state: string;
+  /** Whether it shows what happens from now on. */
+  is_ready: boolean;
+  follow(port: number, signal: AbortSignal): Promise<void>;
+}
+
+/** `heard` gets each message. */
+function makeStream(token: () => Promise<string>, heard: (text: string) => void): Stream {
+  const stream: Stream = {
+    state: "not opened",
+    is_ready: false,
+    async follow(port, signal) {
+      try {
+        stream.state = `asked ${port} at ${new Date().toISOString()}`;
+        const response = await fetch(`http://127.0.0.1:${port}/api/stream`, {
+          headers: { authorization: `Bearer ${await token()}` },
+          signal,
+        });
+        stream.state += `, answered with ${response.status}`;
+        const read = makeMessageReader();
+        for await (const piece of response.body?.pipeThrough(new TextDecoderStream()) ?? []) {
+          if (response.status !== 200) continue;
+          for (const { event, data } of read(piece)) {
+            stream.is_ready ||= event === "ready";
+            heard(data);
+          }
+        }
+      } catch (cause) {
+        throw new Unanswered("The stream broke off", { cause });
+      } finally {
+        stream.is_ready = false;
+      }
+    },
+  };
+  return stream;
 }
 
 const API = [
@@ -339,8 +379,6 @@ function makeVisitor(business: string, options: OnlookersOptions, judge: Judge) 
         isWrong(`${business}: ${path} is ${answer.status}, not 404: ${answer.text.slice(0, 200)}`);
       }
     },
-    async follow(port: number, signal: AbortSignal): Promise<void> {
-      await follow(port, await link(), signal, (text) => read("stream", "/api/stream", text));
-    },
+    stream: makeStream(link, (text) => read("stream", "/api/stream", text)),
   };
 }

@@ -42,7 +42,7 @@ export interface Watch {
   leave(within_ms: number): Promise<void>;
   /** Ends leases of notices: see `freeNotices`. */
   free(holders: readonly string[], age_ms: number | null): Promise<void>;
-  /** Deliveries that it retried, or may have. */
+  /** Deliveries that were cancelled long ago, and may have been retried, or purged. */
   readonly by_hand: ReadonlySet<string>;
   read(): Promise<Watched>;
   close(): Promise<void>;
@@ -62,6 +62,8 @@ export interface WatchOptions {
   readonly is_hasty: boolean;
   /** Endpoints that fail to the end. */
   readonly failing: () => readonly string[];
+  /** Endpoints that may be retired. */
+  readonly retirable: () => readonly string[];
   readonly find: (violation: Violation) => void;
 }
 
@@ -108,6 +110,7 @@ export async function openWatch(options: WatchOptions): Promise<Watch> {
     eventsOf: (business, is_own) =>
       posted().slice(-LATEST).filter((one) => (one.business === business) === is_own)
         .map(({ event_id }) => eventId(event_id)),
+    retirable: options.retirable,
     find,
   });
   const leaving = startLeaving(sql, receiver, random.fork("leaving"), statusOf);
@@ -184,7 +187,8 @@ export async function openWatch(options: WatchOptions): Promise<Watch> {
     },
     free: (holders, age_ms) => freeNotices(sql, holders, age_ms),
     get by_hand() {
-      return new Set([...contest.retried, ...contest.uncertain]);
+      const cancelled = weeks.filter(({ kind }) => kind !== "owed");
+      return new Set(cancelled.flatMap(({ deliveries }) => deliveries.map(({ id }) => id)));
     },
     async read() {
       const rows = await sql<{ id: string; business: string | null }[]>`

@@ -121,9 +121,8 @@ function hex(random: Random, digits: number): string {
 /** Somebody who retries what ended long ago, just when its week is about to be closed. */
 export interface Contest {
   on: boolean;
-  /** Deliveries whose retry was answered with 2xx, and those of which it is not known. */
+  /** Deliveries whose retry was answered with 2xx. */
   readonly retried: ReadonlySet<string>;
-  readonly uncertain: ReadonlySet<string>;
   stop(): Promise<void>;
 }
 
@@ -139,7 +138,6 @@ export function startContest(
   retry: (path: string) => Promise<number | undefined>,
 ): Contest {
   const retried = new Set<string>();
-  const uncertain = new Set<string>();
   const begun = new Set<Made>();
   let stopped = false;
   async function contend({ first_id, deliveries }: Made): Promise<void> {
@@ -149,10 +147,8 @@ export function startContest(
     await sql`
       update partitions set made_at = time_of(first_id) where first_id = ${first_id}::uuid`;
     await sleep(random.int(0, CLOSING_MS));
-    uncertain.add(id);
     const status = await retry(`/api/deliveries/${deliveryId(id)}/retry`);
     if (status === undefined || status >= 500) return;
-    uncertain.delete(id);
     if (status < 300) retried.add(id);
     // The minute in which a statement may still be running that saw the week open: the only one has ended.
     await sql`
@@ -162,7 +158,6 @@ export function startContest(
   const contest: Contest = {
     on: false,
     retried,
-    uncertain,
     async stop() {
       stopped = true;
       await running;
