@@ -1,8 +1,11 @@
 import { rollUp } from "../store/stats.ts";
 import type { Job } from "./schedule.ts";
 
-/** Most steps of one run; each counts up to 100,000 attempts. */
-const MAX_STEPS = 50;
+/**
+ * Most steps of one run. Each counts the attempts of up to 200 statements: one daemon counts for all, and each of them
+ * records with up to some 250 statements a second.
+ */
+const MAX_STEPS = 250;
 
 /** Counts recorded attempts into the statistics. */
 export const rollups: Job = {
