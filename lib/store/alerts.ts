@@ -417,11 +417,24 @@ export async function takeNotices(
     order by t.no`;
 }
 
-/** Writes down that a notice has arrived. */
+/** Why a notice that waited for another attempt is given up. */
+export const OUTDATED = "A later one arrived first";
+
+/**
+ * Writes down that a notice has arrived. Earlier ones of its alert and target, which wait for another attempt, are
+ * given up: the last word must be true.
+ */
 export async function finishNotice(sql: Sql, no: string): Promise<void> {
   await sql`
-    update alert_notices set done_at = now(), tried_at = now(), leased_until = null, cause = null
-    where no = ${no}::bigint`;
+    with done as (
+      update alert_notices set done_at = now(), tried_at = now(), leased_until = null, cause = null
+      where no = ${no}::bigint
+      returning alert_id, target, no
+    )
+    update alert_notices b set failed_at = now(), leased_until = null, cause = ${OUTDATED}
+    from done d
+    where b.alert_id = d.alert_id and b.target = d.target and b.no < d.no
+      and b.done_at is null and b.failed_at is null`;
 }
 
 /**

@@ -213,6 +213,17 @@ onServer("an end is announced after its beginning, even if that was cut off", as
     update alert_notices set done_at = null, leased_until = null where target = 'slack'`;
   await postponeNotice(db.admin, began.no, "It answered 500", 60_000);
   assert.deepEqual((await take()).map(({ what }) => what), ["ended"]);
+  // And once the end was told, the beginning is not told after it.
+  await finishNotice(db.admin, ended.no);
+  await db.admin`update alert_notices set due_at = now()`;
+  assert.deepEqual(await take(), []);
+  const rows = await db.admin`
+    select what, done_at is not null as arrived, cause from alert_notices
+    where target = 'slack' order by no`;
+  assert.deepEqual(rows.map((row) => ({ ...row })), [
+    { what: "began", arrived: false, cause: "A later one arrived first" },
+    { what: "ended", arrived: true, cause: null },
+  ]);
 });
 
 onServer("a target that fails is an alert to the others, and so is its end", async (database) => {

@@ -1,6 +1,7 @@
 import { Buffer } from "node:buffer";
 import type { Sql } from "postgres";
 import { alertId } from "../../../lib/core/ids.ts";
+import { OUTDATED } from "../../../lib/store/alerts.ts";
 import { sleep } from "../../support/wait.ts";
 import type { Random } from "../random.ts";
 import { type Receiver, startReceiver } from "../receivers.ts";
@@ -20,6 +21,7 @@ begin
   insert into torture.notices (no, what, leased_before) values (new.no, case
     when new.attempts > old.attempts then 'claimed'
     when new.done_at is not null then 'done'
+    when new.cause = '${OUTDATED}' then 'outdated'
     when new.failed_at is not null then 'given_up'
     when new.leased_until is null then 'postponed'
     else 'freed' end, old.leased_until);
@@ -168,7 +170,8 @@ export async function readAlarms(sql: Sql): Promise<{
       (extract(epoch from ended_at) * 1000)::float8 as ended_at
     from alerts`;
   const notices = await sql<NoticeRow[]>`
-    select no::text, alert_id, occasion, what, target, attempts, done_at is not null as is_done
+    select no::text, alert_id, occasion, what, target, attempts, done_at is not null as is_done,
+      coalesce(cause = ${OUTDATED}, false) as is_outdated
     from alert_notices order by no`;
   const changes = await sql<NoticeChange[]>`
     select no::text, what, writer, (extract(epoch from at) * 1000)::float8 as at,

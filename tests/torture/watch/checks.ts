@@ -69,14 +69,16 @@ function* checkAlerts({ alerts, notices, failing }: Watched): Generator<Violatio
   }
 }
 
-function* checkNotices({ notices, notice_changes, chats, told }: Watched): Generator<Violation> {
+function* checkNotices({ notices, chats, told }: Watched): Generator<Violation> {
   const keyOf = ({ alert_id, what }: Pick<ChatSeen, "alert_id" | "what">) => `${alert_id} ${what}`;
   const arrived = Map.groupBy(chats, keyOf);
   const events = Map.groupBy(told, keyOf);
   for (const target of [CHAT, EVENTS]) {
-    const its = Map.groupBy(notices.filter((notice) => notice.target === target), keyOf);
+    const at_target = notices.filter((notice) => notice.target === target);
+    const its = Map.groupBy(at_target.filter((notice) => !isOutdated(notice, at_target)), keyOf);
+    const known = new Set(at_target.map(keyOf));
     for (const key of target === CHAT ? arrived.keys() : events.keys()) {
-      if (!its.has(key)) yield says("H", `${key} was announced to ${target}, and is in no table`);
+      if (!known.has(key)) yield says("H", `${key} was announced to ${target}, and is in no table`);
     }
     for (const [key, same] of its) {
       if (same.some(({ is_done }) => !is_done)) {
@@ -97,20 +99,23 @@ function* checkNotices({ notices, notice_changes, chats, told }: Watched): Gener
       yield says("H", `the event of ${alert_id} ${what} has ${deliveries} deliveries`);
     }
   }
-  yield* checkOrder(notices, notice_changes, arrived);
+  yield* checkOrder(notices, arrived);
 }
 
-// One that failed waits, and the next one is not kept waiting for it.
+// One that failed and waits is not told after a later one.
+function isOutdated({ is_outdated, alert_id, no }: NoticeRow, all: readonly NoticeRow[]): boolean {
+  return is_outdated &&
+    all.some((later) =>
+      later.alert_id === alert_id && later.is_done && Number(later.no) > Number(no)
+    );
+}
+
 function* checkOrder(
   notices: readonly NoticeRow[],
-  changes: Watched["notice_changes"],
   arrived: ReadonlyMap<string, readonly ChatSeen[]>,
 ): Generator<Violation> {
-  const postponed = new Set(
-    changes.filter(({ what }) => what === "postponed").map(({ no }) => no),
-  );
-  for (const { no, alert_id, what, target } of notices) {
-    if (what !== "began" || target !== CHAT || postponed.has(no)) continue;
+  for (const { alert_id, what, target } of notices) {
+    if (what !== "began" || target !== CHAT) continue;
     const begins = arrived.get(`${alert_id} began`) ?? [];
     const ends = arrived.get(`${alert_id} ended`) ?? [];
     const end = Math.min(...ends.map(({ at }) => at));
@@ -128,7 +133,7 @@ function* checkClaims({ notice_changes }: Watched): Generator<Violation> {
         yield says("H", `${writer} took notice ${no}, which was being sent`);
       }
       claimed.add(`${no} ${writer}`);
-    } else if (what !== "freed" && !claimed.has(`${no} ${writer}`)) {
+    } else if (what !== "freed" && what !== "outdated" && !claimed.has(`${no} ${writer}`)) {
       yield says("H", `${writer} wrote that notice ${no} is ${what}, and never took it`);
     }
   }

@@ -42,13 +42,15 @@ export interface NoticeRow {
   readonly target: string;
   readonly attempts: number;
   readonly is_done: boolean;
+  /** Given up, since a later one arrived first. */
+  readonly is_outdated: boolean;
 }
 
 /** A change to a notice, as a trigger saw it. */
 export interface NoticeChange {
   readonly no: string;
   /** `freed`: its lease was brought to an end from outside. */
-  readonly what: "claimed" | "done" | "postponed" | "given_up" | "freed";
+  readonly what: "claimed" | "done" | "postponed" | "outdated" | "given_up" | "freed";
   /** Which process wrote it, `d1.4`. */
   readonly writer: string;
   /** When its transaction began. */
