@@ -28,3 +28,9 @@ Deno.test(
     assert.match(said, /^ {2}E: /m);
   },
 );
+
+Deno.test("torture catches daemons that announce an alert all at once", async () => {
+  const { code, said } = await torture("--sabotage", "unclaimed", "--seconds", "15", "--seed", "3");
+  assert.equal(code, 1, said);
+  assert.match(said, /^ {2}H: .* took notice \d+, which was being sent$/m);
+});
