@@ -3,6 +3,7 @@ import type { Config } from "../../lib/config/config.ts";
 import { loadConfig } from "../../lib/config/load.ts";
 import { type Daemon, start } from "../../lib/daemon.ts";
 import { makeLog } from "../../lib/observe/log.ts";
+import { openDatabase } from "../../lib/store/database.ts";
 import { until } from "./wait.ts";
 
 export const ADMIN = "admin-token-of-the-tests-0123";
@@ -59,17 +60,19 @@ export interface TestDaemon extends Front, AsyncDisposable {
 
 /**
  * Starts a daemon in this process from a configuration file, by the program's own `start`. `alter`
- * changes the configuration in ways that a file cannot.
+ * changes the configuration in ways that a file cannot, `open` opens its database.
  */
 export async function startDaemon(
   sections: Sections,
   alter: (config: Config) => Config = (config) => config,
+  open: typeof openDatabase = openDatabase,
 ): Promise<TestDaemon> {
   const { path, remove } = writeConfig(sections);
   const log: LogLine[] = [];
   try {
     const config = alter(loadConfig(path, (name) => Deno.env.get(name)));
-    const daemon = await start(config, makeLog((line) => log.push(JSON.parse(line)), "json"));
+    const lines = makeLog((line) => log.push(JSON.parse(line)), "json");
+    const daemon = await start(config, lines, open(config, lines));
     let stopped: Promise<void> | undefined;
     // Tests that only stop it leave no file behind either.
     const stop = () => stopped ??= daemon.stop().finally(remove);

@@ -13,6 +13,7 @@ import {
   replayId,
 } from "../../lib/core/ids.ts";
 import type { Sql } from "postgres";
+import type { openDatabase } from "../../lib/store/database.ts";
 import { putAlert, stopJudging } from "./alerts.ts";
 import { ENCRYPTION_KEY } from "./checked.ts";
 import { ADMIN, booking, endpoint, startDaemon, type TestDaemon, VIEWER } from "./daemon.ts";
@@ -75,34 +76,42 @@ type Asked = (
   // deno-lint-ignore no-explicit-any
 ) => Promise<any>;
 
-/** Builds it, on a daemon and a database of its own; `sql` reaches the same database. */
-export async function buildHouse(database: TestDatabase, sql: Sql): Promise<House> {
+/** Builds it, on a daemon and a database of its own, which `open` opens; `sql` reaches the same database. */
+export async function buildHouse(
+  database: Pick<TestDatabase, "section">,
+  sql: Sql,
+  open?: typeof openDatabase,
+): Promise<House> {
   const receiver = await startReceiver(() => ({
     status: 500,
     headers: { "X-Basalt": `basalt ${PAYLOAD_MARK}` },
     body: `basalt ${PAYLOAD_MARK}`,
   }));
-  const daemon = await startDaemon({
-    database: database.section,
-    encryption_key: ENCRYPTION_KEY,
-    server: { listen: "127.0.0.1:0", trusted_proxies: ["127.0.0.1/32"] },
-    delivery: { retry: ["0s"] },
-    alerts: {
-      chat: [{ kind: "slack", url: `${receiver.url}/basalt` }],
-      mail: { smtp: "smtp://127.0.0.1:9", from: "a@basalt.invalid", to: ["b@basalt.invalid"] },
-    },
-    admin: {
-      tokens: [
-        { name: "basalt-ops", token: ADMIN, role: "admin" },
-        { name: "basalt-wall", token: VIEWER, role: "viewer" },
-        { name: "basalt-blind", token: BLIND, role: "viewer", payloads: false },
+  const daemon = await startDaemon(
+    {
+      database: database.section,
+      encryption_key: ENCRYPTION_KEY,
+      server: { listen: "127.0.0.1:0", trusted_proxies: ["127.0.0.1/32"] },
+      delivery: { retry: ["0s"] },
+      alerts: {
+        chat: [{ kind: "slack", url: `${receiver.url}/basalt` }],
+        mail: { smtp: "smtp://127.0.0.1:9", from: "a@basalt.invalid", to: ["b@basalt.invalid"] },
+      },
+      admin: {
+        tokens: [
+          { name: "basalt-ops", token: ADMIN, role: "admin" },
+          { name: "basalt-wall", token: VIEWER, role: "viewer" },
+          { name: "basalt-blind", token: BLIND, role: "viewer", payloads: false },
+        ],
+      },
+      endpoints: [
+        endpoint("basalt-all", receiver.url, { headers: { "X-Basalt": "basalt-value" } }),
+        endpoint("basalt-for-quince", receiver.url, { businesses: ["bus_quince"] }),
       ],
     },
-    endpoints: [
-      endpoint("basalt-all", receiver.url, { headers: { "X-Basalt": "basalt-value" } }),
-      endpoint("basalt-for-quince", receiver.url, { businesses: ["bus_quince"] }),
-    ],
-  });
+    undefined,
+    open,
+  );
   await stopJudging(sql);
   const ask: Asked = async (method, path, body, token = ADMIN) => {
     const response = await fetch(`${daemon.url}/api/${path}`, {
