@@ -158,10 +158,13 @@ function beforeEvents(
   });
 }
 
-// Along the events, which become old in their order: a run continues where the last one stopped, and finds
-// nothing to read but what has become old since. Once a day it starts over, for rows that had to stay: not before it
-// came to the end, or what a day does not suffice for would never have its turn.
-function alongEvents(
+/**
+ * Along the events, which become old in their order: a run continues where the last one stopped, and finds
+ * nothing to read but what has become old since. Once a day it starts over, for rows that had to stay: not before it
+ * came to the end, or what a day does not suffice for would never have its turn. `step` takes what is old from a
+ * position on; it answers undefined where nothing is to be done.
+ */
+export function alongEvents(
   step: (ctx: Context, position: string | null) => Promise<Trimmed> | undefined,
 ): Job["run"] {
   let position: string | null = null;

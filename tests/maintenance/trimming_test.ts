@@ -1,9 +1,6 @@
 import assert from "node:assert/strict";
-import type { Sql } from "postgres";
-import { NO_UUID } from "../../lib/core/ids.ts";
 import type { Context } from "../../lib/delivery/context.ts";
-import { oldPayloads } from "../../lib/maintenance/retention.ts";
-import type { FilePolicy } from "../../lib/store/endpoints.ts";
+import { alongEvents } from "../../lib/maintenance/retention.ts";
 import { blankPayloads, trimAttempts } from "../../lib/store/retention.ts";
 import type { Database } from "../../lib/store/database.ts";
 import { makePartitions } from "../../lib/store/partitions.ts";
@@ -188,33 +185,26 @@ onServer("what comes back is neither blanked nor trimmed meanwhile", async (data
   assert.equal(await all(db, trimAttempts, 10, 10), 1);
 });
 
-/** Where the job began to read in each run, of events that have an end only in the runs `ends`. */
-async function beginnings(runs: number, ends: readonly number[]): Promise<string[]> {
-  const begun: string[] = [];
-  let [run, piece, is_first] = [0, 0, false];
-  // Answers the statement, and keeps the position that its first part names.
-  const sql = ([text = ""]: TemplateStringsArray, ...values: unknown[]) => {
-    if (text.includes("looked as materialized")) {
-      if (is_first) begun.push(String(values[0]));
-      is_first = false;
-    }
-    return Promise.resolve([{ trimmed: 0, position: `${++piece}`, is_last: ends.includes(run) }]);
-  };
+Deno.test("alongEvents() starts over once a day, after it came to the end", async () => {
   let now = 0;
-  const retention = { events_ms: 30 * DAY_MS, payloads_ms: 7 * DAY_MS };
-  const job = oldPayloads(() => ({ retention }) as unknown as FilePolicy);
-  const ctx = { db: { admin: sql as unknown as Sql }, clock: { now: () => now } };
-  for (; run < runs; run++, now += DAY_MS) {
-    is_first = true;
-    await job.run(ctx as unknown as Context, new AbortController().signal);
-  }
-  return begun;
-}
-
-Deno.test("oldPayloads() starts over once a day, after it came to the end", async () => {
-  const [first, second, third, fourth] = await beginnings(4, [0, 2, 3]);
-  assert.equal(first, NO_UUID);
-  assert.equal(second, NO_UUID, "a day later it starts over");
-  assert.notEqual(third, NO_UUID, "not if what it has read is not all");
-  assert.equal(fourth, NO_UUID, "but as soon as it is");
+  let steps = 0;
+  let is_last = false;
+  const asked: (string | null)[] = [];
+  const run = alongEvents((_ctx, position) => {
+    asked.push(position);
+    return Promise.resolve({ trimmed: 0, position: `${++steps}`, is_last });
+  });
+  /** Where a run begins, a day after the one before; `ends` says whether it comes to the end. */
+  const begin = async (ends: boolean) => {
+    now += DAY_MS;
+    is_last = ends;
+    const count = asked.length;
+    await run({ clock: { now: () => now } } as unknown as Context, new AbortController().signal);
+    return asked[count];
+  };
+  assert.equal(await begin(true), null);
+  assert.equal(await begin(false), null, "a day later it starts over");
+  const reached = `${steps}`;
+  assert.equal(await begin(true), reached, "not if what it has read is not all");
+  assert.equal(await begin(true), null, "but as soon as it is");
 });
