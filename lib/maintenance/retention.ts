@@ -18,11 +18,11 @@ type Policy = () => FilePolicy;
 
 const DAY_MS = 86_400_000;
 
-/** Most pieces of one run: a purge must keep up with thousands of events a second. */
-const MAX_PIECES = 1_000;
-
-/** The same along the events: most were read before, some 300,000 a second, and have nothing left to take away. */
-const MAX_PIECES_ALONG = 10_000;
+/**
+ * Most pieces of one run, each of up to `BATCH` rows: what is read and has nothing left to take away takes some 4 ms a
+ * piece, and a purge must keep up with tens of thousands of events a second.
+ */
+const MAX_PIECES = 10_000;
 
 /**
  * Takes away the payloads of events older than `retention.payloads`. Not if events themselves are kept no
@@ -174,7 +174,7 @@ export function alongEvents(
     const now = ctx.clock.now();
     if (is_through && Math.abs(now - began) >= DAY_MS) [position, began] = [null, now];
     let trimmed = 0;
-    for (let i = 0; i < MAX_PIECES_ALONG && !stopping.aborted; i++) {
+    for (let i = 0; i < MAX_PIECES && !stopping.aborted; i++) {
       const piece = await step(ctx, position);
       if (piece === undefined) break;
       trimmed += piece.trimmed;
