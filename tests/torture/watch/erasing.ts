@@ -21,8 +21,8 @@ interface Asked extends Known {
 export interface Erasing {
   readonly asked: readonly Asked[];
   on: boolean;
-  /** Asks for nothing more; resolves when the last one is acknowledged. */
-  stop(): Promise<void>;
+  /** Asks for nothing more; false if the last one is not acknowledged in time. */
+  stop(within_ms: number): Promise<boolean>;
 }
 
 /** Erasures of a round, and the latest events that they are chosen from. */
@@ -30,17 +30,21 @@ const MOST = 25;
 const LATEST = 300;
 const PAUSE_MS = [300, 1_500] as const;
 
-/** Starts to ask, each time until it is acknowledged. `call` answers with the body of a 201. */
+/**
+ * Starts to ask, each time until it is acknowledged. `call` answers with the body of a 201; undefined: to be asked
+ * again.
+ */
 export function startErasing(
   random: Random,
   known: () => readonly Known[],
   call: (body: Readonly<Record<string, string>>) => Promise<{ readonly id: string } | undefined>,
 ): Erasing {
   const asked: Asked[] = [];
+  let ends_at = Infinity;
   let stopped = false;
   async function askFor(one: Asked): Promise<void> {
     const body = one.kind === "event" ? { event: eventId(one.event_id) } : { subject: one.subject };
-    while (one.ids.length === 0) {
+    while (one.ids.length === 0 && performance.now() < ends_at) {
       const answer = await call(body);
       const id = parseErasureId(answer?.id ?? "");
       if (id !== undefined) one.ids.push(id);
@@ -50,9 +54,11 @@ export function startErasing(
   const erasing: Erasing = {
     asked,
     on: false,
-    async stop() {
+    async stop(within_ms) {
       stopped = true;
+      ends_at = performance.now() + within_ms;
       await running;
+      return asked.every(({ ids }) => ids.length > 0);
     },
   };
   const running = (async () => {
