@@ -106,6 +106,17 @@ export function openOnlookers(options: OnlookersOptions): Onlookers {
   };
   const pause = () => random.int(...PAUSE_MS);
 
+  async function lookAt(daemon: Shown): Promise<void> {
+    for (const page of PAGES) {
+      const { status, text } = await operatorOf(daemon).visit(daemon.port, page);
+      if (status === 200) continue;
+      const said = text.slice(0, 200);
+      found("G")(`${daemon.holder}: /dashboard${page} is ${status} with all well: ${said}`);
+    }
+    await scrapes.scrape(daemon);
+    for (const visitor of businesses) await visitor.look(daemon.port, found("G"));
+  }
+
   return {
     start() {
       for (const daemon of daemons()) {
@@ -131,14 +142,9 @@ export function openOnlookers(options: OnlookersOptions): Onlookers {
           found("G")(`streams show nothing with all well: ${states.join("; ")}`);
         });
       for (const daemon of daemons()) {
-        for (const page of PAGES) {
-          const { status, text } = await operatorOf(daemon).visit(daemon.port, page);
-          if (status === 200) continue;
-          const said = text.slice(0, 200);
-          found("G")(`${daemon.holder}: /dashboard${page} is ${status} with all well: ${said}`);
-        }
-        await scrapes.scrape(daemon);
-        for (const visitor of businesses) await visitor.look(daemon.port, found("G"));
+        await lookAt(daemon).catch((error) => {
+          found("G")(`${daemon.holder}, with all well: ${messageOf(error)}`);
+        });
       }
     },
     async stop() {
