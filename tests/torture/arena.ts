@@ -1,6 +1,6 @@
 import type { Sql } from "postgres";
 import { sleep, until } from "../support/wait.ts";
-import { type Client, post, startClient } from "./client.ts";
+import { type Client, type Place, post, startClient } from "./client.ts";
 import type { Cluster } from "./cluster.ts";
 import { type Daemon, endedBy, keepDaemon, type Launch } from "./daemons.ts";
 import type { Ledger, Violation } from "./ledger.ts";
@@ -49,12 +49,25 @@ export const SECRETS = {
 
 export type EndpointId = typeof ENDPOINTS[number]["id"];
 
+/** Where daemons live if not on loopback: on machines of their own. */
+export interface Grounds {
+  /** The address of the client and the receivers. */
+  readonly hub: string;
+  /** The network of them all, as CIDR. */
+  readonly cidr: string;
+  /** Where a daemon listens, and what it sends from. Its last number is the daemon's. */
+  addressOf(daemon: string): string;
+  /** As whom daemons connect and to which hosts, as in a URL: `app@10.0.0.1:5432,10.0.0.2:5432`. */
+  readonly database: string;
+}
+
 /** What a fault asks for before anything is started. */
 export interface Setting {
   readonly daemons?: number;
   readonly embedded?: boolean;
   /** A server of its own. */
   readonly cluster?: Cluster;
+  readonly grounds?: Grounds;
   /** Where the embedded database lives; a temporary directory unless given. */
   readonly directory?: string;
   /** Free space of its disk below which ingest stops; by default hardly any. */
@@ -63,7 +76,7 @@ export interface Setting {
   /** Further members of an endpoint's entry in a daemon's file, its URL for instance; null for none. */
   readonly endpoint?: (
     id: EndpointId,
-    port: number,
+    receiver: Place,
     daemon: string,
   ) => Record<string, unknown> | null;
   /** Certificates of receivers that speak TLS. */
@@ -145,10 +158,10 @@ export async function openArena(options: ArenaOptions): Promise<Arena> {
     { length: embedded ? 1 : setting.daemons ?? options.daemons },
     (_, at) => `d${at + 1}`,
   );
-  const ports = names.map(() => freePort());
+  const places = names.map((name) => placeOf(name, setting.grounds));
   const client = startClient({
     random: random.fork("client"),
-    ports,
+    places,
     match: matching,
     events_per_s: setting.events_per_s ?? 100,
   });
@@ -179,29 +192,36 @@ export async function openArena(options: ArenaOptions): Promise<Arena> {
     await watch?.free(gone, age_ms).catch(() => {});
   }
 
-  function configOf(name: string, port: number) {
+  function configOf(name: string, { hostname, port }: Place) {
+    const { grounds } = setting;
     return (holder: string) => ({
-      server: { listen: `127.0.0.1:${port}` },
+      server: { listen: `${hostname}:${port}` },
+      ...(grounds === undefined ? {} : { ip_ranges: { development: [grounds.cidr] } }),
       database: embedded ? { directory: data, min_free: setting.min_free ?? "0B" } : {
-        url: `postgres://app@${hostsOf(name)}/${database}` +
+        url: `postgres://${grounds?.database ?? proxiesBefore(name)}/${database}` +
           `?sslmode=disable&application_name=${holder}`,
       },
       ...watch?.sections,
       secrets: SECRETS,
       admin: { tokens: [{ name: "ops", token: TOKEN, role: "admin" }] },
-      delivery: { timeout: `${TIMEOUT_MS}ms`, retry: RETRY, source_address: addressOf(name) },
+      delivery: {
+        timeout: `${TIMEOUT_MS}ms`,
+        retry: RETRY,
+        source_address: grounds?.addressOf(name) ?? addressOf(name),
+        ...(grounds === undefined ? {} : { allow_networks: [grounds.cidr] }),
+      },
       endpoints: ENDPOINTS.flatMap(({ id, ...selection }) => {
-        const { port } = receivers[id];
-        const more = setting.endpoint?.(id, port, name);
-        const url = `http://127.0.0.1:${port}/${id}`;
+        const more = setting.endpoint?.(id, receivers[id], name);
+        const url = `${originOf(receivers[id])}/${id}`;
         return more === null ? [] : [{ id, url, secret: "main", ...selection, ...more }];
       }),
     });
   }
 
-  function hostsOf(daemon: string): string {
-    return cluster.ports.map((_, at) => `127.0.0.1:${proxies.get(proxyName(daemon, at))?.port}`)
-      .join(",");
+  function proxiesBefore(daemon: string): string {
+    const hosts = cluster.ports
+      .map((_, at) => `127.0.0.1:${proxies.get(proxyName(daemon, at))?.port}`);
+    return `app@${hosts.join(",")}`;
   }
 
   function launchOf(holder: string): Launch {
@@ -215,16 +235,17 @@ export async function openArena(options: ArenaOptions): Promise<Arena> {
     };
   }
 
-  async function startOne(name: string, port: number): Promise<void> {
-    for (const [at, server_port] of embedded ? [] : cluster.ports.entries()) {
+  async function startOne(name: string, place: Place): Promise<void> {
+    const is_direct = embedded || setting.grounds !== undefined;
+    for (const [at, server_port] of is_direct ? [] : cluster.ports.entries()) {
       proxies.set(proxyName(name, at), await startProxy(server_port));
     }
     daemons.push(keepDaemon({
       name,
-      port,
+      place,
       directory,
       launch: launchOf,
-      config: configOf(name, port),
+      config: configOf(name, place),
       mayFail: () => arena.away,
       onDeath: (text) => arena.find({ invariant: "G", text }),
     }));
@@ -260,7 +281,7 @@ export async function openArena(options: ArenaOptions): Promise<Arena> {
     strikes: 0,
     find: (violation) => void findings.push(violation),
     async startDaemons() {
-      for (const [at, name] of names.entries()) await startOne(name, ports[at] ?? 0);
+      for (const [at, place] of places.entries()) await startOne(names[at] ?? "", place);
       if (setting.late) return;
       await Promise.all(daemons.map((daemon) => daemon.ready()));
       await arena.writeDown();
@@ -272,7 +293,7 @@ export async function openArena(options: ArenaOptions): Promise<Arena> {
       written = true;
     },
     pending: () => sql === undefined ? pendingByApi(daemons[0]) : pendingBySql(sql),
-    ask: (daemon, path) => ask(daemon.port, path),
+    ask,
     async finish(healthy, calm) {
       const stops = await Promise.all(daemons.map((daemon) => daemon.stop("SIGTERM")));
       for (const [at, code] of stops.entries()) {
@@ -316,7 +337,8 @@ export function proxyName(daemon: string, host: number): string {
 async function startReceivers(setting: Setting, random: Random) {
   const entries: [EndpointId, Receiver][] = [];
   for (const { id } of ENDPOINTS) {
-    entries.push([id, await startReceiver(setting.certificates?.[id])]);
+    const hostname = setting.grounds?.hub;
+    entries.push([id, await startReceiver(setting.certificates?.[id], hostname)]);
   }
   const receivers = Object.fromEntries(entries) as Record<EndpointId, Receiver>;
   receivers.moody.manner = () => ({
@@ -344,8 +366,9 @@ async function pendingBySql(sql: Sql): Promise<number> {
 }
 
 async function pendingByApi(daemon: Daemon | undefined): Promise<number> {
+  if (daemon === undefined) return NaN;
   const response = await fetch(
-    `http://127.0.0.1:${daemon?.port}/api/deliveries?status=pending&limit=200`,
+    `${originOf(daemon)}/api/deliveries?status=pending&limit=200`,
     { headers: { authorization: `Bearer ${TOKEN}`, connection: "close" } },
   );
   const { data } = await response.json();
@@ -353,9 +376,9 @@ async function pendingByApi(daemon: Daemon | undefined): Promise<number> {
 }
 
 /** The status of a GET, or undefined without an answer. */
-async function ask(port: number, path: string): Promise<number | undefined> {
+async function ask(place: Place, path: string): Promise<number | undefined> {
   const request = `GET ${path} HTTP/1.1\r\nHost: torture\r\nConnection: close\r\n\r\n`;
-  return await post(port, request).then(({ status }) => status, () => undefined);
+  return await post(place, request).then(({ status }) => status, () => undefined);
 }
 
 async function readEmbedded(directory: string): Promise<Rows> {
@@ -397,6 +420,16 @@ function toLedger(
     paused: new Set([rows.endpoints["leaver"] ?? -1]),
     retirable: new Map([...retirable].map(([id, at]) => [rows.endpoints[id] ?? -1, at])),
   };
+}
+
+/** The beginning of its URLs. */
+export function originOf({ hostname, port }: Place): string {
+  return `http://${hostname}:${port}`;
+}
+
+function placeOf(daemon: string, grounds: Grounds | undefined): Place {
+  if (grounds !== undefined) return { hostname: grounds.addressOf(daemon), port: 8080 };
+  return { hostname: "127.0.0.1", port: freePort() };
 }
 
 function freePort(): number {

@@ -27,6 +27,12 @@ interface Post {
   readonly key: string | null;
 }
 
+/** Where a daemon listens. */
+export interface Place {
+  readonly hostname: string;
+  readonly port: number;
+}
+
 /** What a daemon answered to a post. */
 export interface PostAnswer {
   readonly status: number;
@@ -60,8 +66,8 @@ export interface Client {
 
 export interface ClientOptions {
   readonly random: Random;
-  /** The ports to post to. */
-  readonly ports: readonly number[];
+  /** Where to post to. */
+  readonly places: readonly Place[];
   /** Ids of the endpoints that match an event of a type and a business. */
   readonly match: (type: string, business: string) => readonly string[];
   readonly events_per_s: number;
@@ -73,7 +79,7 @@ const POSTERS = 6;
 const PATIENCE_MS = 30_000;
 
 /** Starts a client that does not post yet. */
-export function startClient({ random, ports, match, events_per_s }: ClientOptions): Client {
+export function startClient({ random, places, match, events_per_s }: ClientOptions): Client {
   const acknowledged: AcknowledgedOffer[] = [];
   const strange: string[] = [];
   const again: Post[] = [];
@@ -108,7 +114,7 @@ export function startClient({ random, ports, match, events_per_s }: ClientOption
 
   /** Whether it is done with. */
   async function offer(what: Post): Promise<boolean> {
-    const answer = await post(random.pick(ports), requestOf(what)).catch(() => undefined);
+    const answer = await post(random.pick(places), requestOf(what)).catch(() => undefined);
     if (answer?.status === 200 || answer?.status === 202) {
       takeDown(what, answer.body);
       return true;
@@ -212,8 +218,8 @@ function requestOf({ offers, key }: Post): string {
 }
 
 /** One request on a connection of its own, never repeated by itself. Rejects without a whole answer. */
-export async function post(port: number, request: string): Promise<PostAnswer> {
-  const connection = await connectTo(port);
+export async function post(place: Place, request: string): Promise<PostAnswer> {
+  const connection = await connectTo(place);
   const timer = setTimeout(() => connection.close(), PATIENCE_MS);
   try {
     const bytes = new TextEncoder().encode(request);
@@ -238,13 +244,13 @@ export async function post(port: number, request: string): Promise<PostAnswer> {
 const CONNECT_MS = 3_000;
 
 /** Connects to a daemon. Rejects when that takes long: one that takes nothing in keeps us for minutes. */
-export async function connectTo(port: number): Promise<Deno.TcpConn> {
-  const connecting = Deno.connect({ hostname: "127.0.0.1", port });
+export async function connectTo(place: Place): Promise<Deno.TcpConn> {
+  const connecting = Deno.connect({ hostname: place.hostname, port: place.port });
   let timer: ReturnType<typeof setTimeout> | undefined;
   const late = new Promise<never>((_, reject) => {
     timer = setTimeout(() => {
       connecting.then((connection) => connection.close(), () => {});
-      reject(new Error(`No connection to port ${port} within ${CONNECT_MS} ms`));
+      reject(new Error(`No connection to ${place.hostname}:${place.port} within ${CONNECT_MS} ms`));
     }, CONNECT_MS);
   });
   try {

@@ -1,6 +1,7 @@
 import { stringify } from "yaml";
 import { messageOf } from "../../lib/core/errors.ts";
 import { sleep, until, within } from "../support/wait.ts";
+import type { Place } from "./client.ts";
 
 /** How a daemon's process is started. */
 export interface Launch {
@@ -12,9 +13,8 @@ export interface Launch {
 }
 
 /** A daemon that is started again whenever it has ended. */
-export interface Daemon {
+export interface Daemon extends Place {
   readonly name: string;
-  readonly port: number;
   /** Its present life, `d1.4`. */
   readonly holder: string;
   readonly pid: number;
@@ -44,7 +44,7 @@ export interface Daemon {
 
 export interface DaemonOptions {
   readonly name: string;
-  readonly port: number;
+  readonly place: Place;
   readonly directory: string;
   readonly launch: (holder: string) => Launch;
   /** Its configuration, for each life anew. */
@@ -84,7 +84,7 @@ export function killAll(): void {
 
 /** Starts a daemon and keeps it. */
 export function keepDaemon(options: DaemonOptions): Daemon {
-  const { name, port, directory, launch, config, onDeath, mayFail } = options;
+  const { name, place, directory, launch, config, onDeath, mayFail } = options;
   const path = `${directory}/${name}.yaml`;
   const dead: string[] = [];
   let lives = 0;
@@ -199,7 +199,7 @@ export function keepDaemon(options: DaemonOptions): Daemon {
 
   const daemon: Daemon = {
     name,
-    port,
+    ...place,
     dead,
     get holder() {
       return life.holder;

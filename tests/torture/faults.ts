@@ -2,50 +2,18 @@ import { messageOf } from "../../lib/core/errors.ts";
 import { freeBytes } from "../../lib/store/disk.ts";
 import { sleep, until } from "../support/wait.ts";
 import { testCertificates } from "../support/tls.ts";
-import { createHmac } from "node:crypto";
 import type { Socket } from "node:net";
-import {
-  allReady,
-  type Arena,
-  type EndpointId,
-  proxyName,
-  SECRETS,
-  type Setting,
-  TIMEOUT_MS,
-} from "./arena.ts";
-import { type Daemon, endedBy } from "./daemons.ts";
-import { connectTo } from "./client.ts";
+import { allReady, type Arena, proxyName, type Setting, TIMEOUT_MS } from "./arena.ts";
+import type { Daemon } from "./daemons.ts";
+import { clockFor, type Fault, pickUp, Skip, terminateOne } from "./fault.ts";
+import { connectTo, type Place } from "./client.ts";
 import { startDnsServer } from "./dns.ts";
 import { type Pair, startPair } from "./pair.ts";
 import type { Moment, Proxy, Statement, Verdict } from "./proxy.ts";
-import type { Incoming, Manner } from "./receivers.ts";
+import type { Manner } from "./receivers.ts";
+import { makeRollingFiles } from "./rolling.ts";
 import { changeSchema } from "./rows.ts";
 import { fillPipe, makeCgroup, makeSmallDisk, mountWrap } from "./system.ts";
-
-/** Something that breaks, for a while, and is whole again when `inject` resolves. */
-export interface Fault {
-  readonly name: string;
-  /** For how many seconds it strikes unless told otherwise. */
-  readonly seconds: number;
-  /** Whether nothing is broken at all. */
-  readonly calm?: true;
-  /** What the arena must be like for it. A reason why it cannot be done here is thrown as `Skip`. */
-  readonly setting?: (random: Arena["random"]) => Promise<Setting & Partial<AsyncDisposable>>;
-  inject(arena: Arena, seconds: number): Promise<void>;
-}
-
-/** Thrown where this machine lacks what a fault needs. */
-export class Skip extends Error {}
-
-function clockFor(seconds: number): () => boolean {
-  const end = performance.now() + seconds * 1000;
-  return () => performance.now() < end;
-}
-
-function pickUp(arena: Arena): Daemon | undefined {
-  const up = arena.daemons.filter((daemon) => daemon.up);
-  return up.length === 0 ? undefined : arena.random.pick(up);
-}
 
 // --- daemons that are killed, stopped, frozen
 
@@ -110,13 +78,6 @@ async function terminate(arena: Arena, seconds: number, times: number) {
     arena.strikes++;
     await terminateOne(arena, daemon, times);
   }
-}
-
-async function terminateOne(arena: Arena, daemon: Daemon, times: number): Promise<void> {
-  const { holder } = daemon;
-  const code = await daemon.terminate(times);
-  if (code === 0) return;
-  arena.find({ invariant: "G", text: `${holder} ${endedBy(code)} after SIGTERM` });
 }
 
 // Thawed just when others are sending what it believes to hold: its answers, which came long ago, must
@@ -380,7 +341,7 @@ async function namedSetting(): Promise<Setting & AsyncDisposable & { dns: DnsSer
   return {
     dns,
     launch: () => ({ wrap: wrap.command }),
-    endpoint: (id, port) =>
+    endpoint: (id, { port }) =>
       id === "victim" ? { url: `http://victim.torture.test:${port}/victim` } : {},
     async [Symbol.asyncDispose]() {
       await dns.close();
@@ -425,7 +386,7 @@ function tlsFault(name: string, which: "expired" | "wrong_name"): Fault {
       const { good, files } = await testCertificates();
       return {
         certificates: { victim: good },
-        endpoint: (id, port) =>
+        endpoint: (id, { port }) =>
           id === "victim"
             ? { url: `https://localhost:${port}/victim`, tls: { ca: `file:${files.ca}` } }
             : {},
@@ -458,95 +419,6 @@ function makeFailover(): Fault {
   };
 }
 
-/** The files that daemons are started with, in the order in which they are first seen. */
-const FILES = ["a", "b", "c"] as const;
-type FileName = typeof FILES[number];
-
-/**
- * An endpoint's entry in a file; null if the file does not name it. The path names the secret and the header
- * that a request must have.
- */
-function inFile(file: FileName, id: EndpointId, port: number): Record<string, unknown> | null {
-  const url = (path: string) => `http://127.0.0.1:${port}/${path}`;
-  if (id === "doomed") return file === "c" ? null : {};
-  if (id === "steady" && file !== "a") return { url: url("second"), secret: "second" };
-  if (id === "moody") return { url: url(file), headers: { "X-File": file } };
-  return {};
-}
-
-// A daemon that starts with an older file must change nothing, and none may send with what belongs to
-// another file. Last, an operator goes back to the first one.
-function makeRollingFiles(): Fault {
-  const files = new Map<string, FileName>();
-  const fileOf = (daemon: string) => files.get(daemon) ?? "a";
-  return {
-    name: "rolling-files",
-    seconds: 40,
-    setting() {
-      files.clear();
-      const endpoint = (id: EndpointId, port: number, daemon: string) =>
-        inFile(fileOf(daemon), id, port);
-      return Promise.resolve({ daemons: 3, endpoint });
-    },
-    async inject(arena, seconds) {
-      for (const receiver of Object.values(arena.receivers)) {
-        receiver.onRead = (request) => checkFile(arena, request);
-      }
-      await rollFiles(arena, seconds / 2, files, ["a", "b"]);
-      arena.retirable.set("doomed", Date.now());
-      await rollFiles(arena, seconds / 2, files, FILES);
-      for (const { name } of arena.daemons) files.set(name, "a");
-      await until("every daemon has the first file again", async () => {
-        for (const daemon of arena.daemons) if (daemon.up) daemon.reload();
-        await sleep(500);
-        // The last life of each.
-        const rows = await arena.sql`
-          select from (
-            select distinct on (listeners) file from daemons order by listeners, started_at desc
-          ) d where file <> (select digest from file_in_force)`;
-        return arena.daemons.every(({ up }) => up) && rows.length === 0;
-      }).catch((error) => arena.find({ invariant: "G", text: messageOf(error) }));
-    },
-  };
-}
-
-async function rollFiles(
-  arena: Arena,
-  seconds: number,
-  files: Map<string, FileName>,
-  from: readonly FileName[],
-): Promise<void> {
-  const { random } = arena;
-  for (const goes_on = clockFor(seconds); goes_on(); await sleep(random.int(100, 1_000))) {
-    const daemon = pickUp(arena);
-    if (daemon === undefined) continue;
-    arena.strikes++;
-    files.set(daemon.name, random.pick(from));
-    const how = random.pick(["kill", "terminate", "terminate", "reload"] as const);
-    const { holder } = daemon;
-    if (how === "kill") {
-      arena.kill(daemon.name);
-      await until("it is dead", () => daemon.dead.includes(holder));
-    } else if (how === "reload") daemon.reload();
-    else await terminateOne(arena, daemon, 1);
-  }
-}
-
-function checkFile(arena: Arena, { path, headers, body, seen }: Incoming): void {
-  const secret = SECRETS[path === "/second" ? "second" : "main"];
-  const signature = createHmac("sha256", secret).update(body).digest("hex");
-  const file = FILES.find((name) => path === `/${name}`);
-  if (headers.get("x-bookme-signature") !== `sha256=${signature}`) {
-    arena.find({ invariant: "A", text: `${seen.delivery_id} has a wrong signature at ${path}` });
-  }
-  if (headers.get("x-file") !== file) {
-    arena.find({
-      invariant: "A",
-      text: `${seen.delivery_id} has another file's header at ${path}`,
-    });
-  }
-}
-
 const FAKETIME = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1";
 
 function clockSetting(random: Arena["random"]): Promise<Setting> {
@@ -568,10 +440,10 @@ function clockSetting(random: Arena["random"]): Promise<Setting> {
 }
 
 /** Connections that say half of a request and keep quiet. Answers how to leave. */
-async function crowd(port: number, count: number): Promise<() => void> {
+async function crowd(place: Place, count: number): Promise<() => void> {
   const half = new TextEncoder().encode("POST /ingest HTTP/1.1\r\nHost: x\r\n");
   const connections = await Promise.all(Array.from({ length: count }, async () => {
-    const connection = await connectTo(port).catch(() => undefined);
+    const connection = await connectTo(place).catch(() => undefined);
     await connection?.write(half).catch(() => {});
     return connection;
   }));
@@ -579,10 +451,12 @@ async function crowd(port: number, count: number): Promise<() => void> {
 }
 
 async function exhaustDescriptors(arena: Arena, seconds: number): Promise<void> {
+  const [daemon] = arena.daemons;
+  if (daemon === undefined) return;
   arena.receivers.victim.manner = () => "hang";
   for (const goes_on = clockFor(seconds); goes_on();) {
     arena.strikes++;
-    const leave = await crowd(arena.daemons[0]?.port ?? 0, 200);
+    const leave = await crowd(daemon, 200);
     await sleep(2_000);
     leave();
     await sleep(500);
@@ -597,7 +471,8 @@ const CALM_MS = 8_000;
 // be enough for the second.
 async function exhaustMemory(arena: Arena, seconds: number): Promise<void> {
   arena.receivers.victim.manner = () => "endless";
-  const port = arena.daemons[0]?.port ?? 0;
+  const [daemon] = arena.daemons;
+  if (daemon === undefined) return;
   const filler = "m".repeat(900_000);
   const body =
     `{"event":"booking.created","timestamp":"2026-11-24T10:00:00Z","data":{"appointment":` +
@@ -613,7 +488,7 @@ async function exhaustMemory(arena: Arena, seconds: number): Promise<void> {
     await Promise.all(Array.from({ length: 150 }, async () => {
       while (goes_on()) {
         arena.strikes++;
-        await postRaw(port, request).catch(() => sleep(50));
+        await postRaw(daemon, request).catch(() => sleep(50));
       }
     }));
     await blackhole(arena, false);
@@ -622,8 +497,8 @@ async function exhaustMemory(arena: Arena, seconds: number): Promise<void> {
   arena.receivers.victim.manner = () => ({ status: 200 });
 }
 
-async function postRaw(port: number, request: Uint8Array): Promise<void> {
-  using connection = await connectTo(port);
+async function postRaw(place: Place, request: Uint8Array): Promise<void> {
+  using connection = await connectTo(place);
   for (let at = 0; at < request.length;) at += await connection.write(request.subarray(at));
   const buffer = new Uint8Array(65_536);
   while (await connection.read(buffer) !== null);

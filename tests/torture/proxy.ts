@@ -47,7 +47,10 @@ function statementOf(text: string): Statement {
 }
 
 /** Starts a proxy on a free port of loopback, before the server that is on `server_port` at the time. */
-export async function startProxy(server_port: () => number): Promise<Proxy> {
+export async function startProxy(
+  server_port: () => number,
+  hostname = "127.0.0.1",
+): Promise<Proxy> {
   const sockets = new Set<Socket>();
   let accepted = 0;
   const server = createServer({ noDelay: true }, (client) => {
@@ -57,7 +60,7 @@ export async function startProxy(server_port: () => number): Promise<Proxy> {
       client.on("error", () => {}).once("close", () => sockets.delete(client));
       return proxy.play(client);
     }
-    const upstream = connect({ host: "127.0.0.1", port: server_port(), noDelay: true });
+    const upstream = connect({ host: hostname, port: server_port(), noDelay: true });
     for (const socket of [client, upstream]) {
       sockets.add(socket);
       socket.once("close", () => sockets.delete(socket));

@@ -37,8 +37,9 @@ function daemonAt(address: string | undefined): string {
   return `d${address?.split(".").at(-1)}`;
 }
 
-/** A receiver on loopback that writes down every request, and misbehaves where told to. */
+/** A receiver that writes down every request, and misbehaves where told to. */
 export interface Receiver {
+  readonly hostname: string;
   readonly port: number;
   readonly requests: readonly RequestSeen[];
   /** How each request is met. */
@@ -57,7 +58,7 @@ export interface Receiver {
 const OK: Manner = { status: 200 };
 
 /** Starts a receiver; over TLS with a certificate. */
-export async function startReceiver(leaf?: Leaf): Promise<Receiver> {
+export async function startReceiver(leaf?: Leaf, hostname = "127.0.0.1"): Promise<Receiver> {
   const requests: RequestSeen[] = [];
   const sockets = new Set<Socket>();
   const serve = (socket: Socket) => {
@@ -74,7 +75,7 @@ export async function startReceiver(leaf?: Leaf): Promise<Receiver> {
   const listen = async () => {
     await new Promise<void>((done, failed) => {
       server.once("error", failed);
-      server.listen(port, "127.0.0.1", done);
+      server.listen(port, hostname, done);
     });
     port = (server.address() as AddressInfo).port;
   };
@@ -85,6 +86,7 @@ export async function startReceiver(leaf?: Leaf): Promise<Receiver> {
   };
   await listen();
   const receiver: Receiver = {
+    hostname,
     port,
     requests,
     manner: () => OK,

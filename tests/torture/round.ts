@@ -2,7 +2,7 @@ import { messageOf } from "../../lib/core/errors.ts";
 import { sleep } from "../support/wait.ts";
 import { allReady, type Arena, type ArenaOptions, drained, openArena } from "./arena.ts";
 import { check, type Verdict } from "./checker.ts";
-import { type Fault, Skip } from "./faults.ts";
+import { type Fault, Skip } from "./fault.ts";
 
 /** What became of one fault. */
 export interface Round extends Verdict {
