@@ -1,12 +1,13 @@
 import type { Sql } from "postgres";
+import { signIn, type Visitor, visitor } from "../support/visitor.ts";
 import { sleep, until } from "../support/wait.ts";
 import { type Client, type Place, post, startClient } from "./client.ts";
 import type { Cluster } from "./cluster.ts";
 import { type Daemon, endedBy, keepDaemon, type Launch } from "./daemons.ts";
-import type { Ledger, Violation } from "./ledger.ts";
+import type { Ledger, Limits, View, Violation } from "./ledger.ts";
 import { type Proxy, startProxy } from "./proxy.ts";
 import type { Random } from "./random.ts";
-import { addressOf, type Receiver, startReceiver } from "./receivers.ts";
+import { addressOf, type Manner, type Receiver, startReceiver } from "./receivers.ts";
 import {
   changeSchema,
   expireLeases,
@@ -24,7 +25,8 @@ export const RETRY_MS = [0, 100, 200, 500, 500, 1_000, 1_000];
 export const TIMEOUT_MS = 2_000;
 /** An attempt is sent and recorded by then when all is well. */
 const LOST_AFTER_MS = TIMEOUT_MS + 8_000;
-const TOKEN = "admin-token-of-the-torture-0123";
+const LOOPBACK = "127.0.0.1";
+export const TOKEN = "admin-token-of-the-torture-0123";
 /** Hexadecimal. */
 const SEAL_KEY = "5ea1".repeat(16);
 
@@ -61,6 +63,21 @@ export interface Grounds {
   readonly database: string;
 }
 
+/** Signing in over plain HTTP is for loopback only: elsewhere, as through a proxy that speaks TLS. */
+const PUBLIC_URL = "https://hooks.torture.test";
+
+/** An operator who has signed in to a daemon's pages. */
+export async function signInto(daemon: Daemon): Promise<Visitor> {
+  const origin = originOf(daemon);
+  if (daemon.hostname === LOOPBACK) return await signIn(origin, TOKEN);
+  const visiting = visitor(origin);
+  const { status } = await visiting.post("/dashboard/login", { token: TOKEN }, {
+    origin: PUBLIC_URL,
+  });
+  if (status !== 303) throw new Error(`Signing in was answered with ${status}`);
+  return visiting;
+}
+
 /** What a fault asks for before anything is started. */
 export interface Setting {
   readonly daemons?: number;
@@ -79,6 +96,10 @@ export interface Setting {
     receiver: Place,
     daemon: string,
   ) => Record<string, unknown> | null;
+  /** Limits of endpoints, which are in every daemon's file. */
+  readonly limits?: Partial<Record<EndpointId, Limits>>;
+  /** How receivers meet requests at first, if not as usual. */
+  readonly manners?: Partial<Record<EndpointId, (random: Random) => Manner>>;
   /** Certificates of receivers that speak TLS. */
   readonly certificates?: Partial<Record<EndpointId, Leaf>>;
   /** Whether daemons are started by the fault itself. */
@@ -105,6 +126,10 @@ export interface Arena {
   away: boolean;
   /** Set when all is whole again: a lease that is old then belongs to nobody any more. */
   draining: boolean;
+  /** When something was broken, until all had caught up; undefined where the fault does not say. */
+  outages: [from: number, to: number][] | undefined;
+  /** What each daemon shows when all is over. */
+  views: readonly View[];
   /** Lives whose leases are brought to their end although they have not died: frozen ones. */
   readonly forgotten: Set<string>;
   /** Endpoints that a file may have retired, and from which time on. */
@@ -195,7 +220,10 @@ export async function openArena(options: ArenaOptions): Promise<Arena> {
   function configOf(name: string, { hostname, port }: Place) {
     const { grounds } = setting;
     return (holder: string) => ({
-      server: { listen: `${hostname}:${port}` },
+      server: {
+        listen: `${hostname}:${port}`,
+        ...(grounds === undefined ? {} : { public_url: PUBLIC_URL }),
+      },
       ...(grounds === undefined ? {} : { ip_ranges: { development: [grounds.cidr] } }),
       database: embedded ? { directory: data, min_free: setting.min_free ?? "0B" } : {
         url: `postgres://${grounds?.database ?? proxiesBefore(name)}/${database}` +
@@ -213,7 +241,14 @@ export async function openArena(options: ArenaOptions): Promise<Arena> {
       endpoints: ENDPOINTS.flatMap(({ id, ...selection }) => {
         const more = setting.endpoint?.(id, receivers[id], name);
         const url = `${originOf(receivers[id])}/${id}`;
-        return more === null ? [] : [{ id, url, secret: "main", ...selection, ...more }];
+        const usual = {
+          id,
+          url,
+          secret: "main",
+          ...selection,
+          ...limitsInFile(setting.limits?.[id]),
+        };
+        return more === null ? [] : [{ ...usual, ...more }];
       }),
     });
   }
@@ -266,6 +301,8 @@ export async function openArena(options: ArenaOptions): Promise<Arena> {
     proxies,
     away: false,
     draining: false,
+    outages: undefined,
+    views: [],
     forgotten: new Set(),
     retirable: new Map(),
     watch,
@@ -304,9 +341,8 @@ export async function openArena(options: ArenaOptions): Promise<Arena> {
       const history = written && sql !== undefined ? await readHistory(sql) : [];
       const watched = written && watch !== undefined ? await watch.read() : null;
       const by_hand = watch?.by_hand ?? new Set<string>();
-      const { retirable } = arena;
       const told = { history, healthy, calm, findings, watched, by_hand };
-      return toLedger({ rows, client, receivers, retirable, ...told });
+      return toLedger({ rows, client, receivers, arena, setting, ...told });
     },
     async close() {
       clearInterval(reaper);
@@ -345,7 +381,18 @@ async function startReceivers(setting: Setting, random: Random) {
     status: random.chance(0.7) ? 200 : random.pick([500, 503, 429, 404, 302]),
   });
   receivers.doomed.manner = () => ({ status: 500 });
+  for (const { id } of ENDPOINTS) {
+    const manner = setting.manners?.[id];
+    if (manner !== undefined) receivers[id].manner = () => manner(random);
+  }
   return receivers;
+}
+
+function limitsInFile({ rate_per_s, concurrency }: Limits = {}): Record<string, unknown> {
+  return {
+    ...(rate_per_s === undefined ? {} : { rate_limit: `${rate_per_s}/s` }),
+    ...(concurrency === undefined ? {} : { concurrency }),
+  };
 }
 
 /** Which endpoints an event is owed to, told without asking the program. */
@@ -399,19 +446,25 @@ async function readEmbedded(directory: string): Promise<Rows> {
 }
 
 function toLedger(
-  { rows, client, receivers, retirable, ...rest }:
+  { rows, client, receivers, arena, setting, ...rest }:
     & Pick<Ledger, "history" | "healthy" | "calm" | "findings" | "watched" | "by_hand">
     & {
       rows: Rows;
       client: Client;
       receivers: Record<EndpointId, Receiver>;
-      retirable: Arena["retirable"];
+      arena: Pick<Arena, "retirable" | "outages" | "views">;
+      setting: Setting;
     },
 ): Ledger {
+  const { retirable, outages, views } = arena;
+  const limits: Readonly<Record<string, Limits>> = setting.limits ?? {};
   return {
     ...rows,
     ...rest,
-    endpoints: Object.entries(rows.endpoints).map(([id, no]) => ({ no, id, retry_ms: RETRY_MS })),
+    ...(outages === undefined ? {} : { outages }),
+    views,
+    endpoints: Object.entries(rows.endpoints)
+      .map(([id, no]) => ({ no, id, retry_ms: RETRY_MS, limits: limits[id] })),
     acknowledged: client.acknowledged.map((answer) => ({
       ...answer,
       owed_to: answer.owed_to.map((id) => rows.endpoints[id] ?? -1),
@@ -429,7 +482,7 @@ export function originOf({ hostname, port }: Place): string {
 
 function placeOf(daemon: string, grounds: Grounds | undefined): Place {
   if (grounds !== undefined) return { hostname: grounds.addressOf(daemon), port: 8080 };
-  return { hostname: "127.0.0.1", port: freePort() };
+  return { hostname: LOOPBACK, port: freePort() };
 }
 
 function freePort(): number {

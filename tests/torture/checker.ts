@@ -9,6 +9,7 @@ import type {
   Invariant,
   Ledger,
   RequestSeen,
+  View,
   Violation,
 } from "./ledger.ts";
 
@@ -28,6 +29,8 @@ export interface Counts {
   readonly announced: number;
   readonly erased: number;
   readonly dropped: number;
+  /** Attempts later than `LATE_MS` after they were due, all of them explained where outages are known. */
+  readonly late: number;
 }
 
 export interface Verdict {
@@ -57,6 +60,8 @@ export function check(ledger: Ledger): Verdict {
       ...checkLeases(ledger, index),
       ...checkTimes(ledger, index),
       ...(ledger.watched === null ? [] : checkWatched(ledger.watched, ledger)),
+      ...checkLimits(ledger, index),
+      ...checkViews(ledger),
       ...ledger.findings,
     ],
     untested: untestedIn(ledger),
@@ -354,6 +359,50 @@ function* checkWriter(
 }
 
 function* checkTimes(ledger: Ledger, index: Index): Generator<Violation> {
+  for (const { what, endpoint_no, began, earliest, latest } of beginnings(ledger, index)) {
+    if (began < earliest - CLOCK_TOLERANCE_MS) {
+      yield says("F", `${what} was ${Math.ceil(earliest - began)} ms early`);
+    }
+    const late = Math.round(began - latest);
+    if (late <= LATE_MS || ledger.paused.has(endpoint_no)) continue;
+    if (ledger.healthy.some(([from, to]) => from <= earliest && latest + LATE_MS <= to)) {
+      yield says("F", `${what} was ${late} ms late`);
+    } else if (isUnexplained(ledger, endpoint_no, latest, began)) {
+      yield says("F", `${what} was ${late} ms late, which no outage explains`);
+    }
+  }
+}
+
+/** Whether a late attempt waited too long apart from outages; a retired endpoint's until a file brought it back. */
+function isUnexplained(ledger: Ledger, endpoint_no: number, due: number, began: number): boolean {
+  const { outages } = ledger;
+  if (outages === undefined || mayBeRetired(ledger, endpoint_no, began)) return false;
+  return began - due - overlap(outages, due, began) > LATE_MS;
+}
+
+/** How long of the time between these two lies within intervals that do not overlap each other. */
+function overlap(
+  intervals: readonly (readonly [number, number])[],
+  begin: number,
+  end: number,
+): number {
+  return intervals.reduce(
+    (sum, [from, to]) => sum + Math.max(0, Math.min(to, end) - Math.max(from, begin)),
+    0,
+  );
+}
+
+interface Beginning {
+  readonly what: string;
+  readonly endpoint_no: number;
+  readonly began: number;
+  /** Between these two it should have begun. */
+  readonly earliest: number;
+  readonly latest: number;
+}
+
+/** When attempts began that nobody asked for by hand. */
+function* beginnings(ledger: Ledger, index: Index): Generator<Beginning> {
   for (const delivery of ledger.deliveries) {
     if (ledger.by_hand.has(delivery.id)) continue;
     const attempts = index.attempts.get(delivery.id) ?? [];
@@ -367,16 +416,100 @@ function* checkTimes(ledger: Ledger, index: Index): Generator<Violation> {
         seen.get(attempt.number) ?? Infinity,
       );
       if (due === undefined || began === Infinity) continue;
-      const what = `attempt ${attempt.number} of ${delivery.id}`;
-      if (began < due.earliest - CLOCK_TOLERANCE_MS) {
-        yield says("F", `${what} was ${Math.ceil(due.earliest - began)} ms early`);
-      }
-      const late = began - due.latest;
-      const healthy = !ledger.paused.has(delivery.endpoint_no) && ledger.healthy
-        .some(([from, to]) => from <= due.earliest && due.latest + LATE_MS <= to);
-      if (healthy && late > LATE_MS) yield says("F", `${what} was ${Math.round(late)} ms late`);
+      const { endpoint_no } = delivery;
+      yield { what: `attempt ${attempt.number} of ${delivery.id}`, endpoint_no, began, ...due };
     }
   }
+}
+
+function* checkLimits(ledger: Ledger, index: Index): Generator<Violation> {
+  const began = Map.groupBy(beginnings(ledger, index), ({ endpoint_no }) => endpoint_no);
+  const seen = Map.groupBy(
+    ledger.requests,
+    ({ delivery_id }) => index.deliveries.get(delivery_id)?.endpoint_no,
+  );
+  for (const { no, id, limits } of ledger.endpoints) {
+    const requests = seen.get(no) ?? [];
+    if (limits?.rate_per_s !== undefined) {
+      const times = (began.get(no) ?? []).map(({ began }) => began);
+      yield* checkRate(id, limits.rate_per_s, times);
+    }
+    if (limits?.concurrency !== undefined) {
+      const most = mostAtOnce(requests.filter((request) => !isStale(request, index)));
+      if (most > limits.concurrency) {
+        yield says("L", `${id} had ${most} requests at once, ${limits.concurrency} are allowed`);
+      }
+    }
+  }
+}
+
+/**
+ * Slots of a rate are evenly spaced and assigned so far ahead at most. A daemon that is silent meanwhile uses
+ * those that it has when it is back.
+ */
+const AHEAD_MS = 1_000;
+
+function* checkRate(
+  endpoint: string,
+  rate_per_s: number,
+  times: readonly number[],
+): Generator<Violation> {
+  const ahead_ms = mostAhead(times, 1_000 / rate_per_s);
+  if (ahead_ms <= AHEAD_MS + CLOCK_TOLERANCE_MS) return;
+  yield says(
+    "L",
+    `${endpoint} had attempts ${Math.round(ahead_ms)} ms ahead of ${rate_per_s} per second`,
+  );
+}
+
+/** How far beginnings were ahead of an even pace that never makes up for a pause. */
+function mostAhead(times: readonly number[], interval_ms: number): number {
+  let next = -Infinity;
+  let most = 0;
+  for (const time of times.toSorted((a, b) => a - b)) {
+    most = Math.max(most, next - time);
+    next = Math.max(next, time) + interval_ms;
+  }
+  return most;
+}
+
+/** A request that lay in the network until its attempt had been given up. */
+function isStale({ delivery_id, attempt, at }: RequestSeen, index: Index): boolean {
+  const own = (index.attempts.get(delivery_id) ?? []).find(({ number }) => number === attempt);
+  return own !== undefined && own.ended_at < at - CLOCK_TOLERANCE_MS;
+}
+
+function mostAtOnce(requests: readonly RequestSeen[]): number {
+  const steps = requests.flatMap(({ at, ended_at }) => [
+    { at, step: 1 },
+    { at: ended_at ?? Infinity, step: -1 },
+  ]);
+  let now = 0;
+  let most = 0;
+  // Of one millisecond, ends come first: the next one begins only after them.
+  for (const { step } of steps.toSorted((a, b) => a.at - b.at || a.step - b.step)) {
+    most = Math.max(most, now += step);
+  }
+  return most;
+}
+
+function* checkViews({ views = [] }: Ledger): Generator<Violation> {
+  for (const [path, shown] of Map.groupBy(views, (view) => view.path)) {
+    const [first, ...others] = shown;
+    for (const other of others) {
+      if (first === undefined || other.text === first.text) continue;
+      yield says("M", `${path}: ${difference(first, other)}`);
+    }
+  }
+}
+
+/** Where two views begin to differ, with what each has there. */
+function difference(one: View, other: View): string {
+  const same = [...one.text].findIndex((char, at) => char !== other.text[at]);
+  const at = same < 0 ? one.text.length : same;
+  const part = ({ daemon, text }: View) =>
+    `${daemon} has ${JSON.stringify(text.slice(Math.max(0, at - 60), at + 60))}`;
+  return `${part(one)}, ${part(other)}`;
 }
 
 // The wait follows from the attempts before: it is the policy's, with up to a tenth of jitter, or none
@@ -411,5 +544,7 @@ function count(ledger: Ledger, index: Index): Counts {
     announced: ledger.watched?.chats.length ?? 0,
     erased: ledger.events.filter(({ erased_at }) => erased_at !== null).length,
     dropped: ledger.watched?.drops.length ?? 0,
+    late: [...beginnings(ledger, index)].filter(({ began, latest }) => began - latest > LATE_MS)
+      .length,
   };
 }

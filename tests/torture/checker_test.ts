@@ -2,7 +2,8 @@ import assert from "node:assert/strict";
 import { SABOTAGES } from "./sabotage.ts";
 import { deliveryUuid } from "../../lib/core/ids.ts";
 import { check } from "./checker.ts";
-import type { AttemptRow, Change, Ledger, RequestSeen } from "./ledger.ts";
+import type { AttemptRow, Change, Ledger, Limits, RequestSeen } from "./ledger.ts";
+import { common } from "./views.ts";
 
 const EVENT = "01a20fa8-2635-7b1d-9b44-7c5a00000000";
 const DELIVERY = deliveryUuid(EVENT, 1);
@@ -30,6 +31,7 @@ function request(number: number, more: Partial<RequestSeen> = {}): RequestSeen {
     attempt: number,
     hash: HASH,
     at: 1_010,
+    ended_at: 1_015,
     signature: `s${number}`,
     status: 200,
     ...more,
@@ -326,6 +328,90 @@ Deno.test("check() F finds attempts sent too early or too late", () => {
   // While something was broken nobody is late.
   findsNothing(ending("failed", late, { healthy: [] }));
   finds(ledger({ requests: [request(1, { at: 990 })] }), "F", /10 ms early/);
+});
+
+Deno.test("check() F accepts late attempts as far as outages explain them", () => {
+  const attempts = [failing(1, 1_000), failing(2, 9_000), failing(3, 9_220)];
+  const run = ending("failed", attempts, { healthy: [] });
+  assert.equal(check(run).counts.late, 1);
+  findsNothing(run);
+  findsNothing({ ...run, outages: [[900, 3_000], [3_500, 9_500]] });
+  finds(
+    { ...run, outages: [[900, 3_000], [8_000, 9_500]] },
+    "F",
+    /attempt 2 .* no outage explains/,
+  );
+  finds({ ...run, outages: [] }, "F", /attempt 2 .* 7880 ms late, which no outage/);
+});
+
+/** Deliveries of one endpoint with these limits; each has its attempt, and its receiver's request, at these times. */
+function limited(limits: Limits, times: readonly (readonly [from: number, to: number])[]): Ledger {
+  const ids = times.map((_, at) => `01a20fa8-2635-7b1d-9b44-70${10 + at}00000000`);
+  const owed = ids.map((event_id) => ({ event_id, delivery_id: deliveryUuid(event_id, 1) }));
+  const [delivery] = ledger().deliveries;
+  assert(delivery);
+  return ledger({
+    endpoints: [{ no: 1, id: "crm", retry_ms: RETRY_MS, limits }],
+    healthy: [],
+    acknowledged: [],
+    history: [],
+    events: ids.map((id) => ({ id, hash: id, received_at: 1_000, erased_at: null })),
+    deliveries: owed.map(({ event_id, delivery_id }, at) => {
+      return { ...delivery, id: delivery_id, event_id, ended_at: times[at]?.[1] ?? 0 };
+    }),
+    attempts: owed.map(({ delivery_id }, at) => {
+      const [started_at = 0, ended_at = 0] = times[at] ?? [];
+      return attempt(1, { delivery_id, started_at, ended_at });
+    }),
+    requests: owed.map((of, at) => {
+      const [from = 0, to = 0] = times[at] ?? [];
+      return request(1, { ...of, hash: of.event_id, at: from, ended_at: to });
+    }),
+  });
+}
+
+Deno.test("check() L finds more requests at once than an endpoint's concurrency", () => {
+  const three = [[1_000, 1_050], [1_010, 1_060], [1_050, 1_090]] as const;
+  findsNothing(limited({ concurrency: 2 }, three));
+  finds(limited({ concurrency: 1 }, three), "L", /crm had 2 requests at once, 1 are allowed/);
+  // One that was never answered, on a connection that was never closed.
+  const open = limited({ concurrency: 2 }, [[1_000, 1_050], [1_100, 1_150], [1_120, 1_130]]);
+  const requests = open.requests.map((seen, at) => at === 0 ? { ...seen, ended_at: null } : seen);
+  finds({ ...open, requests }, "L", /3 requests at once/);
+  // One that arrived when its attempt had been given up.
+  const [first] = open.requests;
+  assert(first);
+  findsNothing({ ...open, requests: requests.with(0, { ...first, at: 1_110, ended_at: 1_140 }) });
+});
+
+Deno.test("check() L finds more attempts than an endpoint's rate", () => {
+  const every = (step_ms: number, count: number) =>
+    Array.from({ length: count }, (_, at) => [1_000 + at * step_ms, 1_005 + at * step_ms] as const);
+  findsNothing(limited({ rate_per_s: 10 }, every(100, 30)));
+  // The slots of a second, which a daemon uses late.
+  findsNothing(limited({ rate_per_s: 10 }, every(1, 11)));
+  finds(limited({ rate_per_s: 10 }, every(1, 12)), "L", /crm had attempts 1\d+ ms ahead of 10 per/);
+  finds(limited({ rate_per_s: 10 }, every(50, 30)), "L", /ahead/);
+});
+
+Deno.test("check() M finds what one daemon shows otherwise", () => {
+  const view = (daemon: string, text: string) => ({ daemon, path: "/api/alerts", text });
+  findsNothing(ledger({ views: [view("d1", "same"), view("d2", "same")] }));
+  finds(
+    ledger({ views: [view("d1", "two open"), view("d2", "two open"), view("d3", "one open")] }),
+    "M",
+    /^\/api\/alerts: d1 has "two open", d3 has "one open"$/,
+  );
+});
+
+Deno.test("common() leaves out the daemon, and what is of one request", () => {
+  const page = (origin: string, token: string) =>
+    `<a href="${origin}/x?a=1&amp;since=${token}"><input name="csrf" value="${token}">4`;
+  assert.equal(
+    common(page("http://a:1", "t"), "http://a:1"),
+    common(page("http://b:1", "u"), "http://b:1"),
+  );
+  assert.notEqual(common("4 failed", ""), common("5 failed", ""));
 });
 
 Deno.test("check() reports violations seen during the run", () => {

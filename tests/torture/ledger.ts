@@ -23,6 +23,10 @@ export interface Ledger {
   readonly paused: ReadonlySet<number>;
   /** What was watched besides; null if nobody watched. */
   readonly watched: Watched | null;
+  /** Times in which something was broken; where they are known, nothing else explains a late attempt. */
+  readonly outages?: readonly (readonly [from: number, to: number])[];
+  /** What each daemon showed when all was over. */
+  readonly views?: readonly View[];
   /** Whether nothing at all was broken in this run. */
   readonly calm: boolean;
   /** Mistakes that were seen while it ran: a daemon that died by itself, a queue that never drained. */
@@ -33,6 +37,22 @@ export interface LedgerEndpoint {
   readonly no: number;
   readonly id: string;
   readonly retry_ms: readonly number[];
+  readonly limits?: Limits | undefined;
+}
+
+/** What a receiver is promised, by all daemons together. */
+export interface Limits {
+  /** Attempts begun. */
+  readonly rate_per_s?: number;
+  /** Attempts under way at once. */
+  readonly concurrency?: number;
+}
+
+/** A page or a list as one daemon showed it, without what may differ. */
+export interface View {
+  readonly daemon: string;
+  readonly path: string;
+  readonly text: string;
 }
 
 /** A post that was answered with 200 or 202. */
@@ -87,6 +107,8 @@ export interface RequestSeen {
   readonly attempt: number;
   readonly hash: string;
   readonly at: number;
+  /** When it was answered or its connection closed; null if neither has happened. */
+  readonly ended_at: number | null;
   readonly signature: string;
   /** What was answered, or null where it was no answer. */
   readonly status: number | null;
@@ -126,6 +148,8 @@ export const INVARIANTS = {
   I: "no answer has what its reader may not see: another business's, an operator's, a secret",
   J: "no erasure lost or undone, and nothing sent after one",
   K: "no partition dropped with something owed, and those with nothing owed dropped",
+  L: "rate_limit and concurrency hold over all daemons together",
+  M: "afterwards each daemon shows the same",
 } as const;
 
 export type Invariant = keyof typeof INVARIANTS;

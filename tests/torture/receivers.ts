@@ -158,6 +158,7 @@ function seenOf(fields: ReadonlyMap<string, string>, body: Buffer): RequestSeen 
     attempt: Number(fields.get("x-bookme-attempt")),
     hash: createHash("sha256").update(body).digest("hex"),
     at: Date.now(),
+    ended_at: null,
     signature: fields.get("webhook-signature") ?? "",
     status: null,
   };
@@ -171,12 +172,18 @@ function answer(
 ): void {
   const manner = receiver.manner(incoming);
   const at = requests.push(incoming.seen) - 1;
+  const end = (status: number | null) => {
+    requests[at] = { ...incoming.seen, status, ended_at: Date.now() };
+  };
+  const cut = () => end(requests[at]?.status ?? null);
+  socket.once("close", cut);
   if (typeof manner !== "string") {
     const { status, delay_ms, then } = manner;
     const write = () => {
       // What comes after its end of the connection is closed, it cannot answer any more.
       if (!socket.writable) return;
-      requests[at] = { ...incoming.seen, status };
+      socket.off("close", cut);
+      end(status);
       const text = `ok ${markIn(incoming.body)}`;
       socket.write(
         `HTTP/1.1 ${status} Said\r\nContent-Length: ${text.length}\r\n\r\n${text}`,

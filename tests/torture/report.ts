@@ -16,8 +16,8 @@ export function inWords(round: Round): string[] {
     `${fault}: ${verdict}; ${strikes} strikes, ${counts.acknowledged} acknowledged, ` +
     `${round.ambiguous} unanswered, ${round.refused} refused, ${counts.deliveries} deliveries ` +
     `(${counts.failed} failed), ${counts.attempts} attempts (${counts.interrupted} interrupted), ` +
-    `${counts.requests} requests, ${counts.repeated} taken again; ${round.kills} kills, ` +
-    `${counts.announced} alerts announced, ${counts.erased} events erased, ` +
+    `${counts.requests} requests, ${counts.repeated} taken again, ${counts.late} late; ` +
+    `${round.kills} kills, ${counts.announced} alerts announced, ${counts.erased} events erased, ` +
     `${counts.dropped} partitions dropped; drained in ${drained_s.toFixed(0)} s of ${
       took_s.toFixed(0)
     }`,

@@ -24,6 +24,7 @@ const ROUND: Round = {
     interrupted: 0,
     requests: 20,
     repeated: 1,
+    late: 0,
     announced: 0,
     erased: 0,
     dropped: 0,

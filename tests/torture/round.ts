@@ -3,6 +3,7 @@ import { sleep } from "../support/wait.ts";
 import { allReady, type Arena, type ArenaOptions, drained, openArena } from "./arena.ts";
 import { check, type Verdict } from "./checker.ts";
 import { type Fault, Skip } from "./fault.ts";
+import { readViews } from "./views.ts";
 
 /** What became of one fault. */
 export interface Round extends Verdict {
@@ -87,6 +88,7 @@ const NOTHING: Verdict = {
     announced: 0,
     erased: 0,
     dropped: 0,
+    late: 0,
   },
 };
 
@@ -128,6 +130,7 @@ async function strike(
   for (const answer of new Set(arena.client.strange)) {
     arena.find({ invariant: "G", text: `a post was answered with ${answer}` });
   }
+  if (arena.daemons.length > 1) arena.views = await readViews(arena);
   const ledger = await arena.finish([[calm ? from : probed, Date.now()]], calm);
   return { ...check(ledger), drained_s };
 }

@@ -33,7 +33,7 @@ const DELIVERED: DeliveryRow = {
 
 function request(delivery: DeliveryRow, at: number, hash = HASH): RequestSeen {
   const { id: delivery_id, event_id } = delivery;
-  return { delivery_id, event_id, attempt: 1, hash, at, signature: "s", status: 200 };
+  return { delivery_id, event_id, attempt: 1, hash, at, ended_at: at, signature: "s", status: 200 };
 }
 
 /** An event that was erased, and one of a week of long ago. */

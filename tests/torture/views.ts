@@ -1,0 +1,69 @@
+import { sleep } from "../support/wait.ts";
+import { type Arena, originOf, signInto, TOKEN } from "./arena.ts";
+import type { Daemon } from "./daemons.ts";
+import type { View } from "./ledger.ts";
+
+const LISTS = [
+  "/api/endpoints",
+  "/api/events?limit=200",
+  "/api/deliveries?limit=200",
+  "/api/deliveries?status=failed&limit=200",
+  "/api/stats?window=1h",
+  "/api/alerts",
+  "/api/audit",
+  "/api/daemons",
+];
+const PAGES = [
+  "/dashboard",
+  "/dashboard/endpoints",
+  "/dashboard/deliveries",
+  "/dashboard/deliveries?status=failed",
+  "/dashboard/alerts",
+];
+/** Deliveries whose own pages are looked at. */
+const DELIVERIES = 3;
+/** What daemons remember for a while, they have read again by then. */
+const PATIENCE_MS = 20_000;
+
+/** What each daemon shows when nothing changes any more; asked again until it is the same. */
+export async function readViews(arena: Arena): Promise<View[]> {
+  const end = performance.now() + PATIENCE_MS;
+  for (;;) {
+    const views = await Promise.all(arena.daemons.map(readOne));
+    const all = views.flat();
+    const differing = new Set(all.map(({ path, text }) => `${path} ${text}`)).size;
+    if (differing === views[0]?.length || performance.now() > end) return all;
+    await sleep(500);
+  }
+}
+
+async function readOne(daemon: Daemon): Promise<View[]> {
+  const origin = originOf(daemon);
+  const visitor = await signInto(daemon);
+  const views: View[] = [];
+  const add = (path: string, text: string) =>
+    views.push({ daemon: daemon.name, path, text: common(text, origin) });
+  const headers = { authorization: `Bearer ${TOKEN}` };
+  const list = async (path: string) => await (await fetch(origin + path, { headers })).text();
+  for (const path of LISTS) add(path, await list(path));
+  const { data }: { data: { id: string }[] } = JSON.parse(
+    await list(`/api/deliveries?limit=${DELIVERIES}`),
+  );
+  const pages = [...PAGES, ...data.map(({ id }) => `/dashboard/deliveries/${id}`)];
+  for (const path of pages) add(path, (await visitor.get(path)).text);
+  return views;
+}
+
+/** What is of one request only, each with the part that stays. */
+const PASSING = [
+  /( name="(?:csrf|once)" value=")[^"]*/g,
+  // A link to the last so many days.
+  /(&amp;since=)[^&"]*/g,
+  // Times at which a list was made, and daemons were heard of.
+  /("(?:until|last_seen_at)":")[^"]*/g,
+];
+
+/** A text without what names the daemon that gave it, or the time and the session of the request. */
+export function common(text: string, own: string): string {
+  return PASSING.reduce((rest, part) => rest.replace(part, "$1"), text.replaceAll(own, "DAEMON"));
+}
