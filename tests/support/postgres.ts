@@ -27,9 +27,20 @@ export interface PostgresServer extends SharedServer, AsyncDisposable {
    * Starts a standby with `more` settings, which streams from here; `name` is that of its connection, for
    * `synchronous_standby_names`.
    */
-  standby(name: string, more?: Readonly<Record<string, string>>): Promise<PostgresServer>;
+  standby(
+    name: string,
+    more?: Readonly<Record<string, string>>,
+    home?: Home,
+  ): Promise<PostgresServer>;
   /** Ends it and removes its data. */
   close(): Promise<void>;
+}
+
+/** A machine for a server, in the place of loopback. */
+export interface Home {
+  readonly address: string;
+  /** A command prefix that root runs something there with. */
+  readonly wrap: readonly string[];
 }
 
 /** A database for one test. */
@@ -65,8 +76,10 @@ export function connectTo(url: string): Sql & AsyncDisposable {
   return Object.assign(sql, { [Symbol.asyncDispose]: () => sql.end() });
 }
 
+const LOOPBACK = "127.0.0.1";
+
 const SETTINGS = {
-  listen_addresses: "127.0.0.1",
+  listen_addresses: LOOPBACK,
   unix_socket_directories: "",
   max_connections: "200",
   shared_buffers: "32MB",
@@ -86,30 +99,49 @@ export async function sharedPostgres(): Promise<SharedServer> {
   await lock.lock(true);
   const running = await readyPort(directory);
   // One that does not answer was left by an earlier process of the same number.
-  if (running !== undefined && !await isFree(running)) return { url: urlAt(running) };
+  if (running !== undefined && !await isFree(running)) return { url: urlAt(LOOPBACK, running) };
   const { user, port, command } = await prepareCluster(directory, {});
   await spawnGuard("null", String(Deno.pid), [directory, ...command], user);
   await ready(directory);
-  return { url: urlAt(port) };
+  return { url: urlAt(LOOPBACK, port) };
 }
 
 /**
  * Starts a server with `more` settings. It ends with the test file, or when it is closed. `data` is copied instead
- * of an empty cluster, `bin` has the programs to use.
+ * of an empty cluster, `bin` has the programs to use, and it runs on the machine `home`.
  */
 export async function startPostgres(
   more: Readonly<Record<string, string>> = {},
-  { data, bin }: { readonly data?: string; readonly bin?: string } = {},
+  { data, bin, home }: {
+    readonly data?: string;
+    readonly bin?: string;
+    readonly home?: Home | undefined;
+  } = {},
 ): Promise<PostgresServer> {
   const directory = Deno.makeTempDirSync({ prefix: "bookme-postgres-" });
-  return await serveCluster(directory, await prepareCluster(directory, more, data, bin));
+  const settings = { ...settingsOf(home, directory), ...more };
+  const cluster = await prepareCluster(directory, settings, data, bin);
+  return await serveCluster(directory, cluster, home);
+}
+
+/** The port of a server on a machine of its own. */
+const HOME_PORT = "5432";
+
+/** What a server at home on a machine has differently: everybody on its network is trusted. */
+function settingsOf(home: Home | undefined, directory: string): Record<string, string> {
+  if (home === undefined) return {};
+  const hba_file = `${directory}/hba.conf`;
+  Deno.writeTextFileSync(hba_file, "host all all all trust\nhost replication all all trust\n");
+  return { listen_addresses: home.address, port: HOME_PORT, hba_file };
 }
 
 async function serveCluster(
   directory: string,
   { user, port, command }: Awaited<ReturnType<typeof prepareCluster>>,
+  home?: Home,
 ): Promise<PostgresServer> {
-  let guard: Guard | undefined = await startGuarded(command, directory, user);
+  const hostname = home?.address ?? LOOPBACK;
+  let guard: Guard | undefined = await startGuarded(command, directory, user, home);
   const close = async () => {
     if (guard === undefined) Deno.removeSync(directory, { recursive: true });
     await guard?.end("");
@@ -119,13 +151,14 @@ async function serveCluster(
     guard = undefined;
   };
   return {
-    url: urlAt(port),
+    url: urlAt(hostname, port),
     stop: () => end("INT"),
     kill: () => end("KILL"),
     async start() {
-      guard = await startGuarded(command, directory, user);
+      guard = await startGuarded(command, directory, user, home);
     },
-    standby: (name, more) => startStandby(directory, urlAt(port)("postgres"), name, more),
+    standby: (name, more, place) =>
+      startStandby(directory, urlAt(hostname, port)("postgres"), name, more, place),
     close,
     [Symbol.asyncDispose]: close,
   };
@@ -137,12 +170,14 @@ async function startStandby(
   url: string,
   name: string,
   more: Readonly<Record<string, string>> = {},
+  home?: Home,
 ): Promise<PostgresServer> {
   const directory = Deno.makeTempDirSync({ prefix: "bookme-postgres-" });
   await using sql = connectTo(url);
   await sql`select pg_backup_start(${name}, true)`;
   const { hostname, port } = new URL(url);
   const cluster = await prepareCluster(directory, {
+    ...settingsOf(home, directory),
     ...more,
     primary_conninfo: `host=${hostname} port=${port} user=postgres application_name=${name}`,
   }, `${primary}/data`);
@@ -154,11 +189,11 @@ async function startStandby(
     if (cluster.user !== undefined) Deno.chownSync(path, cluster.user.uid, cluster.user.gid);
   }
   Deno.removeSync(`${directory}/data/postmaster.pid`);
-  return await serveCluster(directory, cluster);
+  return await serveCluster(directory, cluster, home);
 }
 
-function urlAt(port: number): SharedServer["url"] {
-  return (database) => `postgres://postgres@127.0.0.1:${port}/${database}`;
+function urlAt(hostname: string, port: number): SharedServer["url"] {
+  return (database) => `postgres://postgres@${hostname}:${port}/${database}`;
 }
 
 /** A new cluster in `directory`, a copy of `source`, and the command that serves it. */
@@ -173,10 +208,10 @@ async function prepareCluster(
   const copy = `${directory}/data`;
   await run(["rm", "-rf", copy], user);
   await run(["cp", "-a", source ?? data, copy], user);
-  const port = await freePort();
-  const settings = Object.entries({ ...SETTINGS, ...more })
-    .flatMap(([name, value]) => ["-c", `${name}=${value}`]);
-  return { user, port, command: [`${bin}/postgres`, "-D", copy, "-p", String(port), ...settings] };
+  const settings = { ...SETTINGS, port: String(await freePort()), ...more };
+  const options = Object.entries(settings).flatMap(([name, value]) => ["-c", `${name}=${value}`]);
+  const port = Number(settings.port);
+  return { user, port, command: [`${bin}/postgres`, "-D", copy, ...options] };
 }
 
 /** The port of the server in `directory` if that accepts connections. */
@@ -210,6 +245,12 @@ else
   guard "$@" &
 fi`;
 
+/** A command prefix by which root runs something as a user. */
+export function becoming(user: User | undefined): string[] {
+  if (user === undefined) return [];
+  return ["setpriv", `--reuid=${user.uid}`, `--regid=${user.gid}`, "--clear-groups"];
+}
+
 interface Guard {
   end(word: string): Promise<void>;
 }
@@ -219,8 +260,9 @@ async function startGuarded(
   command: string[],
   directory: string,
   user: User | undefined,
+  home: Home | undefined,
 ): Promise<Guard> {
-  const child = await spawnGuard("piped", "", [directory, ...command], user);
+  const child = await spawnGuard("piped", "", [directory, ...command], user, home?.wrap);
   const stdin = child.stdin.getWriter();
   const end = async (word: string) => {
     await stdin.write(new TextEncoder().encode(word));
@@ -241,15 +283,23 @@ async function spawnGuard(
   owner: string,
   args: string[],
   user: User | undefined,
+  wrap: readonly string[] = [],
 ): Promise<Deno.ChildProcess> {
-  const child = new Deno.Command("sh", {
-    args: ["-c", GUARD, "guard", ...args],
+  // Only root gets to another machine, and becomes the user there.
+  const on_its_machine = wrap.length > 0;
+  const [program = "", ...rest] = [
+    ...wrap,
+    ...(on_its_machine ? becoming(user) : []),
+    ...["sh", "-c", GUARD, "guard", ...args],
+  ];
+  const child = new Deno.Command(program, {
+    args: rest,
     cwd: "/",
     stdin: pipe,
     stdout: pipe,
     stderr: "null",
     env: { OWNER: owner },
-    ...user,
+    ...(on_its_machine ? {} : user),
   }).spawn();
   await child.status;
   return child;

@@ -8,10 +8,11 @@ import type { Daemon } from "./daemons.ts";
 import { clockFor, type Fault, pickUp, Skip, terminateOne } from "./fault.ts";
 import { connectTo, type Place } from "./client.ts";
 import { startDnsServer } from "./dns.ts";
+import { MACHINES } from "./machines/faults.ts";
 import { type Pair, startPair } from "./pair.ts";
 import type { Moment, Proxy, Statement, Verdict } from "./proxy.ts";
 import type { Manner } from "./receivers.ts";
-import { makeRollingFiles } from "./rolling.ts";
+import { rollingFiles } from "./rolling.ts";
 import { changeSchema } from "./rows.ts";
 import { fillPipe, makeCgroup, makeSmallDisk, mountWrap } from "./system.ts";
 
@@ -673,7 +674,7 @@ const EVERYTHING: readonly Fault[] = [
     seconds: 12,
     inject: (arena, seconds) => terminate(arena, seconds, 2),
   },
-  makeRollingFiles(),
+  rollingFiles,
   { name: "log-stalled", seconds: 20, inject: stallLogs },
   {
     name: "sigstop-past-lease",
@@ -788,6 +789,7 @@ const EVERYTHING: readonly Fault[] = [
     },
     inject: exhaustMemory,
   },
+  ...MACHINES,
 ];
 
 // What is struck on the way of any set of daemons on a server; the short run, and a part of the long.

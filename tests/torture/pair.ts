@@ -1,7 +1,7 @@
 import { openPool } from "../../lib/store/connect.ts";
 import { makeConnector } from "../../lib/store/connection/connector.ts";
 import { serverConfig } from "../support/config.ts";
-import { connectTo, type PostgresServer, startPostgres } from "../support/postgres.ts";
+import { connectTo, type Home, type PostgresServer, startPostgres } from "../support/postgres.ts";
 import { until } from "../support/wait.ts";
 import { type Cluster, SETTINGS } from "./cluster.ts";
 import { type Proxy, startProxy } from "./proxy.ts";
@@ -12,26 +12,31 @@ export interface Pair extends Cluster {
   readonly primary: 0 | 1;
   /** Makes the standby the primary. The old one, if it still runs, is seen by daemons only. */
   failOver(): Promise<void>;
-  /** Ends the old primary, and makes a new standby in its place. */
-  rebuild(): Promise<void>;
+  /** Ends the old primary, and makes a new standby in its place; `ended` is called between the two. */
+  rebuild(ended?: () => Promise<void>): Promise<void>;
 }
 
+/** With a network between them that may be cut, they must notice soon. */
+const PRIMARY = { ...SETTINGS, wal_sender_timeout: "5s", wal_receiver_timeout: "5s" };
 /** Once it is the primary, it too waits for a standby before it acknowledges anything. */
-const STANDBY = { ...SETTINGS, synchronous_standby_names: "s1" };
+const STANDBY = { ...PRIMARY, synchronous_standby_names: "s1" };
 
-/** Starts a primary and its standby, with the role `app`. */
-export async function startPair(): Promise<Pair> {
-  const first = await startPostgres(SETTINGS);
+/** Starts a primary and its standby, with the role `app`; on loopback unless they have homes. */
+export async function startPair(homes: readonly [Home, Home] | [] = []): Promise<Pair> {
+  const first = await startPostgres(PRIMARY, { home: homes[0] });
   {
     await using sql = connectTo(first.url("postgres"));
     await sql.unsafe("create role app login");
   }
-  const second = await first.standby("s1", STANDBY);
+  const second = await first.standby("s1", STANDBY, homes[1]);
   const servers: [PostgresServer, PostgresServer] = [first, second];
   const portOf = (at: 0 | 1) => Number(new URL(servers[at].url("postgres")).port);
   let primary: 0 | 1 = 0;
   // By which the superuser finds whichever is primary, on whatever port.
-  const fronts = [await startProxy(() => portOf(0)), await startProxy(() => portOf(1))] as const;
+  const fronts = [
+    await startProxy(() => portOf(0), homes[0]?.address),
+    await startProxy(() => portOf(1), homes[1]?.address),
+  ] as const;
   const pools: ReturnType<typeof openPool>[] = [];
 
   function connect(database: string) {
@@ -97,13 +102,14 @@ export async function startPair(): Promise<Pair> {
       await using sql = connectTo(servers[primary].url("postgres"));
       await sql`select pg_promote()`;
     },
-    async rebuild() {
+    async rebuild(ended) {
       const other = primary === 0 ? 1 : 0;
       await servers[other].close();
+      await ended?.();
       // The primary goes on writing: a file may vanish while it is copied.
       servers[other] = await until(
         "a standby is made",
-        () => servers[primary].standby("s1", STANDBY),
+        () => servers[primary].standby("s1", STANDBY, homes[other]),
       );
       fronts[other].play = undefined;
       await isSynchronous();

@@ -37,6 +37,12 @@ export const SABOTAGES: Readonly<Record<string, Patch>> = {
     from: "      stored = plan.events.length === 0",
     to: "      answer(requests, plan);\n      stored = plan.events.length === 0",
   },
+  // Claims for an endpoint as if other daemons had nothing under way.
+  limits: {
+    file: "lib/store/claims.ts",
+    from: "concurrency - leased_count(endpoint_no, max_attempts, concurrency + ${LEASED_DEPTH}),",
+    to: "concurrency,",
+  },
 };
 
 /** Not broken, but in a hurry: a round is shorter than the time after which daemons look for old weeks. */
@@ -53,6 +59,7 @@ export const SHOWN_BY: Readonly<Record<string, readonly string[]>> = {
   unclaimed: ["none"],
   unscoped: ["none"],
   "early-ack": ["pg-reset-at-commit", "kill-random"],
+  limits: ["machines-rolling-restart"],
 };
 
 const PARTS = ["main.ts", "deno.json", "deno.lock", "lib", "routes", "migrations", "docs"];

@@ -51,7 +51,8 @@ export async function makeCgroup(
   };
 }
 
-async function run(program: string, ...args: string[]): Promise<boolean> {
+/** Runs a program to its end. Whether it succeeded. */
+export async function run(program: string, ...args: string[]): Promise<boolean> {
   const { success } = await new Deno.Command(program, { args, stderr: "null" }).output();
   return success;
 }
