@@ -1,7 +1,7 @@
 import type { Sql } from "postgres";
-import { signIn, type Visitor, visitor } from "../support/visitor.ts";
 import { sleep, until } from "../support/wait.ts";
-import { type Client, type Place, post, startClient } from "./client.ts";
+import { type Client, LOOPBACK, originOf, type Place, post, startClient } from "./client.ts";
+import { PUBLIC_URL } from "./watch/browser.ts";
 import type { Cluster } from "./cluster.ts";
 import { type Daemon, endedBy, keepDaemon, type Launch } from "./daemons.ts";
 import type { Ledger, Limits, View, Violation } from "./ledger.ts";
@@ -25,7 +25,6 @@ export const RETRY_MS = [0, 100, 200, 500, 500, 1_000, 1_000];
 export const TIMEOUT_MS = 2_000;
 /** An attempt is sent and recorded by then when all is well. */
 const LOST_AFTER_MS = TIMEOUT_MS + 8_000;
-const LOOPBACK = "127.0.0.1";
 export const TOKEN = "admin-token-of-the-torture-0123";
 /** Hexadecimal. */
 const SEAL_KEY = "5ea1".repeat(16);
@@ -61,21 +60,6 @@ export interface Grounds {
   addressOf(daemon: string): string;
   /** As whom daemons connect and to which hosts, as in a URL: `app@10.0.0.1:5432,10.0.0.2:5432`. */
   readonly database: string;
-}
-
-/** Signing in over plain HTTP is for loopback only: elsewhere, as through a proxy that speaks TLS. */
-const PUBLIC_URL = "https://hooks.torture.test";
-
-/** An operator who has signed in to a daemon's pages. */
-export async function signInto(daemon: Daemon): Promise<Visitor> {
-  const origin = originOf(daemon);
-  if (daemon.hostname === LOOPBACK) return await signIn(origin, TOKEN);
-  const visiting = visitor(origin);
-  const { status } = await visiting.post("/dashboard/login", { token: TOKEN }, {
-    origin: PUBLIC_URL,
-  });
-  if (status !== 303) throw new Error(`Signing in was answered with ${status}`);
-  return visiting;
 }
 
 /** What a fault asks for before anything is started. */
@@ -475,18 +459,13 @@ function toLedger(
   };
 }
 
-/** The beginning of its URLs. */
-export function originOf({ hostname, port }: Place): string {
-  return `http://${hostname}:${port}`;
-}
-
 function placeOf(daemon: string, grounds: Grounds | undefined): Place {
   if (grounds !== undefined) return { hostname: grounds.addressOf(daemon), port: 8080 };
   return { hostname: LOOPBACK, port: freePort() };
 }
 
 function freePort(): number {
-  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const listener = Deno.listen({ hostname: LOOPBACK, port: 0 });
   const { port } = listener.addr as Deno.NetAddr;
   listener.close();
   return port;

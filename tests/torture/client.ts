@@ -33,6 +33,13 @@ export interface Place {
   readonly port: number;
 }
 
+export const LOOPBACK = "127.0.0.1";
+
+/** The beginning of its URLs. */
+export function originOf({ hostname, port }: Place): string {
+  return `http://${hostname}:${port}`;
+}
+
 /** What a daemon answered to a post. */
 export interface PostAnswer {
   readonly status: number;

@@ -1,8 +1,8 @@
 import { createHmac } from "node:crypto";
 import { messageOf } from "../../lib/core/errors.ts";
 import { sleep, until } from "../support/wait.ts";
-import { allReady, type Arena, type EndpointId, originOf, SECRETS, type Setting } from "./arena.ts";
-import type { Place } from "./client.ts";
+import { allReady, type Arena, type EndpointId, SECRETS, type Setting } from "./arena.ts";
+import { originOf, type Place } from "./client.ts";
 import { clockFor, type Fault, pickUp, terminateOne } from "./fault.ts";
 import type { Incoming } from "./receivers.ts";
 

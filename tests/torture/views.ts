@@ -1,7 +1,9 @@
 import { sleep } from "../support/wait.ts";
-import { type Arena, originOf, signInto, TOKEN } from "./arena.ts";
+import { type Arena, TOKEN } from "./arena.ts";
+import { originOf } from "./client.ts";
 import type { Daemon } from "./daemons.ts";
 import type { View } from "./ledger.ts";
+import { ask, makeBrowser } from "./watch/browser.ts";
 
 const LISTS = [
   "/api/endpoints",
@@ -39,18 +41,19 @@ export async function readViews(arena: Arena): Promise<View[]> {
 
 async function readOne(daemon: Daemon): Promise<View[]> {
   const origin = originOf(daemon);
-  const visitor = await signInto(daemon);
+  const browser = makeBrowser();
+  await browser.post(`${origin}/dashboard/login`, { token: TOKEN });
   const views: View[] = [];
   const add = (path: string, text: string) =>
     views.push({ daemon: daemon.name, path, text: common(text, origin) });
   const headers = { authorization: `Bearer ${TOKEN}` };
-  const list = async (path: string) => await (await fetch(origin + path, { headers })).text();
+  const list = async (path: string) => (await ask(origin + path, { headers })).text;
   for (const path of LISTS) add(path, await list(path));
   const { data }: { data: { id: string }[] } = JSON.parse(
     await list(`/api/deliveries?limit=${DELIVERIES}`),
   );
   const pages = [...PAGES, ...data.map(({ id }) => `/dashboard/deliveries/${id}`)];
-  for (const path of pages) add(path, (await visitor.get(path)).text);
+  for (const path of pages) add(path, (await browser.get(origin + path)).text);
   return views;
 }
 

@@ -3,6 +3,7 @@ import type { Sql } from "postgres";
 import { alertId } from "../../../lib/core/ids.ts";
 import { OUTDATED } from "../../../lib/store/alerts.ts";
 import { sleep } from "../../support/wait.ts";
+import { originOf } from "../client.ts";
 import type { Random } from "../random.ts";
 import { type Receiver, startReceiver } from "../receivers.ts";
 import type { Asking } from "./browser.ts";
@@ -57,10 +58,10 @@ export interface Chat {
 
 const SLOW_MS = 1_500;
 
-/** Starts a chat on loopback. */
-export async function startChat(random: Random): Promise<Chat> {
+/** Starts a chat at this address. */
+export async function startChat(random: Random, hostname: string): Promise<Chat> {
   const seen: ChatSeen[] = [];
-  const receiver = await startReceiver();
+  const receiver = await startReceiver(undefined, hostname);
   receiver.manner = () => ({
     status: 200,
     ...(random.chance(0.5) ? { delay_ms: random.int(1, SLOW_MS) } : {}),
@@ -75,7 +76,7 @@ export async function startChat(random: Random): Promise<Chat> {
     seen.push({ alert_id: /#(alr_[0-9a-z]+)/.exec(link)?.[1] ?? text, what, at: Date.now() });
   };
   return {
-    url: `http://127.0.0.1:${receiver.port}/chat`,
+    url: `${originOf(receiver)}/chat`,
     seen,
     close: receiver.close,
   };

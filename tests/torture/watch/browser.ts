@@ -1,5 +1,7 @@
 /** Somebody who asks daemons, over and over, while they are struck. */
 
+import { LOOPBACK } from "../client.ts";
+
 /** A whole answer. */
 export interface Answer {
   readonly status: number;
@@ -15,6 +17,9 @@ export interface Asking {
   readonly headers?: Record<string, string>;
   readonly body?: string;
 }
+
+/** Signing in over plain HTTP is for loopback only: elsewhere, as through a proxy that speaks TLS. */
+export const PUBLIC_URL = "https://hooks.torture.test";
 
 const PATIENCE_MS = 20_000;
 
@@ -69,7 +74,7 @@ export function makeBrowser(): Browser {
       send(url, {
         method: "POST",
         headers: {
-          origin: new URL(url).origin,
+          origin: new URL(url).hostname === LOOPBACK ? new URL(url).origin : PUBLIC_URL,
           "content-type": "application/x-www-form-urlencoded",
         },
         body: new URLSearchParams(fields).toString(),

@@ -3,15 +3,15 @@ import { makeMessageReader } from "../../../lib/core/server_sent.ts";
 import { readScrape, type Scrape } from "../../support/metrics.ts";
 import { sleep, until } from "../../support/wait.ts";
 import type { Violation } from "../ledger.ts";
+import { originOf, type Place } from "../client.ts";
 import type { Random } from "../random.ts";
 import { type Answer, ask, makeBrowser, Unanswered } from "./browser.ts";
 import { foreignIn } from "./checks.ts";
 import type { Reader } from "./watched.ts";
 
 /** A daemon, as onlookers know it. */
-export interface Shown {
+export interface Shown extends Place {
   readonly name: string;
-  readonly port: number;
   /** Its present life. */
   readonly holder: string;
 }
@@ -108,29 +108,29 @@ export function openOnlookers(options: OnlookersOptions): Onlookers {
 
   async function lookAt(daemon: Shown): Promise<void> {
     for (const page of PAGES) {
-      const { status, text } = await operatorOf(daemon).visit(daemon.port, page);
+      const { status, text } = await operatorOf(daemon).visit(daemon, page);
       if (status === 200) continue;
       const said = text.slice(0, 200);
       found("G")(`${daemon.holder}: /dashboard${page} is ${status} with all well: ${said}`);
     }
     await scrapes.scrape(daemon);
-    for (const visitor of businesses) await visitor.look(daemon.port, found("G"));
+    for (const visitor of businesses) await visitor.look(daemon, found("G"));
   }
 
   return {
     start() {
       for (const daemon of daemons()) {
         running.push(
-          again(pause, () => operatorOf(daemon).visit(daemon.port, random.pick(PAGES))),
+          again(pause, () => operatorOf(daemon).visit(daemon, random.pick(PAGES))),
           again(() => SCRAPE_MS, () => scrapes.scrape(daemon)),
-          again(pause, () => streamOf(daemon).follow(daemon.port, signal)),
+          again(pause, () => streamOf(daemon).follow(daemon, signal)),
         );
       }
       for (const visitor of businesses) {
-        const port = () => random.pick(daemons()).port;
+        const place = () => random.pick(daemons());
         running.push(
-          again(pause, () => visitor.visit(port())),
-          again(pause, () => visitor.stream.follow(port(), signal)),
+          again(pause, () => visitor.visit(place())),
+          again(pause, () => visitor.stream.follow(place(), signal)),
         );
       }
     },
@@ -181,8 +181,8 @@ function makeOperator(token: string, judge: Judge) {
   const browser = makeBrowser();
   const ids = { DLV: "", EVT: "" };
   return {
-    async visit(port: number, page: string): Promise<Answer> {
-      const base = `http://127.0.0.1:${port}/dashboard`;
+    async visit(place: Place, page: string): Promise<Answer> {
+      const base = `${originOf(place)}/dashboard`;
       const path = page.replace(/DLV|EVT/, (name) => ids[name as keyof typeof ids]);
       let answer = await browser.get(base + path);
       judge(`/dashboard${path}`, answer);
@@ -207,8 +207,8 @@ function makeScrapes(
   const last = new Map<string, Scrape>();
   return {
     async scrape(daemon: Shown): Promise<void> {
-      const { holder, port } = daemon;
-      const answer = await ask(`http://127.0.0.1:${port}/metrics`, {
+      const { holder } = daemon;
+      const answer = await ask(`${originOf(daemon)}/metrics`, {
         headers: { authorization: `Bearer ${token}` },
       });
       judge(`${holder} /metrics`, answer);
@@ -241,7 +241,7 @@ interface Stream {
   state: string;
   /** Whether it shows what happens from now on. */
   is_ready: boolean;
-  follow(port: number, signal: AbortSignal): Promise<void>;
+  follow(place: Place, signal: AbortSignal): Promise<void>;
 }
 
 /** `heard` gets each message. */
@@ -249,10 +249,10 @@ function makeStream(token: () => Promise<string>, heard: (text: string) => void)
   const stream: Stream = {
     state: "not opened",
     is_ready: false,
-    async follow(port, signal) {
+    async follow(place, signal) {
       try {
-        stream.state = `asked ${port} at ${new Date().toISOString()}`;
-        const response = await fetch(`http://127.0.0.1:${port}/api/stream`, {
+        stream.state = `asked ${originOf(place)} at ${new Date().toISOString()}`;
+        const response = await fetch(`${originOf(place)}/api/stream`, {
           headers: { authorization: `Bearer ${await token()}` },
           signal,
         });
@@ -316,16 +316,16 @@ function makeVisitor(business: string, options: OnlookersOptions, judge: Judge) 
     return token ??= await linkOf(business);
   }
 
-  async function api(port: number, path: string): Promise<Answer> {
-    const answer = await ask(`http://127.0.0.1:${port}${path}`, {
+  async function api(place: Place, path: string): Promise<Answer> {
+    const answer = await ask(`${originOf(place)}${path}`, {
       headers: { authorization: `Bearer ${await link()}` },
     });
     judge(path, answer);
     return answer;
   }
 
-  async function page(port: number, path: string): Promise<Answer> {
-    const base = `http://127.0.0.1:${port}/portal`;
+  async function page(place: Place, path: string): Promise<Answer> {
+    const base = `${originOf(place)}/portal`;
     let answer = await browser.get(base + path);
     judge(`/portal${path}`, answer);
     if ([200, 404].includes(answer.status) || UNWELL.has(answer.status)) return answer;
@@ -336,15 +336,15 @@ function makeVisitor(business: string, options: OnlookersOptions, judge: Judge) 
   }
 
   /** The answer to one of the paths above; undefined if it names an event and none is known. */
-  async function get(port: number, path: string): Promise<Answer | undefined> {
+  async function get(place: Place, path: string): Promise<Answer | undefined> {
     const [own, other] = [true, false].map((is_own) => eventsOf(business, is_own).at(-1));
     if ((path.includes("OWN") && !own) || (path.includes("FOREIGN") && !other)) return undefined;
     const named = path.replace("OWN", own ?? "").replace("FOREIGN", other ?? "")
       .replace("QUERY", `apt_${business}`);
     const is_page = !named.startsWith("/api") && named !== "/metrics";
     const answer = is_page
-      ? await page(port, named.replace(/^\/portal/, ""))
-      : await api(port, named);
+      ? await page(place, named.replace(/^\/portal/, ""))
+      : await api(place, named);
     // The id that was asked for may be repeated.
     const text = path.includes("FOREIGN") ? answer.text.replaceAll(other ?? "", "") : answer.text;
     read(is_page ? "pages" : "api", `${is_page ? "/portal" : ""}${named}`, text);
@@ -365,21 +365,21 @@ function makeVisitor(business: string, options: OnlookersOptions, judge: Judge) 
         return [...foreign];
       },
     },
-    async visit(port: number): Promise<void> {
+    async visit(place: Place): Promise<void> {
       const path = random.pick([...API, ...PORTAL_PAGES, ...FOREIGN, ...ELSEWHERE]);
-      const answer = await get(port, path);
+      const answer = await get(place, path);
       if (FOREIGN.includes(path) || ELSEWHERE.includes(path)) refused(path, answer);
     },
-    async look(port: number, isWrong: Finds): Promise<void> {
+    async look(place: Place, isWrong: Finds): Promise<void> {
       for (const path of [...API, ...PORTAL_PAGES]) {
-        const answer = await get(port, path);
+        const answer = await get(place, path);
         if (answer === undefined || answer.status === 200) continue;
         isWrong(
           `${business}: ${path} is ${answer.status} with all well: ${answer.text.slice(0, 200)}`,
         );
       }
       for (const path of [...FOREIGN, ...ELSEWHERE]) {
-        const answer = await get(port, path);
+        const answer = await get(place, path);
         refused(path, answer);
         if (answer === undefined || answer.status === 404) continue;
         isWrong(`${business}: ${path} is ${answer.status}, not 404: ${answer.text.slice(0, 200)}`);

@@ -2,6 +2,7 @@ import type { Sql } from "postgres";
 import { eventId } from "../../../lib/core/ids.ts";
 import { stopJudging } from "../../support/alerts.ts";
 import { until } from "../../support/wait.ts";
+import { originOf } from "../client.ts";
 import type { Violation } from "../ledger.ts";
 import type { Random } from "../random.ts";
 import type { Receiver } from "../receivers.ts";
@@ -73,13 +74,13 @@ const LATEST = 50;
 /** Opens it; nothing happens before it is started. */
 export async function openWatch(options: WatchOptions): Promise<Watch> {
   const { sql, random, daemons, posted, receiver, token, find, failing } = options;
-  const chat: Chat = await startChat(random.fork("chat"));
+  const chat: Chat = await startChat(random.fork("chat"), receiver.hostname);
   const parts = random.fork("watch");
   const links = new Map<string, string>();
   let weeks: readonly Made[] = [];
 
   const call = async (path: string, asking: Asking = {}) => {
-    const url = `http://127.0.0.1:${parts.pick(daemons).port}${path}`;
+    const url = originOf(parts.pick(daemons)) + path;
     const headers = { authorization: `Bearer ${token}`, ...asking.headers };
     return await ask(url, { ...asking, headers }).catch(() => undefined);
   };
