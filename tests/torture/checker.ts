@@ -161,7 +161,7 @@ function* checkOwed(
       yield says("A", `delivery ${id} failed after ${counted(attempts)} of ${policy} attempts`);
     }
   } else if (
-    delivery.status === "cancelled" && !ledger.by_hand.has(id) && event.erased_at === null &&
+    delivery.status === "cancelled" && !ledger.by_hand.has(id) && delivery.reason !== "erased" &&
     !mayBeRetired(ledger, endpoint_no, delivery.ended_at ?? 0)
   ) {
     yield says("A", `delivery ${id} is cancelled, and nobody did that`);

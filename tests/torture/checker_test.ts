@@ -191,7 +191,9 @@ Deno.test("check() lets an erasure cancel deliveries, and take payloads and answ
     ...erased,
     history: [CLAIM, ...RECORD, change("ended_changed", "d2.1"), change("attempt_changed", "d2.1")],
   }));
-  findsNothing(ending("cancelled", [failing(1, 1_000)], erased));
+  const run = ending("cancelled", [failing(1, 1_000)], erased);
+  finds(run, "A", /nobody did that/);
+  findsNothing({ ...run, deliveries: run.deliveries.map((d) => ({ ...d, reason: "erased" })) });
   // What was delivered before must have been taken all the same.
   const refused = { attempts: [attempt(1, { status: null })], requests: [] };
   finds(ledger({ ...erased, ...refused }), "A", /took nothing/);
