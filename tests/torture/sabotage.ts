@@ -31,6 +31,12 @@ export const SABOTAGES: Readonly<Record<string, Patch>> = {
     from: 'return scope === "everything" ? sql`` : sql`and e.business = ${scope.business}`',
     to: "return sql``",
   },
+  // Says that an event is erased, and keeps what its receivers answered.
+  unblanked: {
+    file: "lib/store/erasures.ts",
+    from: "select sum(blank_answers(id)) as count from quiet",
+    to: "select count(*) as count from quiet",
+  },
   // Says 202 before the events are stored.
   "early-ack": {
     file: "lib/delivery/intake.ts",
@@ -58,6 +64,7 @@ export const SHOWN_BY: Readonly<Record<string, readonly string[]>> = {
   forget: ["none"],
   unclaimed: ["none"],
   unscoped: ["none"],
+  unblanked: ["none"],
   "early-ack": ["pg-reset-at-commit", "kill-random"],
   limits: ["machines-rolling-restart"],
 };
