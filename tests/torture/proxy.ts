@@ -42,7 +42,7 @@ function statementOf(text: string): Statement {
   const head = text.slice(0, 200);
   if (/with found as/.test(head)) return "ingest";
   if (/with wanted as/.test(head)) return "claim";
-  if (/with result as/.test(head)) return "record";
+  if (/with ending as/.test(head)) return "record";
   return "other";
 }
 
