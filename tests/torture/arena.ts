@@ -131,6 +131,8 @@ export interface Arena {
   /** Starts to write everything down, once the schema is there. */
   writeDown(): Promise<void>;
   pending(): Promise<number>;
+  /** The pending ones by endpoint and what became of them so far, in words. */
+  pendingInWords(): Promise<string>;
   ask(daemon: Daemon, path: string): Promise<number | undefined>;
   /** Stops the daemons and reads what has become of everything. */
   finish(healthy: Ledger["healthy"], calm: boolean): Promise<Ledger>;
@@ -314,6 +316,7 @@ export async function openArena(options: ArenaOptions): Promise<Arena> {
       written = true;
     },
     pending: () => sql === undefined ? pendingByApi(daemons[0]) : pendingBySql(sql),
+    pendingInWords: async () => sql === undefined ? "not looked at" : await pendingInWords(sql),
     ask,
     async finish(healthy, calm) {
       const stops = await Promise.all(daemons.map((daemon) => daemon.stop("SIGTERM")));
@@ -394,6 +397,16 @@ function matching(type: string, business: string): EndpointId[] {
 async function pendingBySql(sql: Sql): Promise<number> {
   const [row] = await sql<{ count: number }[]>`select count(*)::int from pending_deliveries`;
   return row?.count ?? NaN;
+}
+
+async function pendingInWords(sql: Sql): Promise<string> {
+  const rows = await sql<{ text: string }[]>`
+    select format('%s %s%s after %s, %s leased, %s due', count(*), n.id,
+      case when n.paused_at is not null then ' (paused)' end, coalesce(p.last_outcome, 'no attempt'),
+      count(p.leased_until), count(*) filter (where p.due_at <= now())) as text
+    from pending_deliveries p join endpoints n on n.no = p.endpoint_no
+    group by n.id, n.paused_at, p.last_outcome order by n.id`;
+  return rows.map(({ text }) => text).join("; ");
 }
 
 async function pendingByApi(daemon: Daemon | undefined): Promise<number> {

@@ -146,7 +146,8 @@ async function drain(arena: Arena, patience_ms: number): Promise<number> {
   const before = performance.now();
   const left = await drained(arena, patience_ms);
   if (left !== 0) {
-    const text = `${left} deliveries are pending after ${patience_ms / 1000} s`;
+    const which = await arena.pendingInWords().catch(messageOf);
+    const text = `${left} deliveries are pending after ${patience_ms / 1000} s: ${which}`;
     arena.find({ invariant: "G", text });
   }
   return (performance.now() - before) / 1000;
