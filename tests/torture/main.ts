@@ -16,7 +16,7 @@ import { type Cluster, startCluster } from "./cluster.ts";
 import { killAll } from "./daemons.ts";
 import type { Fault } from "./fault.ts";
 import { FAULTS } from "./faults.ts";
-import { removeNetworks } from "./machines/network.ts";
+import { removeNetwork } from "./machines/network.ts";
 import { makeRandom } from "./random.ts";
 import { inWords, summary, writeTable } from "./report.ts";
 import { type Round, runRound } from "./round.ts";
@@ -146,7 +146,7 @@ async function main(args: string[]): Promise<number> {
   // Whoever interrupts the run must not leave a server and daemons behind.
   const interrupted = () => {
     killAll();
-    removeNetworks();
+    removeNetwork();
     cluster.close().finally(() => Deno.exit(130));
   };
   for (const signal of ["SIGINT", "SIGTERM"] as const) Deno.addSignalListener(signal, interrupted);

@@ -1,5 +1,6 @@
-import { run } from "../system.ts";
+import { messageOf } from "../../../lib/core/errors.ts";
 import { Skip } from "../fault.ts";
+import { run } from "../system.ts";
 
 /** A network of machines on this one: namespaces whose cables end in one bridge. */
 export interface Network extends AsyncDisposable {
@@ -26,71 +27,76 @@ export type Plan = Readonly<Record<string, number>>;
 // By these names what an earlier run has left is recognised; those of links have at most 15 characters.
 const NAMESPACE = /^bookme-(\d+)-\w+/;
 const BRIDGE = /^bm(\d+)$/;
-const open = new Set<() => void>();
+let is_made = false;
 
-/** Makes a network. Ends what an earlier run has left of its own. Throws `Skip` where that is not possible. */
+/**
+ * Makes this process's network. Removes what earlier processes have left. Throws `Skip` where it cannot be
+ * made.
+ */
 export async function makeNetwork(plan: Plan): Promise<Network> {
   if (Deno.uid() !== 0) throw new Skip("Network namespaces need root");
+  const bridge = `bm${Deno.pid}`;
+  const machines = new Map<string, Machine>();
   try {
     removeStale();
-  } catch (error) {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
-    throw new Skip("ip is not installed (apt-get install iproute2)");
-  }
-  const bridge = `bm${Deno.pid}`;
-  const prefix = freePrefix();
-  const hub = `${prefix}.254`;
-  const remove = () => removeAll(Deno.pid);
-  open.add(remove);
-  const machines = new Map<string, Machine>();
-  await batch(
-    [],
-    `link add ${bridge} type bridge`,
-    `addr add ${hub}/24 dev ${bridge}`,
-    `link set ${bridge} up`,
-  );
-  for (const [name, number] of Object.entries(plan)) {
-    const namespace = `bookme-${Deno.pid}-${name}`;
-    const cable = `bm${Deno.pid}${name}`;
-    const address = `${prefix}.${number}`;
+    const prefix = freePrefix();
+    is_made = true;
     await batch(
       [],
-      `netns add ${namespace}`,
-      `link add ${cable} type veth peer name eth0 netns ${namespace}`,
-      `link set ${cable} master ${bridge} up`,
+      `link add ${bridge} type bridge`,
+      `addr add ${prefix}.254/24 dev ${bridge}`,
+      `link set ${bridge} up`,
     );
-    await batch(
-      ["-n", namespace],
-      `addr add ${address}/24 dev eth0`,
-      "link set eth0 up",
-      "link set lo up",
-    );
-    machines.set(name, {
-      name,
-      address,
-      wrap: ["ip", "netns", "exec", namespace],
-      plug: (on) => batch([], `link set ${cable} ${on ? "up" : "down"}`),
-    });
+    for (const [name, number] of Object.entries(plan)) {
+      machines.set(name, await makeMachine(name, bridge, `${prefix}.${number}`));
+    }
+    return {
+      hub: `${prefix}.254`,
+      cidr: `${prefix}.0/24`,
+      machine(name) {
+        const machine = machines.get(name);
+        if (machine === undefined) throw new Error(`There is no machine ${name}`);
+        return machine;
+      },
+      [Symbol.asyncDispose]: () => Promise.resolve(removeNetwork()),
+    };
+  } catch (error) {
+    removeNetwork();
+    if (error instanceof Deno.errors.NotFound) {
+      throw new Skip("ip is not installed (apt-get install iproute2)");
+    }
+    throw new Skip(`Network namespaces cannot be made here: ${messageOf(error)}`);
   }
+}
+
+async function makeMachine(name: string, bridge: string, address: string): Promise<Machine> {
+  const namespace = `bookme-${Deno.pid}-${name}`;
+  const cable = `${bridge}${name}`;
+  await batch(
+    [],
+    `netns add ${namespace}`,
+    `link add ${cable} type veth peer name eth0 netns ${namespace}`,
+    `link set ${cable} master ${bridge} up`,
+  );
+  await batch(
+    ["-n", namespace],
+    `addr add ${address}/24 dev eth0`,
+    "link set eth0 up",
+    "link set lo up",
+  );
   return {
-    hub,
-    cidr: `${prefix}.0/24`,
-    machine(name) {
-      const machine = machines.get(name);
-      if (machine === undefined) throw new Error(`There is no machine ${name}`);
-      return machine;
-    },
-    [Symbol.asyncDispose]() {
-      remove();
-      open.delete(remove);
-      return Promise.resolve();
-    },
+    name,
+    address,
+    wrap: ["ip", "netns", "exec", namespace],
+    plug: (on) => batch([], `link set ${cable} ${on ? "up" : "down"}`),
   };
 }
 
-/** Removes every network of this process at once, with all that runs on them: for a run that is interrupted. */
-export function removeNetworks(): void {
-  for (const remove of open) remove();
+/** Removes this process's network, if it has one, with all that runs on it: also for a run that is interrupted. */
+export function removeNetwork(): void {
+  if (!is_made) return;
+  is_made = false;
+  removeAll(Deno.pid);
 }
 
 async function batch(options: readonly string[], ...lines: string[]): Promise<void> {
