@@ -54,6 +54,9 @@ const COMMON = {
   backoff: () => 0,
 } as const;
 
+/** Bytes from which on postgres.js writes without waiting for more. */
+const WRITTEN_AT_ONCE = 1_024;
+
 /** What of a statement of postgres.js is changed. */
 interface Statement {
   executed: boolean;
@@ -121,6 +124,9 @@ export function openPool(
     ...(first !== undefined && "host" in first ? { host: [first.host], port: [first.port] } : {}),
     max,
     max_lifetime: lifetime(),
+    // Makes the startup message, which no server sees, so long that it is written at once. A short one joins what a
+    // closed connection left unsent, and waits for a timer that postgres.js 3.4.9 has cleared: for good.
+    connection: { filler: "x".repeat(WRITTEN_AT_ONCE) },
     socket,
     onnotify: (_channel: string, payload: string) => heard?.(payload),
   };
@@ -166,11 +172,40 @@ function handOver({ socket, greeting }: Session): Duplex {
     });
     return true;
   }) as typeof write;
+  return closingAtOnce(socket);
+}
+
+/**
+ * The socket, of whose error postgres.js hears only when it closes. Between the two it would run statements on it
+ * that were never sent nor rejected, and answer them with an empty result once it had connected again.
+ */
+function closingAtOnce<T extends Duplex>(socket: T): T {
+  const { on } = socket;
+  let cause: Error | undefined;
+  let fail = (_cause: Error) => {};
+  on.call(socket, "error", (error: Error) => cause ??= error);
+  // It asks for three events when it gets a socket: errors, the end, and drains.
+  socket.on = ((event: string, listener: (value?: unknown) => void) => {
+    if (event === "error") {
+      fail = listener;
+      return socket;
+    }
+    if (event !== "close") {
+      socket.on = on;
+      return on.call(socket, event, listener);
+    }
+    return on.call(socket, event, () => {
+      fail(cause ?? failure("CONNECTION_CLOSED", "The connection was closed"));
+      listener(true);
+    });
+  }) as typeof on;
   return socket;
 }
 
 // From a rejected promise postgres.js would not recover; of a socket that is destroyed it hears nothing.
 // This one fails at the first write.
 function lostSocket(error: Error): Duplex {
-  return new Duplex({ read() {}, write: (_chunk, _encoding, done) => done(error) });
+  return closingAtOnce(
+    new Duplex({ read() {}, write: (_chunk, _encoding, done) => done(error) }),
+  );
 }

@@ -9,7 +9,8 @@ import { serverConfig } from "../../support/config.ts";
 import { server } from "../../support/databases.ts";
 import { connectTo, freePort, freshDatabase, startPostgres } from "../../support/postgres.ts";
 import { type Leaf, testCertificates } from "../../support/tls.ts";
-import { until, within } from "../../support/wait.ts";
+import { startProxy } from "../../torture/proxy.ts";
+import { sleep, until, within } from "../../support/wait.ts";
 import {
   answersHttp,
   closes,
@@ -368,4 +369,40 @@ Deno.test("a statement that fails within its rows leaves nothing in the next res
   assert.ok(isOutage(await failing));
   // A session that was closed at once has to wait before the next.
   assert.deepEqual(await until("there is a session again", next), [{ n: 1 }, { n: 2 }, { n: 3 }]);
+});
+
+/** Times that a session is cut in the middle of statements; 14 were enough for one that hung for good. */
+const CUTS = 80;
+
+Deno.test("each statement gets its own answer or fails, however often sessions are cut", async () => {
+  const proxy = await startProxy(() => PORT);
+  await using _ = { [Symbol.asyncDispose]: () => proxy.close() };
+  const url = new URL(server.url("postgres"));
+  url.port = String(proxy.port);
+  url.searchParams.set("sslmode", "disable");
+  await using pool = poolAt(url.href);
+  let cuts = 0;
+  proxy.watch = (statement, moment) => {
+    if (statement !== "ingest" || Math.random() > 0.1) return "pass";
+    cuts++;
+    return moment === "answered" || cuts % 2 === 0 ? "reset" : "lose";
+  };
+  const settled = (statement: Promise<readonly { readonly n?: number }[]>) =>
+    within("the statement ends", statement.catch(() => undefined));
+  let n = 0;
+  const store = async () => {
+    while (cuts < CUTS) {
+      const asked = ++n;
+      // A long one is written at once, a short one with those that come after it.
+      const text = "x".repeat(asked % 2 === 0 ? 2_000 : 1);
+      const rows = await settled(
+        pool.sql`with found as (select 1) select ${asked}::int as n, length(${text}) from found`,
+      );
+      if (rows !== undefined) assert.equal(rows[0]?.n, asked);
+    }
+  };
+  const probe = async () => {
+    for (; cuts < CUTS; await sleep(30)) await settled(pool.sql`select 1 as n`);
+  };
+  await Promise.all([store(), store(), probe()]);
 });
