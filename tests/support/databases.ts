@@ -126,9 +126,14 @@ export async function initialise(directory: string): Promise<void> {
   if (!success) throw new Error("The embedded database could not be copied");
 }
 
-// Made by the program itself, and again when what makes it has changed.
+const WEEK_MS = 7 * 86_400_000;
+/** A Monday, 00:00 UTC. */
+const MONDAY = Date.UTC(1970, 0, 5);
+
+// Made by the program itself, and again when what makes it has changed, or another week has begun: it has the
+// partitions of the week in which it was made.
 function initialised(): Promise<string> {
-  const hash = createHash("sha256");
+  const hash = createHash("sha256").update(`${Math.floor((Date.now() - MONDAY) / WEEK_MS)}`);
   for (const folder of ["lib/store", "migrations", ""]) {
     const url = new URL(`../../${folder}/`, import.meta.url);
     const files = [...Deno.readDirSync(url)]
