@@ -54,6 +54,12 @@ export function isOld(sql: Sql, age_ms: number): Fragment {
 const HAS_PENDING = `exists (
   select from pending_deliveries d where d.id >= p.first_id and d.id < p.last_id)`;
 
+/** Whether partitions `p` are needed: a delivery of theirs is pending, or has ended within seven days. */
+function isNeeded(sql: Sql): Fragment {
+  return sql`(${sql.unsafe(HAS_PENDING)}
+    or ended_since(p.first_id, p.last_id, now() - ${KEPT_MS}::bigint * interval '1 ms'))`;
+}
+
 /** A condition: what has the id in this expression is not about to be dropped. */
 export function isOpen(id: string): string {
   return `not exists (
@@ -74,22 +80,18 @@ export async function isClosed(sql: Sql, id: string): Promise<boolean> {
  * for longer now, or a retry that began before it was closed has brought something back.
  */
 export async function closeOld(sql: Sql, age_ms: number): Promise<void> {
-  const is_fresh = sql`
-    ended_since(p.first_id, p.last_id, now() - ${KEPT_MS}::bigint * interval '1 ms')`;
   // With its partitions, if a drop has detached some.
   await sql`
     with opened as (
       update partitions p set closed_at = null
-      -- What is pending may end before the drop looks.
       where p.closed_at is not null
-        and (not ${isOld(sql, age_ms)} or ${sql.unsafe(HAS_PENDING)} or ${is_fresh})
+        and (not ${isOld(sql, age_ms)} or ${isNeeded(sql)})
       returning first_id
     )
     select make_partitions(first_id) from opened`;
   await sql`
     update partitions p set closed_at = now()
-    where p.closed_at is null and ${isOld(sql, age_ms)} and not ${sql.unsafe(HAS_PENDING)}
-      and not ${is_fresh}`;
+    where p.closed_at is null and ${isOld(sql, age_ms)} and not ${isNeeded(sql)}`;
 }
 
 /** What a run of `dropClosed` did. */
@@ -101,19 +103,19 @@ export interface Dropped {
 }
 
 /**
- * Drops the partitions that were closed more than a minute ago, oldest first, unless a delivery of theirs is
- * pending. Nothing waits for it: tables are detached concurrently. It waits for every transaction that may
+ * Drops the partitions that were closed more than a minute ago, oldest first, unless they are needed after all: what
+ * a statement that saw them open has brought back may have ended since. Nothing waits for it: tables are detached concurrently. It waits for every transaction that may
  * see them, for some seconds. Stopped at any moment, it goes on there the next time.
  */
 export async function dropClosed(sql: Sql, stopping: AbortSignal): Promise<Dropped> {
-  const closed = await sql<{ first_id: string; is_pending: boolean }[]>`
-    select p.first_id, ${sql.unsafe(HAS_PENDING)} as is_pending from partitions p
+  const closed = await sql<{ first_id: string; is_needed: boolean }[]>`
+    select p.first_id, ${isNeeded(sql)} as is_needed from partitions p
     where p.closed_at < now() - interval '1 minute' order by p.first_id`;
   let dropped = 0;
   try {
-    for (const { first_id, is_pending } of closed) {
+    for (const { first_id, is_needed } of closed) {
       if (stopping.aborted) break;
-      if (!is_pending) await detach(sql, first_id);
+      if (!is_needed) await detach(sql, first_id);
       // If something is pending after all, it attaches what was detached before.
       const [row] = await sql<
         { done: boolean }[]

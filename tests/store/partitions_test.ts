@@ -158,7 +158,7 @@ async function storeOld(sql: Sql, id = OLD): Promise<void> {
   await sql.unsafe(`
     insert into events (id, type, received_at, payload) values ('${id}', 'booking.created', now(), '{}');
     insert into ended_deliveries (id, endpoint_no, created_at, ended_at, status, reason, token, attempts)
-    values ('${id}', 0, now(), now(), 'cancelled', 'deselected', 1, 0);
+    values ('${id}', 0, now() - interval '31 days', now() - interval '30 days', 'cancelled', 'deselected', 1, 0);
     insert into attempts (delivery_id, number, endpoint_no, endpoint_version, started_at, ended_at,
       outcome) values ('${id}', 1, 0, 1, now(), now(), 'timeout');
     update partitions set closed_at = now() - interval '2 minutes' where first_id = '${id}'`)
@@ -239,6 +239,19 @@ onBoth(
     assert.equal(await oldWeek(db.admin), WHOLE);
   },
 );
+
+onBoth("a closed week is not dropped if something of it has ended since", async (database) => {
+  await using db = await database.open();
+  await storeOld(db.admin);
+  await db.admin`
+    update partitions set closed_at = now() - interval '2 minutes' where first_id = ${OLD}::uuid`;
+  // A retry that saw it open was delivered after the last look at what is to stay open.
+  await db.admin`update ended_deliveries set ended_at = now()`;
+  assert.deepEqual(await dropClosed(db.admin, never), { dropped: 0, held_up: false });
+  assert.equal(await oldWeek(db.admin), WHOLE);
+  await db.admin`update ended_deliveries set ended_at = now() - interval '30 days'`;
+  assert.deepEqual(await dropClosed(db.admin, never), { dropped: 1, held_up: false });
+});
 
 onServer("several daemons drop old weeks at once", async (database) => {
   const opened = await Promise.all(Array.from({ length: 3 }, () => database.open()));
