@@ -31,7 +31,8 @@ const PATIENCE_MS = 20_000;
 export async function readViews(arena: Arena): Promise<View[]> {
   const end = performance.now() + PATIENCE_MS;
   for (;;) {
-    const views = await Promise.all(arena.daemons.map(readOne));
+    const origins = arena.daemons.map(originOf);
+    const views = await Promise.all(arena.daemons.map((daemon) => readOne(daemon, origins)));
     const all = views.flat();
     const differing = new Set(all.map(({ path, text }) => `${path} ${text}`)).size;
     if (differing === views[0]?.length || performance.now() > end) return all;
@@ -39,19 +40,19 @@ export async function readViews(arena: Arena): Promise<View[]> {
   }
 }
 
-async function readOne(daemon: Daemon): Promise<View[]> {
+async function readOne(daemon: Daemon, origins: readonly string[]): Promise<View[]> {
   const origin = originOf(daemon);
   const browser = makeBrowser();
   await browser.post(`${origin}/dashboard/login`, { token: TOKEN });
   const views: View[] = [];
   const add = (path: string, text: string) =>
-    views.push({ daemon: daemon.name, path, text: common(text, origin) });
+    views.push({ daemon: daemon.name, path, text: common(text, origins) });
   const headers = { authorization: `Bearer ${TOKEN}` };
   const list = async (path: string) => (await ask(origin + path, { headers })).text;
   for (const path of LISTS) add(path, await list(path));
-  const { data }: { data: { id: string }[] } = JSON.parse(
-    await list(`/api/deliveries?limit=${DELIVERIES}`),
-  );
+  const latest = JSON.parse(await list(`/api/deliveries?limit=${DELIVERIES}`));
+  // Of an answer that is no list, the text alone is compared.
+  const data: { id: string }[] = latest.data ?? [];
   const pages = [...PAGES, ...data.map(({ id }) => `/dashboard/deliveries/${id}`)];
   for (const path of pages) add(path, (await browser.get(origin + path)).text);
   return views;
@@ -66,7 +67,11 @@ const PASSING = [
   /("(?:until|last_seen_at)":")[^"]*/g,
 ];
 
-/** A text without what names the daemon that gave it, or the time and the session of the request. */
-export function common(text: string, own: string): string {
-  return PASSING.reduce((rest, part) => rest.replace(part, "$1"), text.replaceAll(own, "DAEMON"));
+/**
+ * A text without the addresses of daemons, the one that gave it and those in alerts of others, and without the time
+ * and the session of the request.
+ */
+export function common(text: string, origins: readonly string[]): string {
+  const placed = origins.reduce((rest, origin) => rest.replaceAll(origin, "DAEMON"), text);
+  return PASSING.reduce((rest, part) => rest.replace(part, "$1"), placed);
 }
