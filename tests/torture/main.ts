@@ -146,8 +146,7 @@ async function main(args: string[]): Promise<number> {
   // Whoever interrupts the run must not leave a server and daemons behind.
   const interrupted = () => {
     killAll();
-    removeNetwork();
-    cluster.close().finally(() => Deno.exit(130));
+    Promise.all([removeNetwork(), cluster.close()]).finally(() => Deno.exit(130));
   };
   for (const signal of ["SIGINT", "SIGTERM"] as const) Deno.addSignalListener(signal, interrupted);
   try {

@@ -1,4 +1,5 @@
 import { messageOf } from "../../../lib/core/errors.ts";
+import { until } from "../../support/wait.ts";
 import { Skip } from "../fault.ts";
 import { run } from "../system.ts";
 
@@ -26,7 +27,9 @@ export type Plan = Readonly<Record<string, number>>;
 
 // By these names what an earlier run has left is recognised; those of links have at most 15 characters.
 const NAMESPACE = /^bookme-(\d+)-\w+/;
-const BRIDGE = /^bm(\d+)$/;
+const LINK = /^bm(\d+)(?!\d)/;
+/** A server that quits at once needs less. */
+const QUIT_MS = 2_000;
 let is_made = false;
 
 /**
@@ -38,7 +41,7 @@ export async function makeNetwork(plan: Plan): Promise<Network> {
   const bridge = `bm${Deno.pid}`;
   const machines = new Map<string, Machine>();
   try {
-    removeStale();
+    await removeStale();
     const prefix = freePrefix();
     is_made = true;
     await batch(
@@ -58,10 +61,10 @@ export async function makeNetwork(plan: Plan): Promise<Network> {
         if (machine === undefined) throw new Error(`There is no machine ${name}`);
         return machine;
       },
-      [Symbol.asyncDispose]: () => Promise.resolve(removeNetwork()),
+      [Symbol.asyncDispose]: removeNetwork,
     };
   } catch (error) {
-    removeNetwork();
+    await removeNetwork();
     if (error instanceof Deno.errors.NotFound) {
       throw new Skip("ip is not installed (apt-get install iproute2)");
     }
@@ -93,10 +96,10 @@ async function makeMachine(name: string, bridge: string, address: string): Promi
 }
 
 /** Removes this process's network, if it has one, with all that runs on it: also for a run that is interrupted. */
-export function removeNetwork(): void {
+export async function removeNetwork(): Promise<void> {
   if (!is_made) return;
   is_made = false;
-  removeAll(Deno.pid);
+  await removeAll(Deno.pid);
 }
 
 async function batch(options: readonly string[], ...lines: string[]): Promise<void> {
@@ -114,37 +117,40 @@ function freePrefix(): string {
   }
 }
 
-function removeStale(): void {
-  const pids = [
+async function removeStale(): Promise<void> {
+  const owners = [
     ...lines("netns", "list").map((line) => NAMESPACE.exec(line)?.[1]),
-    ...lines("-o", "link", "show", "type", "bridge").map((line) =>
-      BRIDGE.exec(line.split(": ")[1] ?? "")?.[1]
-    ),
+    ...linkNames().map((name) => LINK.exec(name)?.[1]),
   ];
-  for (const pid of new Set(pids.map(Number))) {
-    if (pid > 0 && !isAlive(pid)) removeAll(pid);
+  for (const owner of new Set(owners.map(Number))) {
+    if (owner > 0 && !isAlive(owner)) await removeAll(owner);
   }
 }
 
-/** Removes the networks of a process. */
-function removeAll(owner: number): void {
-  for (const line of lines("netns", "list")) {
-    if (Number(NAMESPACE.exec(line)?.[1]) !== owner) continue;
-    const [namespace = ""] = line.split(" ");
-    for (const pid of lines("netns", "pids", namespace)) kill(Number(pid));
-    // Its end of the cable goes with it, once its processes have ended.
-    lines("netns", "delete", namespace);
-  }
-  const own = new RegExp(`^bm${owner}(\\D|$)`);
-  for (const line of lines("-o", "link")) {
-    const [name = ""] = (line.split(": ")[1] ?? "").split("@");
-    if (own.test(name)) lines("link", "delete", name);
+/** Removes the network of a process. */
+async function removeAll(owner: number): Promise<void> {
+  const namespaces = lines("netns", "list").map((line) => line.split(" ")[0] ?? "")
+    .filter((name) => Number(NAMESPACE.exec(name)?.[1]) === owner);
+  const pids = () => namespaces.flatMap((name) => lines("netns", "pids", name)).map(Number);
+  // A server that is quit leaves no shared memory. What does not end by that is killed.
+  for (const pid of pids()) kill(pid, "SIGQUIT");
+  await until("all have quit", () => pids().length === 0, QUIT_MS).catch(() => {});
+  for (const pid of pids()) kill(pid, "SIGKILL");
+  // A machine's end of the cable goes with it.
+  for (const name of namespaces) lines("netns", "delete", name);
+  for (const name of linkNames()) {
+    if (Number(LINK.exec(name)?.[1]) === owner) lines("link", "delete", name);
   }
 }
 
-function kill(pid: number): void {
+/** Names of this machine's own ends of links. */
+function linkNames(): string[] {
+  return lines("-o", "link").map((line) => /^\d+: ([^@:]+)/.exec(line)?.[1] ?? "");
+}
+
+function kill(pid: number, signal: Deno.Signal): void {
   try {
-    Deno.kill(pid, "SIGKILL");
+    Deno.kill(pid, signal);
   } catch {
     // It has ended.
   }
