@@ -73,15 +73,20 @@ export async function startDaemon(
     const config = alter(loadConfig(path, (name) => Deno.env.get(name)));
     const lines = makeLog((line) => log.push(JSON.parse(line)), "json");
     const daemon = await start(config, lines, open(config, lines));
-    let stopped: Promise<void> | undefined;
-    // Tests that only stop it leave no file behind either.
-    const stop = () => stopped ??= daemon.stop().finally(remove);
+    let is_there = true;
+    // Again, it cuts off what is under way. Tests that only stop it leave no file behind either.
+    const stop = () =>
+      daemon.stop().finally(() => {
+        if (is_there) remove();
+        is_there = false;
+      });
+    let closed: Promise<void> | undefined;
     return {
       ...frontOf(daemon.url),
       log,
       watched: daemon.watched,
       stop,
-      [Symbol.asyncDispose]: stop,
+      [Symbol.asyncDispose]: () => closed ??= stop(),
     };
   } catch (error) {
     remove();
