@@ -1,7 +1,17 @@
 /** A limit to what a process may use of the CPUs, as if its machine were smaller. */
 
+import { exists } from "../../tests/support/programs.ts";
+
+interface Version {
+  readonly root: string;
+  /** A file that only this version has. */
+  readonly has: string;
+  /** Files and what is written into them, in this order. */
+  set(group: string, quota_us: number, period_us: number): readonly (readonly [string, string])[];
+}
+
 /** Of both versions of control groups: where groups are made, and what sets a share of a core. */
-const VERSIONS = [
+const VERSIONS: readonly Version[] = [
   {
     root: "/sys/fs/cgroup/cpu",
     has: "/sys/fs/cgroup/cpu/cpu.cfs_quota_us",
@@ -18,7 +28,7 @@ const VERSIONS = [
       [`${group}/cpu.max`, `${quota_us} ${period_us}`],
     ],
   },
-] as const;
+];
 /** Short, so that a process that has used up its share waits for milliseconds only. */
 const PERIOD_US = 10_000;
 
@@ -32,27 +42,20 @@ export function limitCores(
 ): { remove(): void } | undefined {
   const version = VERSIONS.find(({ has }) => exists(has));
   if (version === undefined) return undefined;
-  const groups = pids.map((pid) => `${version.root}/bookme-bench-${pid}`);
-  const remove = () => groups.filter(exists).forEach((group) => Deno.removeSync(group));
+  const groups: string[] = [];
+  const remove = () => groups.forEach((group) => Deno.removeSync(group));
   try {
-    for (const [at, group] of groups.entries()) {
+    for (const pid of pids) {
+      const group = `${version.root}/bookme-bench-${pid}`;
       Deno.mkdirSync(group, { recursive: true });
+      groups.push(group);
       const settings = version.set(group, Math.round(PERIOD_US * cores), PERIOD_US);
-      for (const [path, text] of [...settings, [`${group}/cgroup.procs`, `${pids[at]}`]] as const) {
-        Deno.writeTextFileSync(path ?? "", text ?? "");
-      }
+      for (const [path, text] of settings) Deno.writeTextFileSync(path, text);
+      Deno.writeTextFileSync(`${group}/cgroup.procs`, `${pid}`);
     }
   } catch {
     remove();
     return undefined;
   }
   return { remove };
-}
-
-function exists(path: string): boolean {
-  try {
-    return Deno.statSync(path) !== undefined;
-  } catch {
-    return false;
-  }
 }

@@ -208,7 +208,7 @@ onServer("an end is announced after its beginning, even if that was cut off", as
   await finishNotice(db.admin, began.no);
   const [ended] = await take();
   assert.equal(ended?.what, "ended");
-  // What waits for another attempt keeps nothing waiting.
+  // A notice that waits for its next attempt does not hold up later ones.
   await db.admin`
     update alert_notices set done_at = null, leased_until = null where target = 'slack'`;
   await postponeNotice(db.admin, began.no, "It answered 500", 60_000);

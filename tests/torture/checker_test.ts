@@ -194,7 +194,7 @@ Deno.test("check() lets an erasure cancel deliveries, and take payloads and answ
   const run = ending("cancelled", [failing(1, 1_000)], erased);
   finds(run, "A", /nobody did that/);
   findsNothing({ ...run, deliveries: run.deliveries.map((d) => ({ ...d, reason: "erased" })) });
-  // What was delivered before must have been taken all the same.
+  // A delivery that ended before the erasure still needs a receiver that accepted it.
   const refused = { attempts: [attempt(1, { status: null })], requests: [] };
   finds(ledger({ ...erased, ...refused }), "A", /took nothing/);
 });

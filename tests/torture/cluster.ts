@@ -50,17 +50,7 @@ export async function startCluster(): Promise<Cluster> {
     version: row?.version ?? "unknown",
     ports: [() => port],
     connect: (database) => open(server, database),
-    async createDatabase(name) {
-      await admin.unsafe(
-        `create database ${name} owner app template template0 locale 'C' encoding 'UTF8'`,
-      );
-    },
-    async dropDatabase(name) {
-      await until("the database is dropped", async () => {
-        await admin.unsafe(`drop database if exists ${name} with (force)`);
-        return true;
-      });
-    },
+    ...databasesOf(admin),
     stop: () => server.stop(),
     async kill() {
       killAll(await postmaster(admin));
@@ -85,6 +75,23 @@ export async function startCluster(): Promise<Cluster> {
     async close() {
       await admin.end({ timeout: 2 });
       await server.close();
+    },
+  };
+}
+
+/** Databases of a cluster. `admin`: the superuser's connections to it. */
+export function databasesOf(admin: Sql): Pick<Cluster, "createDatabase" | "dropDatabase"> {
+  return {
+    async createDatabase(name) {
+      await admin.unsafe(
+        `create database ${name} owner app template template0 locale 'C' encoding 'UTF8'`,
+      );
+    },
+    async dropDatabase(name) {
+      await until("the database is dropped", async () => {
+        await admin.unsafe(`drop database if exists ${name} with (force)`);
+        return true;
+      });
     },
   };
 }

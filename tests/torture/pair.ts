@@ -3,7 +3,7 @@ import { makeConnector } from "../../lib/store/connection/connector.ts";
 import { serverConfig } from "../support/config.ts";
 import { connectTo, type Home, type PostgresServer, startPostgres } from "../support/postgres.ts";
 import { until } from "../support/wait.ts";
-import { type Cluster, SETTINGS } from "./cluster.ts";
+import { type Cluster, databasesOf, SETTINGS } from "./cluster.ts";
 import { type Proxy, startProxy } from "./proxy.ts";
 
 /** A primary and its synchronous standby, which can take each other's place. */
@@ -75,17 +75,7 @@ export async function startPair(homes: readonly [Home, Home] | [] = []): Promise
     },
     ports: [() => portOf(0), () => portOf(1)],
     connect,
-    async createDatabase(name) {
-      await admin.unsafe(
-        `create database ${name} owner app template template0 locale 'C' encoding 'UTF8'`,
-      );
-    },
-    async dropDatabase(name) {
-      await until("the database is dropped", async () => {
-        await admin.unsafe(`drop database if exists ${name} with (force)`);
-        return true;
-      });
-    },
+    ...databasesOf(admin),
     stop: () => servers[primary].stop(),
     kill: () => servers[primary].kill(),
     start: () => servers[primary].start(),

@@ -208,7 +208,7 @@ function answer(
   else if (manner === "continues") misbehaveFor(socket, manner);
 }
 
-// What an erasure must find in an answer.
+// The answer repeats the event's mark, so that an erasure has something to remove from it.
 function markIn(body: Uint8Array): string {
   return /~[a-z0-9_.]+~/.exec(Buffer.from(body).toString("latin1"))?.[0] ?? "";
 }

@@ -4,7 +4,7 @@ import { makeConnector } from "../../../lib/store/connection/connector.ts";
 import { serverConfig } from "../../support/config.ts";
 import { serverUser } from "../../support/postgres.ts";
 import { until } from "../../support/wait.ts";
-import { type Cluster, SETTINGS } from "../cluster.ts";
+import { type Cluster, databasesOf, SETTINGS } from "../cluster.ts";
 import type { Programs } from "./debian.ts";
 import type { Machine } from "./network.ts";
 
@@ -138,17 +138,7 @@ export async function startPatroni(options: PatroniOptions): Promise<Patroni> {
       const text = await answer.text();
       if (!answer.ok) throw new Error(`No switchover from ${name}: ${answer.status} ${text}`);
     },
-    async createDatabase(name) {
-      await admin.unsafe(
-        `create database ${name} owner app template template0 locale 'C' encoding 'UTF8'`,
-      );
-    },
-    async dropDatabase(name) {
-      await until("the database is dropped", async () => {
-        await admin.unsafe(`drop database if exists ${name} with (force)`);
-        return true;
-      });
-    },
+    ...databasesOf(admin),
     stop: not_here,
     kill: not_here,
     start: not_here,

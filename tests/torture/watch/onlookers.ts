@@ -95,7 +95,7 @@ export function openOnlookers(options: OnlookersOptions): Onlookers {
   const businesses = BUSINESSES.map((business) => makeVisitor(business, options, judge));
   const scrapes = makeScrapes(options, judge, found("G"));
 
-  // What is broken meanwhile may leave anybody without an answer.
+  // While something is broken, any request may stay unanswered.
   const again = async (pause: () => number, act: () => Promise<unknown>) => {
     while (!signal.aborted) {
       await act().catch((error) => {

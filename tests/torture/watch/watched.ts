@@ -1,6 +1,6 @@
 /**
- * What a run leaves besides its deliveries: alerts and their notices, what onlookers were shown, erasures, and weeks
- * of long ago. Times are milliseconds since 1970. Ids are UUIDs, but for those in answers, which are public.
+ * The part of the ledger that is not about deliveries: alerts and their notices, what onlookers were shown, erasures,
+ * and old weeks. Times are milliseconds since 1970. Ids are UUIDs, but for those in answers, which are public.
  */
 export interface Watched {
   readonly alerts: readonly AlertRow[];
