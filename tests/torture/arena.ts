@@ -88,8 +88,8 @@ export interface Setting {
   readonly certificates?: Partial<Record<EndpointId, Leaf>>;
   /** Whether daemons are started by the fault itself. */
   readonly late?: boolean;
-  /** Whether the triggers that write everything down are left out. */
-  readonly unwritten?: boolean;
+  /** Whether nobody looks on. */
+  readonly unwatched?: boolean;
   readonly events_per_s?: number;
 }
 
@@ -119,7 +119,7 @@ export interface Arena {
   /** Endpoints that a file may have retired, and from which time on. */
   readonly retirable: Map<EndpointId, number>;
   daemon(name: string): Daemon | undefined;
-  /** What goes on besides; undefined if the database is embedded, which leaves no room for it. */
+  /** What goes on besides; undefined if nobody looks on, as at an embedded database, which leaves no room for it. */
   readonly watch: Watch | undefined;
   /** Kills a daemon and counts it. */
   kill(name: string): void;
@@ -179,7 +179,7 @@ export async function openArena(options: ArenaOptions): Promise<Arena> {
   const data = setting.directory ?? `${directory}/data`;
   let written = false;
   let kills = 0;
-  const watch = sql === undefined || setting.unwritten ? undefined : await openWatch({
+  const watch = sql === undefined || setting.unwatched ? undefined : await openWatch({
     sql,
     random,
     daemons,
@@ -310,7 +310,7 @@ export async function openArena(options: ArenaOptions): Promise<Arena> {
       await arena.writeDown();
     },
     async writeDown() {
-      if (sql === undefined || setting.unwritten || written) return;
+      if (sql === undefined || written) return;
       await changeSchema(sql, WRITE_DOWN);
       await watch?.prepare();
       written = true;

@@ -783,6 +783,8 @@ const EVERYTHING: readonly Fault[] = [
       if (group === undefined) throw new Skip("There is no memory cgroup that may be written to");
       return {
         daemons: 1,
+        // What is left of the flood is measured, not what pages take that are shown for the first time.
+        unwatched: true,
         launch: () => ({ wrap: group.command }),
         [Symbol.asyncDispose]: group.remove,
       };

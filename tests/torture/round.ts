@@ -35,7 +35,7 @@ const WARM_UP_MS = 1_500;
 const PROBES = 10;
 /** Idle connections to receivers and between client and daemon are closed by then. */
 const SETTLE_MS = 2_500;
-/** What a daemon may hold when it is idle: descriptors beyond those at its start, memory beyond that at work. */
+/** What a daemon may hold when it is idle, beyond what it had when it had just started. */
 const MORE_FDS = 16;
 const MORE_MEMORY_MB = 200;
 
@@ -102,13 +102,11 @@ async function strike(
   const calm = fault.calm ?? false;
   if (late) await fault.inject(arena, seconds);
   await heal(arena, fault);
-  const started = resourcesOf(arena);
+  const before = new Map(arena.daemons.map((daemon) => [daemon.name, daemon.resources()]));
   const from = Date.now();
   arena.watch?.start();
   arena.client.posting = true;
   await sleep(WARM_UP_MS);
-  // Each has shown pages by then: what it loads for them, it keeps.
-  const warm = resourcesOf(arena);
   if (!late) await fault.inject(arena, seconds);
   await heal(arena, fault);
   arena.client.posting = false;
@@ -128,7 +126,7 @@ async function strike(
   await drain(arena, patience_ms);
   await arena.watch?.leave(patience_ms);
   await sleep(SETTLE_MS);
-  checkResources(arena, started, warm);
+  checkResources(arena, before);
   for (const answer of new Set(arena.client.strange)) {
     arena.find({ invariant: "G", text: `a post was answered with ${answer}` });
   }
@@ -155,25 +153,21 @@ async function drain(arena: Arena, patience_ms: number): Promise<number> {
   return (performance.now() - before) / 1000;
 }
 
-type Resources = ReadonlyMap<string, ReturnType<Arena["daemons"][number]["resources"]>>;
-
-function resourcesOf(arena: Arena): Resources {
-  return new Map(arena.daemons.map((daemon) => [daemon.name, daemon.resources()]));
-}
-
-function checkResources(arena: Arena, started: Resources, warm: Resources): void {
+function checkResources(
+  arena: Arena,
+  before: ReadonlyMap<string, ReturnType<Arena["daemons"][number]["resources"]>>,
+): void {
   for (const { name, holder, resources } of arena.daemons) {
-    const fds = started.get(name)?.fds;
-    const memory_mb = warm.get(name)?.memory_mb;
+    const first = before.get(name);
     const now = resources();
-    if (now === undefined) continue;
-    if (fds !== undefined && now.fds > fds + MORE_FDS) {
-      const text = `${holder} holds ${now.fds} file descriptors, ${fds} when it started`;
+    if (first === undefined || now === undefined) continue;
+    if (now.fds > first.fds + MORE_FDS) {
+      const text = `${holder} holds ${now.fds} file descriptors, ${first.fds} when it started`;
       arena.find({ invariant: "G", text });
     }
-    if (memory_mb !== undefined && now.memory_mb > memory_mb + MORE_MEMORY_MB) {
+    if (now.memory_mb > first.memory_mb + MORE_MEMORY_MB) {
       const text = `${holder} holds ${Math.round(now.memory_mb)} MB, ` +
-        `${Math.round(memory_mb)} before the fault`;
+        `${Math.round(first.memory_mb)} when it started`;
       arena.find({ invariant: "G", text });
     }
   }
