@@ -4,6 +4,7 @@ import type { Connector } from "./connection/connector.ts";
 import type { Purpose, Session } from "./connection/dial.ts";
 import type { Embedded } from "./embedded.ts";
 import { failure } from "./connection/failure.ts";
+import { watchSilence } from "./connection/silence.ts";
 
 /** Sessions on a server, opened on demand. */
 export interface Pool {
@@ -112,6 +113,7 @@ export function openPool(
       }
       sockets.add(socket);
       socket.once("close", () => sockets.delete(socket));
+      watchSilence(socket, Number(purpose.settings.statement_timeout ?? 0));
       opened?.(session);
       return handOver(session);
     } catch (error) {

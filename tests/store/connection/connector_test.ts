@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
-import { connect, type Socket } from "node:net";
 import type { DatabaseAddress } from "../../../lib/core/database_address.ts";
+import type { Settings } from "../../../lib/store/cluster.ts";
 import { openPool } from "../../../lib/store/connect.ts";
 import { makeConnector } from "../../../lib/store/connection/connector.ts";
 import { isOutage } from "../../../lib/store/errors.ts";
@@ -14,6 +14,7 @@ import { sleep, until, within } from "../../support/wait.ts";
 import {
   answersHttp,
   closes,
+  makeFirewall,
   type Play,
   readsAndCloses,
   refuses,
@@ -24,10 +25,10 @@ import {
 const PORT = Number(new URL(server.url("postgres")).port);
 
 /** A pool at an address. */
-function poolAt(url: string | DatabaseAddress, max = 2) {
+function poolAt(url: string | DatabaseAddress, max = 2, settings: Settings = {}) {
   const address = typeof url === "string" ? serverConfig(url).address : url;
   const connector = makeConnector(address);
-  const pool = openPool(connector, { application_name: "test", settings: {}, max });
+  const pool = openPool(connector, { application_name: "test", settings, max });
   return Object.assign(pool, { connector, [Symbol.asyncDispose]: pool.close });
 }
 
@@ -111,17 +112,10 @@ Deno.test("statements run as soon as a server accepts connections again", async 
   await using peer = await startPeer(closes);
   await using pool = poolAt(`postgres://postgres@127.0.0.1:${peer.port},127.0.0.1:1/postgres`);
   await failureOf(pool.sql`select 1`);
-  peer.play = (socket) => relayTo(PORT, socket);
+  peer.play = makeFirewall(PORT).play;
   const [row] = await until("a statement runs", () => pool.sql`select 1 as one`);
   assert.equal(row?.one, 1);
 });
-
-function relayTo(port: number, socket: Socket): void {
-  const upstream = connect({ host: "127.0.0.1", port });
-  upstream.on("error", () => socket.destroy());
-  socket.on("close", () => upstream.destroy());
-  socket.pipe(upstream).pipe(socket);
-}
 
 Deno.test("a host that refuses gives way to the next one at once, and one that is silent soon", async () => {
   await using silent = await startPeer(saysNothing);
@@ -405,4 +399,35 @@ Deno.test("each statement gets its own answer or fails, however often sessions a
     for (; cuts < CUTS; await sleep(30)) await settled(pool.sql`select 1 as n`);
   };
   await Promise.all([store(), store(), probe()]);
+});
+
+Deno.test("one session that falls silent is left, and no other, with and without TLS", async () => {
+  await using own = await startPostgres();
+  const { ca, good } = await testCertificates();
+  await using sql = connectTo(own.url("postgres"));
+  await serveTls(sql, good, ca);
+  const firewall = makeFirewall(Number(new URL(own.url("postgres")).port));
+  await using peer = await startPeer(firewall.play);
+  for (const sslmode of ["disable", "require"]) {
+    const url = new URL(own.url("postgres"));
+    url.port = String(peer.port);
+    url.searchParams.set("sslmode", sslmode);
+    const accepted = peer.accepted;
+    await using pool = poolAt(url.href, 2, { statement_timeout: 500 });
+    // Each waits, so that they take a session each.
+    const ask = () => pool.sql`select pg_backend_pid() as pid from pg_sleep(0.1)`;
+    await ask();
+    firewall.forget();
+    const [forgotten, [other]] = await Promise.all([failureOf(ask()), ask()]);
+    assert.equal(forgotten.code, "CONNECTION_CLOSED");
+    assert.equal(
+      forgotten.message,
+      "A session of the database fell silent: it owed an answer for 1 s",
+    );
+    // The other one, idle for as long, is kept.
+    const pids = (await Promise.all([ask(), ask()])).map(([row]) => row?.pid);
+    assert.equal(new Set(pids).size, 2);
+    assert.ok(pids.includes(other?.pid));
+    assert.equal(peer.accepted, accepted + 3);
+  }
 });

@@ -1,7 +1,7 @@
 /** Servers that do to a PostgreSQL client what balancers, tunnels and other programs do. */
 
 import { Buffer } from "node:buffer";
-import { type AddressInfo, createServer, type Socket } from "node:net";
+import { type AddressInfo, connect, createServer, type Socket } from "node:net";
 import { message } from "../../../lib/store/connection/conversation.ts";
 
 /** A server on loopback that plays a part. */
@@ -50,6 +50,26 @@ export const readsAndCloses: Play = (socket) => void socket.once("data", () => s
 
 /** Says nothing, ever. */
 export const saysNothing: Play = (socket) => void socket.resume();
+
+/** A firewall in front of a server: it passes everything on, and can forget the connections it knows. */
+export function makeFirewall(port: number): { readonly play: Play; forget(): void } {
+  const known = new Set<{ readonly client: Socket; readonly server: Socket }>();
+  return {
+    play(client) {
+      const server = connect({ host: "127.0.0.1", port });
+      known.add({ client, server });
+      server.on("error", () => client.destroy());
+      client.pipe(server).pipe(client);
+      client.once("close", () => server.destroy());
+    },
+    forget() {
+      for (const { client, server } of known) {
+        client.unpipe(server).resume();
+        server.unpipe(client).resume();
+      }
+    },
+  };
+}
 
 /** A web server. */
 export const answersHttp: Play = (socket) =>

@@ -1,0 +1,34 @@
+import type { Socket } from "node:net";
+import { failure } from "./failure.ts";
+
+/** Looks in the time that a statement may run. */
+const LOOKS = 2;
+
+/**
+ * Closes a session that owes an answer and has sent nothing for twice as long as a statement may run, so that the
+ * server itself would have ended it. A firewall can forget one connection out of many: statements on it get no
+ * error until TCP gives up, a quarter of an hour later, while the pulse, a session of its own, goes on.
+ *
+ * Looks are counted, not time: a process that was stopped has not read what has arrived meanwhile.
+ */
+export function watchSilence(socket: Socket, statement_timeout_ms: number): void {
+  if (statement_timeout_ms === 0) return;
+  const { write } = socket;
+  let owed = false;
+  let looks = 0;
+  socket.write = function (this: Socket, ...message: Parameters<typeof write>) {
+    owed = true;
+    return write.apply(this, message);
+  } as typeof write;
+  socket.on("data", () => {
+    owed = false;
+    looks = 0;
+  });
+  const timer = setInterval(() => {
+    if (owed) looks++;
+    if (looks < 2 * LOOKS) return;
+    const silence = `fell silent: it owed an answer for ${2 * statement_timeout_ms / 1_000} s`;
+    socket.destroy(failure("CONNECTION_CLOSED", `A session of the database ${silence}`));
+  }, statement_timeout_ms / LOOKS);
+  socket.once("close", () => clearInterval(timer));
+}
