@@ -13,7 +13,7 @@ export interface Conversation {
   send(...messages: readonly Uint8Array[]): void;
   /** The next message. Rejects with a `Failure` once the server is gone or makes no sense. */
   next(): Promise<Message>;
-  /** Stops reading, and answers what came after the last message. */
+  /** Stops listening, and answers what came after the last message: a later byte needs another listener. */
   leave(): Buffer;
 }
 
@@ -66,7 +66,6 @@ export function converse(socket: Socket): Conversation {
       }
     },
     leave() {
-      socket.pause();
       socket.off("data", onData).off("error", onLost).off("end", onEnd).off("close", onEnd);
       return received;
     },

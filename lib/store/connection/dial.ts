@@ -20,8 +20,8 @@ import {
 export interface Session {
   readonly socket: Socket;
   readonly token: string;
-  /** What postgres.js gets in answer to its startup message. */
-  readonly greeting: Buffer;
+  /** Ends the conversation before, and answers what postgres.js gets in answer to its startup message. */
+  greet(): Buffer;
 }
 
 /** What a session is for. */
@@ -105,9 +105,9 @@ async function start(
     const welcome = await startSession(talk, address, application_name);
     const token = crypto.randomUUID();
     await prepareSession(talk, welcome, address, { ...preparation, token });
-    const greeting = Buffer.concat([greet(welcome.cancel_key), talk.leave()]);
     signal.throwIfAborted();
-    return { socket, token, greeting };
+    const greet = () => Buffer.concat([greeting(welcome.cancel_key), talk.leave()]);
+    return { socket, token, greet };
   } catch (error) {
     socket?.destroy();
     throw error;
@@ -200,7 +200,7 @@ export function inWords({ hosts }: Pick<DatabaseAddress, "hosts">): string {
 }
 
 // To postgres.js it is a server that asks for no password. The two parameters spare it a query for them.
-function greet(cancel_key: Buffer | undefined): Buffer {
+function greeting(cancel_key: Buffer | undefined): Buffer {
   return Buffer.concat([
     message("R", Buffer.alloc(4)),
     message("S", "in_hot_standby", "off"),
