@@ -1,13 +1,17 @@
+import { Buffer } from "node:buffer";
 import type { Socket } from "node:net";
 import { failure } from "./failure.ts";
 
 /** Looks in the time that a statement may run. */
 const LOOKS = 2;
+/** Bytes of ReadyForQuery, with which each answer ends: its type, its length without it, a status. */
+const LENGTH_OF_READY = 6;
 
 /**
- * Closes a session that owes an answer and has sent nothing for twice as long as a statement may run, so that the
- * server itself would have ended it. A firewall can forget one connection out of many: statements on it get no
- * error until TCP gives up, a quarter of an hour later, while the pulse, a session of its own, goes on.
+ * Closes a session that owes an answer, or its end, and has sent nothing for twice as long as a statement may
+ * run, so that the server itself would have ended it. A firewall can forget one connection out of many:
+ * statements on it get no error until TCP gives up, a quarter of an hour later, while the pulse, a session of
+ * its own, goes on.
  *
  * Looks are counted, not time: a process that was stopped has not read what has arrived meanwhile.
  */
@@ -20,9 +24,12 @@ export function watchSilence(socket: Socket, statement_timeout_ms: number): void
     owed = true;
     return write.apply(this, message);
   } as typeof write;
-  socket.on("data", () => {
-    owed = false;
+  let end: Buffer = Buffer.alloc(0);
+  socket.on("data", (chunk: Buffer) => {
     looks = 0;
+    end = chunk.length < LENGTH_OF_READY ? Buffer.concat([end, chunk]) : chunk;
+    end = end.subarray(-LENGTH_OF_READY);
+    if (owed) owed = !isReady(end);
   });
   const timer = setInterval(() => {
     if (owed) looks++;
@@ -31,4 +38,8 @@ export function watchSilence(socket: Socket, statement_timeout_ms: number): void
     socket.destroy(failure("CONNECTION_CLOSED", `A session of the database ${silence}`));
   }, statement_timeout_ms / LOOKS);
   socket.once("close", () => clearInterval(timer));
+}
+
+function isReady(end: Buffer): boolean {
+  return end.length === LENGTH_OF_READY && end[0] === 90 && end.readUInt32BE(1) === 5;
 }

@@ -431,3 +431,11 @@ Deno.test("one session that falls silent is left, and no other, with and without
     assert.equal(peer.accepted, accepted + 3);
   }
 });
+
+Deno.test("an answer that stops in its middle is silence as well", async () => {
+  await using pool = poolAt(server.url("postgres"), 1, { statement_timeout: 500 });
+  await pool.sql`set statement_timeout = 0`;
+  const { message } = await failureOf(pool.sql.unsafe(SLOW));
+  assert.equal(message, "A session of the database fell silent: it owed an answer for 1 s");
+  assert.equal((await pool.sql`select 1 as one`)[0]?.one, 1);
+});
