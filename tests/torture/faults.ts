@@ -272,6 +272,29 @@ async function resetAtCommit(arena: Arena, seconds: number): Promise<void> {
   for (const proxy of arena.proxies.values()) proxy.watch = undefined;
 }
 
+// Of each daemon a session that stores, one that claims and one that records fall silent for good, with what was
+// under way; the pulse goes on.
+async function muteSessions(arena: Arena, seconds: number): Promise<void> {
+  const { random } = arena;
+  arena.away = true;
+  for (const proxy of arena.proxies.values()) {
+    const left = new Map<Statement, Moment>(
+      (["ingest", "claim", "record"] as const).map((one) => [one, random.pick(MOMENTS)]),
+    );
+    proxy.watch = (statement, moment) => {
+      if (left.get(statement) !== moment) return "pass";
+      left.delete(statement);
+      arena.strikes++;
+      return "mute";
+    };
+  }
+  await sleep(seconds * 1000);
+  for (const proxy of arena.proxies.values()) proxy.watch = undefined;
+  arena.away = false;
+}
+
+const MOMENTS = ["sent", "answered"] as const;
+
 // Somebody who locks rows in the other order, and a trigger that refuses as a conflict would.
 async function deadlock(arena: Arena, seconds: number): Promise<void> {
   const { sql, random } = arena;
@@ -724,6 +747,8 @@ const EVERYTHING: readonly Fault[] = [
       outages(arena, seconds, () => blackhole(arena, true), () => blackhole(arena, false)),
   },
   { name: "pg-reset-at-commit", seconds: 15, inject: resetAtCommit },
+  // As long as it takes until all of these sessions are left.
+  { name: "pg-session-silent", seconds: 75, inject: muteSessions },
   {
     name: "pg-slow",
     seconds: 10,

@@ -32,8 +32,11 @@ export type Statement = "ingest" | "claim" | "record" | "migration" | "other";
  */
 export type Moment = "sent" | "answered";
 
-/** `reset` cuts both sides at once; `lose` passes it to the server and cuts the daemon's side. */
-export type Verdict = "pass" | "reset" | "lose";
+/**
+ * `reset` cuts both sides at once; `lose` passes it to the server and cuts the daemon's side; `mute` loses
+ * it and all that comes later on this connection, which stays, as with a firewall that forgot it.
+ */
+export type Verdict = "pass" | "reset" | "lose" | "mute";
 
 export type Watch = (statement: Statement, moment: Moment) => Verdict;
 
@@ -105,19 +108,26 @@ function relay(proxy: Proxy, client: Socket, upstream: Socket): void {
   const to_client = makePipe(proxy, client);
   const asked = readRequests();
   const answered = readAnswers();
+  let muted = false;
   client.on("data", (chunk: Buffer) => {
+    if (muted) return;
     for (const { bytes, statement } of asked.read(chunk)) {
       const verdict = statement === undefined ? "pass" : proxy.watch?.(statement, "sent") ?? "pass";
       if (verdict === "reset") return end();
+      muted = verdict === "mute";
+      if (muted) return;
       to_server(bytes);
       if (verdict === "lose") return void client.resetAndDestroy();
     }
   });
   upstream.on("data", (chunk: Buffer) => {
+    if (muted) return;
     for (const { bytes, done } of answered.read(chunk)) {
       const statement = done ? asked.waiting.shift() : undefined;
       const known = statement !== undefined && done === "well";
       const verdict = known ? proxy.watch?.(statement, "answered") ?? "pass" : "pass";
+      muted = verdict === "mute";
+      if (muted) return;
       if (verdict !== "pass") return end();
       to_client(bytes);
     }
