@@ -162,15 +162,13 @@ function lifetime(): () => number {
 }
 
 // The session has started, which postgres.js does not know: its startup message is kept back, and
-// answered. Both are the socket's own methods afterwards, at no cost for what passes.
+// answered. Afterwards nothing of this is in the way.
 function handOver({ socket, greet }: Session): Duplex {
   const { write } = socket;
   socket.write = ((_startup: Uint8Array) => {
     socket.write = write;
     // Deferred, because postgres.js drops writes that it is asked for during a write.
-    queueMicrotask(() => {
-      socket.emit("data", greet());
-    });
+    queueMicrotask(() => socket.emit("data", greet()));
     return true;
   }) as typeof write;
   return closingAtOnce(socket);

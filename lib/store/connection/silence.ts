@@ -13,7 +13,8 @@ const LENGTH_OF_READY = 6;
  * statements on it get no error until TCP gives up, a quarter of an hour later, while the pulse, a session of
  * its own, goes on.
  *
- * Looks are counted, not time: a process that was stopped has not read what has arrived meanwhile.
+ * Looks are counted, not time: a process that was stopped has not read what has arrived meanwhile. Of statements
+ * that were sent together, the end of one hides what the others owe, until the next is sent.
  */
 export function watchSilence(socket: Socket, statement_timeout_ms: number): void {
   if (statement_timeout_ms === 0) return;
