@@ -58,7 +58,8 @@ export async function startCluster(): Promise<Cluster> {
     },
     start,
     async demote() {
-      await admin.unsafe("copy (select) to program 'touch standby.signal'");
+      // One that reads to the end: a program that ends before its input is a broken pipe, and an error.
+      await admin.unsafe("copy (select) to program 'cat > standby.signal'");
       await server.stop();
       await start();
     },
