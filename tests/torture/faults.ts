@@ -10,7 +10,7 @@ import { connectTo, type Place } from "./client.ts";
 import { startDnsServer } from "./dns.ts";
 import { MACHINES } from "./machines/faults.ts";
 import { type Pair, startPair } from "./pair.ts";
-import type { Moment, Proxy, Statement, Verdict } from "./proxy.ts";
+import type { Moment, Proxy, Statement, Verdict, Watch } from "./proxy.ts";
 import type { Manner } from "./receivers.ts";
 import { rollingFiles } from "./rolling.ts";
 import { changeSchema } from "./rows.ts";
@@ -35,14 +35,21 @@ async function killAt(
   points: readonly (readonly [Statement, Moment, Verdict])[],
 ): Promise<void> {
   const strikes = makeCountdown(arena, 12);
-  for (const [name, proxy] of arena.proxies) {
-    proxy.watch = (statement, moment) => {
-      const here = points.filter(([s, m]) => s === statement && m === moment);
-      if (here.length === 0 || !strikes(name)) return "pass";
-      arena.kill(name);
-      return arena.random.pick(here)[2];
-    };
-  }
+  await watchFor(arena, seconds, (name) => (statement, moment) => {
+    const here = points.filter(([s, m]) => s === statement && m === moment);
+    if (here.length === 0 || !strikes(name)) return "pass";
+    arena.kill(name);
+    return arena.random.pick(here)[2];
+  });
+}
+
+/** Decides for so long about each statement that passes a proxy; `watchOf` gets the proxy's name. */
+async function watchFor(
+  arena: Arena,
+  seconds: number,
+  watchOf: (name: string) => Watch,
+): Promise<void> {
+  for (const [name, proxy] of arena.proxies) proxy.watch = watchOf(name);
   await sleep(seconds * 1000);
   for (const proxy of arena.proxies.values()) proxy.watch = undefined;
 }
@@ -259,41 +266,32 @@ const SHUT_OUT = `select pg_terminate_backend(pid) from pg_stat_activity where u
 
 async function resetAtCommit(arena: Arena, seconds: number): Promise<void> {
   const { random } = arena;
-  for (const proxy of arena.proxies.values()) {
-    proxy.watch = (statement, moment) => {
-      if (statement === "other" || !random.chance(moment === "answered" ? 0.08 : 0.04)) {
-        return "pass";
-      }
-      arena.strikes++;
-      return moment === "answered" ? "reset" : random.pick(["reset", "lose"]);
-    };
-  }
-  await sleep(seconds * 1000);
-  for (const proxy of arena.proxies.values()) proxy.watch = undefined;
+  await watchFor(arena, seconds, () => (statement, moment) => {
+    if (statement === "other" || !random.chance(moment === "answered" ? 0.08 : 0.04)) return "pass";
+    arena.strikes++;
+    return moment === "answered" ? "reset" : random.pick(["reset", "lose"]);
+  });
 }
 
-// Of each daemon a session that stores, one that claims and one that records fall silent for good, with what was
-// under way; the pulse goes on.
+// In each daemon, one session that stores, one that claims and one that records goes silent for good, in the middle
+// of its statement. The pulse goes on.
 async function muteSessions(arena: Arena, seconds: number): Promise<void> {
   const { random } = arena;
   arena.away = true;
-  for (const proxy of arena.proxies.values()) {
-    const left = new Map<Statement, Moment>(
-      (["ingest", "claim", "record"] as const).map((one) => [one, random.pick(MOMENTS)]),
-    );
-    proxy.watch = (statement, moment) => {
+  await watchFor(arena, seconds, () => {
+    const left = new Map<Statement, Moment>();
+    for (const one of ["ingest", "claim", "record"] as const) {
+      left.set(one, random.pick(["sent", "answered"]));
+    }
+    return (statement, moment) => {
       if (left.get(statement) !== moment) return "pass";
       left.delete(statement);
       arena.strikes++;
       return "mute";
     };
-  }
-  await sleep(seconds * 1000);
-  for (const proxy of arena.proxies.values()) proxy.watch = undefined;
+  });
   arena.away = false;
 }
-
-const MOMENTS = ["sent", "answered"] as const;
 
 // Somebody who locks rows in the other order, and a trigger that refuses as a conflict would.
 async function deadlock(arena: Arena, seconds: number): Promise<void> {
@@ -747,7 +745,7 @@ const EVERYTHING: readonly Fault[] = [
       outages(arena, seconds, () => blackhole(arena, true), () => blackhole(arena, false)),
   },
   { name: "pg-reset-at-commit", seconds: 15, inject: resetAtCommit },
-  // As long as it takes until all of these sessions are left.
+  // Long enough for the daemons to close all of these sessions.
   { name: "pg-session-silent", seconds: 75, inject: muteSessions },
   {
     name: "pg-slow",
@@ -808,7 +806,7 @@ const EVERYTHING: readonly Fault[] = [
       if (group === undefined) throw new Skip("There is no memory cgroup that may be written to");
       return {
         daemons: 1,
-        // What is left of the flood is measured, not what pages take that are shown for the first time.
+        // Pages load code when they are first shown. Only the flood's own memory is to be measured.
         unwatched: true,
         launch: () => ({ wrap: group.command }),
         [Symbol.asyncDispose]: group.remove,
