@@ -162,7 +162,7 @@ function lifetime(): () => number {
 }
 
 // The session has started, which postgres.js does not know: its startup message is kept back, and
-// answered. Afterwards nothing of this is in the way.
+// answered.
 function handOver({ socket, greet }: Session): Duplex {
   const { write } = socket;
   socket.write = ((_startup: Uint8Array) => {

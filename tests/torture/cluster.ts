@@ -58,7 +58,7 @@ export async function startCluster(): Promise<Cluster> {
     },
     start,
     async demote() {
-      // One that reads to the end: a program that ends before its input is a broken pipe, and an error.
+      // `cat`, because the statement fails if the program ends without reading its input.
       await admin.unsafe("copy (select) to program 'cat > standby.signal'");
       await server.stop();
       await start();

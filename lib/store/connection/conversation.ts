@@ -13,7 +13,7 @@ export interface Conversation {
   send(...messages: readonly Uint8Array[]): void;
   /** The next message. Rejects with a `Failure` once the server is gone or makes no sense. */
   next(): Promise<Message>;
-  /** Stops listening, and answers what came after the last message: a later byte needs another listener. */
+  /** Stops listening, and answers the bytes after the last message. By then the socket needs another listener. */
   leave(): Buffer;
 }
 

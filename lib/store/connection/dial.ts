@@ -20,7 +20,7 @@ import {
 export interface Session {
   readonly socket: Socket;
   readonly token: string;
-  /** Ends the conversation before, and answers what postgres.js gets in answer to its startup message. */
+  /** Ends this program's own conversation, and answers the bytes that postgres.js gets after its startup message. */
   greet(): Buffer;
 }
 
